@@ -1,0 +1,42 @@
+# Every target does its own set-up in .venv: a fresh clone needs nothing but Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= 2
+
+# One thread per process: the tests run side by side.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# torch goes first and alone: with it in place no other package picks a build of its own.
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing ase-mlwave and its dependencies into $(VENV) (some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+setup: $(READY)  ## install everything into .venv
+
+demo: $(READY)  ## relax, run dynamics and warm-start PySCF with the shipped model (below 3 minutes)
+	@$(BIN)/mlwave demo
+
+test: $(READY)  ## the quick tests
+	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+test-all: $(READY)  ## all tests, the slow ones too
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m ""
+
+check: $(READY)  ## style, types, import rules
+	@echo "ruff";          $(BIN)/ruff check --quiet .
+	@echo "mypy --strict"; $(BIN)/mypy --no-error-summary
+	@echo "import-linter"; $(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+
+clean:  ## remove what the tools made, but not .venv
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

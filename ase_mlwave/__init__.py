@@ -1,0 +1,31 @@
+"""ASE calculators whose energies and forces come from a learned electronic structure.
+
+Importing the package imports neither torch nor PySCF: the public names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ase_mlwave.calculators.phisnet import PhiSNetCalculator
+
+__version__ = "0.1.0"
+__all__ = ["PhiSNetCalculator", "__version__"]
+
+#: Public name -> the module that defines it.
+_HOMES = {"PhiSNetCalculator": "ase_mlwave.calculators.phisnet"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that defines it (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
