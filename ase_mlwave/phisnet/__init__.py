@@ -1,0 +1,1 @@
+"""PhiSNet: an equivariant network from molecular geometry to Hamiltonian matrix."""

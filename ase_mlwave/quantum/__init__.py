@@ -1,0 +1,1 @@
+"""Quantum chemistry that the models share: basis, integrals, densities, the bridge to PySCF."""

@@ -1,0 +1,84 @@
+"""Atom-centred basis sets: the shells of an element, and PySCF molecules built from arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+from pyscf import gto
+
+__all__ = ["build_mole", "n_functions", "shells"]
+
+
+@lru_cache(maxsize=256)
+def shells(basis: str, number: int) -> tuple[int, ...]:
+    """List the angular momenta of an element's contracted shells, in PySCF's AO order.
+
+    Parameters
+    ----------
+    basis : str
+        Name of a spherical basis that PySCF knows, such as ``"def2-svp"``.
+    number : int
+        Atomic number.
+
+    Returns
+    -------
+    tuple of int
+        One ``l`` per contracted shell: oxygen in def2-SVP gives ``(0, 0, 0, 1, 1, 2)``.
+
+    Raises
+    ------
+    ValueError
+        If PySCF has no such basis for the element.
+    """
+    symbol = chemical_symbols[number]
+    try:
+        mole = build_mole([number], np.zeros((1, 3)), basis, spin=None)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ValueError(f"PySCF has no basis {basis!r} for {symbol}; see pyscf.gto.basis for those there are") from error
+    return tuple(mole.bas_angular(i) for i in range(mole.nbas) for _ in range(mole.bas_nctr(i)))
+
+
+def n_functions(basis: str, number: int) -> int:
+    """Count the spherical basis functions of an element, M of one atom."""
+    return sum(2 * l + 1 for l in shells(basis, number))
+
+
+def build_mole(
+    numbers: Sequence[int] | NDArray[Any],
+    positions: NDArray[Any],
+    basis: str,
+    charge: int = 0,
+    spin: int | None = 0,
+) -> gto.Mole:
+    """Build a silent PySCF molecule in a spherical basis.
+
+    Parameters
+    ----------
+    numbers : sequence of int, (N,)
+        Atomic numbers.
+    positions : ndarray, (N, 3)
+        Bohr.
+    basis : str
+        Name of the basis.
+    charge : int
+        Total charge, e.
+    spin : int or None
+        Number of unpaired electrons; None lets PySCF choose.
+
+    Returns
+    -------
+    pyscf.gto.Mole
+        Built, unit Bohr, ``verbose=0``, no point group.
+
+    Raises
+    ------
+    RuntimeError
+        From PySCF, if the electron number contradicts ``spin``.
+    """
+    atoms = [(chemical_symbols[int(z)], tuple(map(float, r))) for z, r in zip(numbers, positions, strict=True)]
+    return gto.M(atom=atoms, basis=basis, charge=charge, spin=spin, unit="Bohr", cart=False, verbose=0)
