@@ -1,0 +1,253 @@
+"""Readers for NumPy archives, recognised by the names of their arrays (never by unpickling anything)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from ase import units as ase_units
+from numpy.typing import NDArray
+
+from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
+
+Arrays = Mapping[str, NDArray[Any]]
+
+#: One kcal/mol in eV.
+_KCAL_PER_MOL: float = ase_units.kcal / ase_units.mol
+
+
+@dataclass(frozen=True)
+class NpzFormat:
+    """Describe one layout: the arrays it must have, and the function that turns them into records."""
+
+    name: str
+    keys: frozenset[str]
+    read: Callable[[Arrays, Path], tuple[list[Record], str]]
+
+
+def read_npz(path: Path) -> Dataset:
+    """Read a NumPy archive whose layout is known.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.npz`` file.
+
+    Returns
+    -------
+    Dataset
+        In atomic units.
+
+    Raises
+    ------
+    ValueError
+        If the file is no archive, holds pickled objects, or its arrays fit no known layout; the message lists the
+        arrays found and those of every layout.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (BadZipFile, EOFError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is no NumPy archive of plain arrays: {error}") from error
+    fitting = [layout for layout in FORMATS if layout.keys <= arrays.keys()]
+    if not fitting:
+        known = "\n".join(f"  {layout.name}: {', '.join(sorted(layout.keys))}" for layout in FORMATS)
+        raise ValueError(f"{path} has the arrays {', '.join(sorted(arrays)) or '(none)'}; known layouts are\n{known}")
+    layout = fitting[0]
+    try:
+        records, level = layout.read(arrays, path)
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"{path} looks like {layout.name!r} but is not well formed: {error}") from error
+    return Dataset(records=tuple(records), level=level, source=str(path))
+
+
+def unpack_upper_triangle(packed: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the symmetric matrix whose upper triangle, row by row, is given.
+
+    Parameters
+    ----------
+    packed : (M (M + 1) / 2,) float64
+        In the order of ``numpy.triu_indices``.
+
+    Returns
+    -------
+    (M, M) float64
+
+    Raises
+    ------
+    ValueError
+        If the length is no triangular number.
+    """
+    size = int((np.sqrt(8 * len(packed) + 1) - 1) // 2)
+    if size * (size + 1) // 2 != len(packed):
+        raise ValueError(f"{len(packed)} numbers are no upper triangle of a matrix.")
+    matrix = np.zeros((size, size))
+    matrix[np.triu_indices(size)] = packed
+    return matrix + np.triu(matrix, 1).T
+
+
+def level_from_description(text: str) -> str:
+    """Return ``functional/basis`` from a description such as ``RKS PBE/def2-SVP, density fitting ...``.
+
+    Raises
+    ------
+    ValueError
+        If the text names no level of theory in that form.
+    """
+    found = re.search(r"\b[RU](?:KS|HF)\s+(?:(\S+?)/)?([^\s,]+?)(?=[,\s]|$)", text)
+    if found is None:
+        raise ValueError(f"no level of theory such as 'RKS PBE/def2-SVP' in the description {text!r}.")
+    functional, basis = found.groups()
+    return f"{functional or 'hf'}/{basis}".lower()
+
+
+def _read_one_molecule(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
+    """Read many geometries of one molecule with Kohn-Sham matrices (Hartree, Hartree/Bohr; positions in Angstrom)."""
+    splits = arrays.get("split")
+    _same_length(arrays, "R", "E", "F", "H_triu", *(["split"] if splits is not None else []))
+    records = [
+        Record(
+            numbers=arrays["Z"],
+            positions=arrays["R"][row] / BOHR,
+            energy=arrays["E"][row],
+            forces=arrays["F"][row],
+            matrices={"hamiltonian": unpack_upper_triangle(arrays["H_triu"][row])},
+            info={} if splits is None else {"split": str(splits[row])},
+        )
+        for row in range(len(arrays["R"]))
+    ]
+    return records, level_from_description(str(arrays["meta"]))
+
+
+def _read_many_molecules(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
+    """Read molecules with Kohn-Sham matrices, everything flattened and delimited by offsets."""
+    _same_length(arrays, "E", "smiles", "T", "index")
+    _same_length(arrays, "offsets", "h_offsets")
+    offsets, h_offsets = arrays["offsets"], arrays["h_offsets"]
+    records = []
+    for row in range(len(arrays["E"])):
+        atoms = slice(offsets[row], offsets[row + 1])
+        packed = arrays["H_triu"][h_offsets[row] : h_offsets[row + 1]]
+        records.append(
+            Record(
+                numbers=arrays["Z"][atoms],
+                positions=arrays["R"][atoms] / BOHR,
+                energy=arrays["E"][row],
+                forces=arrays["F"][atoms],
+                matrices={"hamiltonian": unpack_upper_triangle(packed)},
+                info={**_origin(arrays, row), "index": int(arrays["index"][row])},
+            )
+        )
+    return records, level_from_description(str(arrays["meta"]))
+
+
+def _read_geometries(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
+    """Read molecules without labels, flattened and delimited by offsets; ``info["index"]`` is the row."""
+    _same_length(arrays, "smiles", "T")
+    offsets = arrays["offsets"]
+    records = [
+        Record(
+            numbers=arrays["Z"][offsets[row] : offsets[row + 1]],
+            positions=arrays["R"][offsets[row] : offsets[row + 1]] / BOHR,
+            info={**_origin(arrays, row), "index": row},
+        )
+        for row in range(len(arrays["T"]))
+    ]
+    return records, ""
+
+
+def _origin(arrays: Arrays, row: int) -> dict[str, Any]:
+    """Return SMILES (without the ``?`` that marks a failed bond perception, then under ``name``) and temperature."""
+    smiles = str(arrays["smiles"][row])
+    key = "name" if smiles.startswith("?") else "smiles"
+    return {key: smiles.removeprefix("?"), "temperature": float(arrays["T"][row])}
+
+
+def _read_rmd17(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
+    """Read a split of rMD17 in eV and eV/Angstrom; a file named ``*_train*`` or ``*_test*`` names its split."""
+    _same_length(arrays, "R", "E_eV", "F_eV_per_A")
+    found = re.search(r"_(train|test)\d*$", path.stem)
+    info = {} if found is None else {"split": found.group(1)}
+    records = [
+        Record(
+            numbers=arrays["Z"],
+            positions=positions / BOHR,
+            energy=energy / HARTREE,
+            forces=forces / HARTREE_PER_BOHR,
+            info=info,
+        )
+        for positions, energy, forces in zip(arrays["R"], arrays["E_eV"], arrays["F_eV_per_A"], strict=True)
+    ]
+    return records, "pbe/def2-svp"
+
+
+def _read_rmd17_original(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
+    """Read rMD17 as its authors published it, in kcal/mol and kcal/mol/Angstrom."""
+    in_ev = {
+        "Z": arrays["nuclear_charges"],
+        "R": arrays["coords"],
+        "E_eV": arrays["energies"] * _KCAL_PER_MOL,
+        "F_eV_per_A": arrays["forces"] * _KCAL_PER_MOL,
+    }
+    return _read_rmd17(in_ev, path)
+
+
+def _read_atomization(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
+    """Read padded molecules with atomization energies (QM7: PBE0, kcal/mol; QM9: B3LYP, eV)."""
+    in_ev, level = (
+        (arrays["E_atomization_kcal_mol"] * _KCAL_PER_MOL, "pbe0 atomization energy")
+        if "E_atomization_kcal_mol" in arrays
+        else (arrays["E_atomization_eV"], "b3lyp/6-31g(2df,p) atomization energy")
+    )
+    splits, indices = arrays.get("split"), arrays.get("qm9_index")
+    records = []
+    for row, n_atoms in enumerate(arrays["n_atoms"]):
+        info: dict[str, Any] = {} if splits is None else {"split": str(splits[row])}
+        if indices is not None:
+            info["qm9_index"] = int(indices[row])
+        records.append(
+            Record(
+                numbers=arrays["Z"][row, :n_atoms],
+                positions=np.asarray(arrays["R"][row, :n_atoms], dtype=np.float64) / BOHR,
+                energy=in_ev[row] / HARTREE,
+                info=info,
+            )
+        )
+    return records, level
+
+
+def _same_length(arrays: Arrays, *names: str) -> None:
+    """Refuse arrays that should have one entry per record but differ in number."""
+    lengths = {name: len(arrays[name]) for name in names if name in arrays}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"arrays that belong together differ in length: {lengths}.")
+
+
+#: The layouts that ``read_npz`` knows, the most specific first.
+FORMATS: tuple[NpzFormat, ...] = (
+    NpzFormat(
+        "molecules with Kohn-Sham matrices",
+        frozenset({"Z", "R", "E", "F", "H_triu", "offsets", "h_offsets", "index", "smiles", "T", "meta"}),
+        _read_many_molecules,
+    ),
+    NpzFormat(
+        "geometries of one molecule with Kohn-Sham matrices",
+        frozenset({"Z", "R", "E", "F", "H_triu", "meta"}),
+        _read_one_molecule,
+    ),
+    NpzFormat("unlabelled molecules", frozenset({"Z", "R", "offsets", "smiles", "T"}), _read_geometries),
+    NpzFormat("rMD17 split", frozenset({"Z", "R", "E_eV", "F_eV_per_A"}), _read_rmd17),
+    NpzFormat(
+        "rMD17 as published", frozenset({"nuclear_charges", "coords", "energies", "forces"}), _read_rmd17_original
+    ),
+    NpzFormat(
+        "QM7 atomization energies", frozenset({"Z", "R", "n_atoms", "E_atomization_kcal_mol"}), _read_atomization
+    ),
+    NpzFormat("QM9 atomization energies", frozenset({"Z", "R", "n_atoms", "E_atomization_eV"}), _read_atomization),
+)

@@ -1,0 +1,1 @@
+"""Where training data comes from: levels of theory, sampling of geometries, labelling."""
