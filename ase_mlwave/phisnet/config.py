@@ -1,0 +1,76 @@
+"""Settings of a PhiSNet: one class, whose attribute docstrings are the documentation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ase.data import chemical_symbols
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+__all__ = ["PRESETS", "PhiSNetConfig"]
+
+
+class PhiSNetConfig(BaseModel):
+    """Hyperparameters of the network and the chemistry that it is made for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    elements: tuple[str, ...]
+    """Chemical symbols that the model knows."""
+    level: str = "pbe/def2-svp"
+    """Level of theory of the training data, as ``mlwave label`` writes it."""
+    basis: str = "def2-svp"
+    """Spherical basis set (PySCF's name) in which H is expressed."""
+    features: int = Field(64, ge=1)
+    """Channels F per order."""
+    max_order: int = Field(4, ge=0, le=8)
+    """Largest order L of natural parity, (-1)^l."""
+    max_unnatural_order: int = Field(3, ge=0, le=8)
+    """Largest order of unnatural parity, -(-1)^l (pseudovectors and so on); 0 for none."""
+    n_modules: int = Field(3, ge=1)
+    """Interaction modules, one after the other."""
+    n_radial: int = Field(32, ge=2)
+    """Radial functions K per pair."""
+    cutoff: float = Field(15.0, gt=0)
+    """Range of all interactions and of matrix blocks, Bohr."""
+    product: Literal["edge_frame", "clebsch_gordan"] = "edge_frame"
+    """How orders are coupled: dense mixing within each m in the frame of an edge, or Clebsch-Gordan as in the paper."""
+    hidden: int = Field(128, ge=1)
+    """Width of the invariant networks in the edge frame (``edge_frame`` only)."""
+    baseline: Literal["none", "sap"] = "sap"
+    """H0 that is added to the network's output: nothing, or T + V_SAP (superposition of atomic potentials)."""
+    overlap_head: bool = False
+    """Predict S also (calculators use the exact integrals all the same)."""
+    core_head: bool = False
+    """Predict the core Hamiltonian also (calculators use the exact integrals all the same)."""
+
+    @field_validator("elements")
+    @classmethod
+    def _known_elements(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [e for e in elements if e not in chemical_symbols[1:]]
+        if unknown or not elements or len(set(elements)) < len(elements):
+            raise ValueError(f"elements must be distinct chemical symbols, got {list(elements)}")
+        return tuple(sorted(elements, key=chemical_symbols.index))
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Atomic numbers of ``elements``."""
+        return tuple(chemical_symbols.index(e) for e in self.elements)
+
+
+#: Named starting points for ``model`` settings: ``paper`` has the hyperparameters of Unke et al. 2021.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "features": 128,
+        "max_order": 4,
+        "max_unnatural_order": 4,
+        "n_modules": 5,
+        "n_radial": 128,
+        "cutoff": 15.0,
+        "product": "clebsch_gordan",
+        "baseline": "none",
+        "overlap_head": True,
+        "core_head": True,
+    },
+    "edge-frame": {"features": 64, "max_order": 4, "max_unnatural_order": 3, "n_modules": 3, "n_radial": 32},
+}

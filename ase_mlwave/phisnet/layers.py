@@ -1,0 +1,114 @@
+"""Layers that act on every order of node features separately: linear, activation, gate, residual."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ase_mlwave.phisnet.orders import OrderLayout
+
+__all__ = ["GeneralisedSwish", "OrderLinear", "ResidualBlock", "ScalarGate"]
+
+
+class OrderLinear(nn.Module):
+    """Mix channels with one matrix per order; a bias for invariants only.
+
+    Parameters
+    ----------
+    layout : OrderLayout
+        Rows of the features.
+    n_in, n_out : int
+        Channels.
+    zero : bool
+        Start with weights of zero, so that a residual block starts as the identity.
+    """
+
+    def __init__(self, layout: OrderLayout, n_in: int, n_out: int, *, zero: bool = False) -> None:
+        super().__init__()
+        weight = torch.zeros(len(layout.orders), n_in, n_out)
+        if not zero:
+            for matrix in weight:
+                nn.init.orthogonal_(matrix) if n_in == n_out else nn.init.normal_(matrix, std=n_in**-0.5)
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(n_out))
+        self.register_buffer("order_of_row", layout.order_of_row, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (N, R, F_in) to (N, R, F_out)."""
+        order_of_row: Tensor = self.order_of_row  # type: ignore[assignment]
+        y = torch.bmm(x.transpose(0, 1), self.weight[order_of_row]).transpose(0, 1)
+        return torch.cat([y[:, :1] + self.bias, y[:, 1:]], dim=1)
+
+
+class GeneralisedSwish(nn.Module):
+    """Apply a x sigmoid(b x) to invariants, with a and b learned per channel; other orders pass.
+
+    Notes
+    -----
+    Source: Unke et al. 2021, activation function.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.ones(features))
+        self.b = nn.Parameter(torch.full((features,), 1.702))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (N, R, F) to the same shape."""
+        s = x[:, :1]
+        return torch.cat([self.a * s * torch.sigmoid(self.b * s), x[:, 1:]], dim=1)
+
+
+class ScalarGate(nn.Module):
+    """Activate invariants and scale every other order by a smooth function of the invariants.
+
+    Parameters
+    ----------
+    layout : OrderLayout
+        Rows of the features.
+    features : int
+        Channels.
+
+    Notes
+    -----
+    Differs from the paper: there orders l > 0 are never gated.
+    """
+
+    def __init__(self, layout: OrderLayout, features: int) -> None:
+        super().__init__()
+        self.swish = GeneralisedSwish(features)
+        self.gate = nn.Linear(features, (len(layout.orders) - 1) * features)
+        self.register_buffer("gate_of_row", layout.order_of_row[1:] - 1, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (N, R, F) to the same shape."""
+        gate_of_row: Tensor = self.gate_of_row  # type: ignore[assignment]
+        n, _, features = x.shape
+        gates = 2 * torch.sigmoid(self.gate(x[:, 0])).view(n, -1, features)  # (N, orders - 1, F)
+        return self.swish(torch.cat([x[:, :1], x[:, 1:] * gates[:, gate_of_row]], dim=1))
+
+
+class ResidualBlock(nn.Module):
+    """Add lin(act(lin(act(x)))) to x; the last layer starts at zero.
+
+    Notes
+    -----
+    Source: Unke et al. 2021, residual block.
+    """
+
+    def __init__(self, layout: OrderLayout, features: int, *, gated: bool) -> None:
+        super().__init__()
+
+        def activation() -> nn.Module:
+            return ScalarGate(layout, features) if gated else GeneralisedSwish(features)
+
+        self.branch = nn.Sequential(
+            activation(),
+            OrderLinear(layout, features, features),
+            activation(),
+            OrderLinear(layout, features, features, zero=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (N, R, F) to the same shape."""
+        return x + self.branch(x)

@@ -1,0 +1,83 @@
+"""Radial functions: exponential Bernstein polynomials and the smooth cutoff."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["BernsteinBasis", "smooth_cutoff"]
+
+
+def smooth_cutoff(r: Tensor, cutoff: float) -> Tensor:
+    """Switch pair interactions off, infinitely smooth at the cutoff.
+
+    Parameters
+    ----------
+    r : Tensor, (E,)
+        Pair distances, Bohr.
+    cutoff : float
+        Distance from which on the result is zero, Bohr.
+
+    Returns
+    -------
+    Tensor, (E,)
+        ``exp(-r^2 / ((cutoff - r)(cutoff + r)))`` inside, 0 outside.
+
+    Notes
+    -----
+    Source: Unke et al. 2021, supplement, radial functions. Law: ``test_cutoff_is_smooth``.
+    """
+    inside = r < cutoff
+    safe = torch.where(inside, r, torch.zeros_like(r))
+    value = torch.exp(-(safe**2) / ((cutoff - safe) * (cutoff + safe)))
+    return torch.where(inside, value, torch.zeros_like(r))
+
+
+class BernsteinBasis(nn.Module):
+    """Expand pair distances in exponential Bernstein polynomials, with a learned decay.
+
+    Parameters
+    ----------
+    n_radial : int
+        Number of functions K.
+    cutoff : float
+        Distance beyond which all vanish, Bohr.
+    alpha : float
+        Initial decay, 1/Bohr; learned, and kept positive.
+
+    Notes
+    -----
+    b_k(r) = binomial(K-1, k) x^k (1-x)^(K-1-k) f(r) with x = exp(-alpha r) and f the smooth cutoff; evaluated through
+    logarithms. They sum to f(r). Source: Unke et al. 2021, supplement. Law: ``test_bernstein_basis_sums_to_cutoff``.
+    """
+
+    def __init__(self, n_radial: int, cutoff: float, alpha: float = 0.5) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        n = torch.tensor(float(n_radial - 1), dtype=torch.float64)
+        k = torch.arange(n_radial, dtype=torch.float64)
+        log_binomial = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+        self.register_buffer("k", k, persistent=False)
+        self.register_buffer("log_binomial", log_binomial, persistent=False)
+        self.raw_alpha = nn.Parameter(torch.tensor(alpha).expm1().log())
+
+    def forward(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate the functions.
+
+        Parameters
+        ----------
+        r : Tensor, (E,)
+            Bohr.
+
+        Returns
+        -------
+        tuple of Tensor, (E, K) and (E,)
+            The radial functions and the cutoff function.
+        """
+        k: Tensor = self.k.to(r.dtype)  # type: ignore[assignment,operator]
+        log_binomial: Tensor = self.log_binomial.to(r.dtype)  # type: ignore[assignment,operator]
+        decay = -nn.functional.softplus(self.raw_alpha) * r  # log x
+        log_rest = torch.log(-torch.expm1(decay))
+        cut = smooth_cutoff(r, self.cutoff)
+        exponent = log_binomial + decay[:, None] * k + log_rest[:, None] * (k[-1] - k)
+        return torch.exp(exponent) * cut[:, None], cut

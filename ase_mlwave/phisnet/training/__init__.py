@@ -1,0 +1,1 @@
+"""Training of PhiSNet: settings, prepared data, losses, and the Lightning loop."""

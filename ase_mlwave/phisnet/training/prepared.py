@@ -1,0 +1,210 @@
+"""Training data with everything that the losses need, computed once: integrals, baseline, their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
+
+from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.phisnet.baseline import baseline_matrix, flatten
+from ase_mlwave.phisnet.batch import MoleculeBatch, collate
+from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.quantum.integrals import (
+    OneElectronIntegrals,
+    attach_derivatives,
+    derivative_arrays,
+    integral_arrays,
+)
+
+__all__ = ["EpochSampler", "PreparedDataset", "PreparedSystem", "TrainingBatch", "join"]
+
+
+@dataclass(frozen=True)
+class MatrixWithDerivative:
+    """A one-electron matrix (M, M) and, where forces are trained, its derivative (N, 3, M, M) per Bohr."""
+
+    value: Tensor
+    derivative: Tensor | None
+
+    def at(self, positions: Tensor) -> Tensor:
+        """Give the matrix its dependence on the positions (N, 3), where derivatives are known."""
+        return self.value if self.derivative is None else attach_derivatives(positions, self.value, self.derivative)
+
+    def to(self, device: torch.device | str) -> MatrixWithDerivative:
+        """Copy to a device."""
+        derivative = None if self.derivative is None else self.derivative.to(device)
+        return MatrixWithDerivative(self.value.to(device), derivative)
+
+
+@dataclass(frozen=True)
+class PreparedSystem:
+    """One training molecule.
+
+    Parameters
+    ----------
+    record : Record
+        Geometry and labels.
+    hamiltonian : Tensor or None, (M, M)
+        Reference, Hartree.
+    baseline, overlap, core : MatrixWithDerivative
+        H0, S and h.
+    """
+
+    record: Record
+    hamiltonian: Tensor | None
+    baseline: MatrixWithDerivative
+    overlap: MatrixWithDerivative
+    core: MatrixWithDerivative
+
+
+class PreparedDataset(TorchDataset[PreparedSystem]):
+    """Training molecules with their integrals.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Labelled, closed-shell molecules.
+    basis : str
+        Basis of the Hamiltonians.
+    baseline : str
+        As :func:`ase_mlwave.phisnet.baseline.baseline_matrix` takes it.
+    derivatives : bool
+        Compute the derivatives of all integrals also (for the loss of forces).
+    """
+
+    def __init__(self, dataset: Dataset, basis: str, baseline: str, *, derivatives: bool = False) -> None:
+        self.systems = [_prepare(record, basis, baseline, derivatives=derivatives) for record in dataset]
+
+    def __len__(self) -> int:
+        return len(self.systems)
+
+    def __getitem__(self, index: int) -> PreparedSystem:
+        return self.systems[index]
+
+
+def _prepare(record: Record, basis: str, baseline: str, *, derivatives: bool) -> PreparedSystem:
+    mole = build_mole(record.numbers, record.positions, basis, record.charge, record.spin)
+    values = {k: torch.from_numpy(v) for k, v in integral_arrays(mole, ("overlap", "kinetic", "nuclear", "sap")).items()}
+    integrals = OneElectronIntegrals(**values)
+    slopes: OneElectronIntegrals | None = None
+    if derivatives:
+        arrays = derivative_arrays(mole, ("overlap", "kinetic", "nuclear", "sap"))
+        slopes = OneElectronIntegrals(**{k: torch.from_numpy(v) for k, v in arrays.items()})
+    reference = record.matrices.get("hamiltonian")
+    return PreparedSystem(
+        record=record,
+        hamiltonian=None if reference is None else torch.from_numpy(np.array(reference)),
+        baseline=MatrixWithDerivative(
+            baseline_matrix(baseline, integrals), None if slopes is None else baseline_matrix(baseline, slopes)
+        ),
+        overlap=MatrixWithDerivative(integrals.overlap, None if slopes is None else slopes.overlap),
+        core=MatrixWithDerivative(integrals.core, None if slopes is None else slopes.core),
+    )
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Molecules of one step, with their references.
+
+    Parameters
+    ----------
+    molecules : MoleculeBatch
+        Geometry.
+    baselines, overlaps, cores : tuple of MatrixWithDerivative, (B,)
+        H0, S and h of each molecule.
+    hamiltonian : Tensor or None, (sum M_b^2,)
+        Reference matrices one behind the other, Hartree.
+    energies : Tensor or None, (B,)
+        Hartree.
+    forces : Tensor or None, (N, 3)
+        Hartree/Bohr.
+    charges : tuple of int, (B,)
+        Total charges.
+    """
+
+    molecules: MoleculeBatch
+    baselines: tuple[MatrixWithDerivative, ...]
+    overlaps: tuple[MatrixWithDerivative, ...]
+    cores: tuple[MatrixWithDerivative, ...]
+    hamiltonian: Tensor | None
+    energies: Tensor | None
+    forces: Tensor | None
+    charges: tuple[int, ...]
+
+    def to(self, device: torch.device | str) -> TrainingBatch:
+        """Copy everything to a device."""
+        moved = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (Tensor, MoleculeBatch)):
+                moved[field.name] = value.to(device)
+            elif field.name in ("baselines", "overlaps", "cores"):
+                moved[field.name] = tuple(matrix.to(device) for matrix in value)
+        return replace(self, **moved)
+
+
+def join(systems: Sequence[PreparedSystem], cutoff: float) -> TrainingBatch:
+    """Join prepared molecules to a batch; a label that one of them lacks is left out for all."""
+    records = [s.record for s in systems]
+    hamiltonians = [s.hamiltonian for s in systems if s.hamiltonian is not None]
+    energies = [r.energy for r in records if r.energy is not None]
+    forces = [torch.from_numpy(np.array(r.forces)) for r in records if r.forces is not None]
+    n = len(systems)
+    return TrainingBatch(
+        molecules=collate([(r.numbers, r.positions) for r in records], cutoff),
+        baselines=tuple(s.baseline for s in systems),
+        overlaps=tuple(s.overlap for s in systems),
+        cores=tuple(s.core for s in systems),
+        hamiltonian=flatten(hamiltonians) if len(hamiltonians) == n else None,
+        energies=torch.tensor(energies, dtype=torch.float64) if len(energies) == n else None,
+        forces=torch.cat(forces) if len(forces) == n else None,
+        charges=tuple(r.charge for r in records),
+    )
+
+
+class EpochSampler(Sampler[list[int]]):
+    """Draw batches for one epoch of a fixed number of steps, as a function of seed and epoch alone.
+
+    Parameters
+    ----------
+    n : int
+        Size of the data set.
+    batch_size, steps : int
+        Molecules per batch, and batches.
+    seed, epoch : int
+        What the order depends on: a resumed run sees the same batches as one that was never interrupted.
+    rank, world_size : int
+        Of this process, for several devices: each draws its own part of a batch of ``world_size * batch_size``.
+    """
+
+    def __init__(
+        self, n: int, batch_size: int, steps: int, *, seed: int, epoch: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.n, self.batch_size, self.steps = n, batch_size, steps
+        self.seed, self.epoch, self.rank, self.world_size = seed, epoch, rank, world_size
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        wide = self.batch_size * self.world_size
+        for step in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
+            drawn = [self._molecule(i) for i in range(step * wide, (step + 1) * wide)]
+            yield drawn[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
+
+    def _molecule(self, i: int) -> int:
+        """Give the i-th molecule of an endless row of shuffled passes through the data."""
+        return int(self._order(i // self.n)[i % self.n])
+
+    def _order(self, round_: int) -> Sequence[int]:
+        cached: tuple[int, Sequence[int]] | None = getattr(self, "_cached", None)
+        if cached is None or cached[0] != round_:
+            cached = (round_, np.random.default_rng([self.seed, round_]).permutation(self.n).tolist())
+            self._cached = cached
+        return cached[1]
