@@ -1,12 +1,15 @@
 """ASE calculators whose energies and forces come from a learned electronic structure.
 
-Importing the package imports neither torch nor PySCF: the public names are loaded when they are first used.
+Importing the package imports neither torch nor PySCF: the public names are loaded when they are first used. What it
+does is tell ASE the calculators' names, see `ase_mlwave.plugin`.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from ase_mlwave.plugin import register_stand_ins
 
 if TYPE_CHECKING:
     from ase_mlwave.calculators.phisnet import PhiSNetCalculator
@@ -16,6 +19,8 @@ __all__ = ["PhiSNetCalculator", "__version__"]
 
 #: Public name -> the module that defines it.
 _HOMES = {"PhiSNetCalculator": "ase_mlwave.calculators.phisnet"}
+
+register_stand_ins()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,1 +1,1 @@
-"""The calculators that a simulation script touches: the only rooms, with the command line, that know eV and Angstrom."""
+"""What a simulation script touches: with the command line, the only rooms that know eV and Angstrom."""

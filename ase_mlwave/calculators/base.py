@@ -1,0 +1,334 @@
+"""The ASE contract, once: checks, units, caching, device, batching and committees.
+
+A calculator derives from `MlwaveCalculator`, says its ``name``, ``implemented_properties`` and ``default_parameters``,
+and writes one method in atomic units, ``_compute``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from ase import Atoms
+from ase.calculators.calculator import (
+    CalculationFailed,
+    Calculator,
+    InputError,
+    PropertyNotImplementedError,
+    all_changes,
+)
+
+from ase_mlwave.calculators.checks import Domain, charge_and_spin, read_atoms
+from ase_mlwave.calculators.members import Member, ModelName, common_domain, model_names, pick_device, pick_dtype
+from ase_mlwave.calculators.outcome import Outcome, average, to_ase, warn_out_of_domain
+from ase_mlwave.data.record import Record
+from ase_mlwave.errors import suggestion
+from ase_mlwave.plugin import register
+from ase_mlwave.zoo import ModelFolder
+
+__all__ = ["Member", "MlwaveCalculator", "Outcome"]
+
+class MlwaveCalculator(Calculator):
+    """Fulfil ASE's calculator contract for a learned electronic structure.
+
+    Parameters
+    ----------
+    model : str, path, or sequence of them
+        A name in the zoo, a folder, or several models of one kind: a committee, whose mean is the result.
+    device : str, optional
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; by default CUDA where there is a device, else the CPU.
+    dtype : str
+        Precision of the network, ``"float64"`` or ``"float32"``.
+    batch_size : int, optional
+        Structures that `predict` computes at a time; by default as many as ``pairs_per_batch`` allows.
+    **options
+        Those of the class, see its ``default_parameters``.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is unknown; the message names the nearest known one.
+    InputError
+        If the model, device or precision is not available, or the models of a committee have nothing in common.
+
+    Notes
+    -----
+    Charge and number of unpaired electrons come from ``atoms.info["charge"]`` and ``atoms.info["spin"]`` (0 where
+    absent); initial charges and magnetic moments are not used. The laws that every calculator keeps are the tests of
+    ``tests/calculators/contract.py``.
+    """
+
+    name: ClassVar[str]
+    """Name in ASE's registries, and the kind of model that the class loads."""
+    default_parameters = {"device": None, "dtype": "float64", "batch_size": None}
+    """Options and their defaults; a subclass lists only its own."""
+    ignored_changes = {"initial_charges", "initial_magmoms"}
+    """What may change in ``Atoms`` without a new calculation."""
+    pairs_per_batch: ClassVar[int] = 4096
+    """Ordered pairs of atoms that `predict` computes at a time by default."""
+
+    members: tuple[Member, ...]
+    """The loaded models: one, or those of the committee."""
+    domain: Domain
+    """What all members were made for."""
+    extras: dict[str, Any]
+    """What the last calculation gave beside ASE's properties."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Complete the subclass's options and enter it in ASE's registry."""
+        super().__init_subclass__(**kwargs)
+        inherited = super(cls, cls).default_parameters
+        cls.default_parameters = {**cls.__dict__.get("default_parameters", {}), **inherited}
+        keyword, parameter = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter
+        cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [parameter("model", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+            + [parameter(key, keyword, default=value) for key, value in cls.default_parameters.items()]
+        )
+        if isinstance(cls.__dict__.get("name"), str):
+            register(cls.name, cls)
+
+    def __init__(self, model: ModelName | Sequence[ModelName], **options: Any) -> None:
+        self.extras = {}
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.set(model=model, **options)
+
+    def set(self, **options: Any) -> dict[str, Any]:
+        """Change options; the next property is computed anew, and models are loaded again only where they must be.
+
+        Parameters
+        ----------
+        **options
+            As in the constructor.
+
+        Returns
+        -------
+        dict
+            The options that changed.
+
+        Raises
+        ------
+        TypeError, InputError
+            As the constructor; nothing has changed then.
+        """
+        unknown = [key for key in options if key != "model" and key not in self.default_parameters]
+        if unknown:
+            known = ["model", *self.default_parameters]
+            raise TypeError(f"{type(self).__name__} has no option {unknown[0]!r}. {suggestion(unknown[0], known)}")
+        if "model" in options:
+            options["model"] = model_names(options["model"])
+        if isinstance(options.get("device"), torch.device):
+            options["device"] = str(options["device"])
+        changed = {k: v for k, v in options.items() if k not in self.parameters or self.parameters[k] != v}
+        if not changed:
+            return {}
+        parameters = {**self.parameters, **changed}
+        _check_batch_size(parameters["batch_size"])
+        self._check_options(parameters)
+        if changed.keys() & {"model", "device", "dtype"}:
+            members = self._load_members(parameters)
+            self.domain = common_domain(members)
+            self.members = members
+        self.parameters = type(self.parameters)(parameters)
+        self.reset()
+        return changed
+
+    def _check_options(self, parameters: Mapping[str, Any]) -> None:
+        """Raise ``InputError`` if an option of the subclass has a value that is not allowed."""
+
+    def _load(self, model: str, device: torch.device, dtype: torch.dtype) -> Member:
+        """Load one model: a folder of the zoo's format whose kind is the calculator's ``name``."""
+        folder = ModelFolder.load(model)
+        if folder.config.kind != self.name:
+            raise InputError(
+                f"{model} is a model of kind {folder.config.kind!r}, but {type(self).__name__} needs {self.name!r}."
+            )
+        return Member(folder.build(device, dtype), folder.config)
+
+    @abstractmethod
+    def _compute(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+        """Compute a batch with one model.
+
+        Parameters
+        ----------
+        member : Member
+            One of ``members``.
+        systems : list of Record, (B,)
+            Checked structures, in Bohr.
+        properties : tuple of str
+            What is asked for, names of ``implemented_properties`` without ``free_energy``.
+
+        Returns
+        -------
+        list of Outcome, (B,)
+            In atomic units; more properties than asked for where they cost nothing.
+        """
+
+    def _load_members(self, parameters: Mapping[str, Any]) -> tuple[Member, ...]:
+        device, dtype = pick_device(parameters["device"]), pick_dtype(parameters["dtype"])
+        model = parameters["model"]
+        return tuple(self._load(name, device, dtype) for name in ([model] if isinstance(model, str) else model))
+
+    # --- ASE's side -------------------------------------------------------------------------------------------------
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Compute properties of one structure: `predict`'s case of one, kept in ``results`` and ``extras``."""
+        atoms = self.atoms if atoms is None else atoms
+        if system_changes:
+            self.reset()
+        wanted = self._checked_properties(properties)
+        (outcome,) = self._evaluate([read_atoms(atoms, self.domain)], wanted, None, None)
+        self.atoms = atoms.copy() if atoms is not None else None
+        self.results.update(outcome.values)
+        self.extras.update(outcome.extras)
+
+    def predict(
+        self,
+        structures: Sequence[Atoms],
+        properties: Sequence[str] = ("energy", "forces"),
+        *,
+        batch_size: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Compute properties of many structures in batches.
+
+        Parameters
+        ----------
+        structures : sequence of Atoms
+            Any mixture of molecules; not changed, and neither are ``results`` and ``extras``.
+        properties : sequence of str
+            Names of ``implemented_properties``.
+        batch_size : int, optional
+            Structures at a time; that of the constructor by default. A batch that does not fit the memory of a CUDA
+            device is halved.
+        progress : callable, optional
+            Called with the number of structures done since the last call.
+
+        Returns
+        -------
+        list of dict
+            For each structure the properties in ASE's units: floats and float64 arrays.
+
+        Raises
+        ------
+        InputError
+            If a structure is refused; the message gives its index, and nothing has been computed.
+        PropertyNotImplementedError
+            If a property is not among ``implemented_properties``.
+        """
+        given: object = structures
+        if isinstance(given, Atoms):
+            raise InputError("predict needs a list of Atoms, got one Atoms object. Write predict([atoms]).")
+        _check_batch_size(batch_size)
+        wanted = self._checked_properties(properties)
+        systems = []
+        for index, atoms in enumerate(structures):
+            try:
+                systems.append(read_atoms(atoms, self.domain))
+            except InputError as error:
+                raise InputError(f"structure {index}: {error}") from error
+        outcomes = self._evaluate(systems, wanted, batch_size, progress)
+        return [{name: outcome.values[name] for name in properties} for outcome in outcomes]
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Return what has changed since the last calculation, charge and spin included."""
+        changes: list[str] = super().check_state(atoms, tol)  # type: ignore[no-untyped-call]
+        if self.atoms is not None:
+            pairs = zip(("charge", "spin"), charge_and_spin(self.atoms), charge_and_spin(atoms), strict=True)
+            changes += [key for key, before, now in pairs if before != now]
+        return changes
+
+    def reset(self) -> None:
+        """Forget the last calculation."""
+        super().reset()  # type: ignore[no-untyped-call]
+        self.extras = {}
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """Return the options as JSON that rebuilds the calculator: ``type(calc)(**calc.todict())``."""
+        defaults = self.default_parameters
+        return {k: v for k, v in self.parameters.items() if not skip_default or k == "model" or v != defaults[k]}
+
+    def get_spin_polarized(self) -> bool:
+        """Return False: the models are closed-shell."""
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the models out: they are loaded again from the zoo or their folder, on a device that is there."""
+        return {key: value for key, value in vars(self).items() if key != "members"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Load the models again."""
+        vars(self).update(state)
+        self.members = self._load_members(self.parameters)
+
+    # --- the batched path -------------------------------------------------------------------------------------------
+
+    def _checked_properties(self, properties: Sequence[str]) -> tuple[str, ...]:
+        """Return what to compute for the properties asked for, or raise PropertyNotImplementedError."""
+        properties = (properties,) if isinstance(properties, str) else properties
+        for name in properties:
+            if name not in self.implemented_properties:
+                raise PropertyNotImplementedError(
+                    f"{type(self).__name__} has no {name!r}. {suggestion(name, self.implemented_properties)}"
+                )
+        return tuple(dict.fromkeys("energy" if name == "free_energy" else name for name in properties))
+
+    def _evaluate(
+        self,
+        systems: list[Record],
+        properties: tuple[str, ...],
+        batch_size: int | None,
+        progress: Callable[[int], None] | None,
+    ) -> list[Outcome]:
+        """Compute checked systems in chunks, average the members, and convert to ASE's units."""
+        outcomes: list[Outcome] = []
+        for chunk in self._chunks(systems, batch_size or self.parameters["batch_size"]):
+            by_member = [self._compute_in_memory(member, chunk, properties) for member in self.members]
+            for system, members in zip(chunk, zip(*by_member, strict=True), strict=True):
+                outcome = average([to_ase(member, len(system)) for member in members])
+                warn_out_of_domain(outcome.extras, self.domain.thresholds)
+                outcomes.append(outcome)
+            if progress is not None:
+                progress(len(chunk))
+        return outcomes
+
+    def _chunks(self, systems: list[Record], batch_size: int | None) -> Iterator[list[Record]]:
+        """Split into runs of ``batch_size`` systems, or of at most ``pairs_per_batch`` pairs (one system at least)."""
+        chunk: list[Record] = []
+        pairs = 0
+        for system in systems:
+            pairs += len(system) ** 2
+            full = len(chunk) == batch_size if batch_size else pairs > self.pairs_per_batch
+            if chunk and full:
+                yield chunk
+                chunk, pairs = [], len(system) ** 2
+            chunk.append(system)
+        if chunk:
+            yield chunk
+
+    def _compute_in_memory(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+        """Compute a chunk, in halves where the device's memory does not hold it."""
+        try:
+            return self._compute(member, systems, properties)
+        except torch.OutOfMemoryError as error:
+            if len(systems) == 1:
+                raise CalculationFailed(
+                    f"{systems[0].formula} does not fit the device's memory. Take device='cpu' or dtype='float32'."
+                ) from error
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise CalculationFailed(f"the linear algebra of the model failed: {error}") from error
+        half = len(systems) // 2
+        parts = (systems[:half], systems[half:])
+        return [outcome for part in parts for outcome in self._compute_in_memory(member, part, properties)]
+
+
+def _check_batch_size(batch_size: Any) -> None:
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise InputError(f"batch_size is {batch_size!r}, but must be a whole number of at least 1, or None.")

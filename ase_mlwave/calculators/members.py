@@ -1,0 +1,116 @@
+"""The models behind a calculator: which ones, where they run, and what they were made for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase.calculators.calculator import InputError
+
+from ase_mlwave.calculators.checks import Domain
+from ase_mlwave.errors import suggestion
+from ase_mlwave.model_config import ModelConfig
+from ase_mlwave.zoo import list_models
+
+__all__ = ["Member", "ModelName", "common_domain", "model_names", "pick_device", "pick_dtype"]
+
+ModelName = str | PathLike[str]
+
+_DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Member:
+    """Hold one loaded model of a calculator."""
+
+    network: Any
+    """What computes: a torch module on the calculator's device and in its precision."""
+    config: ModelConfig
+    """Its description."""
+
+    @property
+    def domain(self) -> Domain:
+        """What the model was made for."""
+        config = self.config
+        return Domain(
+            frozenset(config.elements), frozenset(config.charges), frozenset(config.spins), config.thresholds
+        )
+
+
+def model_names(model: ModelName | Sequence[ModelName]) -> str | list[str]:
+    """Write models as JSON can hold them: names of the zoo as they are, folders with their full path.
+
+    Parameters
+    ----------
+    model : str, path, or sequence of them
+        As a calculator's constructor takes it.
+
+    Returns
+    -------
+    str or list of str
+        A list for a committee.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or the sequence is empty.
+    """
+    if isinstance(model, (str, PathLike)):
+        name = fspath(model)
+        is_folder = name not in list_models() and name and Path(name).expanduser().is_dir()
+        return str(Path(name).expanduser().resolve()) if is_folder else name
+    if not isinstance(model, Sequence) or not model or not all(isinstance(one, (str, PathLike)) for one in model):
+        raise InputError(f"model must be a name in the zoo, a folder, or a list of them, got {model!r}.")
+    return [str(model_names(one)) for one in model]
+
+
+def common_domain(members: Sequence[Member]) -> Domain:
+    """Return what all members of a committee were made for, or raise ``InputError`` if that is nothing."""
+    domain = reduce(Domain.common, (member.domain for member in members))
+    for what, common in (("element", domain.elements), ("charge", domain.charges), ("spin", domain.spins)):
+        if not common:
+            raise InputError(f"the models of the committee have no {what} in common.")
+    return domain
+
+
+def pick_device(device: str | None) -> torch.device:
+    """Return the device to compute on.
+
+    Parameters
+    ----------
+    device : str or None
+        None for CUDA where there is a device, else the CPU.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    InputError
+        If the name is not a device's, or this machine does not have it.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"device is {device!r}, but must be 'cpu', 'cuda', 'cuda:1', ... or None.") from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device is {device!r}, but this machine has {torch.cuda.device_count()} CUDA devices that torch "
+            f"{torch.__version__} can use. Take device='cpu', or None to choose what there is."
+        )
+    return chosen
+
+
+def pick_dtype(dtype: str) -> torch.dtype:
+    """Return torch's data type for ``"float64"`` or ``"float32"``, or raise ``InputError``."""
+    if dtype not in _DTYPES:
+        raise InputError(f"dtype is {dtype!r}. {suggestion(str(dtype), _DTYPES)}")
+    return _DTYPES[dtype]

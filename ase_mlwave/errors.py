@@ -1,0 +1,39 @@
+"""What the package says when something is wrong: shared wording, and the warning that ASE has no class for.
+
+Errors are ASE's own: ``InputError`` for what is refused before any work, ``CalculationFailed`` and ``SCFError`` for
+numerical failure, ``PropertyNotImplementedError`` for what a model lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["OutOfDomainWarning", "suggestion"]
+
+
+class OutOfDomainWarning(UserWarning):
+    """A measured uncertainty lies past the threshold that the model's card gives."""
+
+
+def suggestion(given: str, known: Iterable[str]) -> str:
+    """Name the nearest known word and list all of them.
+
+    Parameters
+    ----------
+    given : str
+        What the user wrote.
+    known : iterable of str
+        What is allowed.
+
+    Returns
+    -------
+    str
+        The end of a message: ``"Did you mean 'x'? Known are: 'x', 'y'."``; without the question where nothing is near.
+    """
+    words = sorted(known)
+    if not words:
+        return "There is none."
+    near = get_close_matches(given.lower(), words, n=1, cutoff=0.5)
+    question = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{question}Known are: {', '.join(map(repr, words))}."

@@ -1,0 +1,124 @@
+"""What a model is: the content of ``config.json`` in a model folder, with its format number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from ase.calculators.calculator import InputError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ase_mlwave.errors import suggestion
+
+__all__ = ["FORMAT", "KINDS", "ModelConfig", "TrainingData", "parse_config", "refuse_unknown_kind"]
+
+#: Number of the format that this version writes; it reads this one and those that ``_UPGRADES`` lifts to it.
+FORMAT = 1
+_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+#: Kind of model -> (class of the network, class of its settings), each "module:name", imported when one is built.
+KINDS: dict[str, tuple[str, str]] = {
+    "phisnet": ("ase_mlwave.phisnet.model:PhiSNet", "ase_mlwave.phisnet.config:PhiSNetConfig"),
+}
+
+
+class TrainingData(BaseModel):
+    """Say what a model learned from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    """Where the data came from, in words."""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """``Dataset.content_hash()`` of the training records."""
+    n_records: int = Field(ge=1)
+    """Number of training records."""
+
+
+class ModelConfig(BaseModel):
+    """Describe a model: the content of ``config.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    """Format of the folder."""
+    kind: str
+    """Key of ``KINDS``."""
+    settings: dict[str, Any]
+    """Settings of the network; ``elements`` and ``level`` are always among them."""
+    training_data: TrainingData
+    """What the model learned from."""
+    errors: dict[str, float] = Field(default_factory=dict)
+    """Measured on held-out data; each name ends in its unit, such as ``hamiltonian_mae_uHa``."""
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    """Entry of ``calc.extras`` -> value past which the calculator warns that it is out of its domain."""
+    charges: tuple[int, ...] = (0,)
+    """Total charges that the model was made for."""
+    spins: tuple[int, ...] = (0,)
+    """Numbers of unpaired electrons that the model was made for."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Packages that the model was trained with."""
+    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """Of the bytes of ``model.safetensors``."""
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols that the model knows."""
+        return tuple(self.settings["elements"])
+
+    @property
+    def level(self) -> str:
+        """Level of theory of the training data."""
+        return str(self.settings["level"])
+
+
+def parse_config(text: str, where: str) -> ModelConfig:
+    """Parse and check the content of ``config.json``.
+
+    Parameters
+    ----------
+    text : str
+        JSON.
+    where : str
+        Name of the file, for messages.
+
+    Returns
+    -------
+    ModelConfig
+        Lifted to the present format.
+
+    Raises
+    ------
+    InputError
+        If it is not JSON, its format is newer or unknown, or a field is missing or wrong.
+    """
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON: {error}") from error
+    if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
+        raise InputError(f"{where} is not a model's description: it has no whole number 'format'.")
+    if raw["format"] > FORMAT:
+        raise InputError(
+            f"{where} has format {raw['format']}, newer than the {FORMAT} that this version reads. Update ase-mlwave."
+        )
+    while raw["format"] != FORMAT:
+        if raw["format"] not in _UPGRADES:
+            raise InputError(f"{where} has the unknown format {raw['format']}; this version reads {FORMAT}.")
+        raw = _UPGRADES[raw["format"]](raw)
+    try:
+        config = ModelConfig(**raw)
+    except (ValidationError, TypeError) as error:
+        raise InputError(f"{where} is not a valid description of a model: {error}") from error
+    refuse_unknown_kind(config.kind, where)
+    missing = [key for key in ("elements", "level") if key not in config.settings]
+    if missing:
+        raise InputError(f"{where} has no {' and no '.join(missing)} in its settings.")
+    return config
+
+
+def refuse_unknown_kind(kind: str, where: str) -> None:
+    """Raise ``InputError`` if ``kind`` is not a key of ``KINDS``; ``where`` starts the message."""
+    if kind not in KINDS:
+        raise InputError(f"{where} has the unknown kind {kind!r}. {suggestion(kind, KINDS)}")

@@ -1,0 +1,320 @@
+"""Model folders: save, load, check, list.
+
+A folder holds ``model.safetensors`` (weights), ``config.json`` (what the model is, with a format number) and
+``README.md`` (the model card). Reading one never executes code: weights are safetensors, settings are JSON, and the
+class that is built comes from the table ``model_config.KINDS``, not from the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ase.calculators.calculator import InputError
+from pydantic import ValidationError
+
+from ase_mlwave.errors import suggestion
+from ase_mlwave.model_config import KINDS, ModelConfig, TrainingData, parse_config, refuse_unknown_kind
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ModelConfig", "ModelFolder", "TrainingData", "list_models", "locate", "read_config"]
+
+_FILES = {"config.json": 10**6, "model.safetensors": 2**33, "README.md": 10**7}  # largest sizes in bytes
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_RECORDED_VERSIONS = ("ase", "e3nn", "numpy", "pyscf", "torch")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Hold a model: what it is, its weights and its card."""
+
+    config: ModelConfig
+    """The content of ``config.json``."""
+    weights: Mapping[str, torch.Tensor]
+    """Name -> tensor, as the network's ``state_dict`` has them."""
+    card: str
+    """The model card, Markdown."""
+
+    @classmethod
+    def pack(
+        cls,
+        kind: str,
+        network: torch.nn.Module,
+        *,
+        training_data: TrainingData,
+        card: str,
+        errors: Mapping[str, float] | None = None,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> ModelFolder:
+        """Make a folder's content from a trained network.
+
+        Parameters
+        ----------
+        kind : str
+            Key of ``KINDS``.
+        network : torch.nn.Module
+            Trained network; its attribute ``config`` holds its settings (a pydantic model).
+        training_data : TrainingData
+            What it learned from.
+        card : str
+            The model card, Markdown.
+        errors, thresholds : mapping of str to float, optional
+            See `ModelConfig`.
+
+        Returns
+        -------
+        ModelFolder
+            In memory; `save` writes it.
+
+        Raises
+        ------
+        InputError
+            If ``kind`` is unknown or a weight is not finite.
+        """
+        refuse_unknown_kind(kind, "this model")
+        weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+        _refuse_bad_numbers(weights, "the network")
+        config = ModelConfig(
+            kind=kind,
+            settings=network.config.model_dump(mode="json"),  # type: ignore[union-attr,operator]
+            training_data=training_data,
+            errors=dict(errors or {}),
+            thresholds=dict(thresholds or {}),
+            versions={name: version(name) for name in _RECORDED_VERSIONS},
+            weights_sha256=hashlib.sha256(_weight_bytes(weights)).hexdigest(),
+        )
+        return cls(config, weights, card)
+
+    @classmethod
+    def load(cls, model: str | PathLike[str]) -> ModelFolder:
+        """Read and check a model folder.
+
+        Parameters
+        ----------
+        model : str or path
+            A name in the zoo, or a folder.
+
+        Returns
+        -------
+        ModelFolder
+            With its weights on the CPU, in the precision in which they were saved.
+
+        Raises
+        ------
+        InputError
+            If there is no such model, a file is missing, odd (a link out of the folder, not a regular file, too
+            large), truncated or changed, the format is newer than this version reads, or a weight is not finite.
+        """
+        folder = locate(model)
+        config = read_config(folder)
+        data = _read(folder, "model.safetensors")
+        if hashlib.sha256(data).hexdigest() != config.weights_sha256:
+            raise InputError(
+                f"{folder / 'model.safetensors'} is truncated or was changed: its SHA-256 is not that in config.json. "
+                "Copy the folder again, or save the model again with ModelFolder.save."
+            )
+        weights = _parsed_weights(data, folder)
+        return cls(config, weights, _text(folder, "README.md"))
+
+    def save(self, folder: str | PathLike[str]) -> Path:
+        """Write the folder, replacing the files of an earlier one in a single step each.
+
+        Parameters
+        ----------
+        folder : str or path
+            Made if it does not exist.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            files = {name: Path(scratch, name) for name in _FILES}
+            files["model.safetensors"].write_bytes(_weight_bytes(self.weights))
+            files["config.json"].write_text(self.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            files["README.md"].write_text(self.card.rstrip() + "\n", encoding="utf-8")
+            for name, path in files.items():
+                shutil.move(path, folder / name)
+        return folder
+
+    def build(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> torch.nn.Module:
+        """Build the network with its weights, ready for predictions.
+
+        Parameters
+        ----------
+        device : torch.device or str
+            Where the network lives.
+        dtype : torch.dtype, optional
+            Its precision; that of the file by default.
+
+        Returns
+        -------
+        torch.nn.Module
+            In evaluation mode.
+
+        Raises
+        ------
+        InputError
+            If the settings are not those of this kind of network, or a weight is missing, surplus or misshapen.
+        """
+        network_class, settings_class = (_imported(path) for path in KINDS[self.config.kind])
+        try:
+            network: torch.nn.Module = network_class(settings_class(**self.config.settings))
+        except (ValidationError, TypeError, ValueError) as error:
+            raise InputError(f"the settings in config.json do not make a {self.config.kind} model: {error}") from error
+        wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        given = {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
+        problems = [f"{name} is missing" for name in wanted.keys() - given.keys()]
+        problems += [f"{name} is not part of the model" for name in given.keys() - wanted.keys()]
+        problems += [
+            f"{name} has the shape {given[name]} instead of {wanted[name]}"
+            for name in wanted.keys() & given.keys()
+            if wanted[name] != given[name]
+        ]
+        if problems:
+            listed = "; ".join(sorted(problems)[:5]) + ("; ..." if len(problems) > 5 else "")
+            raise InputError(f"the weights do not fit the settings in config.json, {len(problems)} problems: {listed}.")
+        if dtype is None:
+            dtype = next((t.dtype for t in self.weights.values() if t.is_floating_point()), None)
+        network = network.to(device)
+        if dtype is not None:
+            network.cast(dtype)
+        network.load_state_dict(dict(self.weights))
+        return network.eval().requires_grad_(False)
+
+    def check(self) -> None:
+        """Build the network once, so that a folder that passes can be used.
+
+        Raises
+        ------
+        InputError
+            As `build` does.
+        """
+        self.build()
+
+
+def list_models() -> list[str]:
+    """Return the names of the models that ship with the package, sorted."""
+    folder = _zoo_folder()
+    if not folder.is_dir():
+        return []
+    return sorted(path.parent.name for path in folder.glob("*/config.json") if _NAME.fullmatch(path.parent.name))
+
+
+def locate(model: str | PathLike[str]) -> Path:
+    """Find a model's folder.
+
+    Parameters
+    ----------
+    model : str or path
+        A name in the zoo, or a folder. Where both exist, a bare name means the zoo.
+
+    Returns
+    -------
+    Path
+        An existing folder.
+
+    Raises
+    ------
+    InputError
+        If there is neither; the message names the nearest model and lists all.
+    """
+    names = list_models()
+    text = str(model)
+    if text in names:
+        return _zoo_folder() / text
+    path = Path(model).expanduser()
+    if path.is_dir() and text.strip():
+        return path.resolve()
+    raise InputError(f"there is no model {text!r}: neither a folder nor a name in the zoo. {suggestion(text, names)}")
+
+
+def read_config(model: str | PathLike[str]) -> ModelConfig:
+    """Read ``config.json`` of a model, without its weights.
+
+    Parameters
+    ----------
+    model : str or path
+        A name in the zoo, or a folder.
+
+    Returns
+    -------
+    ModelConfig
+        Lifted to the present format.
+
+    Raises
+    ------
+    InputError
+        If it is not JSON, its format is newer or unknown, or a field is missing or wrong.
+    """
+    folder = locate(model)
+    return parse_config(_text(folder, "config.json"), str(folder / "config.json"))
+
+
+def _zoo_folder() -> Path:
+    """Return the zoo: inside the package where a wheel was installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def _imported(path: str) -> Any:
+    module, name = path.split(":")
+    return getattr(import_module(module), name)
+
+
+def _read(folder: Path, name: str) -> bytes:
+    """Read a file of a folder, refusing links that leave it, what is no regular file, and sizes out of bounds."""
+    path = folder / name
+    if not path.exists():
+        raise InputError(f"{folder} has no {name}; a model folder has {', '.join(sorted(_FILES))}.")
+    if path.resolve().parent != folder.resolve() or not path.is_file():
+        raise InputError(f"{path} must be a regular file inside the model folder, not a link or a device.")
+    if path.stat().st_size > _FILES[name]:
+        raise InputError(f"{path} has {path.stat().st_size} bytes, more than the {_FILES[name]} that are read.")
+    return path.read_bytes()
+
+
+def _text(folder: Path, name: str) -> str:
+    try:
+        return _read(folder, name).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{folder / name} is not UTF-8 text: {error}") from error
+
+
+def _weight_bytes(weights: Mapping[str, torch.Tensor]) -> bytes:
+    from safetensors.torch import save
+
+    return save(dict(weights))
+
+
+def _parsed_weights(data: bytes, folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        weights = load(data)
+    except SafetensorError as error:
+        raise InputError(f"{folder / 'model.safetensors'} is not a safetensors file: {error}") from error
+    _refuse_bad_numbers(weights, str(folder / "model.safetensors"))
+    return weights
+
+
+def _refuse_bad_numbers(weights: Mapping[str, torch.Tensor], where: str) -> None:
+    bad = sorted(name for name, tensor in weights.items() if not tensor.isfinite().all())
+    if bad:
+        raise InputError(f"{where} has weights that are not finite numbers: {', '.join(bad[:5])}. Train it again.")

@@ -1,0 +1,308 @@
+"""The contract suite: the laws and error messages that every calculator keeps.
+
+A calculator's test file derives a class from `CalculatorContract`, names the calculator and a model, and sets the
+tolerances that its method deserves; pytest then runs the whole suite on it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import re
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.calculator import InputError, PropertyNotImplementedError, get_calculator_class
+from ase.calculators.fd import calculate_numerical_forces
+from ase.io import read, write
+from ase.outputs import all_outputs
+
+from ase_mlwave import zoo
+from ase_mlwave.calculators.base import MlwaveCalculator
+
+ROTATION = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+ROTATION *= np.linalg.det(ROTATION)  # proper
+MIRROR = np.diag([-1.0, 1.0, 1.0]) @ ROTATION
+
+
+class CalculatorContract:
+    """Laws of `MlwaveCalculator`; energies in eV, forces in eV/Angstrom."""
+
+    calculator: type[MlwaveCalculator]
+    options: ClassVar[dict[str, Any]] = {}
+    """Given to the constructor in every test."""
+    formulas: ClassVar[tuple[str, ...]] = ("H2O",)
+    """Molecules that the model serves."""
+    law_tolerance: float = 1e-8
+    """Of symmetries, absolute."""
+    force_tolerance: float = 1e-5
+    """Between forces and finite differences."""
+    displacement: float = 1e-4
+    """Of those finite differences, Angstrom."""
+    float32_tolerance: float = 1e-3
+    """Between float32 and float64."""
+    apart: float = 30.0
+    """Distance at which two molecules do not see each other, Angstrom."""
+    foreign: str = "Xe"
+    """An element that the model does not know."""
+
+    @pytest.fixture
+    def model(self) -> str:
+        raise NotImplementedError("name a model of the zoo or a folder")
+
+    @pytest.fixture
+    def calc(self, model: str) -> MlwaveCalculator:
+        return self.calculator(model, **self.options)
+
+    def atoms(self, seed: int = 0) -> Atoms:
+        """Return a distorted molecule in no special orientation."""
+        atoms = molecule(self.formulas[seed % len(self.formulas)])
+        atoms.rattle(0.06, seed=seed + 7)
+        return atoms
+
+    def both(self, calc: MlwaveCalculator, atoms: Atoms) -> tuple[float, np.ndarray]:
+        (result,) = calc.predict([atoms])
+        return result["energy"], result["forces"]
+
+    # --- laws ---------------------------------------------------------------------------------------------------------
+
+    def test_batch_equals_single(self, calc: MlwaveCalculator) -> None:
+        batch = [self.atoms(seed) for seed in range(3)]
+        for result, atoms in zip(calc.predict(batch), batch, strict=True):
+            atoms.calc = calc
+            assert result["energy"] == pytest.approx(atoms.get_potential_energy(), abs=self.law_tolerance)
+            np.testing.assert_allclose(result["forces"], atoms.get_forces(), atol=self.law_tolerance)
+
+    def test_batch_size_does_not_matter(self, calc: MlwaveCalculator) -> None:
+        batch = [self.atoms(seed) for seed in range(3)]
+        done: list[int] = []
+        by_two = calc.predict(batch, batch_size=2, progress=done.append)
+        assert done == [2, 1]
+        for one, other in zip(calc.predict(batch), by_two, strict=True):
+            np.testing.assert_allclose(one["forces"], other["forces"], atol=self.law_tolerance)
+
+    @pytest.mark.parametrize("matrix", [ROTATION, MIRROR], ids=["rotation", "reflection"])
+    def test_forces_turn_with_the_molecule(self, calc: MlwaveCalculator, matrix: np.ndarray) -> None:
+        atoms = self.atoms()
+        turned = atoms.copy()
+        turned.positions = atoms.positions @ matrix.T
+        (energy, forces), (energy_turned, forces_turned) = self.both(calc, atoms), self.both(calc, turned)
+        assert energy_turned == pytest.approx(energy, abs=self.law_tolerance)
+        np.testing.assert_allclose(forces_turned, forces @ matrix.T, atol=self.law_tolerance)
+
+    def test_dipole_turns_with_the_molecule(self, calc: MlwaveCalculator) -> None:
+        if "dipole" not in calc.implemented_properties:
+            pytest.skip("no dipole")
+        atoms = self.atoms()
+        turned = atoms.copy()
+        turned.positions = atoms.positions @ MIRROR.T + 1.0
+        one, other = (result["dipole"] for result in calc.predict([atoms, turned], ["dipole"]))
+        np.testing.assert_allclose(other, MIRROR @ one, atol=self.law_tolerance)
+
+    def test_translation_changes_nothing(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        moved = atoms.copy()
+        moved.positions += [3.0, -5.0, 7.0]
+        (energy, forces), (energy_moved, forces_moved) = self.both(calc, atoms), self.both(calc, moved)
+        assert energy_moved == pytest.approx(energy, abs=self.law_tolerance)
+        np.testing.assert_allclose(forces_moved, forces, atol=self.law_tolerance)
+        np.testing.assert_allclose(forces.sum(axis=0), 0, atol=max(self.law_tolerance, self.force_tolerance))
+
+    def test_permutation_permutes_the_forces(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        order = np.random.default_rng(2).permutation(len(atoms))
+        (energy, forces), (energy_permuted, forces_permuted) = self.both(calc, atoms), self.both(calc, atoms[order])
+        assert energy_permuted == pytest.approx(energy, abs=self.law_tolerance)
+        np.testing.assert_allclose(forces_permuted, forces[order], atol=self.law_tolerance)
+
+    def test_two_molecules_far_apart_add_up(self, calc: MlwaveCalculator) -> None:
+        one, other = self.atoms(0), self.atoms(1)
+        other.positions += [self.apart, 0, 0]
+        (e1, f1), (e2, f2), (e12, f12) = (self.both(calc, atoms) for atoms in (one, other, one + other))
+        assert e12 == pytest.approx(e1 + e2, abs=self.law_tolerance)
+        np.testing.assert_allclose(f12, np.concatenate([f1, f2]), atol=self.law_tolerance)
+
+    def test_forces_are_minus_the_derivative_of_the_energy(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        atoms.calc = calc
+        numerical = calculate_numerical_forces(atoms, eps=self.displacement)
+        np.testing.assert_allclose(atoms.get_forces(), numerical, atol=self.force_tolerance)
+
+    def test_float32_is_close_to_float64(self, calc: MlwaveCalculator, model: str) -> None:
+        single = self.calculator(model, **{**self.options, "dtype": "float32"})
+        (energy, forces), (energy32, forces32) = self.both(calc, self.atoms()), self.both(single, self.atoms())
+        assert energy32 == pytest.approx(energy, abs=self.float32_tolerance)
+        np.testing.assert_allclose(forces32, forces, atol=self.float32_tolerance)
+
+    def test_committee_of_one_model_twice_is_the_model(self, calc: MlwaveCalculator, model: str) -> None:
+        committee = self.calculator([model, model], **self.options)
+        atoms = self.atoms()
+        atoms.calc = committee
+        energy, forces = self.both(calc, atoms)
+        assert atoms.get_potential_energy() == pytest.approx(energy, abs=self.law_tolerance)
+        np.testing.assert_allclose(atoms.get_forces(), forces, atol=self.law_tolerance)
+        assert committee.extras["energy_spread"] == pytest.approx(0, abs=self.law_tolerance)
+        np.testing.assert_allclose(committee.extras["forces_spread"], np.zeros(len(atoms)), atol=self.law_tolerance)
+
+    # --- ASE's rules --------------------------------------------------------------------------------------------------
+
+    def test_results_are_standard(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        calc.calculate(atoms, calc.implemented_properties)
+        assert set(calc.implemented_properties) <= set(calc.results) <= set(all_outputs)
+        assert calc.results["free_energy"] == calc.results["energy"]
+        for value in calc.results.values():
+            assert type(value) is float or (type(value) is np.ndarray and value.dtype == np.float64)
+        assert calc.export_properties()["forces"].shape == (len(atoms), 3)
+        assert isinstance(calc.extras, dict)
+
+    def test_input_is_untouched(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        before = copy.deepcopy(atoms)
+        calc.predict([atoms])
+        calc.calculate(atoms, ["energy", "forces"])
+        assert atoms == before
+        assert atoms.info == before.info
+        assert atoms.arrays.keys() == before.arrays.keys()
+
+    def test_cache_answers_until_something_changes(
+        self, calc: MlwaveCalculator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        count = 0
+        compute = calc._compute
+
+        def counting(*args: Any) -> Any:
+            nonlocal count
+            count += 1
+            return compute(*args)
+
+        monkeypatch.setattr(calc, "_compute", counting)
+        atoms = self.atoms()
+        atoms.calc = calc
+        forces = atoms.get_forces()
+        energy = atoms.get_potential_energy()
+        first = count
+        atoms.get_forces()[:] = 0  # what is handed out is a copy
+        atoms.info["name"] = "no matter"
+        atoms.set_initial_charges(np.zeros(len(atoms)))
+        np.testing.assert_array_equal(atoms.get_forces(), forces)
+        assert count == first
+        atoms.positions[0, 0] += 0.01
+        assert atoms.get_potential_energy() != energy
+        assert count > first
+        calc.reset()
+        assert calc.results == {}
+        assert calc.extras == {}
+
+    def test_cache_sees_charge_and_spin(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        atoms.calc = calc
+        atoms.get_potential_energy()
+        for key in ("charge", "spin"):
+            atoms.info[key] = 2
+            assert key in calc.check_state(atoms)
+            atoms.info[key] = 0
+            assert calc.check_state(atoms) == []
+
+    def test_todict_rebuilds_the_calculator(self, calc: MlwaveCalculator) -> None:
+        again = type(calc)(**json.loads(json.dumps(calc.todict())))
+        assert again.todict() == calc.todict()
+        assert again.todict(skip_default=False) == calc.todict(skip_default=False)
+        assert self.both(again, self.atoms())[0] == self.both(calc, self.atoms())[0]
+
+    def test_pickle_and_copy_keep_results_and_options(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        atoms.calc = calc
+        energy = atoms.get_potential_energy()
+        for again in (pickle.loads(pickle.dumps(calc)), copy.deepcopy(calc)):
+            assert again.results["energy"] == energy
+            assert again.todict() == calc.todict()
+            assert self.both(again, atoms)[0] == energy
+
+    def test_model_folder_can_be_moved(self, calc: MlwaveCalculator, model: str, tmp_path: Path) -> None:
+        folder = shutil.copytree(zoo.locate(model), tmp_path / "elsewhere")
+        moved = self.calculator(folder, **self.options)
+        assert self.both(moved, self.atoms())[0] == self.both(calc, self.atoms())[0]
+
+    def test_extxyz_round_trip(self, calc: MlwaveCalculator, tmp_path: Path) -> None:
+        atoms = self.atoms()
+        atoms.calc = calc
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        write(tmp_path / "one.extxyz", atoms)
+        again = read(tmp_path / "one.extxyz")
+        assert again.get_potential_energy() == pytest.approx(energy, abs=1e-7)
+        np.testing.assert_allclose(again.get_forces(), forces, atol=1e-7)
+
+    def test_ase_knows_the_name(self, calc: MlwaveCalculator) -> None:
+        assert get_calculator_class(calc.name) is type(calc)
+
+    # --- what is refused ----------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda atoms: atoms.__delitem__(slice(None)), "empty"),
+            (lambda atoms: atoms.set_pbc([True, False, False]), "periodic"),
+            (lambda atoms: atoms.positions.__setitem__((1, 2), np.nan), "atom 1 is not finite"),
+            (lambda atoms: atoms.positions.__setitem__((0, 0), np.inf), "atom 0 is not finite"),
+            (lambda atoms: atoms.positions.__setitem__(1, atoms.positions[0]), "atoms 0 and 1 coincide"),
+            (lambda atoms: atoms.info.update(charge=2), "made for charge 0"),
+            (lambda atoms: atoms.info.update(spin=2), "made for spin 0"),
+            (lambda atoms: atoms.info.update(charge=0.5), "whole number"),
+            (lambda atoms: atoms.info.update(charge="plus"), "whole number"),
+            (lambda atoms: atoms.info.update(spin=-1), "unpaired electrons"),
+            (lambda atoms: atoms.__delitem__(next(i for i, z in enumerate(atoms.numbers) if z % 2)), "unpaired"),
+        ],
+    )
+    def test_bad_structure_is_refused(self, calc: MlwaveCalculator, change: Any, message: str) -> None:
+        atoms = self.atoms()
+        change(atoms)
+        with pytest.raises(InputError, match=message):
+            calc.get_potential_energy(atoms)
+        with pytest.raises(InputError, match=f"structure 1: .*{message}"):
+            calc.predict([self.atoms(), atoms])
+        assert calc.results == {}
+
+    def test_unknown_element_is_refused(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        atoms.symbols[0] = self.foreign
+        known = ", ".join(calc.members[0].config.elements)
+        with pytest.raises(InputError, match=f"does not know {self.foreign}: it was made for {known}"):
+            calc.get_potential_energy(atoms)
+
+    def test_one_structure_is_not_a_list(self, calc: MlwaveCalculator) -> None:
+        with pytest.raises(InputError, match=re.escape("predict([atoms])")):
+            calc.predict(self.atoms())
+
+    def test_unknown_property_is_refused(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        atoms.calc = calc
+        with pytest.raises(PropertyNotImplementedError):
+            atoms.get_magnetic_moment()
+        with pytest.raises(PropertyNotImplementedError, match="Did you mean 'forces'"):
+            calc.predict([atoms], ["force"])
+
+    @pytest.mark.parametrize(
+        ("options", "error", "message"),
+        [
+            ({"devise": "cpu"}, TypeError, "Did you mean 'device'"),
+            ({"device": "gpu"}, InputError, "'cpu', 'cuda'"),
+            ({"device": "cuda:99"}, InputError, "CUDA devices"),
+            ({"dtype": "float63"}, InputError, "Did you mean 'float64'"),
+            ({"batch_size": 0}, InputError, "at least 1"),
+        ],
+    )
+    def test_bad_option_is_refused(self, model: str, options: dict[str, Any], error: type, message: str) -> None:
+        with pytest.raises(error, match=message):
+            self.calculator(model, **{**self.options, **options})
+
+    @pytest.mark.parametrize("given", ["no-such-model", "", [], 3, ["no-such-model"]])
+    def test_bad_model_is_refused(self, given: Any) -> None:
+        with pytest.raises(InputError, match="model"):
+            self.calculator(given, **self.options)

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.calculator import CalculationFailed, InputError
+from ase.calculators.morse import MorsePotential
+from ase.optimize import BFGS
+from ase.units import Bohr, Hartree
+
+from ase_mlwave.calculators.outcome import Outcome
+from ase_mlwave.data.record import Record
+from ase_mlwave.errors import OutOfDomainWarning
+from tests.calculators.contract import CalculatorContract
+from tests.calculators.morse import MorseCalculator, morse_folder
+
+
+class TestMorseContract(CalculatorContract):
+    calculator = MorseCalculator
+    formulas = ("H2O", "H2O2", "H2")
+    float32_tolerance = 1e-4
+
+    @pytest.fixture
+    def model(self, morse_model: str) -> str:
+        return morse_model
+
+
+@pytest.fixture
+def calc(morse_model: str) -> MorseCalculator:
+    return MorseCalculator(morse_model)
+
+
+def _water() -> Atoms:
+    atoms = molecule("H2O")
+    atoms.rattle(0.05, seed=3)
+    return atoms
+
+
+def test_units_agree_with_ase_morse_potential(calc: MorseCalculator) -> None:
+    """D [(1 - exp(-a (r - r0)))^2 - 1] with the smooth cutoff divided out, against ASE's own Morse potential."""
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.9]])
+    smooth = (1 - 0.9 / Bohr / 12.0) ** 3
+    theirs = MorsePotential(epsilon=0.15 * Hartree, r0=1.9 * Bohr, rho0=1.1 * 1.9, rcut1=50.0, rcut2=60.0)
+    assert calc.get_potential_energy(atoms) == pytest.approx(theirs.get_potential_energy(atoms) * smooth, rel=1e-9)
+
+
+def test_dipole_is_the_dipole_of_the_charges(calc: MorseCalculator) -> None:
+    (result,) = calc.predict([_water()], ["dipole", "charges"])
+    np.testing.assert_allclose(result["dipole"], result["charges"] @ _water().positions, atol=1e-12)
+
+
+def test_optimiser_finds_the_bottom_of_the_well(calc: MorseCalculator) -> None:
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 1.2]])
+    atoms.calc = calc
+    assert BFGS(atoms, logfile=None).run(fmax=1e-4)
+    assert np.abs(atoms.get_forces()).max() < 1e-4
+    assert calc.results["energy"] < 0
+
+
+def test_set_changes_an_option_and_forgets_results(calc: MorseCalculator) -> None:
+    atoms = _water()
+    atoms.calc = calc
+    energy = atoms.get_potential_energy()
+    members = calc.members
+    assert calc.set(scale=2.0) == {"scale": 2.0}
+    assert calc.members is members
+    assert atoms.get_potential_energy() == pytest.approx(2 * energy)
+    assert calc.todict()["scale"] == 2.0
+    assert calc.set(scale=2.0) == {}
+
+
+def test_refused_set_changes_nothing(calc: MorseCalculator) -> None:
+    before = calc.todict(skip_default=False)
+    with pytest.raises(InputError, match="float16"):
+        calc.set(scale=3.0, dtype="float16")
+    with pytest.raises(TypeError, match="Did you mean 'scale'"):
+        calc.set(scales=3.0)
+    assert calc.todict(skip_default=False) == before
+
+
+def test_later_property_keeps_earlier_ones(calc: MorseCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def only_what_is_asked(member: Any, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+        full = [calc._single(member.network, system) for system in systems]
+        return [Outcome({name: one.values[name] for name in properties}, {p: True for p in properties}) for one in full]
+
+    monkeypatch.setattr(calc, "_compute", only_what_is_asked)
+    atoms = _water()
+    atoms.calc = calc
+    atoms.get_potential_energy()
+    atoms.get_dipole_moment()
+    assert set(calc.results) == {"energy", "free_energy", "dipole"}
+    assert calc.extras == {"energy": True, "dipole": True}
+
+
+def test_committee_reports_mean_and_spread(tmp_path: Path) -> None:
+    folders = [morse_folder(depth).save(tmp_path / str(depth)) for depth in (0.1, 0.2, 0.3)]
+    singles = [MorseCalculator(folder).predict([_water()])[0] for folder in folders]
+    atoms = _water()
+    atoms.calc = committee = MorseCalculator(folders)
+    energies = [single["energy"] for single in singles]
+    assert atoms.get_potential_energy() == pytest.approx(np.mean(energies))
+    assert committee.extras["energy_spread"] == pytest.approx(np.std(energies, ddof=1))
+    forces = np.array([single["forces"] for single in singles])
+    np.testing.assert_allclose(
+        committee.extras["forces_spread"], np.linalg.norm(forces.std(axis=0, ddof=1), axis=1), rtol=1e-10
+    )
+    assert committee.extras["members"] == [{"n_pairs": 3}] * 3
+    assert pickle.loads(pickle.dumps(committee)).results["energy"] == committee.results["energy"]
+
+
+def test_warning_past_the_threshold(tmp_path: Path) -> None:
+    folders = [
+        morse_folder(depth, thresholds={"energy_spread": limit}).save(tmp_path / f"{depth}")
+        for depth, limit in ((0.1, 0.05), (0.2, 100.0))
+    ]
+    committee = MorseCalculator(folders)
+    assert committee.domain.thresholds == {"energy_spread": 0.05}
+    with pytest.warns(OutOfDomainWarning, match=r"energy_spread.*above 0\.05"):
+        committee.get_potential_energy(_water())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MorseCalculator(folders[1]).get_potential_energy(_water())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_result_that_is_not_finite_fails(calc: MorseCalculator, bad: float) -> None:
+    calc.set(scale=bad)
+    with pytest.raises(CalculationFailed, match="not finite"):
+        calc.get_potential_energy(_water())
+    assert calc.results == {}
+
+
+def test_batch_that_does_not_fit_is_halved(calc: MorseCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def small_device(member: Any, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+        sizes.append(len(systems))
+        if len(systems) > 2:
+            raise torch.OutOfMemoryError("pretend")
+        return [calc._single(member.network, system) for system in systems]
+
+    batch = [_water() for _ in range(5)]
+    for index, atoms in enumerate(batch):
+        atoms.positions[0, 2] += 0.01 * index
+    expected = calc.predict(batch)
+    monkeypatch.setattr(calc, "_compute", small_device)
+    for one, other in zip(calc.predict(batch), expected, strict=True):
+        assert one["energy"] == other["energy"]
+    assert sizes == [5, 2, 3, 1, 2]
+
+
+def test_one_structure_that_does_not_fit_fails(calc: MorseCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: Any) -> list[Outcome]:
+        raise torch.OutOfMemoryError("pretend")
+
+    monkeypatch.setattr(calc, "_compute", no_memory)
+    with pytest.raises(CalculationFailed, match="H2O does not fit"):
+        calc.get_potential_energy(_water())
+
+
+def test_failed_linear_algebra_is_a_failed_calculation(calc: MorseCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calc, "_compute", lambda *_: torch.linalg.inv(torch.zeros(2, 2)))
+    with pytest.raises(CalculationFailed, match="linear algebra"):
+        calc.get_potential_energy(_water())
+
+
+def test_automatic_batches_are_bounded_by_pairs(calc: MorseCalculator) -> None:
+    systems = [Record(numbers=[1] * n, positions=np.eye(n, 3) * 9 + np.arange(n)[:, None] * 5) for n in (2, 2, 2, 9, 2)]
+    calc.pairs_per_batch = 8
+    assert [len(chunk) for chunk in calc._chunks(systems, None)] == [2, 1, 1, 1]
+    assert [len(chunk) for chunk in calc._chunks(systems, 4)] == [4, 1]
+    assert list(calc._chunks([], None)) == []
+
+
+def test_empty_list_gives_an_empty_list(calc: MorseCalculator) -> None:
+    assert calc.predict([]) == []
+
+
+def test_model_of_another_kind_is_refused(morse_model: str) -> None:
+    class Other(MorseCalculator):
+        name = "test-other"
+
+    with pytest.raises(InputError, match="kind 'test-morse', but Other needs 'test-other'"):
+        Other(morse_model)
+
+
+def test_help_lists_the_options() -> None:
+    import inspect
+
+    parameters = inspect.signature(MorseCalculator).parameters
+    assert list(parameters) == ["model", "scale", "device", "dtype", "batch_size"]
+    assert all(p.kind is p.KEYWORD_ONLY for name, p in parameters.items() if name != "model")
+
+
+@pytest.mark.gpu
+def test_cuda_agrees_with_cpu(morse_model: str) -> None:
+    on_gpu, on_cpu = (MorseCalculator(morse_model, device=device) for device in (None, "cpu"))
+    assert on_gpu.members[0].network.depth.is_cuda
+    assert on_gpu.predict([_water()])[0]["energy"] == pytest.approx(on_cpu.predict([_water()])[0]["energy"], abs=1e-10)
