@@ -50,7 +50,7 @@ class ModelFolder:
     def pack(
         cls,
         kind: str,
-        network: torch.nn.Module,
+        network: Any,
         *,
         training_data: TrainingData,
         card: str,
@@ -64,7 +64,7 @@ class ModelFolder:
         kind : str
             Key of ``KINDS``.
         network : torch.nn.Module
-            Trained network; its attribute ``config`` holds its settings (a pydantic model).
+            Trained network; see ``model_config.KINDS`` for what it must have.
         training_data : TrainingData
             What it learned from.
         card : str
@@ -87,7 +87,7 @@ class ModelFolder:
         _refuse_bad_numbers(weights, "the network")
         config = ModelConfig(
             kind=kind,
-            settings=network.config.model_dump(mode="json"),  # type: ignore[union-attr,operator]
+            settings=network.config.model_dump(mode="json"),
             training_data=training_data,
             errors=dict(errors or {}),
             thresholds=dict(thresholds or {}),
@@ -151,7 +151,7 @@ class ModelFolder:
                 shutil.move(path, folder / name)
         return folder
 
-    def build(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> torch.nn.Module:
+    def build(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Any:
         """Build the network with its weights, ready for predictions.
 
         Parameters
@@ -171,9 +171,11 @@ class ModelFolder:
         InputError
             If the settings are not those of this kind of network, or a weight is missing, surplus or misshapen.
         """
+        import torch
+
         network_class, settings_class = (_imported(path) for path in KINDS[self.config.kind])
         try:
-            network: torch.nn.Module = network_class(settings_class(**self.config.settings))
+            network = network_class(settings_class(**self.config.settings))
         except (ValidationError, TypeError, ValueError) as error:
             raise InputError(f"the settings in config.json do not make a {self.config.kind} model: {error}") from error
         wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -188,11 +190,8 @@ class ModelFolder:
         if problems:
             listed = "; ".join(sorted(problems)[:5]) + ("; ..." if len(problems) > 5 else "")
             raise InputError(f"the weights do not fit the settings in config.json, {len(problems)} problems: {listed}.")
-        if dtype is None:
-            dtype = next((t.dtype for t in self.weights.values() if t.is_floating_point()), None)
-        network = network.to(device)
-        if dtype is not None:
-            network.cast(dtype)
+        saved_as = next((self.weights[name].dtype for name, _ in network.named_parameters()), torch.float64)
+        network.to(device).cast(saved_as if dtype is None else dtype)
         network.load_state_dict(dict(self.weights))
         return network.eval().requires_grad_(False)
 

@@ -34,6 +34,9 @@ class MorseNetwork(torch.nn.Module):
         self.distance = torch.nn.Parameter(torch.tensor(1.9, dtype=torch.float64))
         self.register_buffer("electronegativity", 0.05 * torch.arange(100, dtype=torch.float64))
 
+    def cast(self, dtype: torch.dtype) -> MorseNetwork:
+        return self.to(dtype)
+
     def forward(self, numbers: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return the energies of pairs (P,), summed, and the charges (N,) of one system; positions in Bohr."""
         i, j = torch.triu_indices(len(numbers), len(numbers), 1)

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ase.calculators.calculator import InputError
+from safetensors.torch import load_file, save_file
+
+from ase_mlwave import model_config, zoo
+from ase_mlwave.zoo import ModelFolder
+from tests.calculators.morse import MorseConfig, MorseNetwork, morse_folder
+
+
+@pytest.fixture(autouse=True)
+def morse_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = "tests.calculators.morse"
+    monkeypatch.setitem(model_config.KINDS, "test-morse", (f"{home}:MorseNetwork", f"{home}:MorseConfig"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return morse_folder().save(tmp_path / "morse")
+
+
+@pytest.fixture
+def small_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    models = tmp_path / "models"
+    for name in ("morse-water", "morse-ethanol"):
+        morse_folder().save(models / name)
+    (models / "no-model").mkdir()
+    monkeypatch.setattr(zoo, "_zoo_folder", lambda: models)
+    return models
+
+
+def _edit(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def _edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    """Change the weights and the checksum with them, as someone who edits a model by hand would."""
+    import hashlib
+
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+    _edit(folder, weights_sha256=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest())
+
+
+def test_saved_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    network = MorseNetwork(MorseConfig(cutoff=9.0))
+    with torch.no_grad():
+        network.depth.fill_(0.1 + 1e-17)
+    made = morse_folder()
+    packed = ModelFolder.pack("test-morse", network, training_data=made.config.training_data, card="# Card")
+    loaded = ModelFolder.load(packed.save(tmp_path / "a"))
+    again = loaded.build()
+    assert loaded.card == "# Card\n"
+    assert again.config == MorseConfig(cutoff=9.0)
+    assert not again.training
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_saving_again_replaces_the_model(folder: Path) -> None:
+    morse_folder(depth=0.3).save(folder)
+    assert ModelFolder.load(folder).weights["depth"].item() == 0.3
+    assert sorted(os.listdir(folder)) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_packed_config_records_versions_and_data(folder: Path) -> None:
+    config = zoo.read_config(folder)
+    assert config.format == 1
+    assert config.versions["torch"].startswith(torch.__version__.split("+")[0])
+    assert config.training_data.n_records == 1
+    assert (config.elements, config.level) == (("H", "O"), "morse")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_build_casts_to_the_precision_asked_for(folder: Path, dtype: torch.dtype) -> None:
+    network = ModelFolder.load(folder).build("cpu", dtype)
+    assert {parameter.dtype for parameter in network.parameters()} == {dtype}
+
+
+def test_check_passes_a_good_folder(folder: Path) -> None:
+    ModelFolder.load(folder).check()
+
+
+def test_zoo_lists_models_and_finds_them_by_name(small_zoo: Path) -> None:
+    assert zoo.list_models() == ["morse-ethanol", "morse-water"]
+    assert zoo.locate("morse-water") == small_zoo / "morse-water"
+    assert ModelFolder.load("morse-water").config.kind == "test-morse"
+
+
+def test_unknown_model_names_the_nearest_and_lists_all(small_zoo: Path) -> None:
+    with pytest.raises(InputError, match=r"Did you mean 'morse-water'\? Known are: 'morse-ethanol', 'morse-water'"):
+        ModelFolder.load("morse-watr")
+
+
+@pytest.mark.parametrize("name", ["", " ", "../morse-water", "morse-water/../../x", "morse-water\0", "no-model/none"])
+def test_odd_names_are_not_models(small_zoo: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small_zoo)
+    with pytest.raises(InputError, match="there is no model"):
+        ModelFolder.load(name)
+
+
+def test_zoo_without_models_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(zoo, "_zoo_folder", lambda: tmp_path / "nowhere")
+    assert zoo.list_models() == []
+    with pytest.raises(InputError, match="There is none"):
+        zoo.locate("phisnet-water")
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "README.md"])
+def test_missing_file_is_named(folder: Path, missing: str) -> None:
+    (folder / missing).unlink()
+    with pytest.raises(InputError, match=f"has no {missing}"):
+        ModelFolder.load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_link_out_of_the_folder_is_refused(folder: Path, name: str) -> None:
+    outside = folder.parent / name
+    shutil.move(folder / name, outside)
+    (folder / name).symlink_to(outside)
+    with pytest.raises(InputError, match="not a link or a device"):
+        ModelFolder.load(folder)
+
+
+def test_pipe_is_refused_instead_of_waited_for(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    with pytest.raises(InputError, match="regular file"):
+        ModelFolder.load(folder)
+
+
+def test_oversized_config_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text(" " * 10**6 + "{}")
+    with pytest.raises(InputError, match="more than the 1000000"):
+        ModelFolder.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "no whole number 'format'"),
+        ("{}", "no whole number 'format'"),
+    ],
+)
+def test_config_that_is_not_one_is_refused(folder: Path, text: str, message: str) -> None:
+    (folder / "config.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        ModelFolder.load(folder)
+
+
+def test_config_that_is_not_text_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(InputError, match="UTF-8"):
+        ModelFolder.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "format 2, newer than the 1 .* Update ase-mlwave"),
+        ({"format": 0}, "unknown format 0"),
+        ({"kind": "test-mors"}, "unknown kind 'test-mors'. Did you mean 'test-morse'"),
+        ({"training_data": None}, "training_data"),
+        ({"surplus": 1}, "surplus"),
+        ({"settings": {"level": "x"}}, "no elements in its settings"),
+        ({"weights_sha256": "short"}, "weights_sha256"),
+    ],
+)
+def test_wrong_config_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
+    _edit(folder, **changes)
+    with pytest.raises(InputError, match=message):
+        ModelFolder.load(folder)
+
+
+def test_settings_of_another_network_are_refused(folder: Path) -> None:
+    _edit(folder, settings={"elements": ["H"], "level": "morse", "n_layers": 3})
+    with pytest.raises(InputError, match=r"do not make a test-morse model[\s\S]*n_layers"):
+        ModelFolder.load(folder).build()
+
+
+def test_old_format_is_upgraded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rename(raw: dict[str, Any]) -> dict[str, Any]:
+        return {"settings": raw.pop("hyperparameters"), **raw, "format": 1}
+
+    settings = json.loads((folder / "config.json").read_text())["settings"]
+    _edit(folder, format=0, settings=None, hyperparameters=settings)
+    monkeypatch.setitem(model_config._UPGRADES, 0, rename)
+    assert ModelFolder.load(folder).config.settings == settings
+
+
+@pytest.mark.parametrize("keep", [0, 5, -1])
+def test_truncated_weights_are_refused(folder: Path, keep: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match="truncated or was changed"):
+        ModelFolder.load(folder)
+
+
+def test_flipped_bit_is_noticed(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(InputError, match="truncated or was changed"):
+        ModelFolder.load(folder)
+
+
+def test_weights_of_another_format_are_refused(folder: Path) -> None:
+    import hashlib
+
+    torch.save({"depth": torch.ones(())}, folder / "model.safetensors")
+    _edit(folder, weights_sha256=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest())
+    with pytest.raises(InputError, match="not a safetensors file"):
+        ModelFolder.load(folder)
+
+
+def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
+    _edit_weights(folder, lambda weights: weights["depth"].fill_(float("nan")))
+    with pytest.raises(InputError, match="not finite numbers: depth"):
+        ModelFolder.load(folder)
+
+
+def test_network_that_is_not_finite_is_not_packed() -> None:
+    with pytest.raises(InputError, match="not finite numbers: depth"):
+        morse_folder(depth=float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.pop("depth"), "depth is missing"),
+        (lambda weights: weights.update(more=torch.ones(2)), "more is not part of the model"),
+        (lambda weights: weights.update(depth=torch.ones(2)), r"depth has the shape \(2,\) instead of \(\)"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(folder: Path, change: Any, message: str) -> None:
+    _edit_weights(folder, change)
+    with pytest.raises(InputError, match=message):
+        ModelFolder.load(folder).check()
+
+
+@pytest.mark.parametrize("name", zoo.list_models() or [pytest.param("", marks=pytest.mark.skip("the zoo is empty"))])
+def test_shipped_model_is_sound(name: str) -> None:
+    folder = ModelFolder.load(name)
+    folder.check()
+    assert folder.card.startswith("# ")
+    assert folder.config.errors
