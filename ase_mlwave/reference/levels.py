@@ -1,0 +1,340 @@
+"""Levels of theory: a string such as ``pbe/def2-svp`` becomes an object that labels molecules."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import (
+    BaseCalculator,
+    CalculationFailed,
+    CalculatorError,
+    InputError,
+    PropertyNotImplementedError,
+    SCFError,
+)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pyscf import dft, gto, scf
+
+from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
+from ase_mlwave.data.record import Record
+from ase_mlwave.errors import suggestion
+from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.reference.checks import check_geometry
+from ase_mlwave.reference.names import check_basis, check_elements, check_functional, is_hartree_fock
+from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
+
+__all__ = ["CalculatorLevel", "LevelOfTheory", "PyscfLevel", "TbliteLevel"]
+
+#: The methods of tblite, as its ASE calculator spells them, by our names.
+_TBLITE_METHODS = {"gfn2-xtb": "GFN2-xTB", "gfn1-xtb": "GFN1-xTB"}
+
+
+class LevelOfTheory(ABC):
+    """Say how labels are computed, and compute them.
+
+    Notes
+    -----
+    ``LevelOfTheory.parse(level.name)`` gives an equal level for every level that has a string
+    (``test_the_name_of_a_level_parses_to_the_same_level``).
+    """
+
+    @staticmethod
+    def parse(text: str) -> LevelOfTheory:
+        """Make a level of theory from its string.
+
+        Parameters
+        ----------
+        text : str
+            ``functional/basis`` for PySCF (``"pbe/def2-svp"``, ``"hf/def2-tzvp"``), with settings of ``PyscfLevel``
+            after it where they differ from the defaults (``"pbe/def2-svp density_fit=false grid_level=5"``);
+            ``"gfn2-xtb"`` or ``"gfn1-xtb"`` for tblite.
+
+        Returns
+        -------
+        LevelOfTheory
+
+        Raises
+        ------
+        InputError
+            If the method, the basis or a setting is unknown, or the program that it needs is not installed.
+        """
+        words = text.split()
+        method = words[0] if words else ""
+        if method.lower() in _TBLITE_METHODS and len(words) == 1:
+            return TbliteLevel(method.lower())
+        functional, slash, basis = method.partition("/")
+        if not slash or not basis:
+            raise InputError(
+                f"{text!r} is no level of theory. Write functional/basis, such as 'pbe/def2-svp' or 'hf/def2-svp', or "
+                f"one of {', '.join(map(repr, _TBLITE_METHODS))}. {suggestion(method, _TBLITE_METHODS)}"
+            )
+        return _pyscf_level(functional, basis, words[1:])
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The string that names the level, in lower case."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return everything that decides the numbers, as JSON types, for the metadata of data files."""
+
+    @abstractmethod
+    def label(self, molecule: Record | Atoms) -> Record:
+        """Compute the labels of a molecule.
+
+        Parameters
+        ----------
+        molecule : Record or Atoms
+            Its own labels, if any, are ignored.
+
+        Returns
+        -------
+        Record
+            The same geometry and ``info``, with energy (Hartree), forces (Hartree/Bohr) and, where the method has one,
+            the matrix ``"hamiltonian"`` (Hartree, PySCF AO order).
+
+        Raises
+        ------
+        InputError
+            If atoms coincide, charge and spin do not fit, or an element is not served.
+        SCFError
+            If the self-consistent field does not converge.
+        CalculationFailed
+            If the program fails otherwise.
+        """
+
+    def mean_field(self, mole: gto.Mole) -> scf.hf.SCF:
+        """Return an unconverged PySCF mean-field object of this level.
+
+        Raises
+        ------
+        PropertyNotImplementedError
+            If the level is not computed by PySCF.
+        """
+        raise PropertyNotImplementedError(f"the level {self.name!r} is not computed by PySCF and has no mean field.")
+
+
+class PyscfLevel(BaseModel, LevelOfTheory):
+    """Kohn-Sham or Hartree-Fock theory in a Gaussian basis, by PySCF.
+
+    Restricted for molecules without unpaired electrons, unrestricted otherwise.
+
+    Notes
+    -----
+    Labels equal those of a PySCF calculation set up by hand
+    (``test_labels_equal_those_of_pyscf``); forces are minus the derivative of the energy up to the neglected response
+    of the integration grid (``test_forces_are_minus_the_derivative_of_the_energy``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    functional: str
+    """PySCF's name of the functional, or ``"hf"``."""
+    basis: str
+    """PySCF's name of the basis; spherical functions."""
+    density_fit: bool = True
+    """Whether the Coulomb and exchange matrices are density-fitted, in PySCF's default auxiliary basis."""
+    grid_level: int = Field(default=3, ge=0, le=9)
+    """PySCF's level of the integration grid."""
+    conv_tol: float = Field(default=1e-10, gt=0, lt=1e-2)
+    """Energy change below which the SCF has converged, Hartree."""
+    max_cycle: int = Field(default=100, ge=1)
+    """Number of SCF cycles after which it has failed."""
+
+    @field_validator("functional", "basis")
+    @classmethod
+    def _lower(cls, value: str) -> str:
+        return value.strip().lower()
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Refuse names that PySCF does not know."""
+        check_functional(self.functional)
+        check_basis(self.basis)
+
+    @property
+    def name(self) -> str:
+        """``functional/basis``, followed by the settings that differ from the defaults."""
+        changed = [
+            f"{key}={str(getattr(self, key)).lower()}"
+            for key, field in type(self).model_fields.items()
+            if not field.is_required() and getattr(self, key) != field.default
+        ]
+        return " ".join([f"{self.functional}/{self.basis}", *changed])
+
+    def settings(self) -> dict[str, Any]:
+        """Return the fields, and the program."""
+        return {"program": "pyscf", **self.model_dump()}
+
+    def mean_field(self, mole: gto.Mole) -> scf.hf.SCF:
+        """Return an unconverged mean-field object: RKS or RHF without unpaired electrons, UKS or UHF with.
+
+        Parameters
+        ----------
+        mole : pyscf.gto.Mole
+            In this level's basis (not checked, so that a level can be run in another basis on purpose).
+
+        Returns
+        -------
+        pyscf.scf.hf.SCF
+            With functional, grid, density fitting and convergence threshold set.
+        """
+        if is_hartree_fock(self.functional):
+            mf = scf.UHF(mole) if mole.spin else scf.RHF(mole)
+            mf.disp = self.functional.partition("-")[2] or None
+        else:
+            mf = (dft.UKS if mole.spin else dft.RKS)(mole, xc=self.functional)
+            mf.grids.level = self.grid_level
+        if self.density_fit:
+            mf = mf.density_fit()
+        mf.conv_tol = self.conv_tol
+        mf.max_cycle = self.max_cycle
+        mf.chkfile = None
+        return mf
+
+    def label(self, molecule: Record | Atoms) -> Record:
+        """Run the SCF and its analytic gradient; see ``LevelOfTheory.label``."""
+        record = _as_record(molecule)
+        check_geometry(record)
+        check_elements(self.basis, record.numbers)
+        mole = build_mole(record.numbers, record.positions, self.basis, record.charge, record.spin)
+        mf = self.mean_field(mole)
+        try:
+            mf.kernel()
+            if not mf.converged:
+                raise SCFError(
+                    f"the SCF of {record.formula} at {self.name} did not converge to {self.conv_tol:g} Hartree within "
+                    f"{self.max_cycle} cycles."
+                )
+            gradient = mf.nuc_grad_method().kernel()
+            fock = mf.get_fock(dm=mf.make_rdm1())
+        except CalculatorError:
+            raise
+        except Exception as error:  # PySCF raises whatever comes up; a label is all or nothing
+            raise CalculationFailed(f"PySCF failed for {record.formula} at {self.name}: {error!r}") from error
+        fock = np.asarray(fock)
+        symmetric = (fock + np.swapaxes(fock, -1, -2)) / 2  # symmetric to rounding before
+        return replace(record, energy=mf.e_tot, forces=-gradient, matrices={"hamiltonian": symmetric})
+
+
+class CalculatorLevel(LevelOfTheory):
+    """Energies and forces from any ASE calculator.
+
+    Parameters
+    ----------
+    name : str
+        What the level is called in data files.
+    make : callable
+        Returns a calculator for a record (whose charge and spin it may heed); a function of a module, so that worker
+        processes can find it.
+    settings : dict, optional
+        What else decides the numbers, as JSON types.
+    """
+
+    def __init__(
+        self, name: str, make: Callable[[Record], BaseCalculator], settings: dict[str, Any] | None = None
+    ) -> None:
+        if not name.strip():
+            raise InputError("a level of theory needs a name.")
+        self._name = name.strip()
+        self._make = make
+        self._settings = dict(settings or {})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._name!r})"
+
+    @property
+    def name(self) -> str:
+        """The given name."""
+        return self._name
+
+    def settings(self) -> dict[str, Any]:
+        """Return the name and the given settings."""
+        return {"program": "ase", "calculator": self._name, **self._settings}
+
+    def calculator(self, molecule: Record | Atoms) -> BaseCalculator:
+        """Return a fresh ASE calculator for a molecule, with its charge and spin."""
+        return self._make(_as_record(molecule))
+
+    def label(self, molecule: Record | Atoms) -> Record:
+        """Ask the calculator for energy and forces; see ``LevelOfTheory.label``."""
+        record = _as_record(molecule)
+        check_geometry(record)
+        atoms = atoms_from_record(record)
+        atoms.calc = self.calculator(record)
+        try:
+            energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        except CalculatorError:
+            raise
+        except Exception as error:  # any program may be behind it; a label is all or nothing
+            raise CalculationFailed(f"{self.name} failed for {record.formula}: {error!r}") from error
+        return replace(record, energy=energy / HARTREE, forces=forces / HARTREE_PER_BOHR, matrices={})
+
+
+class TbliteLevel(CalculatorLevel):
+    """GFN1-xTB or GFN2-xTB by tblite.
+
+    Parameters
+    ----------
+    method : str
+        ``"gfn2-xtb"`` or ``"gfn1-xtb"``.
+
+    Raises
+    ------
+    InputError
+        If the method is another one, or tblite is not installed.
+    """
+
+    def __init__(self, method: str) -> None:
+        if method not in _TBLITE_METHODS:
+            raise InputError(f"tblite has no method {method!r}. {suggestion(method, _TBLITE_METHODS)}")
+        if find_spec("tblite") is None:
+            raise InputError(
+                f"the level {method!r} needs tblite, which is not installed. Install it: pip install 'ase-mlwave[xtb]'."
+            )
+        super().__init__(method, self._tblite, {"program": "tblite"})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TbliteLevel) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.name))
+
+    def _tblite(self, record: Record) -> BaseCalculator:
+        from tblite.ase import TBLite  # an optional extra
+
+        return TBLite(
+            method=_TBLITE_METHODS[self.name], charge=record.charge, multiplicity=record.spin + 1, verbosity=0
+        )
+
+
+def _as_record(molecule: Record | Atoms) -> Record:
+    """Return a record without labels."""
+    if isinstance(molecule, Record):
+        return replace(molecule, energy=None, forces=None, matrices={})
+    try:
+        return replace(record_from_atoms(molecule), energy=None, forces=None)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _pyscf_level(functional: str, basis: str, settings: list[str]) -> PyscfLevel:
+    """Make a PySCF level from the words of its string."""
+    known = [key for key, field in PyscfLevel.model_fields.items() if not field.is_required()]
+    given: dict[str, Any] = {}
+    for word in settings:
+        key, equals, value = word.partition("=")
+        if not equals or key not in known:
+            raise InputError(f"{word!r} is no setting of a level of theory; write key=value. {suggestion(key, known)}")
+        given[key] = value
+    try:
+        return PyscfLevel(functional=functional, basis=basis, **given)
+    except ValidationError as error:
+        faults = "; ".join(f"{fault['loc'][0]}={fault['input']!r}: {fault['msg']}" for fault in error.errors())
+        raise InputError(f"the level {functional}/{basis} has wrong settings: {faults}.") from error
