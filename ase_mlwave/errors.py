@@ -1,4 +1,4 @@
-"""What the package says when something is wrong: shared wording, and the warning that ASE has no class for.
+"""What the package says when something is wrong: shared wording, and the classes that ASE lacks.
 
 Errors are ASE's own: ``InputError`` for what is refused before any work, ``CalculationFailed`` and ``SCFError`` for
 numerical failure, ``PropertyNotImplementedError`` for what a model lacks.
@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["OutOfDomainWarning", "suggestion"]
+__all__ = ["OutOfDomainWarning", "UnknownOptionError", "suggestion"]
 
 
 class OutOfDomainWarning(UserWarning):
     """A measured uncertainty lies past the threshold that the model's card gives."""
+
+
+class UnknownOptionError(TypeError):
+    """A keyword is not an option of the calculator."""
 
 
 def suggestion(given: str, known: Iterable[str]) -> str:

@@ -18,8 +18,8 @@ FORMAT = 1
 _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 #: Kind of model -> (class of the network, class of its settings), each "module:name", imported when one is built.
-#: The settings are a pydantic model with at least ``elements`` and ``level``; the network is a torch module that is made
-#: from them, keeps them as ``config``, and sets its precision with ``cast(dtype)``.
+#: The settings are a pydantic model with at least ``elements`` and ``level``; the network is a torch module that is
+#: made from them, keeps them as ``config``, and sets its precision with ``cast(dtype)``.
 KINDS: dict[str, tuple[str, str]] = {
     "phisnet": ("ase_mlwave.phisnet.model:PhiSNet", "ase_mlwave.phisnet.config:PhiSNetConfig"),
 }

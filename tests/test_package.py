@@ -2,11 +2,43 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
-HEAVY = ("torch", "pyscf", "lightning", "e3nn", "rdkit")
+import pytest
+
+import ase_mlwave
+
+HEAVY = ("torch", "pyscf", "lightning", "e3nn", "rdkit", "scipy.spatial", "matplotlib")
+
+
+def _python(code: str) -> str:
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = f"import sys, ase_mlwave; print([name for name in {HEAVY!r} if name in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    assert _python(f"import sys, ase_mlwave; print([name for name in {HEAVY!r} if name in sys.modules])") == "[]"
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = f"""
+import sys
+from typer.testing import CliRunner
+from ase_mlwave.cli.main import app
+print(CliRunner().invoke(app, ["--help"]).exit_code, [name for name in {HEAVY!r} if name in sys.modules])
+"""
+    start = time.perf_counter()
+    assert _python(code) == "0 []"
+    assert time.perf_counter() - start < 3  # alone 0.5 s; other tests run beside this one
+
+
+def test_public_names_are_listed_and_others_refused() -> None:
+    assert set(ase_mlwave.__all__) <= set(dir(ase_mlwave))
+    with pytest.raises(AttributeError, match="no attribute 'PhisnetCalculator'"):
+        _ = ase_mlwave.PhisnetCalculator
+
+
+def test_public_names_can_be_loaded() -> None:
+    for name in ase_mlwave.__all__:
+        assert getattr(ase_mlwave, name) is not None

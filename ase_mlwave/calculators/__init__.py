@@ -1,1 +1,44 @@
 """What a simulation script touches: with the command line, the only rooms that know eV and Angstrom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ase_mlwave.calculators.base import MlwaveCalculator
+
+__all__ = ["load_calculator"]
+
+
+def load_calculator(model: str | PathLike[str] | Sequence[str | PathLike[str]], **options: Any) -> MlwaveCalculator:
+    """Make the calculator that goes with a model.
+
+    Parameters
+    ----------
+    model : str, path, or sequence of them
+        A name in the zoo, a folder, or several models of one kind: a committee.
+    **options
+        Those of the calculator.
+
+    Returns
+    -------
+    MlwaveCalculator
+        Of the class that the model's kind needs.
+
+    Raises
+    ------
+    TypeError, InputError
+        As the calculator's constructor.
+    """
+    from ase_mlwave import zoo
+    from ase_mlwave.calculators.members import model_names
+    from ase_mlwave.plugin import CALCULATORS
+
+    names = model_names(model)
+    kind = zoo.read_config(names if isinstance(names, str) else names[0]).kind
+    module, name = CALCULATORS[kind].rsplit(".", 1)
+    calculator: MlwaveCalculator = getattr(import_module(module), name)(names, **options)
+    return calculator

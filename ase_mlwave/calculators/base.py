@@ -25,7 +25,7 @@ from ase_mlwave.calculators.checks import Domain, charge_and_spin, read_atoms
 from ase_mlwave.calculators.members import Member, ModelName, common_domain, model_names, pick_device, pick_dtype
 from ase_mlwave.calculators.outcome import Outcome, average, to_ase, warn_out_of_domain
 from ase_mlwave.data.record import Record
-from ase_mlwave.errors import suggestion
+from ase_mlwave.errors import UnknownOptionError, suggestion
 from ase_mlwave.plugin import register
 from ase_mlwave.zoo import ModelFolder
 
@@ -116,7 +116,7 @@ class MlwaveCalculator(Calculator):
         unknown = [key for key in options if key != "model" and key not in self.default_parameters]
         if unknown:
             known = ["model", *self.default_parameters]
-            raise TypeError(f"{type(self).__name__} has no option {unknown[0]!r}. {suggestion(unknown[0], known)}")
+            raise UnknownOptionError(f"{type(self).__name__} has no option {unknown[0]!r}. {suggestion(unknown[0], known)}")
         if "model" in options:
             options["model"] = model_names(options["model"])
         if isinstance(options.get("device"), torch.device):

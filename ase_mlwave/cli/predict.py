@@ -1,0 +1,101 @@
+"""``mlwave predict``: energies, forces and more for a file of structures."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="A name in the zoo or a folder; several joined by commas: a committee.")],
+    structures: Annotated[Path, typer.Argument(help="Structures in any format that ASE reads.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Extended XYZ to write.  [default: beside the input]")
+    ] = None,
+    properties: Annotated[str, typer.Option(help="Properties, joined by commas.")] = "energy,forces",
+    option: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Option of the calculator: energy=scf.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: CUDA where there is a device]")] = None,
+    dtype: Annotated[str, typer.Option(help="Precision of the network: float64 or float32.")] = "float64",
+    batch_size: Annotated[int | None, typer.Option(help="Structures at a time.  [default: what fits]")] = None,
+) -> None:
+    """Predict properties of the structures in a file and write them as extended XYZ."""
+    from ase.calculators.calculator import InputError
+    from ase.io import write
+    from rich.console import Console
+
+    from ase_mlwave.calculators import load_calculator
+
+    target = structures.with_suffix(".predicted.extxyz") if output is None else output
+    if target.resolve() == structures.resolve():
+        raise InputError(f"the output would overwrite the input, {structures}. Give another file with -o.")
+    images = _read(structures)
+    names = [name.strip() for name in model.split(",")] if "," in model else model
+    calculator = load_calculator(names, device=device, dtype=dtype, batch_size=batch_size, **_options(option or []))
+    wanted = [name.strip() for name in properties.split(",")]
+    console = Console(stderr=True)
+    start = time.perf_counter()
+    with _progress(console) as bar:
+        task = bar.add_task("predicting", total=len(images))
+        results = calculator.predict(images, wanted, progress=lambda done: bar.advance(task, done))
+    seconds = time.perf_counter() - start
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write(target, [_labelled(atoms, result) for atoms, result in zip(images, results, strict=True)], format="extxyz")
+    console.print(f"{len(images)} structures -> {target} ({seconds:.2f} s)", soft_wrap=True, highlight=False)
+
+
+def _read(path: Path) -> list[Atoms]:
+    """Read all structures; whatever a reader stumbles over becomes one kind of error."""
+    from ase.calculators.calculator import InputError
+    from ase.io import read
+
+    if not path.is_file():
+        raise InputError(f"there is no file {path}.")
+    try:
+        return list(read(path, ":"))
+    except Exception as error:
+        raise InputError(f"cannot read structures from {path}: {type(error).__name__}: {error}") from error
+
+
+def _options(pairs: list[str]) -> dict[str, Any]:
+    """Parse NAME=VALUE: a value that is JSON (a number, true, null) is taken as such, anything else as text."""
+    import json
+
+    from ase.calculators.calculator import InputError
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise InputError(f"--set needs NAME=VALUE, got {pair!r}.")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
+
+
+def _progress(console: Console) -> Progress:
+    """Make a progress bar with the time left, which leaves nothing behind and is silent where nobody watches."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _labelled(atoms: Atoms, result: dict[str, Any]) -> Atoms:
+    """Return a copy that carries the predicted properties in place of any labels it had."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    copy: Atoms = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, **result)
+    return copy

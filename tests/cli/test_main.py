@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import typer
+from ase.calculators.calculator import InputError, SCFError
+from pydantic import BaseModel
+from typer.testing import CliRunner
+
+from ase_mlwave import __version__
+from ase_mlwave.cli.main import _Tidy, app, mlwave
+
+
+class _Settings(BaseModel):
+    cutoff: float
+
+
+def _run(verb: Callable[[], Any], *arguments: str) -> Any:
+    """Run a verb under the same roof as the real ones."""
+    small = typer.Typer(cls=_Tidy)
+    small.callback()(mlwave)
+    small.command("verb")(verb)
+    return CliRunner().invoke(small, [*arguments, "verb"])
+
+
+def _fail(error: BaseException) -> Callable[[], None]:
+    def verb() -> None:
+        raise error
+
+    return verb
+
+
+def _invalid() -> None:
+    _Settings.model_validate({"cutoff": "far"})
+
+
+def test_version_is_shown() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output.strip()) == (0, f"ase-mlwave {__version__}")
+
+
+def test_help_lists_the_verbs() -> None:
+    output = CliRunner().invoke(app, ["--help"]).output
+    assert [verb for verb in ("predict", "models") if verb not in output] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (InputError("no such\n  model"), "error: no such model"),
+        (SCFError("not converged"), "error: not converged"),
+        (KeyError("no split 'test'"), "error: no split 'test'"),
+        (FileNotFoundError(2, "No such file", "x.xyz"), "error: [Errno 2] No such file: 'x.xyz'"),
+        (ValueError(), "error: ValueError"),
+    ],
+)
+def test_expected_error_is_one_line(error: Exception, message: str) -> None:
+    result = _run(_fail(error))
+    assert result.exit_code == 2
+    assert result.stderr == message + "\n"
+
+
+def test_validation_error_names_the_field() -> None:
+    result = _run(_invalid)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: cutoff: Input should be a valid number")
+    assert result.stderr.count("\n") == 1
+
+
+def test_error_in_the_program_keeps_its_traceback() -> None:
+    assert isinstance(_run(_fail(AssertionError("bug"))).exception, AssertionError)
+
+
+def test_traceback_is_there_for_those_who_ask() -> None:
+    assert isinstance(_run(_fail(InputError("no")), "--traceback").exception, InputError)
+
+
+def test_interrupt_is_tidy() -> None:
+    result = _run(_fail(KeyboardInterrupt()))
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")

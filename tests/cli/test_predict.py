@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.io import read, write
+from typer.testing import CliRunner
+
+from ase_mlwave.calculators import load_calculator
+from ase_mlwave.cli.main import app
+
+
+@pytest.fixture
+def waters(tmp_path: Path) -> Path:
+    images = [molecule("H2O"), molecule("H2O2"), molecule("H2O")]
+    for seed, atoms in enumerate(images):
+        atoms.rattle(0.05, seed=seed)
+        atoms.info["name"] = f"number {seed}"
+    write(tmp_path / "waters.xyz", images, format="extxyz")
+    return tmp_path / "waters.xyz"
+
+
+def _invoke(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["predict", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+def test_predictions_are_those_of_the_calculator(morse_zoo: Path, waters: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out.extxyz"
+    code, output = _invoke("morse", waters, "-o", out, "--properties", "energy,forces,dipole")
+    assert code == 0, output
+    assert "3 structures" in output
+    images = read(out, ":")
+    expected = load_calculator("morse").predict(read(waters, ":"), ["energy", "forces", "dipole"])
+    for index, (atoms, one) in enumerate(zip(images, expected, strict=True)):
+        assert atoms.info["name"] == f"number {index}"
+        assert atoms.get_potential_energy() == pytest.approx(one["energy"], abs=1e-7)
+        np.testing.assert_allclose(atoms.get_forces(), one["forces"], atol=1e-7)
+        np.testing.assert_allclose(atoms.get_dipole_moment(), one["dipole"], atol=1e-7)
+
+
+def test_output_lies_beside_the_input(morse_zoo: Path, waters: Path) -> None:
+    assert _invoke("morse", waters)[0] == 0
+    assert len(read(waters.parent / "waters.predicted.extxyz", ":")) == 3
+
+
+def test_options_reach_the_calculator(morse_zoo: Path, waters: Path) -> None:
+    out = waters.parent / "out.extxyz"
+    energies = []
+    for scale in ("1", "2.5"):
+        assert _invoke("morse", waters, "-o", out, "--set", f"scale={scale}")[0] == 0
+        energies.append(read(out).get_potential_energy())
+    assert energies[1] == pytest.approx(2.5 * energies[0], abs=1e-6)
+
+
+def test_models_joined_by_commas_are_a_committee(morse_zoo: Path, waters: Path) -> None:
+    assert _invoke("morse, morse", waters)[0] == 0
+
+
+def test_bad_input_is_refused(morse_zoo: Path, waters: Path, tmp_path: Path) -> None:
+    write(tmp_path / "xenon.xyz", [molecule("H2O"), Atoms("Xe")])
+    (tmp_path / "broken.xyz").write_text("3\n\nH 0 0\n")
+    (tmp_path / "what.ever").write_text("nothing")
+    for arguments, message in (
+        (("morse", tmp_path / "absent.xyz"), "there is no file"),
+        (("morse", tmp_path / "broken.xyz"), "cannot read structures"),
+        (("morse", tmp_path / "what.ever"), "cannot read structures"),
+        (("morse", tmp_path / "xenon.xyz"), "structure 1: the model does not know Xe"),
+        (("morse", waters, "-o", waters), "overwrite the input"),
+        (("morse", waters, "--properties", "energy,force"), "Did you mean 'forces'"),
+        (("morse", waters, "--set", "scale"), "NAME=VALUE"),
+        (("morse", waters, "--batch-size", "0"), "at least 1"),
+        (("mors", waters), "Did you mean 'morse'"),
+        (("morse,", waters), "there is no model ''"),
+    ):
+        code, output = _invoke(*arguments)
+        assert (code, message in output) == (2, True), output
+    assert not (tmp_path / "xenon.predicted.extxyz").exists()
+
+
+def test_unknown_option_names_the_nearest(morse_zoo: Path, waters: Path) -> None:
+    code, output = _invoke("morse", waters, "--set", "scal=1")
+    assert code == 2, output
+    assert "Did you mean 'scale'" in output
