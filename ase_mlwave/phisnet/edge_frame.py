@@ -52,8 +52,8 @@ class EdgeFrameMixing(nn.Module):
         self.gates = nn.Linear(hidden, n_gates * hidden)
         self.invariant_out = nn.Linear(hidden, n0 * features)
         widths = ([n_pseudo] if n_pseudo else []) + list(n_of_m)
-        self.inward = nn.ParameterList(nn.init.normal_(torch.empty(w * features, hidden), std=(w * features) ** -0.5) for w in widths)
-        self.outward = nn.ParameterList(nn.init.normal_(torch.empty(hidden, w * features), std=hidden**-0.5) for w in widths)
+        self.inward = nn.ParameterList(torch.randn(w * features, hidden) * (w * features) ** -0.5 for w in widths)
+        self.outward = nn.ParameterList(torch.randn(hidden, w * features) * hidden**-0.5 for w in widths)
 
     def forward(self, x: Tensor, geometry: EdgeGeometry) -> Tensor:
         """Mix features of atoms i and j.
@@ -81,19 +81,18 @@ class EdgeFrameMixing(nn.Module):
         """Act on features in the frame, (E, R, F) -> (E, R, F)."""
         n, features, hidden = u.shape[0], self.features, self.hidden
         n0, n_pseudo = self.edges.n_invariant, self.edges.n_pseudo
-        scale, shift = self.radial(rbf).chunk(2, dim=1)
-        h = nn.functional.silu(self.invariant_in(u[:, :n0].reshape(n, -1)) * (1 + scale) + shift)
-        h = nn.functional.silu(self.invariant_hidden(h))
-        gates = self.gates(h).view(n, -1, 1, hidden)
-        parts = [self.invariant_out(h).view(n, n0, features)]
-        start = n0
         sizes = ([(n_pseudo, 1)] if n_pseudo else []) + [(w, 2) for w in self.edges.n_of_m]
-        for k, ((width, copies), inward, outward) in enumerate(zip(sizes, self.inward, self.outward, strict=True)):
-            rows = width * copies
-            v = u[:, start : start + rows].reshape(n, copies, width * features)
-            v = ((v @ inward) * gates[:, k]) @ outward
-            parts.append(v.view(n, rows, features))
-            start += rows
+        invariants, *others = u.split([n0, *(width * copies for width, copies in sizes)], dim=1)
+        scale, shift = self.radial(rbf).chunk(2, dim=1)
+        h = nn.functional.silu(self.invariant_in(invariants.reshape(n, -1)) * (1 + scale) + shift)
+        h = nn.functional.silu(self.invariant_hidden(h))
+        gates = self.gates(h).view(n, -1, 1, hidden).unbind(1)
+        parts = [self.invariant_out(h).view(n, n0, features)]
+        for v, (width, copies), gate, inward, outward in zip(
+            others, sizes, gates, self.inward, self.outward, strict=True
+        ):
+            mixed = ((v.reshape(n, copies, width * features) @ inward) * gate) @ outward
+            parts.append(mixed.view(n, width * copies, features))
         return torch.cat(parts, dim=1)
 
 

@@ -37,7 +37,7 @@ class OrderLinear(nn.Module):
         """Map features (N, R, F_in) to (N, R, F_out)."""
         order_of_row: Tensor = self.order_of_row  # type: ignore[assignment]
         y = torch.bmm(x.transpose(0, 1), self.weight[order_of_row]).transpose(0, 1)
-        return torch.cat([y[:, :1] + self.bias, y[:, 1:]], dim=1)
+        return y + nn.functional.pad(self.bias[None], (0, 0, 0, y.shape[1] - 1))
 
 
 class GeneralisedSwish(nn.Module):
@@ -55,8 +55,12 @@ class GeneralisedSwish(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, R, F) to the same shape."""
-        s = x[:, :1]
-        return torch.cat([self.a * s * torch.sigmoid(self.b * s), x[:, 1:]], dim=1)
+        scalars, rest = x.split([1, x.shape[1] - 1], dim=1)
+        return torch.cat([scalars * self.factor(scalars), rest], dim=1)
+
+    def factor(self, scalars: Tensor) -> Tensor:
+        """Give a sigmoid(b x), by which invariants are multiplied."""
+        return self.a * torch.sigmoid(self.b * scalars)
 
 
 class ScalarGate(nn.Module):
@@ -78,14 +82,16 @@ class ScalarGate(nn.Module):
         super().__init__()
         self.swish = GeneralisedSwish(features)
         self.gate = nn.Linear(features, (len(layout.orders) - 1) * features)
-        self.register_buffer("gate_of_row", layout.order_of_row[1:] - 1, persistent=False)
+        self.register_buffer("order_of_row", layout.order_of_row, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, R, F) to the same shape."""
-        gate_of_row: Tensor = self.gate_of_row  # type: ignore[assignment]
+        order_of_row: Tensor = self.order_of_row  # type: ignore[assignment]
         n, _, features = x.shape
-        gates = 2 * torch.sigmoid(self.gate(x[:, 0])).view(n, -1, features)  # (N, orders - 1, F)
-        return self.swish(torch.cat([x[:, :1], x[:, 1:] * gates[:, gate_of_row]], dim=1))
+        scalars = x[:, 0]
+        gates = 2 * torch.sigmoid(self.gate(scalars)).view(n, -1, features)  # (N, orders - 1, F)
+        factors = torch.cat([self.swish.factor(scalars)[:, None], gates], dim=1)
+        return x * factors[:, order_of_row]
 
 
 class ResidualBlock(nn.Module):

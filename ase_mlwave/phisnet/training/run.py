@@ -1,0 +1,223 @@
+"""Train a PhiSNet from settings: ``mlwave train`` in one Python call."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from ase.calculators.calculator import InputError
+from lightning.pytorch.callbacks import (
+    Callback,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    RichProgressBar,
+)
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.data.record import Dataset
+from ase_mlwave.phisnet.assembly import AOPlan
+from ase_mlwave.phisnet.baseline import flatten
+from ase_mlwave.phisnet.batch import collate
+from ase_mlwave.phisnet.model import MatrixHeads, PhiSNet
+from ase_mlwave.phisnet.training.curve import draw_learning_curve
+from ase_mlwave.phisnet.training.module import PhiSNetData, PhiSNetModule
+from ase_mlwave.phisnet.training.prepared import PreparedDataset, PreparedSystem
+from ase_mlwave.phisnet.training.settings import TrainingSettings
+from ase_mlwave.zoo import ModelFolder, TrainingData
+
+__all__ = ["train"]
+
+
+def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = True) -> Path:
+    """Train a network and write a model folder.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+        What to train, on what, and how long.
+    resume : bool
+        Go on from the last checkpoint in ``settings.output``; without one, start.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+        The model folder, ``output/model``.
+
+    Raises
+    ------
+    InputError
+        If the data do not fit the settings, or ``output`` holds another run and ``resume`` is not set.
+
+    Notes
+    -----
+    A run that was interrupted and resumed gives the weights of one that was not, on the CPU to the last bit
+    (``test_resumed_run_equals_uninterrupted``).
+    """
+    output = Path(settings.output)
+    checkpoint = output / "checkpoints" / "last.ckpt"
+    if checkpoint.exists() and not resume:
+        raise InputError(f"{output} holds a training run already; give --resume to go on, or another output folder")
+    dataset = read_dataset(settings.data)
+    training, validation = _splits(dataset, settings)
+    pl.seed_everything(settings.seed, workers=True, verbose=False)
+    derivatives = settings.loss.forces > 0
+    data = PhiSNetData(
+        PreparedDataset(training, settings.model.basis, settings.model.baseline, derivatives=derivatives),
+        PreparedDataset(validation, settings.model.basis, settings.model.baseline, derivatives=derivatives),
+        settings,
+    )
+    network = _initial_network(settings, data.train_set)
+    module = PhiSNetModule(network, settings)
+    trainer = _trainer(settings, output, progress=progress)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "settings.json").write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    with _quiet():
+        trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
+    if trainer.is_global_zero:
+        draw_learning_curve(output / "metrics" / "metrics.csv", output / "learning_curve.png")
+        card = f"# Model trained by `mlwave train`\n\nSettings: `settings.json` of the run, {trainer.global_step} steps.\n"
+        source = TrainingData(source=dataset.source, sha256=training.content_hash(), n_records=len(training))
+        folder = ModelFolder.pack("phisnet", module.network, training_data=source, card=card)
+        folder.save(output / "model")
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return output / "model"
+
+
+def _splits(dataset: Dataset, settings: TrainingSettings) -> tuple[Dataset, Dataset]:
+    """Check the data against the settings and take its parts."""
+    unknown = sorted({int(z) for record in dataset for z in record.numbers} - set(settings.model.numbers))
+    if unknown:
+        raise InputError(f"the data have elements with atomic numbers {unknown} that model.elements lacks")
+    if dataset.level and dataset.level != settings.model.level:
+        raise InputError(f"the data are at {dataset.level!r} but model.level is {settings.model.level!r}")
+    return dataset.split(settings.train_split), dataset.split(settings.valid_split)
+
+
+def _initial_network(settings: TrainingSettings, training: PreparedDataset) -> PhiSNet:
+    """Make a new network with the statistics of the data, or one with the weights of another model."""
+    if settings.start_from is not None:
+        network = ModelFolder.load(settings.start_from).build()
+        if not isinstance(network, PhiSNet):
+            raise InputError(f"start_from={settings.start_from!r} is not a PhiSNet")
+        fixed = {"level"}
+        given, wanted = network.config.model_dump(exclude=fixed), settings.model.model_dump(exclude=fixed)
+        different = sorted(key for key in wanted if wanted[key] != given[key])
+        if different:
+            raise InputError(f"start_from={settings.start_from!r} has other model settings: {', '.join(different)}")
+        network.config = settings.model
+        network.train().requires_grad_(True)
+    else:
+        network = PhiSNet(settings.model)
+        if settings.fit_statistics:
+            _fit_statistics(network, training)
+    return network.cast(getattr(torch, settings.precision))
+
+
+def _fit_statistics(network: PhiSNet, training: PreparedDataset) -> None:
+    """Set shifts and scales of the heads, and the atomic energies' mean, from the training data."""
+    systems = [s for s in training.systems if s.hamiltonian is not None]
+    if not systems:
+        return
+    batch = collate([(s.record.numbers, s.record.positions) for s in systems], network.config.cutoff)
+    plan = AOPlan(batch, network.functions)
+    targets = {
+        network.heads: flatten([s.hamiltonian - s.baseline.value for s in systems if s.hamiltonian is not None]),
+        network.core_heads: flatten([s.core.value for s in systems]),
+        network.overlap_heads: flatten([s.overlap.value for s in systems]),
+    }
+    for heads, flat in targets.items():
+        if isinstance(heads, MatrixHeads):
+            for _, head, atoms in heads.atom_groups(batch):
+                head.fit_statistics(plan.extract(flat, atoms, atoms, head.shape))
+            for _, head, pairs in heads.pair_groups(batch):
+                head.fit_statistics(plan.extract(flat, batch.first[pairs], batch.second[pairs], head.shape))
+    _fit_energies(network, systems)
+
+
+@torch.no_grad()
+def _fit_energies(network: PhiSNet, systems: list[PreparedSystem]) -> None:
+    """Set the mean atomic energy of each element and their scale, by least squares on the reference H."""
+    from ase_mlwave.phisnet.energy import electronic_states, n_occupied, wavefunction_energies
+
+    labelled = [s for s in systems if s.record.energy is not None]
+    if not labelled:
+        return
+    batch = collate([(s.record.numbers, s.record.positions) for s in labelled], network.config.cutoff)
+    hamiltonians = tuple(s.hamiltonian for s in labelled if s.hamiltonian is not None)
+    cores = tuple(s.core.value for s in labelled)
+    occupied = tuple(n_occupied(torch.tensor(s.record.numbers), s.record.charge) for s in labelled)
+    states = electronic_states(hamiltonians, tuple(s.overlap.value for s in labelled), occupied)
+    none = torch.zeros(len(batch.numbers), dtype=torch.float64)
+    rest = torch.tensor([float(s.record.energy or 0.0) for s in labelled], dtype=torch.float64)
+    rest = rest - wavefunction_energies(batch, hamiltonians, cores, states, none)
+    element = network.elements_of(batch)
+    composition = torch.zeros(len(labelled), len(network.config.numbers), dtype=torch.float64)
+    composition.index_put_((batch.system, element), torch.ones(len(element), dtype=torch.float64), accumulate=True)
+    shift = torch.linalg.pinv(composition) @ rest
+    network.energy_shift.copy_(shift)  # type: ignore[operator]
+    spread = (rest - composition @ shift).square().mean().sqrt()
+    network.energy_scale.copy_(spread.clamp(min=1e-3))  # type: ignore[operator]
+
+
+def _trainer(settings: TrainingSettings, output: Path, *, progress: bool) -> pl.Trainer:
+    epochs = math.ceil(settings.steps / settings.steps_per_epoch)
+    loggers: list[Logger] = [CSVLogger(output, name="", version="metrics")]
+    try:
+        loggers.append(TensorBoardLogger(output, name="", version="tensorboard"))
+    except ModuleNotFoundError:
+        logging.getLogger(__name__).info("tensorboard is not installed; curves go to metrics.csv only")
+    saving = ModelCheckpoint(
+        dirpath=output / "checkpoints",
+        save_last=True,
+        save_top_k=0,
+        save_on_train_epoch_end=True,
+        **(
+            {"train_time_interval": timedelta(minutes=settings.checkpoint_minutes)}
+            if settings.checkpoint_minutes
+            else {"every_n_epochs": 1}
+        ),
+    )
+    callbacks: list[Callback] = [EMAWeightAveraging(decay=settings.optimiser.ema_decay), LearningRateMonitor(), saving]
+    if progress:
+        callbacks.append(RichProgressBar())
+    return pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        strategy="auto" if settings.devices == 1 else "ddp",
+        max_epochs=epochs,
+        max_steps=settings.steps,
+        gradient_clip_val=settings.optimiser.gradient_clip,
+        deterministic=True if settings.accelerator == "cpu" else "warn",
+        use_distributed_sampler=False,
+        reload_dataloaders_every_n_epochs=1,
+        inference_mode=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=settings.steps_per_epoch,
+        logger=loggers,
+        callbacks=callbacks,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        default_root_dir=output,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advice on loaders and loggers off the screen; errors and other warnings pass."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory.*")
+        warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
+        yield
