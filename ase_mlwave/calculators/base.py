@@ -116,7 +116,8 @@ class MlwaveCalculator(Calculator):
         unknown = [key for key in options if key != "model" and key not in self.default_parameters]
         if unknown:
             known = ["model", *self.default_parameters]
-            raise UnknownOptionError(f"{type(self).__name__} has no option {unknown[0]!r}. {suggestion(unknown[0], known)}")
+            hint = suggestion(unknown[0], known)
+            raise UnknownOptionError(f"{type(self).__name__} has no option {unknown[0]!r}. {hint}")
         if "model" in options:
             options["model"] = model_names(options["model"])
         if isinstance(options.get("device"), torch.device):
