@@ -1,0 +1,313 @@
+"""Kohn-Sham (or Hartree-Fock) energies and gradients of a given density, through any PySCF mean-field object.
+
+A density P that is almost self-consistent has an energy whose error is of second order in the error of P. For
+gradients there is a choice, cheap first:
+
+- `kohn_sham_gradient` at the predicted orbitals: PySCF's formula, right for self-consistent orbitals, so its error is
+  of first order in the error of P. With orbitals of the Fock matrix F[P] that `evaluate_functional` returns anyway
+  (one more eigenproblem) the error is about a quarter of that.
+- `kohn_sham_functional` with autograd: the derivative of E[P(R)] itself, where the model's P(R) supplies dP/dR. Its
+  forces belong exactly to its energy, and their error is of second order too.
+
+Everything here is silent and writes no checkpoint file, whatever the settings of the mean-field object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import torch
+from ase.calculators.calculator import SCFError
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = [
+    "ScfResult",
+    "converge",
+    "evaluate_functional",
+    "kohn_sham_energy",
+    "kohn_sham_functional",
+    "kohn_sham_gradient",
+]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScfResult:
+    """A converged self-consistent field."""
+
+    energy: float
+    """Hartree."""
+    forces: Array | None
+    """Hartree/Bohr, (N, 3); None if they were not asked for."""
+    cycles: int | None
+    """SCF iterations; None where the program does not count them (gpu4pyscf)."""
+    density: Array
+    """P, (M, M), or (2, M, M) for an unrestricted method."""
+    orbital_energies: Array
+    """Hartree, (M,) or (2, M)."""
+
+
+def evaluate_functional(mean_field: Any, density: Array) -> tuple[float, Array]:
+    """Evaluate the energy functional and its derivative, the Fock matrix, at a closed-shell density.
+
+    Parameters
+    ----------
+    mean_field : PySCF mean-field object
+        RKS or RHF, with or without density fitting, or its gpu4pyscf kin; its molecule has the geometry.
+    density : ndarray, (M, M)
+        P in the molecule's AO order.
+
+    Returns
+    -------
+    energy : float
+        E[P] with nuclear repulsion, Hartree; the variational minimum if P is self-consistent.
+    fock : ndarray, (M, M)
+        F[P] = dE/dP, Hartree.
+
+    Raises
+    ------
+    ValueError
+        If ``density`` has another shape than the molecule's matrices, or is not finite.
+    """
+    density = _checked_density(mean_field, density)
+    with _quiet(mean_field):
+        P = _for_device(mean_field, density)
+        core = mean_field.get_hcore()
+        potential = mean_field.get_veff(mean_field.mol, P)
+        energy = float(mean_field.energy_tot(P, h1e=core, vhf=potential))
+        return energy, _to_numpy(core) + _to_numpy(potential)
+
+
+def kohn_sham_energy(mean_field: Any, density: Array) -> float:
+    """Evaluate the energy functional alone; see `evaluate_functional`.
+
+    Parameters
+    ----------
+    mean_field : PySCF mean-field object
+        RKS or RHF.
+    density : ndarray, (M, M)
+        P in the molecule's AO order.
+
+    Returns
+    -------
+    float
+        Hartree.
+
+    Notes
+    -----
+    The error is of second order in the error of P (``test_energy_error_is_second_order``).
+    """
+    return evaluate_functional(mean_field, density)[0]
+
+
+def kohn_sham_gradient(
+    mean_field: Any, coefficients: Array, orbital_energies: Array, occupations: Array | None = None
+) -> Array:
+    """Evaluate PySCF's analytic gradient at given orbitals, self-consistent or not.
+
+    Parameters
+    ----------
+    mean_field : PySCF mean-field object
+        RKS or RHF; its own orbitals are neither used nor changed.
+    coefficients : ndarray, (M, M)
+        Orbitals in columns, C^T S C = 1.
+    orbital_energies : ndarray, (M,)
+        They enter the energy-weighted density W = sum_i n_i eps_i C_i C_i^T, Hartree.
+    occupations : ndarray, (M,), optional
+        2 for occupied, 0 for virtual; the lowest orbitals by default.
+
+    Returns
+    -------
+    ndarray, (N, 3)
+        dE/dR, Hartree/Bohr.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit the molecule.
+
+    Notes
+    -----
+    Equals PySCF's gradient at self-consistency (``test_gradient_at_self_consistency``), with the integration grid's
+    response as the gradient object has it by default (off, as in the training data).
+    """
+    mole = mean_field.mol
+    size = mole.nao
+    if occupations is None:
+        occupations = np.zeros(size)
+        occupations[np.argsort(orbital_energies)[: mole.nelectron // 2]] = 2.0
+    if coefficients.shape != (size, size) or orbital_energies.shape != (size,) or occupations.shape != (size,):
+        raise ValueError(
+            f"coefficients {coefficients.shape}, orbital_energies {orbital_energies.shape} and occupations "
+            f"{occupations.shape} do not fit the molecule's {size} basis functions; give ({size}, {size}), ({size},), "
+            f"({size},)"
+        )
+    with _quiet(mean_field):
+        method = mean_field.nuc_grad_method()
+        method.verbose = 0
+        arguments = (_for_device(mean_field, array) for array in (orbital_energies, coefficients, occupations))
+        return _to_numpy(method.kernel(*arguments))
+
+
+def kohn_sham_functional(positions: Tensor, density: Tensor, mean_field: Any) -> Tensor:
+    """Evaluate E[P] as a function that autograd can follow: dE/dP = F[P], dE/dR at fixed P.
+
+    Parameters
+    ----------
+    positions : Tensor, (N, 3)
+        Those of ``mean_field.mol``, Bohr.
+    density : Tensor, (M, M)
+        P, a differentiable function of the positions, such as a model's.
+    mean_field : PySCF mean-field object
+        RKS or RHF.
+
+    Returns
+    -------
+    Tensor, ()
+        Hartree, float64.
+
+    Raises
+    ------
+    ValueError
+        If positions are not those of the molecule, or natural occupations are not 0 and 2 (needed for dE/dR only).
+
+    Notes
+    -----
+    The total derivative with respect to the positions is that of the energy as computed, up to the integration grid's
+    motion (``test_functional_derivative_is_that_of_the_energy``). Differentiable once.
+    """
+    if not np.allclose(positions.detach().cpu().numpy(), mean_field.mol.atom_coords(), rtol=0, atol=1e-6):
+        raise ValueError("positions differ from those of mean_field.mol; build the mean field at these positions, Bohr")
+    energy: Tensor = _Functional.apply(positions, density, mean_field)  # type: ignore[no-untyped-call]
+    return energy
+
+
+def converge(mean_field: Any, density: Array | None = None, *, forces: bool = True) -> ScfResult:
+    """Run the SCF to self-consistency, from a given density or PySCF's own guess.
+
+    Parameters
+    ----------
+    mean_field : PySCF mean-field object
+        Any; it keeps the result, as after its own ``kernel()``.
+    density : ndarray, (M, M) or (2, M, M), optional
+        Initial density; see `ase_mlwave.quantum.initial_guess.adapt_density`.
+    forces : bool
+        Also evaluate the analytic gradient.
+
+    Returns
+    -------
+    ScfResult
+        Energy, forces, cycles, density and orbital energies.
+
+    Raises
+    ------
+    SCFError
+        If the SCF does not converge within ``mean_field.max_cycle`` iterations, or diverges.
+    """
+    with _quiet(mean_field):
+        mean_field.kernel(dm0=density)
+        if not mean_field.converged:
+            raise SCFError(
+                f"the SCF did not converge to {mean_field.conv_tol:g} Hartree in {mean_field.max_cycle} cycles "
+                f"(last energy {float(mean_field.e_tot):.8f} Hartree); check the geometry, raise max_cycle, or use a "
+                "second-order solver (mean_field.newton())"
+            )
+        gradient = None
+        if forces:
+            method = mean_field.nuc_grad_method()
+            method.verbose = 0
+            gradient = -_to_numpy(method.kernel())
+        return ScfResult(
+            energy=float(mean_field.e_tot),
+            forces=gradient,
+            cycles=getattr(mean_field, "cycles", None),
+            density=_to_numpy(mean_field.make_rdm1()),
+            orbital_energies=_to_numpy(mean_field.mo_energy),
+        )
+
+
+class _Functional(torch.autograd.Function):
+    """(positions, P) -> E."""
+
+    @staticmethod
+    def forward(ctx: Any, positions: Tensor, density: Tensor, mean_field: Any) -> Tensor:
+        P = density.detach().cpu().double().numpy()
+        energy, fock = evaluate_functional(mean_field, P)
+        ctx.mean_field, ctx.P, ctx.fock = mean_field, P, fock
+        ctx.like = (positions.new_empty(0), density.new_empty(0))
+        return torch.tensor(energy, dtype=torch.float64, device=density.device)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        of_positions = of_density = None
+        like_positions, like_density = ctx.like
+        if ctx.needs_input_grad[0]:
+            coefficients, occupations = _natural_orbitals(ctx.mean_field, ctx.P)
+            explicit = kohn_sham_gradient(ctx.mean_field, coefficients, np.zeros_like(occupations), occupations)
+            of_positions = gradient.to(like_positions) * torch.from_numpy(explicit).to(like_positions)
+        if ctx.needs_input_grad[1]:
+            of_density = gradient.to(like_density) * torch.from_numpy(ctx.fock).to(like_density)
+        return of_positions, of_density, None
+
+
+def _natural_orbitals(mean_field: Any, density: Array) -> tuple[Array, Array]:
+    """Find orbitals that carry the density: S P S C = S C n with n = 2 or 0."""
+    overlap = mean_field.mol.intor_symmetric("int1e_ovlp")
+    occupations, coefficients = scipy.linalg.eigh(overlap @ density @ overlap, overlap)
+    rounded = 2.0 * np.round(0.5 * occupations)
+    if np.abs(occupations - rounded).max() > 1e-5 or not np.isin(rounded, (0.0, 2.0)).all():
+        raise ValueError(
+            "the density is not that of doubly occupied orbitals (P S P = 2 P fails); take it from density_matrix"
+        )
+    return coefficients, rounded
+
+
+def _checked_density(mean_field: Any, density: Array) -> Array:
+    density = np.asarray(density, dtype=np.float64)
+    size = mean_field.mol.nao
+    if density.shape != (size, size):
+        raise ValueError(f"density has shape {density.shape}; the molecule's basis needs ({size}, {size})")
+    if not np.isfinite(density).all():
+        raise ValueError("density has NaN or infinite elements")
+    return density
+
+
+@contextmanager
+def _quiet(mean_field: Any) -> Iterator[None]:
+    """Silence PySCF and keep it from writing its checkpoint file."""
+    objects: list[Any] = [mean_field, mean_field.mol]
+    objects += [getattr(mean_field, name) for name in ("grids", "nlcgrids", "with_df") if hasattr(mean_field, name)]
+    silenced = [(item, item.verbose) for item in objects if hasattr(item, "verbose")]
+    checkpoint = mean_field.chkfile
+    for item, _ in silenced:
+        item.verbose = 0
+    mean_field.chkfile = None
+    try:
+        yield
+    finally:
+        for item, verbose in silenced:
+            item.verbose = verbose
+        mean_field.chkfile = checkpoint
+
+
+def _for_device(mean_field: Any, array: Array) -> Any:
+    """Move an array to where the mean field computes: CuPy for gpu4pyscf."""
+    if type(mean_field).__module__.startswith("gpu4pyscf"):
+        return import_module("cupy").asarray(array)
+    return array
+
+
+def _to_numpy(array: Any) -> Array:
+    """Copy a NumPy or CuPy array, tagged or not, to plain float64."""
+    on_host = array.get() if hasattr(array, "get") else array
+    return np.array(on_host, dtype=np.float64)
