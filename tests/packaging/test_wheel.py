@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ase.build import molecule
 
-from ase_mlwave import PhiSNetCalculator, zoo
+from ase_mlwave import zoo
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +55,6 @@ def test_wheel_has_the_package_and_the_zoo_and_nothing_else(wheel: Path) -> None
             assert f"ase_mlwave/models/{model}/{file}" in names
 
 
-@pytest.mark.slow
 def test_installed_wheel_computes_what_the_checkout_computes(python: Path, tmp_path: Path) -> None:
     code = """
 import ase_mlwave
@@ -66,12 +65,13 @@ print(ase_mlwave.__file__, atoms.get_potential_energy())
 """
     where, energy = _run(str(python), "-c", code, cwd=tmp_path).split()
     assert Path(where).is_relative_to(python.parents[1])
+    from ase_mlwave import PhiSNetCalculator
+
     atoms = molecule("H2O")
     atoms.calc = PhiSNetCalculator("phisnet-water", device="cpu")
     assert float(energy) == pytest.approx(atoms.get_potential_energy(), abs=1e-8)
 
 
-@pytest.mark.slow
 def test_installed_command_lists_the_zoo(python: Path, tmp_path: Path) -> None:
     listed = _run(str(python.parent / "mlwave"), "models", cwd=tmp_path)
     assert all(name in listed for name in zoo.list_models())
