@@ -118,6 +118,6 @@ class PhiSNetModule(pl.LightningModule):
         """Give the learning rate at a step, relative to the highest."""
         chosen = self.settings.optimiser
         rise = min(1.0, (step + 1) / max(1, chosen.warmup_steps))
-        left = max(0.0, 1.0 - step / self.settings.steps)
+        left = max(0.0, 1.0 - step / (chosen.decay_steps or self.settings.steps))
         fall = {"linear": left, "cosine": 0.5 * (1 + math.cos(math.pi * (1 - left))), "constant": 1.0}
         return rise * fall[chosen.schedule]

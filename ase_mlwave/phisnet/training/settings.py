@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
 
+from ase.calculators.calculator import InputError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ase_mlwave.phisnet.config import PhiSNetConfig
+from ase_mlwave.errors import suggestion
+from ase_mlwave.phisnet.config import PRESETS, PhiSNetConfig
+from ase_mlwave.settings import parse_settings, read_yaml
 
 __all__ = ["LossWeights", "OptimiserSettings", "TrainingSettings"]
 
@@ -44,7 +49,9 @@ class OptimiserSettings(BaseModel):
     learning_rate: float = Field(3e-3, gt=0)
     """Highest learning rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """Decay from the highest rate to zero over ``steps``."""
+    """Decay from the highest rate to zero over ``decay_steps``."""
+    decay_steps: int | None = Field(None, ge=1)
+    """Steps until the rate is zero; ``steps`` by default, more for a run that another one goes on from."""
     warmup_steps: int = Field(100, ge=0)
     """Steps of linear increase at the start."""
     weight_decay: float = Field(1e-5, ge=0)
@@ -98,3 +105,32 @@ class TrainingSettings(BaseModel):
     """Devices; several train data-parallel."""
     fit_statistics: bool = True
     """Take shifts and scales of the output layers from the training data (not when starting from a model)."""
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> TrainingSettings:
+        """Read settings from a YAML file and ``key=value`` words.
+
+        Parameters
+        ----------
+        path : str or path
+            YAML file; ``model.preset`` names an entry of ``PRESETS`` that fills in what ``model`` leaves out.
+        overrides : sequence of str
+            Dotted keys with values, applied last.
+
+        Returns
+        -------
+        TrainingSettings
+
+        Raises
+        ------
+        InputError
+            If the file or a setting is wrong; an unknown name comes with the nearest known one.
+        """
+        values = read_yaml(path, overrides)
+        model: Any = values.get("model")
+        if isinstance(model, dict) and "preset" in model:
+            preset = model.pop("preset")
+            if preset not in PRESETS:
+                raise InputError(f"there is no preset {preset!r}. {suggestion(str(preset), PRESETS)}")
+            values["model"] = {**PRESETS[preset], **model}
+        return parse_settings(cls, values)

@@ -1,0 +1,189 @@
+"""Measure a PhiSNet model on labelled molecules: matrices, orbital energies, energies, forces, SCF cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from ase.calculators.calculator import InputError
+from numpy.typing import NDArray
+
+from ase_mlwave.calculators.phisnet import PhiSNetCalculator
+from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.data.record import Record
+from ase_mlwave.phisnet.inference import predict_batch
+from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.quantum.density import orbitals
+from ase_mlwave.quantum.functional import converge
+from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
+
+__all__ = ["CycleCounts", "count_cycles", "energy_errors", "matrix_errors"]
+
+Array = NDArray[np.float64]
+Progress = Callable[[int], None]
+
+
+def matrix_errors(
+    calculator: PhiSNetCalculator, records: Sequence[Record], *, batch_size: int = 32, progress: Progress | None = None
+) -> dict[str, float]:
+    """Compare predicted Hamiltonians and their orbitals with references.
+
+    Parameters
+    ----------
+    calculator : PhiSNetCalculator
+        Its first model is measured.
+    records : sequence of Record
+        With ``"hamiltonian"`` among their matrices.
+    batch_size : int
+        Molecules per pass.
+    progress : callable, optional
+        Called with the number of molecules done since the last call.
+
+    Returns
+    -------
+    dict of str to float
+        ``hamiltonian_mae_uHa`` and ``occupied_energies_mae_uHa`` (mean absolute errors over all elements and all
+        occupied orbitals), ``orbital_similarity_percent`` (mean |<C|S|C_ref>| of occupied orbitals).
+
+    Raises
+    ------
+    InputError
+        If a record has no Hamiltonian.
+    """
+    if not records or any("hamiltonian" not in r.matrices for r in records):
+        raise InputError("measuring matrices needs records with Hamiltonians; label them with mlwave label")
+    element, energy, overlap_sum = _Mean(), _Mean(), _Mean()
+    for start in range(0, len(records), batch_size):
+        chunk = records[start : start + batch_size]
+        batch = predict_batch(calculator.members[0].network, chunk)
+        for record, H, integrals, state in zip(chunk, batch.hamiltonians, batch.integrals, batch.states, strict=True):
+            reference = torch.from_numpy(np.array(record.matrices["hamiltonian"]))
+            S, n = integrals.overlap.cpu(), state.n_occupied
+            element.add((H.cpu() - reference).abs().numpy())
+            predicted, energies = orbitals(H.cpu(), S)
+            wanted, reference_energies = orbitals(reference, S)
+            energy.add((energies[:n] - reference_energies[:n]).abs().numpy())
+            overlap_sum.add((predicted[:, :n].T @ S @ wanted[:, :n]).diagonal().abs().numpy())
+        if progress is not None:
+            progress(len(chunk))
+    return {
+        "hamiltonian_mae_uHa": 1e6 * element.value,
+        "occupied_energies_mae_uHa": 1e6 * energy.value,
+        "orbital_similarity_percent": 100 * overlap_sum.value,
+    }
+
+
+def energy_errors(
+    calculator: PhiSNetCalculator, records: Sequence[Record], *, progress: Progress | None = None
+) -> dict[str, float]:
+    """Compare energies and forces of a calculator's level with references.
+
+    Parameters
+    ----------
+    calculator : PhiSNetCalculator
+        With the ``energy=`` to be measured.
+    records : sequence of Record
+        With energies and forces.
+    progress : callable, optional
+        Called with the number of molecules done since the last call.
+
+    Returns
+    -------
+    dict of str to float
+        ``<level>_energy_mae_meV`` (per molecule), ``<level>_forces_mae_meV_per_A`` (per component), and the largest
+        errors as ``..._max_...``.
+
+    Raises
+    ------
+    InputError
+        If a record lacks energy or forces.
+    """
+    if not records or any(r.energy is None or r.forces is None for r in records):
+        raise InputError("measuring energies needs records with energies and forces; label them with mlwave label")
+    results = calculator.predict([atoms_from_record(r) for r in records], ("energy", "forces"), progress=progress)
+    reference_energy = np.array([r.energy for r in records], dtype=np.float64) * HARTREE
+    energy = 1e3 * np.abs(np.array([r["energy"] for r in results]) - reference_energy)
+    pairs = [(result["forces"], record.forces) for result, record in zip(results, records, strict=True)]
+    force = np.concatenate([1e3 * np.abs(a - b * HARTREE_PER_BOHR).ravel() for a, b in pairs if b is not None])
+    level = calculator.parameters["energy"]
+    return {
+        f"{level}_energy_mae_meV": float(energy.mean()),
+        f"{level}_energy_max_meV": float(energy.max()),
+        f"{level}_forces_mae_meV_per_A": float(force.mean()),
+        f"{level}_forces_max_meV_per_A": float(force.max()),
+    }
+
+
+@dataclass
+class CycleCounts:
+    """SCF cycles per molecule, by initial guess."""
+
+    by_guess: dict[str, list[int]] = field(default_factory=dict)
+    """Name of the guess -> cycles of each molecule; ``"model"`` is the calculator's."""
+
+    def summary(self, default: str = "minao") -> dict[str, float]:
+        """Give means by guess, and in how many molecules the model needs more cycles than the default guess."""
+        result = {f"scf_cycles_{name}_mean": float(np.mean(counts)) for name, counts in self.by_guess.items()}
+        model, other = np.array(self.by_guess["model"]), np.array(self.by_guess[default])
+        return result | {"scf_cycles_model_max": float(model.max()), "scf_worse_than_default": float((model > other).sum())}
+
+
+def count_cycles(
+    calculator: PhiSNetCalculator,
+    records: Sequence[Record],
+    *,
+    guesses: Sequence[str] = ("minao",),
+    conv_tol: float = 1e-9,
+    progress: Progress | None = None,
+) -> CycleCounts:
+    """Count the SCF cycles that PySCF needs from the model's density and from its own guesses.
+
+    Parameters
+    ----------
+    calculator : PhiSNetCalculator
+        Gives the densities.
+    records : sequence of Record
+        Molecules; labels are not needed.
+    guesses : sequence of str
+        PySCF's names; ``"minao"`` is its default.
+    conv_tol : float
+        Energy change at which the SCF stops, Hartree.
+    progress : callable, optional
+        Called with the number of molecules done since the last call.
+
+    Returns
+    -------
+    CycleCounts
+    """
+    level = LevelOfTheory.parse(calculator.members[0].config.level)
+    basis = calculator.members[0].network.config.basis
+    counts = CycleCounts({"model": [], **{guess: [] for guess in guesses}})
+    for record in records:
+        mole = build_mole(record.numbers, record.positions, basis, record.charge, record.spin)
+        for name, cycles in counts.by_guess.items():
+            mean_field: Any = level.mean_field(mole)
+            mean_field.conv_tol = conv_tol
+            guess = calculator.initial_guess(mean_field) if name == "model" else mean_field.get_init_guess(key=name)
+            cycles.append(int(converge(mean_field, guess, forces=False).cycles or 0))
+        if progress is not None:
+            progress(1)
+    return counts
+
+
+class _Mean:
+    """Mean over arrays of different sizes."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, values: Array) -> None:
+        self.total += float(values.sum())
+        self.count += values.size
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count

@@ -1,0 +1,290 @@
+"""`PhiSNetCalculator`: energies, forces and wavefunctions from a predicted Hamiltonian."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import CalculatorError, InputError
+from numpy.typing import NDArray
+from pyscf import gto
+from torch import Tensor
+
+from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
+from ase_mlwave.calculators.checks import read_atoms
+from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.data.record import Record
+from ase_mlwave.errors import suggestion
+from ase_mlwave.phisnet.inference import PredictedBatch, predict_batch
+from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.quantum.cubes import write_density_cube, write_orbital_cube
+from ase_mlwave.quantum.density import orbitals
+from ase_mlwave.quantum.functional import converge, kohn_sham_functional
+from ase_mlwave.quantum.initial_guess import adapt_density
+from ase_mlwave.quantum.populations import dipole_moment, mulliken_charges
+from ase_mlwave.reference.levels import LevelOfTheory
+
+__all__ = ["ENERGY_LEVELS", "PhiSNetCalculator"]
+
+Array = NDArray[np.float64]
+
+#: Value of ``energy=`` -> what it stands for.
+ENERGY_LEVELS: dict[str, str] = {
+    "wavefunction": "1/2 tr[P (H + h)] + E_nn + atomic energies of the network: one pass and one eigenproblem",
+    "functional": "the Kohn-Sham functional of the predicted density: about one SCF cycle and one gradient",
+    "scf": "the converged SCF, started from the predicted density: a few cycles, no loss of accuracy",
+}
+
+
+class PhiSNetCalculator(MlwaveCalculator):
+    """Predict the Hamiltonian matrix of a molecule, and everything that follows from it.
+
+    Parameters
+    ----------
+    model : str, path, or sequence of them
+        A name in the zoo (``"phisnet-water"``), a folder, or several models: a committee.
+    energy : str
+        ``"wavefunction"`` (default, fastest), ``"functional"`` (more accurate: error of second order in that of the
+        density) or ``"scf"`` (the reference itself, in few cycles). Forces are the derivative of that energy; with
+        ``"functional"`` and ``"scf"`` up to the motion of the integration grid, as in PySCF's own gradients.
+    device, dtype, batch_size
+        As in `MlwaveCalculator`. ``dtype`` is the network's; matrices are always float64.
+
+    Raises
+    ------
+    TypeError, InputError
+        As `MlwaveCalculator`; also for an unknown ``energy``.
+
+    Notes
+    -----
+    ``calc.extras`` holds after each calculation ``"hamiltonian"``, ``"overlap"``, ``"density_matrix"`` ((M, M), Hartree
+    and PySCF's AO order), ``"orbital_energies"`` ((M,), Hartree) and, with ``energy="scf"``, ``"scf_cycles"``.
+    Dipoles and charges come from the predicted density (``"scf"``: the converged one); the dipole of an ion is about
+    the origin. Source: Unke et al. 2021 (arXiv:2106.02347).
+    """
+
+    name: ClassVar[str] = "phisnet"
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "dipole", "charges"]
+    default_parameters: ClassVar[dict[str, Any]] = {"energy": "wavefunction"}
+
+    def _check_options(self, parameters: Mapping[str, Any]) -> None:
+        if parameters["energy"] not in ENERGY_LEVELS:
+            raise InputError(f"energy is {parameters['energy']!r}. {suggestion(str(parameters['energy']), ENERGY_LEVELS)}")
+
+    # --- energies, forces, dipole, charges --------------------------------------------------------------------------
+
+    def _compute(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+        level = self.parameters["energy"]
+        forces = "forces" in properties
+        energies = forces or "energy" in properties
+        batch = predict_batch(member.network, systems, gradients=forces and level != "scf")
+        densities = [_numpy(state.density) for state in batch.states]
+        extras = [_extras(batch, b) for b in range(len(systems))]
+        values: list[dict[str, Any]] = [{} for _ in systems]
+        if level == "scf" and properties:
+            for b, system in enumerate(systems):
+                result = converge(self._mean_field(member, system), densities[b], forces=forces)
+                densities[b] = result.density
+                extras[b] |= {"density_matrix": result.density, "orbital_energies": result.orbital_energies}
+                extras[b]["scf_cycles"] = result.cycles
+                values[b] |= {"energy": result.energy} | ({"forces": result.forces} if forces else {})
+        elif energies:
+            total = batch.wavefunction_energies() if level == "wavefunction" else self._functional(member, batch, systems)
+            gradients = batch.gradient(total).split(list(batch.molecules.n_atoms)) if forces else ()
+            for b, energy in enumerate(total.detach().tolist()):
+                values[b] |= {"energy": energy} | ({"forces": -_numpy(gradients[b])} if forces else {})
+        for b, system in enumerate(systems):
+            if "dipole" in properties or "charges" in properties:
+                mole = self._mole(member, system)
+                values[b] |= {"dipole": dipole_moment(mole, densities[b]), "charges": mulliken_charges(mole, densities[b])}
+        return [Outcome(v, e) for v, e in zip(values, extras, strict=True)]
+
+    def _functional(self, member: Member, batch: PredictedBatch, systems: list[Record]) -> Tensor:
+        """Evaluate the level of theory's functional at the predicted densities, (B,), Hartree."""
+        terms = [
+            kohn_sham_functional(positions, state.density, self._mean_field(member, system))
+            for positions, state, system in zip(batch.positions, batch.states, systems, strict=True)
+        ]
+        return torch.stack(terms)
+
+    def _mole(self, member: Member, system: Record) -> gto.Mole:
+        basis = member.network.config.basis
+        return build_mole(system.numbers, system.positions, basis, system.charge, system.spin)
+
+    def _mean_field(self, member: Member, system: Record) -> Any:
+        return LevelOfTheory.parse(member.config.level).mean_field(self._mole(member, system))
+
+    # --- matrices ---------------------------------------------------------------------------------------------------
+
+    def hamiltonian(self, x: Atoms | gto.Mole) -> Array:
+        """Predict the Hamiltonian matrix.
+
+        Parameters
+        ----------
+        x : Atoms or pyscf.gto.Mole
+            A molecule; a ``Mole`` must have the model's basis.
+
+        Returns
+        -------
+        ndarray, (M, M)
+            float64, Hartree, PySCF's AO order; the mean over a committee.
+
+        Raises
+        ------
+        InputError
+            If the molecule is outside what the model was made for, or the ``Mole`` has another basis.
+        """
+        return self._matrices(x, same_basis=True)[0]
+
+    def overlap(self, x: Atoms | gto.Mole) -> Array:
+        """Compute the exact overlap matrix in the model's basis, (M, M); arguments and errors as `hamiltonian`."""
+        return self._matrices(x, same_basis=True)[1]
+
+    def density_matrix(self, x: Atoms | gto.Mole) -> Array:
+        """Predict the density matrix P = 2 C_occ C_occ^T, (M, M); arguments and errors as `hamiltonian`.
+
+        Notes
+        -----
+        tr[P S] is the number of electrons to rounding (``test_density_matrix_has_the_electrons``).
+        """
+        return self._matrices(x, same_basis=True)[2]
+
+    def orbitals(self, x: Atoms | gto.Mole) -> tuple[Array, Array]:
+        """Predict the molecular orbitals.
+
+        Parameters
+        ----------
+        x : Atoms or pyscf.gto.Mole
+            As in `hamiltonian`.
+
+        Returns
+        -------
+        orbital_energies : ndarray, (M,)
+            Hartree, ascending; the lowest N_electrons / 2 are doubly occupied.
+        coefficients : ndarray, (M, M)
+            Orbitals in columns, PySCF's AO order, C^T S C = 1.
+
+        Raises
+        ------
+        InputError
+            As `hamiltonian`.
+        """
+        H, S, _ = self._matrices(x, same_basis=True)
+        coefficients, energies = orbitals(torch.from_numpy(H), torch.from_numpy(S))
+        return energies.numpy(), coefficients.numpy()
+
+    def initial_guess(self, mf: Any, *, fallback: str | None = None) -> Array:
+        """Predict a density matrix from which PySCF's SCF converges in fewer cycles.
+
+        Parameters
+        ----------
+        mf : PySCF mean-field object
+            RKS, RHF, UKS or UHF (density split evenly), density-fitted or gpu4pyscf kin; any spherical basis (another
+            basis than the model's: the density is projected).
+        fallback : str, optional
+            A PySCF guess (``"minao"``, ``"atom"``, ...) to return with a warning where the model cannot serve;
+            by default that is an error.
+
+        Returns
+        -------
+        ndarray, (M, M) or (2, M, M)
+            ``dm0`` for ``mf.kernel(dm0=...)``; its electron number is exact.
+
+        Raises
+        ------
+        InputError
+            If the molecule is an open shell, charged, or has elements unknown to the model, and there is no fallback.
+        """
+        try:
+            system = self._system(mf.mol)
+            source = self._mole(self.members[0], system)
+            guess = adapt_density(self._matrices(mf.mol, same_basis=False)[2], source, mf)
+        except (CalculatorError, ValueError) as error:
+            if fallback is None:
+                if isinstance(error, CalculatorError):
+                    raise
+                raise InputError(f"{error} (fallback='minao' would take PySCF's own guess instead)") from error
+            warnings.warn(f"the model cannot guess, PySCF's {fallback!r} guess is used: {error}", stacklevel=2)
+            guess = mf.get_init_guess(mf.mol, key=fallback)
+        return guess
+
+    # --- cube files -------------------------------------------------------------------------------------------------
+
+    def write_density(self, x: Atoms | gto.Mole, path: str | PathLike[str], *, spacing: float = 0.1) -> None:
+        """Write the predicted electron density as a cube file.
+
+        Parameters
+        ----------
+        x : Atoms or pyscf.gto.Mole
+            As in `hamiltonian`.
+        path : str or path
+            File to write.
+        spacing : float
+            Largest distance of grid points, Angstrom.
+        """
+        mole = self._mole(self.members[0], self._system(x))
+        write_density_cube(mole, self._matrices(x, same_basis=True)[2], path, spacing=spacing)
+
+    def write_orbital(self, x: Atoms | gto.Mole, path: str | PathLike[str], index: int, *, spacing: float = 0.1) -> None:
+        """Write a predicted molecular orbital as a cube file; ``index`` counts from 0, by energy. See `write_density`."""
+        mole = self._mole(self.members[0], self._system(x))
+        energies, coefficients = self.orbitals(x)
+        if not 0 <= index < len(energies):
+            raise InputError(f"there is no orbital {index}; this molecule has 0 to {len(energies) - 1}")
+        write_orbital_cube(mole, coefficients[:, index], path, spacing=spacing)
+
+    def _system(self, x: Atoms | gto.Mole) -> Record:
+        """Check a molecule and read it as a record, Bohr."""
+        if isinstance(x, gto.Mole):
+            if len(x.atom_charges()) == 0:
+                raise InputError("the Mole is not built or has no atoms; call mol.build() first")
+            numbers = np.array([gto.charge(x.atom_pure_symbol(i)) for i in range(x.natm)], dtype=np.int64)
+            record = Record(numbers=numbers, positions=x.atom_coords(), charge=x.charge, spin=abs(x.spin))
+            return read_atoms(atoms_from_record(record), self.domain)
+        if not isinstance(x, Atoms):
+            raise InputError(f"expected ase.Atoms or a PySCF Mole, got {type(x).__name__}")
+        return read_atoms(x, self.domain)
+
+    def _matrices(self, x: Atoms | gto.Mole, *, same_basis: bool) -> tuple[Array, Array, Array]:
+        """Predict H, S and P of one molecule; the mean H of a committee."""
+        system = self._system(x)
+        if same_basis and isinstance(x, gto.Mole):
+            own = self._mole(self.members[0], system)
+            if x.nao != own.nao or not np.allclose(x.intor("int1e_ovlp"), own.intor("int1e_ovlp"), atol=1e-8):
+                raise InputError(
+                    f"the Mole's basis is not the model's, {self.members[0].network.config.basis!r} (spherical); give "
+                    "Atoms, or use initial_guess, which projects the density to another basis"
+                )
+        batches = [predict_batch(member.network, [system]) for member in self.members]
+        if len(batches) == 1:
+            batch = batches[0]
+            return (
+                _numpy(batch.hamiltonians[0]),
+                _numpy(batch.integrals[0].overlap),
+                _numpy(batch.states[0].density),
+            )
+        mean = torch.stack([batch.hamiltonians[0] for batch in batches]).mean(0)
+        overlap = batches[0].integrals[0].overlap
+        coefficients, _ = orbitals(mean, overlap)
+        occupied = coefficients[:, : batches[0].states[0].n_occupied]
+        return _numpy(mean), _numpy(overlap), _numpy(2 * occupied @ occupied.T)
+
+
+def _extras(batch: PredictedBatch, b: int) -> dict[str, Any]:
+    """Collect the matrices of one molecule for ``calc.extras``."""
+    return {
+        "hamiltonian": _numpy(batch.hamiltonians[b]),
+        "overlap": _numpy(batch.integrals[b].overlap),
+        "density_matrix": _numpy(batch.states[b].density),
+        "orbital_energies": _numpy(batch.states[b].orbital_energies),
+    }
+
+
+def _numpy(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().cpu().double().numpy()
+    return array

@@ -1,0 +1,61 @@
+"""``mlwave evaluate``: measure a model on labelled molecules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Name in the zoo, or a folder.")],
+    data: Annotated[Path, typer.Argument(help="Labelled data: ASE database, npz or extxyz.")],
+    split: Annotated[str | None, typer.Option(help="Records to use, e.g. test; all by default.")] = None,
+    level: Annotated[list[str] | None, typer.Option(help="Energy levels to measure (repeat); both by default.")] = None,
+    cycles: Annotated[bool, typer.Option(help="Count SCF cycles also.")] = True,
+    limit: Annotated[int, typer.Option(help="Use the first N records only; 0 for all.", min=0)] = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the figures as JSON too.")] = None,
+) -> None:
+    """Print the errors of a model against the labels of held-out molecules."""
+    from ase.calculators.calculator import InputError
+
+    from ase_mlwave.calculators import load_calculator
+    from ase_mlwave.calculators.evaluation import count_cycles, energy_errors, matrix_errors
+    from ase_mlwave.calculators.phisnet import PhiSNetCalculator
+    from ase_mlwave.data.readers import read_dataset
+
+    calculator = load_calculator(model)
+    if not isinstance(calculator, PhiSNetCalculator):
+        raise InputError(f"{model} is not a PhiSNet model; mlwave evaluate measures those")
+    dataset = read_dataset(data)
+    records = list(dataset.split(split) if split else dataset)
+    records = records[:limit] if limit else records
+    levels = level or ["wavefunction", "functional"]
+    figures: dict[str, float] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+
+        def counter(what: str) -> Progress:
+            task = bar.add_task(what, total=len(records))
+            return lambda n: bar.advance(task, n)  # type: ignore[return-value]
+
+        figures |= matrix_errors(calculator, records, progress=counter("matrices"))  # type: ignore[arg-type]
+        for name in levels:
+            calculator.set(energy=name)
+            figures |= energy_errors(calculator, records, progress=counter(name))  # type: ignore[arg-type]
+        if cycles:
+            counts = count_cycles(calculator, records, progress=counter("SCF cycles"))  # type: ignore[arg-type]
+            figures |= counts.summary()
+    table = Table(title=f"{model} on {len(records)} molecules of {data.name}" + (f", split {split}" if split else ""))
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.4g}")
+    Console().print(table)
+    if output is not None:
+        output.write_text(json.dumps({"model": model, "n": len(records), **figures}, indent=2) + "\n", encoding="utf-8")
