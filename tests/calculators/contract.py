@@ -20,6 +20,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import InputError, PropertyNotImplementedError, get_calculator_class
 from ase.calculators.fd import calculate_numerical_forces
+from ase.db import connect
 from ase.io import read, write
 from ase.outputs import all_outputs
 
@@ -238,6 +239,24 @@ class CalculatorContract:
         again = read(tmp_path / "one.extxyz")
         assert again.get_potential_energy() == pytest.approx(energy, abs=1e-7)
         np.testing.assert_allclose(again.get_forces(), forces, atol=1e-7)
+
+    def test_trajectory_round_trip(self, calc: MlwaveCalculator, tmp_path: Path) -> None:
+        atoms = self.atoms()
+        atoms.calc = calc
+        energy = atoms.get_potential_energy()
+        write(tmp_path / "one.traj", atoms)
+        assert read(tmp_path / "one.traj").get_potential_energy() == energy
+
+    def test_database_row_rebuilds_the_calculator(self, calc: MlwaveCalculator, tmp_path: Path) -> None:
+        atoms = self.atoms()
+        atoms.calc = calc
+        energy = atoms.get_potential_energy()
+        with connect(tmp_path / "one.db") as database:
+            database.write(atoms)
+        row = connect(tmp_path / "one.db").get(1)
+        again = get_calculator_class(row.calculator)(**row.calculator_parameters)
+        assert row.energy == energy
+        assert self.both(again, row.toatoms())[0] == energy
 
     def test_ase_knows_the_name(self, calc: MlwaveCalculator) -> None:
         assert get_calculator_class(calc.name) is type(calc)
