@@ -28,7 +28,7 @@ from ase_mlwave.model_config import KINDS, ModelConfig, TrainingData, parse_conf
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ModelConfig", "ModelFolder", "TrainingData", "list_models", "locate", "read_config"]
+__all__ = ["ModelConfig", "ModelFolder", "TrainingData", "list_models", "locate", "read_card", "read_config"]
 
 _FILES = {"config.json": 10**6, "model.safetensors": 2**33, "README.md": 10**7}  # largest sizes in bytes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -125,7 +125,7 @@ class ModelFolder:
                 "Copy the folder again, or save the model again with ModelFolder.save."
             )
         weights = _parsed_weights(data, folder)
-        return cls(config, weights, _text(folder, "README.md"))
+        return cls(config, weights, read_card(folder))
 
     def save(self, folder: str | PathLike[str]) -> Path:
         """Write the folder, replacing the files of an earlier one in a single step each.
@@ -262,6 +262,11 @@ def read_config(model: str | PathLike[str]) -> ModelConfig:
     """
     folder = locate(model)
     return parse_config(_text(folder, "config.json"), str(folder / "config.json"))
+
+
+def read_card(model: str | PathLike[str]) -> str:
+    """Read ``README.md`` of a model, Markdown; arguments and errors as `read_config`."""
+    return _text(locate(model), "README.md")
 
 
 def _zoo_folder() -> Path:

@@ -17,7 +17,7 @@ def models(name: Annotated[str, typer.Argument(help="Show the card of this model
 
     console = Console()
     if name:
-        card = (zoo.locate(name) / "README.md").read_text(encoding="utf-8")
+        card = zoo.read_card(name)
         console.print(Markdown(card) if console.is_terminal else card, soft_wrap=not console.is_terminal)
         return
     names = zoo.list_models()
