@@ -1,10 +1,20 @@
-"""What all tests share: GPU tests are skipped where there is no CUDA device."""
+"""What all tests share; GPU tests are skipped where there is no CUDA device."""
 
 from __future__ import annotations
 
 import pytest
 
 pytest.register_assert_rewrite("tests.calculators.contract")
+
+
+@pytest.fixture
+def morse_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the zoo and the command line know the tests' own kind of model, see ``tests/calculators/morse.py``."""
+    from ase_mlwave import model_config, plugin
+
+    home = "tests.calculators.morse"
+    monkeypatch.setitem(model_config.KINDS, "test-morse", (f"{home}:MorseNetwork", f"{home}:MorseConfig"))
+    monkeypatch.setitem(plugin.CALCULATORS, "test-morse", f"{home}.MorseCalculator")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,10 +17,7 @@ from ase_mlwave.zoo import ModelFolder
 from tests.calculators.morse import MorseConfig, MorseNetwork, morse_folder
 
 
-@pytest.fixture(autouse=True)
-def morse_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    home = "tests.calculators.morse"
-    monkeypatch.setitem(model_config.KINDS, "test-morse", (f"{home}:MorseNetwork", f"{home}:MorseConfig"))
+pytestmark = pytest.mark.usefixtures("morse_kind")
 
 
 @pytest.fixture

@@ -22,6 +22,9 @@ from tests.calculators.contract import CalculatorContract
 from tests.calculators.morse import MorseCalculator, morse_folder
 
 
+pytestmark = pytest.mark.usefixtures("morse_kind")
+
+
 class TestMorseContract(CalculatorContract):
     calculator = MorseCalculator
     formulas = ("H2O", "H2O2", "H2")

@@ -4,16 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from ase_mlwave import model_config, plugin, zoo
+from ase_mlwave import zoo
 from tests.calculators.morse import morse_folder
 
 
 @pytest.fixture
-def morse_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def morse_zoo(morse_kind: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put one Morse potential, ``morse``, in the place of the zoo."""
-    home = "tests.calculators.morse"
-    monkeypatch.setitem(model_config.KINDS, "test-morse", (f"{home}:MorseNetwork", f"{home}:MorseConfig"))
-    monkeypatch.setitem(plugin.CALCULATORS, "test-morse", f"{home}.MorseCalculator")
     monkeypatch.setattr(zoo, "_zoo_folder", lambda: tmp_path / "zoo")
     monkeypatch.setenv("COLUMNS", "200")
     morse_folder().save(tmp_path / "zoo" / "morse")
