@@ -16,7 +16,6 @@ from ase_mlwave import model_config, zoo
 from ase_mlwave.zoo import ModelFolder
 from tests.calculators.morse import MorseConfig, MorseNetwork, morse_folder
 
-
 pytestmark = pytest.mark.usefixtures("morse_kind")
 
 

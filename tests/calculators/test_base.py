@@ -21,7 +21,6 @@ from ase_mlwave.errors import OutOfDomainWarning
 from tests.calculators.contract import CalculatorContract
 from tests.calculators.morse import MorseCalculator, morse_folder
 
-
 pytestmark = pytest.mark.usefixtures("morse_kind")
 
 
