@@ -31,6 +31,7 @@ from ase_mlwave.zoo import ModelFolder
 
 __all__ = ["Member", "MlwaveCalculator", "Outcome"]
 
+
 class MlwaveCalculator(Calculator):
     """Fulfil ASE's calculator contract for a learned electronic structure.
 
@@ -80,8 +81,8 @@ class MlwaveCalculator(Calculator):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Complete the subclass's options and enter it in ASE's registry."""
         super().__init_subclass__(**kwargs)
-        inherited = super(cls, cls).default_parameters
-        cls.default_parameters = {**cls.__dict__.get("default_parameters", {}), **inherited}
+        own = cls.__dict__.get("default_parameters", {})
+        cls.default_parameters = {**own, **super(cls, cls).default_parameters, **own}  # own options first, and they win
         keyword, parameter = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter
         cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [parameter("model", inspect.Parameter.POSITIONAL_OR_KEYWORD)]

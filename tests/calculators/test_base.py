@@ -193,6 +193,15 @@ def test_model_of_another_kind_is_refused(morse_model: str) -> None:
         Other(morse_model)
 
 
+def test_subclass_may_change_an_inherited_default(morse_model: str) -> None:
+    class Quick(MorseCalculator):
+        default_parameters = {"dtype": "float32"}
+
+    assert Quick(morse_model).members[0].network.depth.dtype == torch.float32
+    assert Quick.default_parameters["scale"] == 1.0
+    assert MorseCalculator.default_parameters["dtype"] == "float64"
+
+
 def test_help_lists_the_options() -> None:
     import inspect
 
