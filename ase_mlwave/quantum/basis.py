@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -37,7 +38,9 @@ def shells(basis: str, number: int) -> tuple[int, ...]:
     """
     symbol = chemical_symbols[number]
     try:
-        mole = build_mole([number], np.zeros((1, 3)), basis, spin=None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice to install further basis sets; the error below says more
+            mole = build_mole([number], np.zeros((1, 3)), basis, spin=None)
     except (KeyError, RuntimeError, ValueError) as error:
         raise ValueError(f"PySCF has no basis {basis!r} for {symbol}; see pyscf.gto.basis for those there are") from error
     return tuple(mole.bas_angular(i) for i in range(mole.nbas) for _ in range(mole.bas_nctr(i)))
