@@ -63,7 +63,9 @@ class PhiSNetCalculator(MlwaveCalculator):
     Notes
     -----
     ``calc.extras`` holds after each calculation ``"hamiltonian"``, ``"overlap"``, ``"density_matrix"`` ((M, M), Hartree
-    and PySCF's AO order), ``"orbital_energies"`` ((M,), Hartree) and, with ``energy="scf"``, ``"scf_cycles"``.
+    and PySCF's AO order), ``"orbital_energies"`` ((M,), Hartree), ``"domain_distance"`` ((N,), how unlike the training
+    data each atom is; past the model's threshold comes an `OutOfDomainWarning`) and, with ``energy="scf"``,
+    ``"scf_cycles"``.
     Dipoles and charges come from the predicted density (``"scf"``: the converged one); the dipole of an ion is about
     the origin. Source: Unke et al. 2021 (arXiv:2106.02347).
     """
@@ -282,6 +284,7 @@ def _extras(batch: PredictedBatch, b: int) -> dict[str, Any]:
         "overlap": _numpy(batch.integrals[b].overlap),
         "density_matrix": _numpy(batch.states[b].density),
         "orbital_energies": _numpy(batch.states[b].orbital_energies),
+        "domain_distance": _numpy(batch.distances[b]),
     }
 
 

@@ -36,6 +36,8 @@ class PredictedBatch:
         Densities and orbital energies.
     atomic_energies : Tensor, (N,)
         e_i of the wavefunction energy.
+    distances : tuple of Tensor, (N_b,)
+        How unlike the training data each atom is.
     """
 
     molecules: MoleculeBatch
@@ -43,6 +45,7 @@ class PredictedBatch:
     integrals: tuple[OneElectronIntegrals, ...]
     states: tuple[ElectronicState, ...]
     atomic_energies: Tensor
+    distances: tuple[Tensor, ...]
 
     @property
     def positions(self) -> tuple[Tensor, ...]:
@@ -98,4 +101,5 @@ def predict_batch(network: PhiSNet, systems: Sequence[Record], *, gradients: boo
         hamiltonians = MatrixBatch(output.hamiltonian.flat + baseline, output.hamiltonian.sizes).matrices()
         occupied = tuple(n_occupied(torch.from_numpy(np.array(s.numbers)), s.charge) for s in systems)
         states = electronic_states(hamiltonians, tuple(i.overlap for i in integrals), occupied)
-    return PredictedBatch(molecules, hamiltonians, integrals, tuple(states), output.atomic_energies)
+    distances = output.distances.split(list(molecules.n_atoms))
+    return PredictedBatch(molecules, hamiltonians, integrals, tuple(states), output.atomic_energies, distances)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ase_mlwave.phisnet.assembly import AOPlan, MatrixBatch
 from ase_mlwave.phisnet.batch import MoleculeBatch
 from ase_mlwave.phisnet.blocks import BlockHead
-from ase_mlwave.phisnet.clebsch_gordan import PaperInteraction, PaperPairs
+from ase_mlwave.phisnet.clebsch_gordan import PaperInteraction, PaperOverlapPairs, PaperPairs
 from ase_mlwave.phisnet.config import PhiSNetConfig
+from ase_mlwave.phisnet.domain import DomainDistance
 from ase_mlwave.phisnet.edge_frame import EdgeFrameInteraction, EdgeFramePairs
 from ase_mlwave.phisnet.embedding import ElementEmbedding
 from ase_mlwave.phisnet.geometry import EdgeGeometry, edge_geometry
@@ -34,12 +35,15 @@ class PhiSNetOutput:
         Learned part of H, Hartree, PySCF's AO order, float64; the model's baseline is not in it.
     atomic_energies : Tensor, (N,)
         e_i of the wavefunction energy, Hartree, float64.
+    distances : Tensor, (N,)
+        How unlike the training data each atom is; see `DomainDistance`.
     overlap, core : MatrixBatch or None
         S and the core Hamiltonian, where the model has these heads.
     """
 
     hamiltonian: MatrixBatch
     atomic_energies: Tensor
+    distances: Tensor
     overlap: MatrixBatch | None = None
     core: MatrixBatch | None = None
 
@@ -117,6 +121,7 @@ class PhiSNet(nn.Module):
         gated = config.product == "edge_frame"
         interaction = EdgeFrameInteraction if gated else PaperInteraction
         pairs = EdgeFramePairs if gated else PaperPairs
+        overlap_pairs = EdgeFramePairs if gated else PaperOverlapPairs
 
         def residual() -> ResidualBlock:
             return ResidualBlock(layout, config.features, gated=gated)
@@ -128,11 +133,12 @@ class PhiSNet(nn.Module):
         self.pair_features = pairs(config, layout)
         self.heads = MatrixHeads(config, layout)
         self.core_heads = MatrixHeads(config, layout) if config.core_head else None
-        self.overlap_pairs = pairs(config, layout) if config.overlap_head else None
+        self.overlap_pairs = overlap_pairs(config, layout) if config.overlap_head else None
         self.overlap_heads = MatrixHeads(config, layout) if config.overlap_head else None
         self.energy_head = nn.Sequential(
             nn.Linear(config.features, config.hidden), nn.SiLU(), nn.Linear(config.hidden, 1)
         )
+        self.domain = DomainDistance(len(config.numbers), config.features)
         self.register_buffer("energy_shift", torch.zeros(len(config.numbers), dtype=torch.float64))
         self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
 
@@ -176,7 +182,7 @@ class PhiSNet(nn.Module):
             If an element is unknown to the model.
         """
         element = self.elements_of(batch)
-        geometry = edge_geometry(batch, self.radial, self.layout, self.dtype, frames=self.config.product == "edge_frame")
+        geometry = edge_geometry(batch, self.radial, self.layout, self.dtype)
         plan = AOPlan(batch, self.functions)
         embedded = self.embedding(element)
         x, f = embedded, torch.zeros_like(embedded)
@@ -194,4 +200,5 @@ class PhiSNet(nn.Module):
             overlap = self.overlap_heads(s_atoms, s_pairs, geometry, plan)
         energy_shift: Tensor = self.energy_shift  # type: ignore[assignment]
         energies = self.energy_head(f[:, 0])[:, 0].double() * self.energy_scale + energy_shift[element]
-        return PhiSNetOutput(self.heads(f_atoms, f_pairs, geometry, plan), energies, overlap, core)
+        distances = self.domain(f[:, 0], element)
+        return PhiSNetOutput(self.heads(f_atoms, f_pairs, geometry, plan), energies, distances, overlap, core)

@@ -27,10 +27,11 @@ from ase_mlwave.data.record import Dataset
 from ase_mlwave.phisnet.assembly import AOPlan
 from ase_mlwave.phisnet.baseline import flatten
 from ase_mlwave.phisnet.batch import collate
+from ase_mlwave.phisnet.energy import electronic_states, n_occupied, wavefunction_energies
 from ase_mlwave.phisnet.model import MatrixHeads, PhiSNet
 from ase_mlwave.phisnet.training.curve import draw_learning_curve
 from ase_mlwave.phisnet.training.module import PhiSNetData, PhiSNetModule
-from ase_mlwave.phisnet.training.prepared import PreparedDataset, PreparedSystem
+from ase_mlwave.phisnet.training.prepared import PreparedDataset, PreparedSystem, join
 from ase_mlwave.phisnet.training.settings import TrainingSettings
 from ase_mlwave.zoo import ModelFolder, TrainingData
 
@@ -88,7 +89,8 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
         draw_learning_curve(output / "metrics" / "metrics.csv", output / "learning_curve.png")
         card = f"# Model trained by `mlwave train`\n\nSettings: `settings.json` of the run, {trainer.global_step} steps.\n"
         source = TrainingData(source=dataset.source, sha256=training.content_hash(), n_records=len(training))
-        folder = ModelFolder.pack("phisnet", module.network, training_data=source, card=card)
+        thresholds = _fit_domain(module.network, data)
+        folder = ModelFolder.pack("phisnet", module.network, training_data=source, card=card, thresholds=thresholds)
         folder.save(output / "model")
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -149,8 +151,6 @@ def _fit_statistics(network: PhiSNet, training: PreparedDataset) -> None:
 @torch.no_grad()
 def _fit_energies(network: PhiSNet, systems: list[PreparedSystem]) -> None:
     """Set the mean atomic energy of each element and their scale, by least squares on the reference H."""
-    from ase_mlwave.phisnet.energy import electronic_states, n_occupied, wavefunction_energies
-
     labelled = [s for s in systems if s.record.energy is not None]
     if not labelled:
         return
@@ -169,6 +169,20 @@ def _fit_energies(network: PhiSNet, systems: list[PreparedSystem]) -> None:
     network.energy_shift.copy_(shift)  # type: ignore[operator]
     spread = (rest - composition @ shift).square().mean().sqrt()
     network.energy_scale.copy_(spread.clamp(min=1e-3))  # type: ignore[operator]
+
+
+@torch.no_grad()
+def _fit_domain(network: PhiSNet, data: PhiSNetData) -> dict[str, float]:
+    """Learn what training atoms look like; the threshold is twice the largest distance among validation atoms."""
+    invariants, elements = [], []
+    hook = network.domain.register_forward_pre_hook(lambda _, inputs: (invariants.append(inputs[0]), None)[1])
+    for batch in (join(data.train_set.systems[k : k + 64], network.config.cutoff) for k in range(0, len(data.train_set), 64)):
+        network(batch.molecules)
+        elements.append(network.elements_of(batch.molecules))
+    hook.remove()
+    network.domain.fit(torch.cat(invariants), torch.cat(elements))
+    largest = max(float(network(batch.molecules).distances.max()) for batch in data.val_dataloader())
+    return {"domain_distance": 2 * largest}
 
 
 def _trainer(settings: TrainingSettings, output: Path, *, progress: bool) -> pl.Trainer:

@@ -1,0 +1,40 @@
+"""``mlwave demo``: what the shipped model does for water, in a few minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("demo-output"),
+    model: Annotated[str, typer.Option(help="Model for water.")] = "phisnet-water",
+) -> None:
+    """Relax a distorted water, run it at constant energy, and count SCF cycles: tables here, pictures in a folder."""
+    from ase_mlwave.demo.run import run_demo
+
+    console = Console()
+    output.mkdir(parents=True, exist_ok=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, object] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)  # type: ignore[arg-type]
+
+        report = run_demo(model, output, progress)
+    for section in report:
+        table = Table(title=section.title, caption=section.remark, title_justify="left", caption_justify="left")
+        for k, name in enumerate(section.columns):
+            table.add_column(name, justify="left" if k == 0 else "right")
+        for row in section.rows:
+            table.add_row(*row)
+        console.print(table)
+    console.print(f"pictures: {', '.join(str(output / section.picture) for section in report)}")

@@ -1,0 +1,60 @@
+"""How unlike the training data an atom is: Mahalanobis distance of its invariant features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["DomainDistance"]
+
+
+class DomainDistance(nn.Module):
+    """Measure the distance of atoms from those that the model was trained on.
+
+    Parameters
+    ----------
+    n_elements : int
+        Elements of the model; each has its own distribution.
+    features : int
+        Invariant features per atom.
+
+    Notes
+    -----
+    d = sqrt((x - mean)^T C^-1 (x - mean) / F), with mean and covariance C of the training atoms of the same element;
+    about 1 inside the training data. Zero before `fit`. Law: ``test_domain_distance_grows_outside``.
+    """
+
+    def __init__(self, n_elements: int, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_elements, features, dtype=torch.float64))
+        self.register_buffer("whitening", torch.zeros(n_elements, features, features, dtype=torch.float64))
+
+    def forward(self, invariants: Tensor, element: Tensor) -> Tensor:
+        """Map invariants (N, F) of atoms of given elements (N,) to distances (N,), dimensionless, without gradient."""
+        mean: Tensor = self.mean  # type: ignore[assignment]
+        whitening: Tensor = self.whitening  # type: ignore[assignment]
+        centred = invariants.detach().double() - mean[element]
+        white = torch.einsum("nf,nfg->ng", centred, whitening[element])
+        return white.square().mean(dim=1).sqrt()
+
+    @torch.no_grad()
+    def fit(self, invariants: Tensor, element: Tensor, ridge: float = 1e-4) -> None:
+        """Take mean and covariance from training atoms.
+
+        Parameters
+        ----------
+        invariants : Tensor, (N, F)
+            Features of all training atoms.
+        element : Tensor, (N,)
+            Index of their element.
+        ridge : float
+            Added to the covariance, relative to its mean diagonal, so that directions that never vary count little.
+        """
+        for index in element.unique().tolist():
+            x = invariants[element == index].double()
+            mean = x.mean(dim=0)
+            covariance = (x - mean).T @ (x - mean) / max(1, len(x) - 1)
+            covariance += ridge * covariance.diagonal().mean().clamp(min=1e-12) * torch.eye(x.shape[1])
+            values, vectors = torch.linalg.eigh(covariance)
+            self.mean[index] = mean  # type: ignore[index,operator]
+            self.whitening[index] = vectors * values.rsqrt()  # type: ignore[index,operator]

@@ -1,0 +1,49 @@
+"""A level of theory as an ASE calculator, to run optimisations and dynamics with the reference itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
+
+__all__ = ["ReferenceCalculator"]
+
+
+class ReferenceCalculator(Calculator):
+    """Compute energies and forces at a level of theory, each geometry from scratch.
+
+    Parameters
+    ----------
+    level : str or LevelOfTheory
+        Such as ``"pbe/def2-svp"``; a string is parsed.
+
+    Raises
+    ------
+    InputError
+        If the level is unknown or its program is not installed.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+
+    def __init__(self, level: str | LevelOfTheory, **options: Any) -> None:
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        self.level = LevelOfTheory.parse(level) if isinstance(level, str) else level
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Label the geometry, eV and eV/Angstrom."""
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        label = self.level.label(self.atoms)
+        if label.energy is None or label.forces is None:
+            raise RuntimeError(f"{self.level.name} gave no energy or forces")
+        energy = float(label.energy) * HARTREE
+        self.results = {"energy": energy, "free_energy": energy, "forces": label.forces * HARTREE_PER_BOHR}

@@ -1,0 +1,179 @@
+"""Time PhiSNet beside the DFT calculation that it replaces: one thread, CPU seconds, medians.
+
+    python benchmarks/phisnet.py [--repeats 5] [--product edge_frame clebsch_gordan] [--molecules water ethanol uracil]
+
+Networks have the paper's size (L = 4, F = 128, K = 128, 5 modules) and random weights: speed does not depend on
+them. ``PUBLIC`` holds what the public programs took on a machine of the same kind (2 cores, one thread used).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.build import molecule
+from ase.collections import s22
+from pyscf import lib
+from rich.console import Console
+from rich.table import Table
+
+from ase_mlwave.data.convert import record_from_atoms
+from ase_mlwave.data.record import Record
+from ase_mlwave.phisnet.assembly import AOPlan
+from ase_mlwave.phisnet.batch import collate
+from ase_mlwave.phisnet.config import PRESETS, PhiSNetConfig
+from ase_mlwave.phisnet.energy import electronic_states, n_occupied
+from ase_mlwave.phisnet.geometry import edge_geometry
+from ase_mlwave.phisnet.inference import predict_batch
+from ase_mlwave.phisnet.model import PhiSNet
+from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.quantum.integrals import one_electron_integrals
+from ase_mlwave.reference.levels import LevelOfTheory
+
+#: (public PhiSNet, QHNet), CPU-seconds: prediction, prediction with one derivative; and training steps of a batch.
+PUBLIC = {
+    "water": {"predict": (0.75, 0.23), "forces": (1.65, 0.55)},
+    "ethanol": {"predict": (3.7, 0.40), "forces": (9.3, 1.55)},
+}
+#: Molecules in a training step -> CPU-seconds of the public PhiSNet.
+PUBLIC_STEP = {"water": (50, 57.4), "ethanol": (10, 122.0)}
+
+
+def molecules() -> dict[str, Atoms]:
+    """Build water, ethanol and uracil (half of the S22 set's hydrogen-bonded dimer)."""
+    return {"water": molecule("H2O"), "ethanol": molecule("CH3CH2OH"), "uracil": s22["Uracil_dimer_h-bonded"][:12]}
+
+
+def median_seconds(work: Callable[[], object], repeats: int) -> float:
+    """Run once to warm up, then give the median CPU time."""
+    work()
+    times = []
+    for _ in range(repeats):
+        begin = time.process_time()
+        work()
+        times.append(time.process_time() - begin)
+    return float(np.median(times))
+
+
+def build(product: str) -> PhiSNet:
+    """Build a network of the paper's size with random weights, float32."""
+    settings = {**PRESETS["paper"], "baseline": "sap", "overlap_head": False, "core_head": False, "product": product}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = PhiSNet(PhiSNetConfig(elements=("H", "C", "N", "O"), **settings))
+    return network.eval()
+
+
+def forces(network: PhiSNet, record: Record) -> None:
+    """Predict the wavefunction energy and its derivative."""
+    batch = predict_batch(network, [record], gradients=True)
+    batch.gradient(batch.wavefunction_energies())
+
+
+def training_step(network: PhiSNet, records: list[Record]) -> Callable[[], None]:
+    """Prepare one step on the Hamiltonian of a batch: forward, backward, AdamW."""
+    batch = collate([(r.numbers, r.positions) for r in records], network.config.cutoff)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=0.0)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        network(batch).hamiltonian.flat.square().mean().backward()
+        optimiser.step()
+
+    return step
+
+
+def parts(network: PhiSNet, record: Record, repeats: int) -> dict[str, float]:
+    """Say where the time of one prediction goes."""
+    batch = collate([(record.numbers, record.positions)], network.config.cutoff)
+    positions, config = torch.from_numpy(np.array(record.positions)), network.config
+    with torch.no_grad():
+        output = network(batch)
+        integrals = one_electron_integrals(positions, record.numbers, config.basis, sap=True)
+        hamiltonians = tuple(o + integrals.core for o in output.hamiltonian.matrices())
+        occupied = (n_occupied(batch.numbers),)
+        frames = config.product == "edge_frame"
+        geometry = edge_geometry(batch, network.radial, network.layout, network.dtype, frames=frames)
+        features = network.embedding(network.elements_of(batch))
+        f_atoms, f_pairs = network.pair_features(features, geometry)
+        plan = AOPlan(batch, network.functions)
+        whole = median_seconds(lambda: network(batch), repeats)
+        assembly = median_seconds(lambda: network.heads(f_atoms, f_pairs, geometry, plan), repeats)
+        return {
+            "network": whole - assembly,
+            "assembly": assembly,
+            "integrals": median_seconds(
+                lambda: one_electron_integrals(positions, record.numbers, config.basis, sap=True), repeats
+            ),
+            "eigenproblem": median_seconds(
+                lambda: electronic_states(hamiltonians, (integrals.overlap,), occupied), repeats
+            ),
+        }
+
+
+def measure(name: str, atoms: Atoms, product: str, repeats: int) -> dict[str, float]:
+    """Measure one molecule with one kind of network."""
+    record, network = record_from_atoms(atoms), build(product)
+    size, public_step = PUBLIC_STEP.get(name, (4, 0.0))
+    generator = np.random.default_rng(0)
+    moved = [
+        Record(record.numbers, record.positions + 0.05 * generator.normal(size=record.positions.shape))
+        for _ in range(max(size, 32))
+    ]
+    result = parts(network, record, repeats)
+    result["predict"] = median_seconds(lambda: predict_batch(network, [record]), repeats)
+    result["forces"] = median_seconds(lambda: forces(network, record), repeats)
+    result["training step"] = median_seconds(training_step(network, moved[:size]), max(1, repeats // 2))
+    result["batch of 32"] = median_seconds(lambda: predict_batch(network, moved[:32]), max(1, repeats // 2))
+    result["predictions per second"] = 32 / result["batch of 32"]
+    result["parameters (M)"] = sum(p.numel() for p in network.parameters()) / 1e6
+    for key, (phisnet, qhnet) in PUBLIC.get(name, {}).items():
+        result[f"{key}: public PhiSNet / ours"] = phisnet / result[key]
+        result[f"{key}: QHNet / ours"] = qhnet / result[key]
+    if public_step:
+        result[f"training step of {size}: public PhiSNet / ours"] = public_step / result["training step"]
+    mole = build_mole(record.numbers, record.positions, "def2-svp")
+    level = LevelOfTheory.parse("pbe/def2-svp")
+    result["PySCF SCF"] = median_seconds(lambda: level.mean_field(mole).kernel(), 1)
+    result["PySCF SCF / predict"] = result["PySCF SCF"] / result["predict"]
+    return result
+
+
+def main() -> None:
+    """Run all, print a table for each kind of network, and write benchmarks/phisnet.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--product", nargs="+", default=["edge_frame", "clebsch_gordan"])
+    parser.add_argument("--molecules", nargs="+", default=list(molecules()))
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/phisnet.json"))
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    lib.num_threads(1)
+    console, figures = Console(), {}
+    for product in chosen.product:
+        columns = {}
+        for name in chosen.molecules:
+            console.print(f"[dim]{product}, {name} ...[/dim]")
+            columns[name] = measure(name, molecules()[name], product, chosen.repeats)
+        figures[product] = columns
+        table = Table(title=f"{product}: CPU seconds, one thread, medians of {chosen.repeats}")
+        table.add_column("")
+        for name in columns:
+            table.add_column(name, justify="right")
+        for key in dict.fromkeys(key for column in columns.values() for key in column):
+            table.add_row(key, *(f"{c[key]:.3g}" if key in c else "" for c in columns.values()))
+        console.print(table)
+    figures["peak memory (GB)"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    console.print(f"peak memory of the whole run: {figures['peak memory (GB)']:.2f} GB")
+    chosen.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
