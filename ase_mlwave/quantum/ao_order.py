@@ -94,7 +94,7 @@ def rotate_aos(shells: Sequence[int], rotation: Tensor) -> Tensor:
         raise ValueError("rotation must be an orthogonal 3 x 3 matrix; got one with R R^T != 1")
     axes = list(_AXES)
     matrices = wigner_matrices(rotation[axes][:, axes][None], max(shells))
-    matrix = torch.block_diag(*(matrices[l][0] for l in shells))
+    matrix: Tensor = torch.block_diag(*(matrices[l][0] for l in shells))
     back = np.argsort(irreps_order(shells))
     return matrix[back][:, back]
 

@@ -42,7 +42,9 @@ def shells(basis: str, number: int) -> tuple[int, ...]:
             warnings.simplefilter("ignore")  # advice to install further basis sets; the error below says more
             mole = build_mole([number], np.zeros((1, 3)), basis, spin=None)
     except (KeyError, RuntimeError, ValueError) as error:
-        raise ValueError(f"PySCF has no basis {basis!r} for {symbol}; see pyscf.gto.basis for those there are") from error
+        raise ValueError(
+            f"PySCF has no basis {basis!r} for {symbol}; see pyscf.gto.basis for those there are"
+        ) from error
     return tuple(mole.bas_angular(i) for i in range(mole.nbas) for _ in range(mole.bas_nctr(i)))
 
 

@@ -14,7 +14,7 @@ __all__ = ["wigner_matrices"]
 @lru_cache(maxsize=16)
 def _stretched_coupling(l: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Project 1 x (l-1) on its stretched order l: (2l+1, 3 (2l-1)), orthonormal rows."""
-    coupling = o3.wigner_3j(1, l - 1, l, dtype=torch.float64) * (2 * l + 1) ** 0.5
+    coupling: Tensor = o3.wigner_3j(1, l - 1, l, dtype=torch.float64) * (2 * l + 1) ** 0.5
     return coupling.permute(2, 0, 1).reshape(2 * l + 1, -1).to(dtype=dtype, device=device)
 
 
