@@ -99,8 +99,7 @@ def parts(network: PhiSNet, record: Record, repeats: int) -> dict[str, float]:
         integrals = one_electron_integrals(positions, record.numbers, config.basis, sap=True)
         hamiltonians = tuple(o + integrals.core for o in output.hamiltonian.matrices())
         occupied = (n_occupied(batch.numbers),)
-        frames = config.product == "edge_frame"
-        geometry = edge_geometry(batch, network.radial, network.layout, network.dtype, frames=frames)
+        geometry = edge_geometry(batch, network.radial, network.layout, network.dtype)
         features = network.embedding(network.elements_of(batch))
         f_atoms, f_pairs = network.pair_features(features, geometry)
         plan = AOPlan(batch, network.functions)

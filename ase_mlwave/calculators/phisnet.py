@@ -22,12 +22,13 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.errors import suggestion
 from ase_mlwave.phisnet.inference import PredictedBatch, predict_batch
 from ase_mlwave.quantum.basis import build_mole
-from ase_mlwave.quantum.cubes import write_density_cube, write_orbital_cube
+from ase_mlwave.quantum.cubes import CubeGrid, write_density_cube, write_orbital_cube
 from ase_mlwave.quantum.density import orbitals
 from ase_mlwave.quantum.functional import converge, kohn_sham_functional
 from ase_mlwave.quantum.initial_guess import adapt_density
 from ase_mlwave.quantum.populations import dipole_moment, mulliken_charges
 from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.units import BOHR
 
 __all__ = ["ENERGY_LEVELS", "PhiSNetCalculator"]
 
@@ -103,7 +104,8 @@ class PhiSNetCalculator(MlwaveCalculator):
         for b, system in enumerate(systems):
             if "dipole" in properties or "charges" in properties:
                 mole = self._mole(member, system)
-                values[b] |= {"dipole": dipole_moment(mole, densities[b]), "charges": mulliken_charges(mole, densities[b])}
+                values[b]["dipole"] = dipole_moment(densities[b], mole)
+                values[b]["charges"] = mulliken_charges(densities[b], mole)
         return [Outcome(v, e) for v, e in zip(values, extras, strict=True)]
 
     def _functional(self, member: Member, batch: PredictedBatch, systems: list[Record]) -> Tensor:
@@ -230,7 +232,7 @@ class PhiSNetCalculator(MlwaveCalculator):
             Largest distance of grid points, Angstrom.
         """
         mole = self._mole(self.members[0], self._system(x))
-        write_density_cube(mole, self._matrices(x, same_basis=True)[2], path, spacing=spacing)
+        write_density_cube(path, self._matrices(x, same_basis=True)[2], mole, CubeGrid(spacing=spacing / BOHR))
 
     def write_orbital(self, x: Atoms | gto.Mole, path: str | PathLike[str], index: int, *, spacing: float = 0.1) -> None:
         """Write a predicted molecular orbital as a cube file; ``index`` counts from 0, by energy. See `write_density`."""
@@ -238,7 +240,7 @@ class PhiSNetCalculator(MlwaveCalculator):
         energies, coefficients = self.orbitals(x)
         if not 0 <= index < len(energies):
             raise InputError(f"there is no orbital {index}; this molecule has 0 to {len(energies) - 1}")
-        write_orbital_cube(mole, coefficients[:, index], path, spacing=spacing)
+        write_orbital_cube(path, coefficients[:, index], mole, CubeGrid(spacing=spacing / BOHR))
 
     def _system(self, x: Atoms | gto.Mole) -> Record:
         """Check a molecule and read it as a record, Bohr."""

@@ -71,8 +71,6 @@ class EdgeFrameMixing(nn.Module):
             Pair features outside the frame, zero at the cutoff.
         """
         rotation, batch = geometry.rotation, geometry.batch
-        if rotation is None:
-            raise ValueError("mixing in edge frames needs a geometry with frames")
         u = torch.bmm(rotation, self.first(x)[batch.first] + self.second(x)[batch.second])  # (E, R, F), by m
         mixed = self._within_frame(u, geometry.rbf) * geometry.cut[:, None, None]
         return torch.bmm(rotation.transpose(1, 2), mixed)

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ase_mlwave.phisnet.orders import OrderLayout
+from ase_mlwave.phisnet.orders import Order, OrderLayout
 from ase_mlwave.quantum.ao_order import to_e3nn
 from ase_mlwave.quantum.rotations import wigner_matrices
 
@@ -61,6 +61,21 @@ class EdgeLayout:
         return tuple(sum(1 for l, _ in self.layout.orders if l >= m) for m in range(1, self.layout.max_order + 1))
 
     @cached_property
+    def rows(self) -> tuple[tuple[Order, int, int], ...]:
+        """(order, component within it, sign) of every row in the frame: by m, cosines before sines."""
+        layout = self.layout
+        natural = [o for o in layout.orders if layout.is_natural(o)]
+        unnatural = [o for o in layout.orders if not layout.is_natural(o)]
+        rows = [(o, o[0], 1) for o in natural] + [(o, o[0], 1) for o in unnatural]
+        for m in range(1, layout.max_order + 1):
+            for cosine in (True, False):
+                for o in (o for o in layout.orders if o[0] >= m):
+                    keep = layout.is_natural(o) == cosine
+                    sign = -1 if (cosine and not layout.is_natural(o)) else 1
+                    rows.append((o, o[0] + (m if keep else -m), sign))
+        return tuple(rows)
+
+    @cached_property
     def _entries(self) -> tuple[Tensor, Tensor, Tensor]:
         """Targets in the (R, R) matrix, sources in the joined Wigner matrices, and signs."""
         layout = self.layout
@@ -68,18 +83,8 @@ class EdgeLayout:
         for l in range(max(layout.max_order, layout.max_unnatural) + 1):
             starts[l] = start
             start += (2 * l + 1) ** 2
-        rows: list[tuple[tuple[int, int], int, int]] = []  # (order, component within it, sign), as wanted
-        natural = [o for o in layout.orders if layout.is_natural(o)]
-        unnatural = [o for o in layout.orders if not layout.is_natural(o)]
-        rows += [(o, o[0], 1) for o in natural] + [(o, o[0], 1) for o in unnatural]
-        for m in range(1, layout.max_order + 1):
-            for cosine in (True, False):
-                for o in (o for o in layout.orders if o[0] >= m):
-                    keep = layout.is_natural(o) == cosine
-                    sign = -1 if (cosine and not layout.is_natural(o)) else 1
-                    rows.append((o, o[0] + (m if keep else -m), sign))
         targets, sources, signs = [], [], []
-        for r, (order, component, sign) in enumerate(rows):
+        for r, (order, component, sign) in enumerate(self.rows):
             width = 2 * order[0] + 1
             for c in range(width):
                 targets.append(r * layout.n_rows + layout.rows[order].start + c)

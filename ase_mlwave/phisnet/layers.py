@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ase_mlwave.phisnet.couplings import ChannelCoupling
 from ase_mlwave.phisnet.orders import OrderLayout
 
-__all__ = ["GeneralisedSwish", "OrderLinear", "ResidualBlock", "ScalarGate"]
+__all__ = ["GeneralisedSwish", "MixingLinear", "OrderLinear", "ResidualBlock", "ScalarGate"]
 
 
 class OrderLinear(nn.Module):
@@ -38,6 +39,43 @@ class OrderLinear(nn.Module):
         order_of_row: Tensor = self.order_of_row  # type: ignore[assignment]
         y = torch.bmm(x.transpose(0, 1), self.weight[order_of_row]).transpose(0, 1)
         return y + nn.functional.pad(self.bias[None], (0, 0, 0, y.shape[1] - 1))
+
+
+class MixingLinear(nn.Module):
+    """Let the orders of an atom's features mix with one another, then mix channels.
+
+    Parameters
+    ----------
+    layout : OrderLayout
+        Rows of the features.
+    features : int
+        Channels.
+    zero : bool
+        Start the mixing of channels with weights of zero.
+
+    Notes
+    -----
+    Each order becomes ``keep`` times itself plus a learned sum over couplings of two different orders.
+    Differs from the paper: couplings conserve parity, and both parities take part.
+    Source: Unke et al. 2021, self-mixing and linear layers.
+    """
+
+    def __init__(self, layout: OrderLayout, features: int, *, zero: bool = False) -> None:
+        super().__init__()
+        self.coupling = ChannelCoupling(layout, distinct=True)
+        incoming = self.coupling.n_incoming
+        sizes = torch.tensor([0.1 * incoming[end] ** -0.5 for _, _, end in self.coupling.paths])
+        self.keep = nn.Parameter(torch.ones(len(layout.orders), features))
+        self.weight = nn.Parameter(torch.randn(len(sizes), features) * sizes[:, None])
+        self.linear = OrderLinear(layout, features, features, zero=zero)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (N, R, F) to the same shape."""
+        rows = x.transpose(0, 1)
+        order_of_row: Tensor = self.linear.order_of_row  # type: ignore[assignment]
+        mixed = rows * self.keep[order_of_row][:, None] + self.coupling(rows, rows, self.weight)
+        result: Tensor = self.linear(mixed.transpose(0, 1))
+        return result
 
 
 class GeneralisedSwish(nn.Module):
@@ -97,6 +135,15 @@ class ScalarGate(nn.Module):
 class ResidualBlock(nn.Module):
     """Add lin(act(lin(act(x)))) to x; the last layer starts at zero.
 
+    Parameters
+    ----------
+    layout : OrderLayout
+        Rows of the features.
+    features : int
+        Channels.
+    gated : bool
+        Gate all orders and mix channels only; otherwise the paper's activation and linear layers.
+
     Notes
     -----
     Source: Unke et al. 2021, residual block.
@@ -108,13 +155,14 @@ class ResidualBlock(nn.Module):
         def activation() -> nn.Module:
             return ScalarGate(layout, features) if gated else GeneralisedSwish(features)
 
-        self.branch = nn.Sequential(
-            activation(),
-            OrderLinear(layout, features, features),
-            activation(),
-            OrderLinear(layout, features, features, zero=True),
-        )
+        def linear(*, zero: bool) -> nn.Module:
+            if gated:
+                return OrderLinear(layout, features, features, zero=zero)
+            return MixingLinear(layout, features, zero=zero)
+
+        self.branch = nn.Sequential(activation(), linear(zero=False), activation(), linear(zero=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, R, F) to the same shape."""
-        return x + self.branch(x)
+        result: Tensor = x + self.branch(x)
+        return result
