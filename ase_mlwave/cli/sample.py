@@ -1,0 +1,67 @@
+"""``mlwave sample``: geometries of molecules from dynamics or normal modes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Method(StrEnum):
+    """How geometries are drawn."""
+
+    LANGEVIN = "langevin"
+    MODES = "modes"
+
+
+def sample(
+    molecule: Annotated[
+        str,
+        typer.Argument(help="A file (.extxyz, .xyz, .npz, .db), a SMILES (CCO, smiles:CO) or a name (H2O, ase:CO)."),
+    ],
+    output: Annotated[Path, typer.Argument(help="File to write: .extxyz or .db.")],
+    temperature: Annotated[
+        list[float] | None, typer.Option("-t", "--temperature", help="K; several times for several.  [default: 300]")
+    ] = None,
+    number: Annotated[int, typer.Option("-n", "--number", help="Geometries of each molecule and temperature.")] = 100,
+    method: Annotated[
+        Method, typer.Option(help="Langevin dynamics, or thermal displacements along normal modes.")
+    ] = Method.LANGEVIN,
+    level: Annotated[str, typer.Option(help="Level of theory that drives them.")] = "gfn2-xtb",
+    seed: Annotated[int, typer.Option(help="Of velocities, random forces and displacements.")] = 0,
+    timestep: Annotated[float, typer.Option(help="Of the dynamics, fs.")] = 0.5,
+    interval: Annotated[float, typer.Option(help="Between geometries, fs.")] = 50.0,
+    equilibration: Annotated[float, typer.Option(help="Before the first geometry at each temperature, fs.")] = 500.0,
+) -> None:
+    """Draw geometries of molecules at given temperatures."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ase_mlwave.data.writers import check_output, write_dataset
+    from ase_mlwave.reference.dynamics import LangevinSettings
+    from ase_mlwave.reference.levels import LevelOfTheory
+    from ase_mlwave.reference.molecules import starting_geometries
+    from ase_mlwave.reference.sampling import sample_geometries
+
+    check_output(output)
+    settings = LangevinSettings(timestep=timestep, interval=interval, equilibration=equilibration)
+    chosen = LevelOfTheory.parse(level)
+    starts = starting_geometries(molecule, seed)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("sampling", total=None)
+        drawn = sample_geometries(
+            starts,
+            chosen,
+            temperature or [300.0],
+            number,
+            seed,
+            method=method.value,
+            settings=settings,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    write_dataset(output, drawn)
+    console.print(f"{len(drawn)} geometries -> {output}", soft_wrap=True, highlight=False)

@@ -1,0 +1,113 @@
+"""Divide a dataset into named splits, at random with a seed, and keep what belongs together in one split."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+
+from ase_mlwave.data.record import Dataset
+
+__all__ = ["assign_splits", "parse_fractions"]
+
+
+def assign_splits(dataset: Dataset, fractions: Mapping[str, float], seed: int, group: str | None = None) -> Dataset:
+    """Give every record a split.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Not changed; splits that it has are replaced.
+    fractions : mapping of str to float
+        Share of each split, such as ``{"train": 0.8, "valid": 0.1, "test": 0.1}``; they add up to 1.
+    seed : int
+        Of the shuffle.
+    group : str, optional
+        Entry of ``Record.info``, such as ``"smiles"``; records with the same entry go to the same split, so that a
+        test split has no molecule that was trained on. Shares then count records, and hold as nearly as whole groups
+        allow. ``"formula"`` groups by sum formula.
+
+    Returns
+    -------
+    Dataset
+        The same records in the same order with ``info["split"]``. ``DatasetFile.assign`` writes them to a file.
+
+    Raises
+    ------
+    ValueError
+        If the shares are negative or do not add up to 1, there are fewer records (or groups) than splits, or a record
+        lacks the entry.
+
+    Notes
+    -----
+    The same seed gives the same splits; no group is divided (``test_no_group_is_divided``).
+    """
+    _check_fractions(fractions)
+    names, shares = list(fractions), np.array(list(fractions.values()), dtype=np.float64)
+    members: dict[Hashable, list[int]] = {}
+    for index in range(len(dataset)):
+        members.setdefault(_group_of(dataset, index, group), []).append(index)
+    groups = list(members.values())
+    if len(groups) < len(names):
+        what = "records" if group is None else f"different values of {group!r}"
+        raise ValueError(f"{dataset.source} has {len(groups)} {what}, too few for {len(names)} splits.")
+    wanted = shares * len(dataset)
+    filled = np.zeros(len(names))
+    chosen = [""] * len(dataset)
+    for number in np.random.default_rng(seed).permutation(len(groups)):
+        emptiest = int(np.argmin(filled / wanted))  # the split that is furthest from its share
+        filled[emptiest] += len(groups[number])
+        for index in groups[number]:
+            chosen[index] = names[emptiest]
+    records = tuple(record.with_info(split=name) for record, name in zip(dataset, chosen, strict=True))
+    return Dataset(records=records, level=dataset.level, source=dataset.source)
+
+
+def parse_fractions(text: str) -> dict[str, float]:
+    """Read the shares of splits from ``"train=0.8,valid=0.1,test=0.1"``.
+
+    Parameters
+    ----------
+    text : str
+        Name and share of each split.
+
+    Returns
+    -------
+    dict of str to float
+
+    Raises
+    ------
+    ValueError
+        If the text is malformed, or the shares are not positive or do not add up to 1.
+    """
+    fractions: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, share = (word.strip() for word in part.partition("="))
+        try:
+            fractions[name] = float(share)
+        except ValueError:
+            raise ValueError(f"splits are written as 'train=0.8,valid=0.1,test=0.1' (got {text!r}).") from None
+    _check_fractions(fractions)
+    return fractions
+
+
+def _check_fractions(fractions: Mapping[str, float]) -> None:
+    shares = np.array(list(fractions.values()), dtype=np.float64)
+    if not all(fractions) or not (shares > 0).all() or not np.isclose(shares.sum(), 1.0):
+        raise ValueError(f"splits need names and positive shares that add up to 1 (got {dict(fractions)}).")
+
+
+def _group_of(dataset: Dataset, index: int, group: str | None) -> Hashable:
+    """Return what the record must share with the others of its split."""
+    record = dataset[index]
+    if group is None:
+        return index
+    if group == "formula":
+        return record.formula
+    if group not in record.info:
+        raise ValueError(
+            f"record {index} of {dataset.source} has no {group!r} to group by; it has "
+            f"{', '.join(map(repr, record.info)) or 'no entries'}."
+        )
+    value: Hashable = record.info[group]
+    return value

@@ -1,0 +1,97 @@
+"""Draw geometries of many molecules at many temperatures: what ``mlwave sample`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator, InputError
+
+from ase_mlwave.data.convert import record_from_atoms
+from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.errors import suggestion
+from ase_mlwave.reference.calculator import ReferenceCalculator
+from ase_mlwave.reference.checks import check_geometry
+from ase_mlwave.reference.drawing import check_request
+from ase_mlwave.reference.dynamics import LangevinSettings, sample_langevin
+from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
+from ase_mlwave.reference.modes import normal_modes, sample_modes
+
+__all__ = ["Method", "level_calculator", "sample_geometries"]
+
+#: Langevin dynamics, or thermal displacements along normal modes (quantum oscillators).
+Method = Literal["langevin", "modes"]
+
+
+def level_calculator(level: LevelOfTheory, record: Record) -> BaseCalculator:
+    """Return an ASE calculator of a level of theory for a molecule, with its charge and spin."""
+    return level.calculator(record) if isinstance(level, CalculatorLevel) else ReferenceCalculator(level)
+
+
+def sample_geometries(
+    molecules: Sequence[Record | Atoms],
+    level: LevelOfTheory | str,
+    temperatures: Sequence[float],
+    n_geometries: int,
+    seed: int,
+    *,
+    method: Method = "langevin",
+    settings: LangevinSettings | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Draw geometries of molecules at temperatures.
+
+    Parameters
+    ----------
+    molecules : sequence of Record or Atoms
+        Where each dynamics (or relaxation to the minimum) starts.
+    level : LevelOfTheory or str
+        Energies and forces that drive them, such as ``"gfn2-xtb"``.
+    temperatures : sequence of float
+        K.
+    n_geometries : int
+        Number for each molecule and temperature.
+    seed : int
+        Each molecule has its own random numbers, which depend on its place and not on the others.
+    method : str
+        ``"langevin"`` or ``"modes"``.
+    settings : LangevinSettings, optional
+        Of the dynamics.
+    progress : callable, optional
+        Called with the number of geometries so far and of all.
+
+    Returns
+    -------
+    Dataset
+        Without labels, ordered by molecule, temperature, time.
+
+    Raises
+    ------
+    InputError
+        If the level or the method is unknown, a molecule is broken, or a temperature or the number is not positive.
+    CalculationFailed
+        If dynamics diverge, or a relaxation does not end in a minimum.
+    """
+    chosen = LevelOfTheory.parse(level) if isinstance(level, str) else level
+    if method not in get_args(Method):
+        raise InputError(f"there is no method {method!r} of sampling. {suggestion(str(method), get_args(Method))}")
+    check_request(temperatures, n_geometries)
+    records = [molecule if isinstance(molecule, Record) else record_from_atoms(molecule) for molecule in molecules]
+    for record in records:
+        check_geometry(record)
+    total = len(records) * len(temperatures) * n_geometries
+    drawn: list[Record] = []
+
+    def report(n_new: int) -> None:
+        if progress is not None:
+            progress(len(drawn) + n_new, total)
+
+    for place, record in enumerate(records):
+        calculator = level_calculator(chosen, record)
+        if method == "langevin":
+            drawn += sample_langevin(record, calculator, temperatures, n_geometries, [seed, place], settings, report)
+        else:
+            drawn += sample_modes(normal_modes(record, calculator), temperatures, n_geometries, [seed, place])
+            report(0)
+    return Dataset(records=tuple(drawn), level="", source=f"sampled at {chosen.name}")
