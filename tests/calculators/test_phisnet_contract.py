@@ -1,0 +1,65 @@
+"""The contract suite on `PhiSNetCalculator`, all three levels, with a small untrained network of random weights.
+
+With the SAP baseline even that network gives a usable density matrix; the laws do not depend on the weights.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ase_mlwave.calculators.phisnet import PhiSNetCalculator
+from ase_mlwave.phisnet.config import PhiSNetConfig
+from ase_mlwave.phisnet.model import PhiSNet
+from ase_mlwave.zoo import ModelFolder, TrainingData
+from tests.calculators.contract import CalculatorContract
+
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        settings = {"features": 8, "n_modules": 1, "n_radial": 8, "hidden": 16}
+        network = PhiSNet(PhiSNetConfig(elements=("H", "O"), **settings)).cast(torch.float64)
+        for parameter in network.parameters():
+            parameter.data += 0.005 * torch.randn_like(parameter)  # layers that start at zero take part
+    data = TrainingData(source="none: random weights", sha256="0" * 64, n_records=1)
+    folder = ModelFolder.pack("phisnet", network, training_data=data, card="# Random weights")
+    return str(folder.save(tmp_path_factory.mktemp("models") / "small"))
+
+
+class PhiSNetContract(CalculatorContract):
+    calculator = PhiSNetCalculator
+
+    @pytest.fixture
+    def model(self, small_model: str) -> str:
+        return small_model
+
+
+class TestWavefunction(PhiSNetContract):
+    options = {"energy": "wavefunction"}
+    formulas = ("H2O", "H2O2", "H2")
+    law_tolerance = 1e-7
+    apart = 1e5  # 1/2 tr[P h] + E_nn of H's short-ranged model leaves charge-dipole terms, which fade as 1/R^2
+    force_tolerance = 1e-5
+    float32_tolerance = 5e-2
+
+
+@pytest.mark.slow
+class TestFunctional(PhiSNetContract):
+    options = {"energy": "functional"}
+    formulas = ("H2O", "H2")
+    law_tolerance = 3e-3  # PySCF's integration grid turns with the axes, not with the molecule
+    force_tolerance = 1e-2  # nor do gradients follow its motion
+    displacement = 3e-3
+    float32_tolerance = 5e-2
+
+
+@pytest.mark.slow
+class TestScf(PhiSNetContract):
+    options = {"energy": "scf"}
+    formulas = ("H2O", "H2")
+    law_tolerance = 3e-3
+    force_tolerance = 5e-3
+    displacement = 3e-3
+    float32_tolerance = 2e-3
