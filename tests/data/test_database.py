@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase.db import connect
+
+from ase_mlwave.data.database import DatasetFile, read_database, write_database
+from ase_mlwave.data.record import Dataset, Record
+
+
+def record(seed: int, **changes: Any) -> Record:
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(7, 7))
+    given: dict[str, Any] = {
+        "numbers": np.array([8, 1, 1]),
+        "positions": rng.normal(size=(3, 3)),
+        "energy": rng.normal(),
+        "forces": rng.normal(size=(3, 3)),
+        "matrices": {"hamiltonian": matrix + matrix.T, "overlap": matrix @ matrix.T},
+    }
+    return Record(**{**given, **changes})
+
+
+def test_database_returns_what_was_written(tmp_path: Path) -> None:
+    info = {
+        "split": "train",
+        "smiles": "O",
+        "temperature": 300.0,
+        "index": 4,
+        "name": "0068",  # looks like a number, which ASE refuses as a key-value pair
+        "converged": True,
+        "history": [1, 2.5, "three"],
+    }
+    unrestricted = {"hamiltonian": np.array([np.diag([1.0, 2.0]), np.diag([3.0, 4.0])])}
+    records = (record(0, info=info), record(1, charge=-1, spin=2), record(2, matrices=unrestricted))
+    path = tmp_path / "data.db"
+    write_database(path, Dataset(records, "pbe/def2-svp", "here"))
+    dataset = read_database(path)
+    assert dataset.level == "pbe/def2-svp"
+    assert len(dataset) == 3
+    for before, after in zip(records, dataset, strict=True):
+        assert before.matrices.keys() == after.matrices.keys()
+        for name, matrix in before.matrices.items():
+            assert matrix.tobytes() == after.matrices[name].tobytes()
+        assert np.array_equal(before.numbers, after.numbers)
+        assert after.energy == pytest.approx(before.energy, rel=1e-15, abs=0)
+        np.testing.assert_allclose(after.forces, before.forces, rtol=4e-16)  # type: ignore[arg-type]
+        np.testing.assert_allclose(after.positions, before.positions, rtol=4e-16)
+        assert (after.charge, after.spin) == (before.charge, before.spin)
+        assert after.info == before.info
+
+
+def test_ase_reads_the_standard_columns_in_its_units(tmp_path: Path) -> None:
+    water = record(0, info={"split": "train"})
+    write_database(tmp_path / "data.db", Dataset((water,), "pbe/def2-svp", "here"))
+    row = connect(tmp_path / "data.db").get(split="train")
+    assert row.energy == pytest.approx(water.energy * 27.211386245988, rel=1e-8)  # type: ignore[operator]
+    np.testing.assert_allclose(row.positions, water.positions * 0.529177210903, rtol=1e-8)
+    expected = water.forces * 27.211386245988 / 0.529177210903  # type: ignore[operator]
+    np.testing.assert_allclose(row.forces, expected, rtol=1e-8)
+    assert np.array_equal(row.data["matrices"]["hamiltonian"], water.matrices["hamiltonian"])
+
+
+def test_ase_db_lists_the_file(tmp_path: Path) -> None:
+    write_database(tmp_path / "data.db", Dataset((record(0), record(1)), "pbe/def2-svp", "here"))
+    command = [sys.executable, "-m", "ase", "db", "data.db", "status=labelled", "-c", "id,formula,energy,status"]
+    listing = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert listing.count("H2O") == 2
+    assert "labelled" in listing
+    assert "Rows: 2" in listing
+
+
+def test_rows_go_from_pending_to_labelled_or_failed(tmp_path: Path) -> None:
+    file = DatasetFile.create(tmp_path / "data.db", "pbe/def2-svp", {"program": "pyscf"})
+    bare = [replace(record(seed), energy=None, forces=None, matrices={}, info={"index": seed}) for seed in range(3)]
+    assert file.add(bare) == 3
+    assert file.add(bare) == 0  # nothing twice
+    assert file.counts() == {"labelled": 0, "failed": 0, "pending": 3}
+    assert len(file.read()) == 3  # without labels, what there is
+    rows = list(file.pending())
+    file.store(rows[2], record(2, info={"index": 2}))
+    file.fail(rows[0], bare[0], "SCFError: did not converge")
+    again = DatasetFile(tmp_path / "data.db")
+    assert again.counts() == {"labelled": 1, "failed": 1, "pending": 1}
+    assert list(again.pending()) == [rows[1]]
+    assert list(again.pending(retry_failed=True)) == rows[:2]
+    assert [(failure.record.info["index"], failure.reason) for failure in again.failures()] == [
+        (0, "SCFError: did not converge")
+    ]
+    assert [labelled.info["index"] for labelled in again.read()] == [2]
+    assert again.metadata["level_settings"] == {"program": "pyscf"}
+    assert again.add(bare) == 0  # a stored row is still known by its geometry
+
+
+def test_splits_are_assigned_to_labelled_rows(tmp_path: Path) -> None:
+    file = write_database(tmp_path / "data.db", Dataset((record(0), record(1)), "pbe/def2-svp", "here"))
+    file.add([replace(record(2), energy=None, forces=None, matrices={})])
+    before = [r.content_hash() for r in file.read()]
+    file.assign("split", ["test", "train"])
+    after = DatasetFile(tmp_path / "data.db").read()
+    assert [r.info["split"] for r in after] == ["test", "train"]
+    assert [r.content_hash() for r in after] == before
+    with pytest.raises(ValueError, match="has 2 labelled molecules, but 1 values"):
+        file.assign("split", ["test"])
+
+
+def change_metadata(path: Path, **changes: Any) -> None:
+    db = connect(path)
+    db.metadata = {**db.metadata, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 99}, "format version 99; this program reads versions up to 1"),
+        ({"units": {"energy": "kcal/mol"}}, "has units .*kcal/mol"),
+        ({"ao_convention": "orca"}, "has ao_convention 'orca'"),
+        ({"constants": {"hartree_in_ev": 27.0, "bohr_in_angstrom": 0.529177}}, "hartree_in_ev = 27.0"),
+    ],
+)
+def test_other_conventions_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    path = tmp_path / "data.db"
+    write_database(path, Dataset((record(0),), "pbe/def2-svp", "here"))
+    change_metadata(path, **changes)
+    with pytest.raises(ValueError, match=message):
+        read_database(path)
+
+
+def test_metadata_say_what_the_numbers_are(tmp_path: Path) -> None:
+    write_database(tmp_path / "data.db", Dataset((record(0),), "pbe/def2-svp", "here"), {"grid_level": 3})
+    with sqlite3.connect(tmp_path / "data.db") as connection:
+        ((text,),) = connection.execute("SELECT value FROM information WHERE name='metadata'").fetchall()
+    metadata = json.loads(text)
+    assert metadata["level"] == "pbe/def2-svp"
+    assert metadata["units"]["matrices"] == "Hartree"
+    assert metadata["ao_convention"] == "pyscf spherical"
+    assert metadata["level_settings"] == {"grid_level": 3}
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("hello " * 1000)
+    with pytest.raises(ValueError, match="no ASE database"):
+        read_database(tmp_path / "text.db")
+    with pytest.raises(ValueError, match=r"ends in \.db"):
+        DatasetFile.create(tmp_path / "data.sqlite", "")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        DatasetFile.create(tmp_path / "nowhere" / "data.db", "")
+    with pytest.raises(FileNotFoundError, match="no dataset file"):
+        DatasetFile(tmp_path / "missing.db")
+    assert not (tmp_path / "missing.db").exists()
+    DatasetFile.create(tmp_path / "data.db", "")
+    with pytest.raises(FileExistsError, match="exists already"):
+        DatasetFile.create(tmp_path / "data.db", "")
+
+
+def test_a_foreign_database_is_no_dataset_file(tmp_path: Path) -> None:
+    from ase.build import molecule
+
+    connect(tmp_path / "foreign.db").write(molecule("H2O"))
+    with pytest.raises(ValueError, match="no ase-mlwave dataset"):
+        DatasetFile(tmp_path / "foreign.db")

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ase_mlwave.data.record import Dataset, Record
+
+WATER = Record(
+    numbers=np.array([8, 1, 1]),
+    positions=np.array([[0.0, 0.0, 0.0], [0.0, 1.4, 1.1], [0.0, -1.4, 1.1]]),
+    energy=-76.0,
+    forces=np.zeros((3, 3)),
+    matrices={"hamiltonian": np.diag([1.0, 2.0])},
+    info={"split": "train"},
+)
+
+
+def test_record_converts_to_the_documented_types() -> None:
+    record = Record(numbers=[1, 1], positions=[[0, 0, 0], [0, 0, 1]], energy=np.float32(-1))  # type: ignore[arg-type]
+    assert record.numbers.dtype == np.int64
+    assert record.positions.dtype == np.float64
+    assert type(record.energy) is float
+    assert len(record) == 2
+    assert record.formula == "H2"
+
+
+def test_record_is_read_only_and_does_not_share_its_arrays() -> None:
+    positions = np.zeros((1, 3))
+    record = Record(numbers=np.array([1]), positions=positions)
+    positions[0, 0] = 5.0
+    assert record.positions[0, 0] == 0.0
+    with pytest.raises(ValueError, match="read-only"):
+        record.positions[0, 0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"numbers": []}, "at least one atomic number"),
+        ({"numbers": [0, 1, 1]}, r"atomic numbers from 1 to \d+ \(got 0\)"),
+        ({"numbers": [8, 1, 1.5]}, "atomic numbers"),
+        ({"positions": np.zeros((2, 3))}, r"positions must have the shape \(3, 3\) \(got \(2, 3\)\)"),
+        ({"positions": np.full((3, 3), np.nan)}, "positions must be finite"),
+        ({"energy": np.inf}, "energy must be finite"),
+        ({"forces": np.zeros((3, 2))}, "forces must have the shape"),
+        ({"matrices": {"overlap": np.zeros((2, 3))}}, "matrix 'overlap' must have the shape"),
+        ({"matrices": {"overlap": np.array([[1.0, 0.1], [0.0, 1.0]])}}, "must be symmetric"),
+        ({"spin": -1}, "cannot be negative"),
+    ],
+)
+def test_broken_records_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(WATER, **changes)
+
+
+def test_geometry_hash_sees_elements_positions_charge_and_spin_only() -> None:
+    known = {WATER.geometry_hash()}
+    for same in (replace(WATER, energy=None, forces=None, matrices={}, info={}), WATER.with_info(split="test")):
+        assert same.geometry_hash() in known
+    moved = WATER.positions.copy()
+    moved[0, 0] = np.nextafter(0.0, 1.0)
+    for other in (
+        replace(WATER, charge=1, spin=1),
+        replace(WATER, spin=2),
+        replace(WATER, numbers=[16, 1, 1]),
+        replace(WATER, positions=moved),
+    ):
+        assert other.geometry_hash() not in known
+        known.add(other.geometry_hash())
+
+
+def test_negative_zero_is_zero_to_the_hash() -> None:
+    assert replace(WATER, positions=-1.0 * (-WATER.positions)).geometry_hash() == WATER.geometry_hash()
+
+
+def test_content_hash_sees_every_label_but_not_info() -> None:
+    assert WATER.with_info(split="test").content_hash() == WATER.content_hash()
+    known = {WATER.content_hash()}
+    for other in (
+        replace(WATER, energy=-76.1),
+        replace(WATER, forces=None),
+        replace(WATER, matrices={"overlap": WATER.matrices["hamiltonian"]}),
+        replace(WATER, matrices={"hamiltonian": np.diag([1.0, 2.5])}),
+    ):
+        assert other.content_hash() not in known
+        known.add(other.content_hash())
+
+
+def test_dataset_hash_depends_on_level_and_order() -> None:
+    other = replace(WATER, energy=-75.0)
+    hashes = {
+        Dataset((WATER, other), "pbe/def2-svp", "a").content_hash(),
+        Dataset((other, WATER), "pbe/def2-svp", "a").content_hash(),
+        Dataset((WATER, other), "hf/def2-svp", "a").content_hash(),
+    }
+    assert len(hashes) == 3
+    assert Dataset((WATER, other), "pbe/def2-svp", "b").content_hash() in hashes
+
+
+def test_split_selects_and_names_what_there_is() -> None:
+    dataset = Dataset((WATER, WATER.with_info(split="test"), WATER), "pbe/def2-svp", "waters")
+    assert len(dataset) == len(list(dataset)) == 3
+    assert dataset[1].info["split"] == "test"
+    assert dataset.splits == {"train": 2, "test": 1}
+    assert len(dataset.split("train")) == 2
+    with pytest.raises(KeyError, match=r"waters has no split 'valid': it has 'train' \(2\), 'test' \(1\)"):
+        dataset.split("valid")
+    with pytest.raises(KeyError, match="carry no split"):
+        Dataset((replace(WATER, info={}),), "", "bare").split("train")

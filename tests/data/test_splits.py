@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.data.splits import assign_splits, parse_fractions
+
+FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
+
+
+def dataset(n_records: int = 100, n_groups: int = 20) -> Dataset:
+    records = tuple(
+        Record(numbers=np.array([1]), positions=np.full((1, 3), float(i)), info={"smiles": f"C{i % n_groups}"})
+        for i in range(n_records)
+    )
+    return Dataset(records, "", "test data")
+
+
+def names(divided: Dataset) -> list[str]:
+    return [record.info["split"] for record in divided]
+
+
+def test_shares_are_met() -> None:
+    assert assign_splits(dataset(), FRACTIONS, seed=0).splits == {"train": 70, "valid": 10, "test": 20}
+
+
+def test_the_seed_decides() -> None:
+    assert names(assign_splits(dataset(), FRACTIONS, 1)) == names(assign_splits(dataset(), FRACTIONS, 1))
+    assert names(assign_splits(dataset(), FRACTIONS, 1)) != names(assign_splits(dataset(), FRACTIONS, 2))
+
+
+def test_no_group_is_divided() -> None:
+    divided = assign_splits(dataset(), FRACTIONS, seed=5, group="smiles")
+    pairs = {(record.info["smiles"], record.info["split"]) for record in divided}
+    assert len(pairs) == 20
+    assert divided.splits == {"train": 70, "valid": 10, "test": 20}  # groups of five fit these shares
+    assert [record.info["smiles"] for record in divided] == [record.info["smiles"] for record in dataset()]
+
+
+def test_groups_by_formula() -> None:
+    records = [Record(numbers=np.array([1 + i % 3]), positions=np.full((1, 3), float(i))) for i in range(30)]
+    divided = assign_splits(Dataset(tuple(records), "", ""), {"a": 0.5, "b": 0.5}, 0, group="formula")
+    assert len({(record.formula, record.info["split"]) for record in divided}) == 3
+
+
+def test_wrong_requests_are_refused() -> None:
+    with pytest.raises(ValueError, match="add up to 1"):
+        assign_splits(dataset(), {"train": 0.5, "test": 0.4}, 0)
+    with pytest.raises(ValueError, match="add up to 1"):
+        assign_splits(dataset(), {"train": 1.5, "test": -0.5}, 0)
+    with pytest.raises(ValueError, match=r"has 2 records, too few for 3 splits"):
+        assign_splits(dataset(2), FRACTIONS, 0)
+    with pytest.raises(ValueError, match="record 0 of test data has no 'scaffold' to group by; it has 'smiles'"):
+        assign_splits(dataset(), FRACTIONS, 0, group="scaffold")
+
+
+def test_fractions_are_parsed() -> None:
+    assert parse_fractions("train=0.7, valid=0.1,test=0.2") == FRACTIONS
+    for text in ("train", "train=x,test=0.5", "", "=1.0"):
+        with pytest.raises(ValueError, match=r"splits"):
+            parse_fractions(text)
