@@ -19,6 +19,7 @@ def evaluate(
     level: Annotated[list[str] | None, typer.Option(help="Energy levels to measure (repeat); both by default.")] = None,
     cycles: Annotated[bool, typer.Option(help="Count SCF cycles also.")] = True,
     limit: Annotated[int, typer.Option(help="Use the first N records only; 0 for all.", min=0)] = 0,
+    write_card: Annotated[bool, typer.Option("--write-card", help="Write the figures into the model's card.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the figures as JSON too.")] = None,
 ) -> None:
     """Print the errors of a model against the labels of held-out molecules."""
@@ -57,5 +58,10 @@ def evaluate(
     for name, value in figures.items():
         table.add_row(name, f"{value:.4g}")
     Console().print(table)
+    if write_card:
+        from ase_mlwave.model_card import record_errors
+
+        command = f"mlwave evaluate {model} {data.name}" + (f" --split {split}" if split else "")
+        record_errors(model, figures, f"On {len(records)} molecules, by `{command}`:")
     if output is not None:
         output.write_text(json.dumps({"model": model, "n": len(records), **figures}, indent=2) + "\n", encoding="utf-8")

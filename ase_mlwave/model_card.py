@@ -1,0 +1,46 @@
+"""The measured errors in a model's card and configuration, written by the command that measures them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+
+from ase.calculators.calculator import InputError
+
+from ase_mlwave.zoo import ModelFolder, locate
+
+__all__ = ["ERRORS_BEGIN", "ERRORS_END", "record_errors"]
+
+#: Between these lines of a card stands the table of errors.
+ERRORS_BEGIN = "<!-- errors: written by `mlwave evaluate --write-card` -->"
+ERRORS_END = "<!-- end of errors -->"
+
+
+def record_errors(model: str | PathLike[str], figures: Mapping[str, float], remark: str) -> None:
+    """Write figures into ``config.json`` and into the table of the model card.
+
+    Parameters
+    ----------
+    model : str or path
+        A name in the zoo, or a folder.
+    figures : mapping of str to float
+        Names end in their unit.
+    remark : str
+        What was measured on what, by which command; one line above the table.
+
+    Raises
+    ------
+    InputError
+        If the card has no place for the table.
+    """
+    folder = ModelFolder.load(model)
+    before, begin, rest = folder.card.partition(ERRORS_BEGIN)
+    _, end, after = rest.partition(ERRORS_END)
+    if not begin or not end:
+        raise InputError(f"the card of {model} has no lines {ERRORS_BEGIN!r} and {ERRORS_END!r} to write between")
+    rows = [f"| {name} | {value:.4g} |" for name, value in figures.items()]
+    table = "\n".join([ERRORS_BEGIN, "", remark, "", "| figure | value |", "|---|---|", *rows, "", ERRORS_END])
+    errors = {name: float(f"{value:.6g}") for name, value in figures.items()}
+    config = folder.config.model_copy(update={"errors": errors})
+    replace(folder, config=config, card=before + table + after).save(locate(model))
