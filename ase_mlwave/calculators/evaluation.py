@@ -129,7 +129,8 @@ class CycleCounts:
         """Give means by guess, and in how many molecules the model needs more cycles than the default guess."""
         result = {f"scf_cycles_{name}_mean": float(np.mean(counts)) for name, counts in self.by_guess.items()}
         model, other = np.array(self.by_guess["model"]), np.array(self.by_guess[default])
-        return result | {"scf_cycles_model_max": float(model.max()), "scf_worse_than_default": float((model > other).sum())}
+        worse = float((model > other).sum())
+        return result | {"scf_cycles_model_max": float(model.max()), "scf_worse_than_default": worse}
 
 
 def count_cycles(

@@ -72,12 +72,14 @@ class PhiSNetCalculator(MlwaveCalculator):
     """
 
     name: ClassVar[str] = "phisnet"
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "dipole", "charges"]
-    default_parameters: ClassVar[dict[str, Any]] = {"energy": "wavefunction"}
+    # ASE declares both as instance variables.
+    implemented_properties = ["energy", "free_energy", "forces", "dipole", "charges"]
+    default_parameters = {"energy": "wavefunction"}
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
-        if parameters["energy"] not in ENERGY_LEVELS:
-            raise InputError(f"energy is {parameters['energy']!r}. {suggestion(str(parameters['energy']), ENERGY_LEVELS)}")
+        level = parameters["energy"]
+        if level not in ENERGY_LEVELS:
+            raise InputError(f"energy is {level!r}. {suggestion(str(level), ENERGY_LEVELS)}")
 
     # --- energies, forces, dipole, charges --------------------------------------------------------------------------
 
@@ -97,7 +99,8 @@ class PhiSNetCalculator(MlwaveCalculator):
                 extras[b]["scf_cycles"] = result.cycles
                 values[b] |= {"energy": result.energy} | ({"forces": result.forces} if forces else {})
         elif energies:
-            total = batch.wavefunction_energies() if level == "wavefunction" else self._functional(member, batch, systems)
+            quick = level == "wavefunction"
+            total = batch.wavefunction_energies() if quick else self._functional(member, batch, systems)
             gradients = batch.gradient(total).split(list(batch.molecules.n_atoms)) if forces else ()
             for b, energy in enumerate(total.detach().tolist()):
                 values[b] |= {"energy": energy} | ({"forces": -_numpy(gradients[b])} if forces else {})
@@ -234,8 +237,10 @@ class PhiSNetCalculator(MlwaveCalculator):
         mole = self._mole(self.members[0], self._system(x))
         write_density_cube(path, self._matrices(x, same_basis=True)[2], mole, CubeGrid(spacing=spacing / BOHR))
 
-    def write_orbital(self, x: Atoms | gto.Mole, path: str | PathLike[str], index: int, *, spacing: float = 0.1) -> None:
-        """Write a predicted molecular orbital as a cube file; ``index`` counts from 0, by energy. See `write_density`."""
+    def write_orbital(
+        self, x: Atoms | gto.Mole, path: str | PathLike[str], index: int, *, spacing: float = 0.1
+    ) -> None:
+        """Write a predicted molecular orbital as a cube file; ``index`` counts from 0, by energy."""
         mole = self._mole(self.members[0], self._system(x))
         energies, coefficients = self.orbitals(x)
         if not 0 <= index < len(energies):

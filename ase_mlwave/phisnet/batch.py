@@ -44,7 +44,11 @@ class MoleculeBatch:
     def to(self, device: torch.device | str) -> MoleculeBatch:
         """Copy all tensors to a device."""
         return MoleculeBatch(
-            *(t.to(device) for t in (self.numbers, self.positions, self.system, self.first, self.second)),
+            numbers=self.numbers.to(device),
+            positions=self.positions.to(device),
+            system=self.system.to(device),
+            first=self.first.to(device),
+            second=self.second.to(device),
             n_atoms=self.n_atoms,
         )
 

@@ -120,9 +120,10 @@ class BlockHead(nn.Module):
         Tensor, (n, M1, M2)
             float64, Hartree, PySCF's AO order.
         """
-        source, shift, scale, matrix = self.source, self.shift, self.scale, self.matrix
-        assert isinstance(source, Tensor) and isinstance(shift, Tensor)  # noqa: S101  (buffers, for the type checker)
-        assert isinstance(scale, Tensor) and isinstance(matrix, Tensor)  # noqa: S101
+        source: Tensor = self.source  # type: ignore[assignment]
+        shift: Tensor = self.shift  # type: ignore[assignment]
+        scale: Tensor = self.scale  # type: ignore[assignment]
+        matrix: Tensor = self.matrix  # type: ignore[assignment]
         parts = [(x[:, self.layout.rows[k]] @ w).flatten(1) for k, w in zip(self.kinds, self.weights, strict=True)]
         raw = torch.cat(parts, dim=1)[:, source].double() * scale
         coefficients = raw + (shift if fade is None else shift * fade.double()[:, None])
@@ -136,6 +137,6 @@ class BlockHead(nn.Module):
         for l, parity in self.orders:
             part = coefficients[:, start : start + 2 * l + 1]
             shift = part.mean() if (l, parity) == (0, 1) else part.new_zeros(())
-            self.shift[start : start + 2 * l + 1] = shift  # type: ignore[index,operator]
-            self.scale[start : start + 2 * l + 1] = (part - shift).square().mean().sqrt().clamp(min=floor)  # type: ignore[index,operator]
+            self.shift[start : start + 2 * l + 1] = shift  # type: ignore[operator]
+            self.scale[start : start + 2 * l + 1] = (part - shift).square().mean().sqrt().clamp(min=floor)  # type: ignore[operator]
             start += 2 * l + 1

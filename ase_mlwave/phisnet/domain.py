@@ -56,5 +56,5 @@ class DomainDistance(nn.Module):
             covariance = (x - mean).T @ (x - mean) / max(1, len(x) - 1)
             covariance += ridge * covariance.diagonal().mean().clamp(min=1e-12) * torch.eye(x.shape[1])
             values, vectors = torch.linalg.eigh(covariance)
-            self.mean[index] = mean  # type: ignore[index,operator]
-            self.whitening[index] = vectors * values.rsqrt()  # type: ignore[index,operator]
+            self.mean[index] = mean  # type: ignore[operator]
+            self.whitening[index] = vectors * values.rsqrt()  # type: ignore[operator]

@@ -117,7 +117,8 @@ class EdgeFrameInteraction(nn.Module):
         batch = geometry.batch
         messages = self.mixing(x, geometry)
         gathered = torch.zeros_like(x).index_add(0, batch.first, messages)
-        return x + self.linear(self.gate(self.residual(gathered)))
+        update: Tensor = self.linear(self.gate(self.residual(gathered)))
+        return x + update
 
 
 class EdgeFramePairs(nn.Module):
@@ -143,7 +144,8 @@ class EdgeFramePairs(nn.Module):
         Pair features are multiplied by the cutoff function last, so that blocks vanish smoothly.
         """
         pairs = self.residual(self.mixing(f, geometry)) * geometry.cut[:, None, None]
-        return self.atoms(f), pairs
+        atoms: Tensor = self.atoms(f)
+        return atoms, pairs
 
     def environment_free(self, embedded: Tensor, geometry: EdgeGeometry) -> tuple[Tensor, Tensor]:
         """Make block features from elements and distance alone, as the overlap needs."""

@@ -50,7 +50,7 @@ class PredictedBatch:
     @property
     def positions(self) -> tuple[Tensor, ...]:
         """Positions of each molecule, (N_b, 3), Bohr."""
-        return self.molecules.positions.split(list(self.molecules.n_atoms))
+        return tuple(self.molecules.positions.split(list(self.molecules.n_atoms)))
 
     def wavefunction_energies(self) -> Tensor:
         """Compute E = 1/2 tr[P (H + h)] + E_nn + sum_i e_i, (B,), Hartree."""

@@ -58,4 +58,4 @@ class OrderLayout:
 
     def is_natural(self, order: Order) -> bool:
         """Say whether the parity is (-1)^l."""
-        return order[1] == (-1) ** order[0]
+        return order[1] == (1 if order[0] % 2 == 0 else -1)

@@ -74,8 +74,8 @@ class BernsteinBasis(nn.Module):
         tuple of Tensor, (E, K) and (E,)
             The radial functions and the cutoff function.
         """
-        k: Tensor = self.k.to(r.dtype)  # type: ignore[assignment,operator]
-        log_binomial: Tensor = self.log_binomial.to(r.dtype)  # type: ignore[assignment,operator]
+        k: Tensor = self.k.to(r.dtype)  # type: ignore[assignment]
+        log_binomial: Tensor = self.log_binomial.to(r.dtype)  # type: ignore[assignment]
         decay = -nn.functional.softplus(self.raw_alpha) * r  # log x
         log_rest = torch.log(-torch.expm1(decay))
         cut = smooth_cutoff(r, self.cutoff)

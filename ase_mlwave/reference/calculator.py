@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -28,7 +28,7 @@ class ReferenceCalculator(Calculator):
         If the level is unknown or its program is not installed.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012 (ASE declares an instance variable)
 
     def __init__(self, level: str | LevelOfTheory, **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
@@ -42,7 +42,7 @@ class ReferenceCalculator(Calculator):
     ) -> None:
         """Label the geometry, eV and eV/Angstrom."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
-        label = self.level.label(self.atoms)
+        label = self.level.label(atoms if atoms is not None else self.get_atoms())  # type: ignore[no-untyped-call]
         if label.energy is None or label.forces is None:
             raise RuntimeError(f"{self.level.name} gave no energy or forces")
         energy = float(label.energy) * HARTREE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,8 +91,8 @@ class PreparedDataset(TorchDataset[PreparedSystem]):
 
 def _prepare(record: Record, basis: str, baseline: str, *, derivatives: bool) -> PreparedSystem:
     mole = build_mole(record.numbers, record.positions, basis, record.charge, record.spin)
-    values = {k: torch.from_numpy(v) for k, v in integral_arrays(mole, ("overlap", "kinetic", "nuclear", "sap")).items()}
-    integrals = OneElectronIntegrals(**values)
+    arrays = integral_arrays(mole, ("overlap", "kinetic", "nuclear", "sap"))
+    integrals = OneElectronIntegrals(**{k: torch.from_numpy(v) for k, v in arrays.items()})
     slopes: OneElectronIntegrals | None = None
     if derivatives:
         arrays = derivative_arrays(mole, ("overlap", "kinetic", "nuclear", "sap"))
@@ -139,7 +140,7 @@ class TrainingBatch:
 
     def to(self, device: torch.device | str) -> TrainingBatch:
         """Copy everything to a device."""
-        moved = {}
+        moved: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, (Tensor, MoleculeBatch)):

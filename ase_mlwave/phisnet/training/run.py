@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -21,9 +22,11 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor
 
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
+from ase_mlwave.model_card import ERRORS_BEGIN, ERRORS_END
 from ase_mlwave.phisnet.assembly import AOPlan
 from ase_mlwave.phisnet.baseline import flatten
 from ase_mlwave.phisnet.batch import collate
@@ -87,7 +90,7 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
         trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
     if trainer.is_global_zero:
         draw_learning_curve(output / "metrics" / "metrics.csv", output / "learning_curve.png")
-        card = f"# Model trained by `mlwave train`\n\nSettings: `settings.json` of the run, {trainer.global_step} steps.\n"
+        card = _card(settings, trainer.global_step)
         source = TrainingData(source=dataset.source, sha256=training.content_hash(), n_records=len(training))
         thresholds = _fit_domain(module.network, data)
         folder = ModelFolder.pack("phisnet", module.network, training_data=source, card=card, thresholds=thresholds)
@@ -174,15 +177,31 @@ def _fit_energies(network: PhiSNet, systems: list[PreparedSystem]) -> None:
 @torch.no_grad()
 def _fit_domain(network: PhiSNet, data: PhiSNetData) -> dict[str, float]:
     """Learn what training atoms look like; the threshold is twice the largest distance among validation atoms."""
-    invariants, elements = [], []
-    hook = network.domain.register_forward_pre_hook(lambda _, inputs: (invariants.append(inputs[0]), None)[1])
-    for batch in (join(data.train_set.systems[k : k + 64], network.config.cutoff) for k in range(0, len(data.train_set), 64)):
-        network(batch.molecules)
-        elements.append(network.elements_of(batch.molecules))
+    invariants: list[Tensor] = []
+    elements: list[Tensor] = []
+
+    def collect(_: Any, inputs: tuple[Tensor, Tensor]) -> None:
+        invariants.append(inputs[0])
+        elements.append(inputs[1])
+
+    hook = network.domain.register_forward_pre_hook(collect)
+    for start in range(0, len(data.train_set), 64):
+        network(join(data.train_set.systems[start : start + 64], network.config.cutoff).molecules)
     hook.remove()
     network.domain.fit(torch.cat(invariants), torch.cat(elements))
     largest = max(float(network(batch.molecules).distances.max()) for batch in data.val_dataloader())
     return {"domain_distance": 2 * largest}
+
+
+def _card(settings: TrainingSettings, steps: int) -> str:
+    """Write the first version of the model card; `mlwave evaluate --write-card` adds the errors."""
+    elements = ", ".join(settings.model.elements)
+    return (
+        f"# A PhiSNet for {elements} at {settings.model.level}\n\n"
+        f"Trained by `mlwave train` for {steps} steps of {settings.batch_size} molecules on the split "
+        f"`{settings.train_split}` of `{Path(settings.data).name}`; all settings are in `config.json` and in the run's "
+        f"`settings.json`.\n\n## Errors\n\n{ERRORS_BEGIN}\n{ERRORS_END}\n"
+    )
 
 
 def _trainer(settings: TrainingSettings, output: Path, *, progress: bool) -> pl.Trainer:
