@@ -68,6 +68,9 @@ class HarmonicMixing(nn.Module):
     Source: Unke et al. 2021, interaction block. Law: ``test_harmonic_mixing_equals_couplings_with_harmonics``.
     """
 
+    degree: Tensor
+    matrix: Tensor
+
     def __init__(self, layout: OrderLayout, features: int, n_radial: int) -> None:
         super().__init__()
         self.edges = EdgeLayout(layout)
@@ -104,11 +107,9 @@ class HarmonicMixing(nn.Module):
 
     def forward(self, y: Tensor, geometry: EdgeGeometry) -> Tensor:
         """Map features (N, R, F) to messages of all pairs (E, R, F), zero at the cutoff."""
-        degree, matrix = self.degree, self.matrix
-        assert isinstance(degree, Tensor) and isinstance(matrix, Tensor)  # noqa: S101  (buffers, for mypy)
         u = torch.bmm(geometry.rotation, y[geometry.batch.second]).transpose(0, 1)  # (R, E, F), by m
-        coefficients = (geometry.rbf @ self.weight) * self.of_harmonics[degree][:, None]  # (paths, E, F)
-        entries = (matrix.to(y.dtype) @ coefficients.flatten(1)).view(-1, *u.shape[1:])
+        coefficients = (geometry.rbf @ self.weight) * self.of_harmonics[self.degree][:, None]  # (paths, E, F)
+        entries = (self.matrix.to(y.dtype) @ coefficients.flatten(1)).view(-1, *u.shape[1:])
         blocks = self._blocks()
         parts = []
         for (width, copies), within, block in zip(
@@ -174,6 +175,8 @@ class PaperPairs(nn.Module):
     Source: Unke et al. 2021, pairwise features.
     """
 
+    order_of_row: Tensor
+
     def __init__(self, config: PhiSNetConfig, layout: OrderLayout) -> None:
         super().__init__()
         features = config.features
@@ -203,8 +206,7 @@ class PaperPairs(nn.Module):
 
     def _faded(self, weight: Tensor, geometry: EdgeGeometry) -> Tensor:
         """Evaluate radial functions of every order, (E, R, F)."""
-        order_of_row: Tensor = self.order_of_row  # type: ignore[assignment]
-        return (geometry.rbf @ weight)[order_of_row].transpose(0, 1)
+        return (geometry.rbf @ weight)[self.order_of_row].transpose(0, 1)
 
 
 class PaperOverlapPairs(nn.Module):

@@ -8,10 +8,14 @@ from itertools import product
 import torch
 from e3nn import o3
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ase_mlwave.phisnet.orders import Order, OrderLayout
 
 __all__ = ["ChannelCoupling", "Path", "couples_to", "coupling_tensor"]
+
+#: Columns (atoms or pairs times channels) that are coupled at once, so that intermediate results stay in the cache.
+_CHUNK = 2048
 
 Path = tuple[Order, Order, Order]
 """Two orders and the one that they couple to."""
@@ -62,6 +66,10 @@ class ChannelCoupling(nn.Module):
     Law: ``test_channel_coupling_equals_single_paths``. Source: Unke et al. 2021, self-mixing and pair-mixing.
     """
 
+    by_degree: Tensor
+    path_of_row: Tensor
+    target: Tensor
+
     def __init__(self, layout: OrderLayout, *, distinct: bool) -> None:
         super().__init__()
         self.distinct = distinct
@@ -77,30 +85,28 @@ class ChannelCoupling(nn.Module):
         """All couplings, in the order of their weights."""
         by_degree = [layout.rows[o].start + m for os in self.orders_of_l for m in range(2 * os[0][0] + 1) for o in os]
         self.register_buffer("by_degree", torch.tensor(by_degree), persistent=False)
-        self.paths_of_group: list[Tensor] = []
-        self.rows_of_group: list[Tensor] = []
+        numbers: list[int] = []
+        targets: list[int] = []
         for group in self.groups:
-            self._add_group(group, layout)
-        self.register_buffer("path_of_row", torch.cat(self.paths_of_group), persistent=False)
-        self.register_buffer("target", torch.cat(self.rows_of_group), persistent=False)
+            self._add_group(group, layout, numbers, targets)
+        self.register_buffer("path_of_row", torch.tensor(numbers), persistent=False)
+        self.register_buffer("target", torch.tensor(targets), persistent=False)
 
-    def _add_group(self, group: tuple[int, int, int, int], layout: OrderLayout) -> None:
+    def _add_group(
+        self, group: tuple[int, int, int, int], layout: OrderLayout, numbers: list[int], targets: list[int]
+    ) -> None:
         """Say for each row of a group's result which path it is and to which row of the features it goes."""
         l1, l2, lowest, highest = group
         first, second = self._members(l1, l2)
-        numbers, targets = [], []
         for l3 in range(lowest, highest + 1):
-            start = len(self.paths)
             ends = [[o for o in couples_to(a, b, layout) if o[0] == l3] for a, b in product(first, second)]
             places = []
             for (a, b), end in zip(product(first, second), ends, strict=True):
-                places.append(len(self.paths) if end else start)
+                places.append(len(self.paths) if end else 0)  # what leads nowhere goes to a row that is dropped
                 self.paths += [(a, b, o) for o in end]
             for m in range(2 * l3 + 1):
                 numbers += places
                 targets += [layout.rows[end[0]].start + m if end else layout.n_rows for end in ends]
-        self.paths_of_group.append(torch.tensor(numbers).clamp(max=max(0, len(self.paths) - 1)))
-        self.rows_of_group.append(torch.tensor(targets))
 
     def _members(self, l1: int, l2: int) -> tuple[list[Order], list[Order]]:
         first, second = self.orders_of_l[l1], self.orders_of_l[l2]
@@ -126,24 +132,31 @@ class ChannelCoupling(nn.Module):
         -------
         Tensor, (R, n, F)
         """
+        chunk = max(1, _CHUNK // x.shape[2])
+        if x.shape[1] <= chunk:
+            return self._forward(x, y, weights)
+        parts = []
+        for start in range(0, x.shape[1], chunk):
+            some = slice(start, start + chunk)
+            part = x[:, some]
+            of_part = weights if weights.dim() == 2 else weights[:, some]
+            arguments = (part, part if y is x else y[:, some], of_part)
+            # Intermediate results are ten times larger than the features: the backward pass computes them again.
+            parts.append(checkpoint(self._forward, *arguments, use_reentrant=False, preserve_rng_state=False))
+        return torch.cat(parts, dim=1)
+
+    def _forward(self, x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
         first = self._split(x)
         second = first if y is x else self._split(y)
         path_of_row, target = self.path_of_row, self.target
-        assert isinstance(path_of_row, Tensor) and isinstance(target, Tensor)  # noqa: S101  (buffers, for mypy)
-        if weights.dim() == 2:
-            coupled = torch.cat([self._couple(group, first, second) for group in self.groups])
-            weighted = coupled.view(-1, *x.shape[1:]) * weights[path_of_row][:, None]
-            return x.new_zeros(self.n_rows + 1, *x.shape[1:]).index_add(0, target, weighted)[:-1]
-        total = x.new_zeros(self.n_rows + 1, *x.shape[1:])
-        sizes = [len(rows) for rows in self.rows_of_group]
-        for group, path, rows in zip(self.groups, path_of_row.split(sizes), target.split(sizes), strict=True):
-            coupled = self._couple(group, first, second).view(-1, *x.shape[1:])
-            total = total.index_add(0, rows, coupled * weights[path])
-        return total[:-1]
+        coupled = torch.cat([self._couple(group, first, second) for group in self.groups]).view(-1, *x.shape[1:])
+        weights = weights[path_of_row]
+        weighted = coupled * (weights[:, None] if weights.dim() == 2 else weights)
+        return x.new_zeros(self.n_rows + 1, *x.shape[1:]).index_add(0, target, weighted)[:-1]
 
     def _split(self, x: Tensor) -> list[Tensor]:
         """Group rows (R, n, F) by l: (2l + 1, parities, n F) each."""
-        by_degree: Tensor = self.by_degree  # type: ignore[assignment]
+        by_degree = self.by_degree
         sizes = [(2 * l + 1) * len(os) for l, os in enumerate(self.orders_of_l)]
         parts = x[by_degree].flatten(1).split(sizes)
         return [part.view(2 * l + 1, len(self.orders_of_l[l]), -1) for l, part in enumerate(parts)]
