@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ase_mlwave.quantum.integrals import OneElectronIntegrals
 
-__all__ = ["baseline_matrix", "flatten"]
+__all__ = ["baseline_matrix", "energy_core", "flatten"]
 
 
 def baseline_matrix(kind: str, integrals: OneElectronIntegrals) -> Tensor:
@@ -38,6 +38,32 @@ def baseline_matrix(kind: str, integrals: OneElectronIntegrals) -> Tensor:
     if kind == "sap" and integrals.sap is not None:
         return integrals.core + integrals.sap
     raise ValueError(f"no baseline {kind!r} from integrals {'with' if integrals.sap is not None else 'without'} SAP")
+
+
+def energy_core(integrals: OneElectronIntegrals, *, short_range: bool) -> Tensor:
+    """Give the core Hamiltonian of the wavefunction energy, (M, M), Hartree.
+
+    Parameters
+    ----------
+    integrals : OneElectronIntegrals
+        Of one molecule; with ``smeared`` for ``short_range``.
+    short_range : bool
+        Add the smeared charges' repulsion, so that nuclear attraction is of short range.
+
+    Returns
+    -------
+    Tensor, (M, M)
+
+    Raises
+    ------
+    ValueError
+        If the smeared charges are missing.
+    """
+    if not short_range:
+        return integrals.core
+    if integrals.smeared is None:
+        raise ValueError("a short-range energy needs the integrals of smeared charges; ask for smeared=True")
+    return integrals.core + integrals.smeared
 
 
 def flatten(matrices: Sequence[Tensor]) -> Tensor:

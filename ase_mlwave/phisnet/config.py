@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = ["PRESETS", "PhiSNetConfig"]
 
@@ -39,6 +39,9 @@ class PhiSNetConfig(BaseModel):
     """Width of the invariant networks in the edge frame (``edge_frame`` only)."""
     baseline: Literal["none", "sap"] = "sap"
     """H0 that is added to the network's output: nothing, or T + V_SAP (superposition of atomic potentials)."""
+    short_range: bool = True
+    """Whether the wavefunction energy has short-range Coulomb terms, and so is exactly size consistent for neutral
+    molecules; False: the bare ones, as in the paper."""
     overlap_head: bool = False
     """Predict S also (calculators use the exact integrals all the same)."""
     core_head: bool = False
@@ -51,6 +54,14 @@ class PhiSNetConfig(BaseModel):
         if unknown or not elements or len(set(elements)) < len(elements):
             raise ValueError(f"elements must be distinct chemical symbols, got {list(elements)}")
         return tuple(sorted(elements, key=chemical_symbols.index))
+
+    @model_validator(mode="after")
+    def _natural_orders_reach_furthest(self) -> PhiSNetConfig:
+        if self.max_unnatural_order > self.max_order:
+            raise ValueError(
+                f"max_unnatural_order={self.max_unnatural_order} must not be above max_order={self.max_order}"
+            )
+        return self
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -69,6 +80,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "cutoff": 15.0,
         "product": "clebsch_gordan",
         "baseline": "none",
+        "short_range": False,
         "overlap_head": True,
         "core_head": True,
     },

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.phisnet.assembly import MatrixBatch
-from ase_mlwave.phisnet.baseline import baseline_matrix, flatten
+from ase_mlwave.phisnet.baseline import baseline_matrix, energy_core, flatten
 from ase_mlwave.phisnet.batch import MoleculeBatch, collate
 from ase_mlwave.phisnet.energy import ElectronicState, electronic_states, n_occupied, wavefunction_energies
 from ase_mlwave.phisnet.model import PhiSNet
@@ -38,6 +38,8 @@ class PredictedBatch:
         e_i of the wavefunction energy.
     distances : tuple of Tensor, (N_b,)
         How unlike the training data each atom is.
+    short_range : bool
+        Whether the wavefunction energy has short-range Coulomb terms.
     """
 
     molecules: MoleculeBatch
@@ -46,6 +48,7 @@ class PredictedBatch:
     states: tuple[ElectronicState, ...]
     atomic_energies: Tensor
     distances: tuple[Tensor, ...]
+    short_range: bool
 
     @property
     def positions(self) -> tuple[Tensor, ...]:
@@ -54,9 +57,14 @@ class PredictedBatch:
 
     def wavefunction_energies(self) -> Tensor:
         """Compute E = 1/2 tr[P (H + h)] + E_nn + sum_i e_i, (B,), Hartree."""
-        cores = tuple(integrals.core for integrals in self.integrals)
+        cores = tuple(energy_core(integrals, short_range=self.short_range) for integrals in self.integrals)
         return wavefunction_energies(
-            self.molecules, self.hamiltonians, cores, list(self.states), self.atomic_energies
+            self.molecules,
+            self.hamiltonians,
+            cores,
+            list(self.states),
+            self.atomic_energies,
+            short_range=self.short_range,
         )
 
     def gradient(self, energies: Tensor) -> Tensor:
@@ -95,11 +103,20 @@ def predict_batch(network: PhiSNet, systems: Sequence[Record], *, gradients: boo
         positions = molecules.positions.split(list(molecules.n_atoms))
         sap = config.baseline == "sap"
         integrals = tuple(
-            one_electron_integrals(r, s.numbers, config.basis, sap=sap) for r, s in zip(positions, systems, strict=True)
+            one_electron_integrals(r, s.numbers, config.basis, sap=sap, smeared=config.short_range)
+            for r, s in zip(positions, systems, strict=True)
         )
         baseline = flatten([baseline_matrix(config.baseline, i) for i in integrals])
         hamiltonians = MatrixBatch(output.hamiltonian.flat + baseline, output.hamiltonian.sizes).matrices()
         occupied = tuple(n_occupied(torch.from_numpy(np.array(s.numbers)), s.charge) for s in systems)
         states = electronic_states(hamiltonians, tuple(i.overlap for i in integrals), occupied)
     distances = output.distances.split(list(molecules.n_atoms))
-    return PredictedBatch(molecules, hamiltonians, integrals, tuple(states), output.atomic_energies, distances)
+    return PredictedBatch(
+        molecules=molecules,
+        hamiltonians=hamiltonians,
+        integrals=integrals,
+        states=tuple(states),
+        atomic_energies=output.atomic_energies,
+        distances=distances,
+        short_range=config.short_range,
+    )

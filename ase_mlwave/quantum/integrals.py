@@ -11,6 +11,9 @@ The SAP potential (superposition of atomic potentials) is the electrostatic pote
 atom, a sum of s-type Gaussians with the total charge -Z; it screens the nucleus. T + V_ne + V_SAP is a cheap
 approximation of the Kohn-Sham matrix. Source: Lehtola, Visscher and Engel 2020 (doi:10.1063/5.0004046); fits
 ``sapgrasplarge`` as PySCF ships them.
+
+Smeared charges do the same crudely: nuclear attraction plus the repulsion by Gaussian charges of the same size is of
+short range, which makes energy expressions size consistent.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ __all__ = [
     "one_electron_integrals",
 ]
 
-IntegralName = Literal["overlap", "kinetic", "nuclear", "sap"]
+IntegralName = Literal["overlap", "kinetic", "nuclear", "sap", "smeared"]
+#: Width of the Gaussian charges of ``"smeared"``, Bohr: their potential is Z / r to 1e-12 from 15 Bohr on.
+SMEARING = 3.0
 _SAP_BASIS = "sapgrasplarge"
 
 
@@ -54,6 +59,8 @@ class OneElectronIntegrals:
     """V_ne, (M, M), attraction by all nuclei."""
     sap: Tensor | None = None
     """V_SAP, (M, M), repulsion by all neutral atoms' electrons with their exchange; None if it was not asked for."""
+    smeared: Tensor | None = None
+    """Repulsion by a charge Z spread as a Gaussian of width ``SMEARING`` on every atom, sum_A Z_A erf(r / s) / r."""
 
     @property
     def core(self) -> Tensor:
@@ -62,7 +69,7 @@ class OneElectronIntegrals:
 
 
 def one_electron_integrals(
-    positions: Tensor, numbers: Sequence[int] | NDArray[Any], basis: str, *, sap: bool = False
+    positions: Tensor, numbers: Sequence[int] | NDArray[Any], basis: str, *, sap: bool = False, smeared: bool = False
 ) -> OneElectronIntegrals:
     """Compute S, T, V_ne and V_SAP as differentiable functions of the positions.
 
@@ -74,6 +81,8 @@ def one_electron_integrals(
         Atomic numbers.
     basis : str
         Name of a spherical basis.
+    smeared : bool
+        Also compute the repulsion by Gaussian charges.
     sap : bool
         Also compute the superposition of atomic potentials.
 
@@ -95,7 +104,8 @@ def one_electron_integrals(
     """
     _check(positions, numbers)
     mole = _mole_at(positions.detach().cpu().double().numpy(), tuple(int(z) for z in numbers), basis)
-    names = get_args(IntegralName)[: 4 if sap else 3]
+    wanted = {"overlap": True, "kinetic": True, "nuclear": True, "sap": sap, "smeared": smeared}
+    names = [name for name in get_args(IntegralName) if wanted[name]]
     on_host = positions.to(device="cpu", dtype=torch.float64)
     values = [_Integral.apply(on_host, mole, name).to(positions.device) for name in names]  # type: ignore[no-untyped-call]
     return OneElectronIntegrals(*values)
@@ -111,7 +121,7 @@ def integral_arrays(
     mole : pyscf.gto.Mole
         Without effective core potentials.
     names : sequence of str
-        Any of ``"overlap"``, ``"kinetic"``, ``"nuclear"``, ``"sap"``.
+        Any of ``"overlap"``, ``"kinetic"``, ``"nuclear"``, ``"sap"``, ``"smeared"``.
 
     Returns
     -------
@@ -185,7 +195,7 @@ def attach_derivatives(positions: Tensor, values: Tensor, derivatives: Tensor) -
     return attached
 
 
-def nuclear_repulsion(positions: Tensor, numbers: Tensor) -> Tensor:
+def nuclear_repulsion(positions: Tensor, numbers: Tensor, *, short_range: bool = False) -> Tensor:
     """Compute the Coulomb energy of the nuclei, sum_{i<j} Z_i Z_j / r_ij.
 
     Parameters
@@ -194,6 +204,8 @@ def nuclear_repulsion(positions: Tensor, numbers: Tensor) -> Tensor:
         Bohr.
     numbers : Tensor, (..., N)
         Atomic numbers; 0 marks padding.
+    short_range : bool
+        Leave out what charges smeared to a width of ``SMEARING`` give: sum_{i<j} Z_i Z_j erfc(r_ij / s) / r_ij.
 
     Returns
     -------
@@ -214,7 +226,9 @@ def nuclear_repulsion(positions: Tensor, numbers: Tensor) -> Tensor:
     charges = numbers[..., first].to(positions.dtype) * numbers[..., second].to(positions.dtype)
     squared = (positions[..., first, :] - positions[..., second, :]).square().sum(-1)
     squared = torch.where(charges > 0, squared, torch.ones_like(squared))
-    return (charges * squared.rsqrt()).sum(-1)
+    inverse = squared.rsqrt()
+    kept = torch.special.erfc(squared.sqrt() / SMEARING) if short_range else torch.ones_like(inverse)
+    return (charges * inverse * kept).sum(-1)
 
 
 class _Integral(torch.autograd.Function):
@@ -263,8 +277,8 @@ class _Contraction(torch.autograd.Function):
 
 
 def _values(mole: gto.Mole, name: IntegralName) -> NDArray[np.float64]:
-    if name == "sap":
-        packed = -_three_centre(mole, "int3c2e", 1, "s2ij").sum(-1)
+    if name in ("sap", "smeared"):
+        packed = -_three_centre(mole, name, "int3c2e", 1, "s2ij").sum(-1)
         full: NDArray[np.float64] = lib.unpack_tril(packed)
         return full
     operator = {"overlap": "int1e_ovlp", "kinetic": "int1e_kin", "nuclear": "int1e_nuc"}[name]
@@ -279,8 +293,8 @@ def _derivatives(mole: gto.Mole, name: IntegralName) -> NDArray[np.float64]:
         for atom, charge in enumerate(mole.atom_charges()):
             with mole.with_rinv_at_nucleus(atom):
                 total[atom] -= charge * mole.intor("int1e_iprinv", comp=3)
-    elif name == "sap":
-        per_atom = -_three_centre(mole, "int3c2e_ip1", 3, "s1")
+    elif name in ("sap", "smeared"):
+        per_atom = -_three_centre(mole, name, "int3c2e_ip1", 3, "s1")
         bra = per_atom.sum(-1)
         total += per_atom.transpose(3, 0, 1, 2)
     else:
@@ -291,9 +305,11 @@ def _derivatives(mole: gto.Mole, name: IntegralName) -> NDArray[np.float64]:
     return symmetric
 
 
-def _three_centre(mole: gto.Mole, operator: str, components: int, symmetry: str) -> NDArray[np.float64]:
+def _three_centre(
+    mole: gto.Mole, kind: IntegralName, operator: str, components: int, symmetry: str
+) -> NDArray[np.float64]:
     """Integrate pairs of basis functions with the screening charge of every atom: (..., M, M or packed, N)."""
-    charges = _screening_charges(mole)
+    charges = _screening_charges(mole, kind)
     atm, bas, env = gto.conc_env(mole._atm, mole._bas, mole._env, charges._atm, charges._bas, charges._env)
     span = (0, mole.nbas, 0, mole.nbas, mole.nbas, mole.nbas + charges.nbas)
     name = mole._add_suffix(operator)
@@ -301,10 +317,11 @@ def _three_centre(mole: gto.Mole, operator: str, components: int, symmetry: str)
     return result
 
 
-def _screening_charges(mole: gto.Mole) -> gto.Mole:
-    """Place one contracted s-type charge distribution of the SAP fit on every atom."""
+def _screening_charges(mole: gto.Mole, kind: IntegralName) -> gto.Mole:
+    """Place one s-type charge distribution on every atom: that of the SAP fit, or one Gaussian."""
+    fit = _sap_fit if kind == "sap" else _smeared_fit
     single = [
-        gto.fakemol_for_cgtf_charge(position[None], *_sap_fit(int(number)))
+        gto.fakemol_for_cgtf_charge(position[None], *fit(int(number)))
         for number, position in zip(mole.atom_charges(), mole.atom_coords(), strict=True)
     ]
     charges = single[0]
@@ -312,6 +329,11 @@ def _screening_charges(mole: gto.Mole) -> gto.Mole:
         atm, bas, env = gto.conc_env(charges._atm, charges._bas, charges._env, other._atm, other._bas, other._env)
         charges._atm, charges._bas, charges._env = atm, bas, env
     return charges
+
+
+def _smeared_fit(number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give exponent and charge of a Gaussian of width ``SMEARING`` with the charge -Z."""
+    return np.array([SMEARING**-2]), np.array([-float(number)])
 
 
 @lru_cache(maxsize=128)

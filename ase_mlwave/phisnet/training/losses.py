@@ -58,12 +58,15 @@ def predict_batch(
         if not (energies or forces):
             return Prediction(output, hamiltonian, None, None)
         overlaps = tuple(m.at(r) for m, r in zip(batch.overlaps, per_molecule, strict=True))
-        cores = tuple(m.at(r) for m, r in zip(batch.cores, per_molecule, strict=True))
+        cores = tuple(m.at(r) for m, r in zip(batch.energy_cores, per_molecule, strict=True))
         numbers = molecules.numbers.split(list(molecules.n_atoms))
         occupied = tuple(n_occupied(z, q) for z, q in zip(numbers, batch.charges, strict=True))
         matrices = hamiltonian.matrices()
         states = electronic_states(matrices, overlaps, occupied)
-        total = wavefunction_energies(molecules, matrices, cores, states, output.atomic_energies)
+        short_range = model.config.short_range
+        total = wavefunction_energies(
+            molecules, matrices, cores, states, output.atomic_energies, short_range=short_range
+        )
         force = None
         if forces:
             force = -torch.autograd.grad(total.sum(), molecules.positions, create_graph=create_graph)[0]

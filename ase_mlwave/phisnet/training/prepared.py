@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -13,10 +13,11 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 from ase_mlwave.data.record import Dataset, Record
-from ase_mlwave.phisnet.baseline import baseline_matrix, flatten
+from ase_mlwave.phisnet.baseline import baseline_matrix, energy_core, flatten
 from ase_mlwave.phisnet.batch import MoleculeBatch, collate
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.integrals import (
+    IntegralName,
     OneElectronIntegrals,
     attach_derivatives,
     derivative_arrays,
@@ -24,6 +25,9 @@ from ase_mlwave.quantum.integrals import (
 )
 
 __all__ = ["EpochSampler", "PreparedDataset", "PreparedSystem", "TrainingBatch", "join"]
+
+
+_INTEGRALS: tuple[IntegralName, ...] = ("overlap", "kinetic", "nuclear", "sap", "smeared")
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ class PreparedSystem:
         Geometry and labels.
     hamiltonian : Tensor or None, (M, M)
         Reference, Hartree.
-    baseline, overlap, core : MatrixWithDerivative
-        H0, S and h.
+    baseline, overlap, core, energy_core : MatrixWithDerivative
+        H0, S, h, and the core Hamiltonian of the wavefunction energy.
     """
 
     record: Record
@@ -62,6 +66,7 @@ class PreparedSystem:
     baseline: MatrixWithDerivative
     overlap: MatrixWithDerivative
     core: MatrixWithDerivative
+    energy_core: MatrixWithDerivative
 
 
 class PreparedDataset(TorchDataset[PreparedSystem]):
@@ -77,10 +82,17 @@ class PreparedDataset(TorchDataset[PreparedSystem]):
         As :func:`ase_mlwave.phisnet.baseline.baseline_matrix` takes it.
     derivatives : bool
         Compute the derivatives of all integrals also (for the loss of forces).
+    short_range : bool
+        As in ``PhiSNetConfig``.
     """
 
-    def __init__(self, dataset: Dataset, basis: str, baseline: str, *, derivatives: bool = False) -> None:
-        self.systems = [_prepare(record, basis, baseline, derivatives=derivatives) for record in dataset]
+    def __init__(
+        self, dataset: Dataset, basis: str, baseline: str, *, derivatives: bool = False, short_range: bool = True
+    ) -> None:
+        def prepare(record: Record) -> PreparedSystem:
+            return _prepare(record, basis, baseline, derivatives=derivatives, short_range=short_range)
+
+        self.systems = [prepare(record) for record in dataset]
 
     def __len__(self) -> int:
         return len(self.systems)
@@ -89,23 +101,28 @@ class PreparedDataset(TorchDataset[PreparedSystem]):
         return self.systems[index]
 
 
-def _prepare(record: Record, basis: str, baseline: str, *, derivatives: bool) -> PreparedSystem:
+def _prepare(
+    record: Record, basis: str, baseline: str, *, derivatives: bool, short_range: bool
+) -> PreparedSystem:
     mole = build_mole(record.numbers, record.positions, basis, record.charge, record.spin)
-    arrays = integral_arrays(mole, ("overlap", "kinetic", "nuclear", "sap"))
+    arrays = integral_arrays(mole, _INTEGRALS)
     integrals = OneElectronIntegrals(**{k: torch.from_numpy(v) for k, v in arrays.items()})
     slopes: OneElectronIntegrals | None = None
     if derivatives:
-        arrays = derivative_arrays(mole, ("overlap", "kinetic", "nuclear", "sap"))
+        arrays = derivative_arrays(mole, _INTEGRALS)
         slopes = OneElectronIntegrals(**{k: torch.from_numpy(v) for k, v in arrays.items()})
     reference = record.matrices.get("hamiltonian")
+
+    def both(matrix: Callable[[OneElectronIntegrals], Tensor]) -> MatrixWithDerivative:
+        return MatrixWithDerivative(matrix(integrals), None if slopes is None else matrix(slopes))
+
     return PreparedSystem(
         record=record,
         hamiltonian=None if reference is None else torch.from_numpy(np.array(reference)),
-        baseline=MatrixWithDerivative(
-            baseline_matrix(baseline, integrals), None if slopes is None else baseline_matrix(baseline, slopes)
-        ),
-        overlap=MatrixWithDerivative(integrals.overlap, None if slopes is None else slopes.overlap),
-        core=MatrixWithDerivative(integrals.core, None if slopes is None else slopes.core),
+        baseline=both(lambda parts: baseline_matrix(baseline, parts)),
+        overlap=both(lambda parts: parts.overlap),
+        core=both(lambda parts: parts.core),
+        energy_core=both(lambda parts: energy_core(parts, short_range=short_range)),
     )
 
 
@@ -117,8 +134,8 @@ class TrainingBatch:
     ----------
     molecules : MoleculeBatch
         Geometry.
-    baselines, overlaps, cores : tuple of MatrixWithDerivative, (B,)
-        H0, S and h of each molecule.
+    baselines, overlaps, cores, energy_cores : tuple of MatrixWithDerivative, (B,)
+        H0, S, h and the core Hamiltonian of the energy, of each molecule.
     hamiltonian : Tensor or None, (sum M_b^2,)
         Reference matrices one behind the other, Hartree.
     energies : Tensor or None, (B,)
@@ -133,6 +150,7 @@ class TrainingBatch:
     baselines: tuple[MatrixWithDerivative, ...]
     overlaps: tuple[MatrixWithDerivative, ...]
     cores: tuple[MatrixWithDerivative, ...]
+    energy_cores: tuple[MatrixWithDerivative, ...]
     hamiltonian: Tensor | None
     energies: Tensor | None
     forces: Tensor | None
@@ -145,7 +163,7 @@ class TrainingBatch:
             value = getattr(self, field.name)
             if isinstance(value, (Tensor, MoleculeBatch)):
                 moved[field.name] = value.to(device)
-            elif field.name in ("baselines", "overlaps", "cores"):
+            elif field.name in ("baselines", "overlaps", "cores", "energy_cores"):
                 moved[field.name] = tuple(matrix.to(device) for matrix in value)
         return replace(self, **moved)
 
@@ -162,6 +180,7 @@ def join(systems: Sequence[PreparedSystem], cutoff: float) -> TrainingBatch:
         baselines=tuple(s.baseline for s in systems),
         overlaps=tuple(s.overlap for s in systems),
         cores=tuple(s.core for s in systems),
+        energy_cores=tuple(s.energy_core for s in systems),
         hamiltonian=flatten(hamiltonians) if len(hamiltonians) == n else None,
         energies=torch.tensor(energies, dtype=torch.float64) if len(energies) == n else None,
         forces=torch.cat(forces) if len(forces) == n else None,

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -22,20 +21,16 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from torch import Tensor
 
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.model_card import ERRORS_BEGIN, ERRORS_END
-from ase_mlwave.phisnet.assembly import AOPlan
-from ase_mlwave.phisnet.baseline import flatten
-from ase_mlwave.phisnet.batch import collate
-from ase_mlwave.phisnet.energy import electronic_states, n_occupied, wavefunction_energies
-from ase_mlwave.phisnet.model import MatrixHeads, PhiSNet
+from ase_mlwave.phisnet.model import PhiSNet
 from ase_mlwave.phisnet.training.curve import draw_learning_curve
 from ase_mlwave.phisnet.training.module import PhiSNetData, PhiSNetModule
-from ase_mlwave.phisnet.training.prepared import PreparedDataset, PreparedSystem, join
+from ase_mlwave.phisnet.training.prepared import PreparedDataset
 from ase_mlwave.phisnet.training.settings import TrainingSettings
+from ase_mlwave.phisnet.training.statistics import fit_domain, fit_statistics, shift_energies
 from ase_mlwave.zoo import ModelFolder, TrainingData
 
 __all__ = ["train"]
@@ -75,12 +70,7 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     dataset = read_dataset(settings.data)
     training, validation = _splits(dataset, settings)
     pl.seed_everything(settings.seed, workers=True, verbose=False)
-    derivatives = settings.loss.forces > 0
-    data = PhiSNetData(
-        PreparedDataset(training, settings.model.basis, settings.model.baseline, derivatives=derivatives),
-        PreparedDataset(validation, settings.model.basis, settings.model.baseline, derivatives=derivatives),
-        settings,
-    )
+    data = PhiSNetData(_prepared(training, settings), _prepared(validation, settings), settings)
     network = _initial_network(settings, data.train_set)
     module = PhiSNetModule(network, settings)
     trainer = _trainer(settings, output, progress=progress)
@@ -92,7 +82,7 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
         draw_learning_curve(output / "metrics" / "metrics.csv", output / "learning_curve.png")
         card = _card(settings, trainer.global_step)
         source = TrainingData(source=dataset.source, sha256=training.content_hash(), n_records=len(training))
-        thresholds = _fit_domain(module.network, data)
+        thresholds = fit_domain(module.network, data.train_set, data.valid_set)
         folder = ModelFolder.pack("phisnet", module.network, training_data=source, card=card, thresholds=thresholds)
         folder.save(output / "model")
     if trainer.interrupted:
@@ -110,6 +100,14 @@ def _splits(dataset: Dataset, settings: TrainingSettings) -> tuple[Dataset, Data
     return dataset.split(settings.train_split), dataset.split(settings.valid_split)
 
 
+def _prepared(dataset: Dataset, settings: TrainingSettings) -> PreparedDataset:
+    model = settings.model
+    derivatives = settings.loss.forces > 0
+    return PreparedDataset(
+        dataset, model.basis, model.baseline, derivatives=derivatives, short_range=model.short_range
+    )
+
+
 def _initial_network(settings: TrainingSettings, training: PreparedDataset) -> PhiSNet:
     """Make a new network with the statistics of the data, or one with the weights of another model."""
     if settings.start_from is not None:
@@ -123,74 +121,13 @@ def _initial_network(settings: TrainingSettings, training: PreparedDataset) -> P
             raise InputError(f"start_from={settings.start_from!r} has other model settings: {', '.join(different)}")
         network.config = settings.model
         network.train().requires_grad_(True)
+        if settings.fit_statistics:
+            shift_energies(network, training)
     else:
         network = PhiSNet(settings.model)
         if settings.fit_statistics:
-            _fit_statistics(network, training)
+            fit_statistics(network, training)
     return network.cast(getattr(torch, settings.precision))
-
-
-def _fit_statistics(network: PhiSNet, training: PreparedDataset) -> None:
-    """Set shifts and scales of the heads, and the atomic energies' mean, from the training data."""
-    systems = [s for s in training.systems if s.hamiltonian is not None]
-    if not systems:
-        return
-    batch = collate([(s.record.numbers, s.record.positions) for s in systems], network.config.cutoff)
-    plan = AOPlan(batch, network.functions)
-    targets = {
-        network.heads: flatten([s.hamiltonian - s.baseline.value for s in systems if s.hamiltonian is not None]),
-        network.core_heads: flatten([s.core.value for s in systems]),
-        network.overlap_heads: flatten([s.overlap.value for s in systems]),
-    }
-    for heads, flat in targets.items():
-        if isinstance(heads, MatrixHeads):
-            for _, head, atoms in heads.atom_groups(batch):
-                head.fit_statistics(plan.extract(flat, atoms, atoms, head.shape))
-            for _, head, pairs in heads.pair_groups(batch):
-                head.fit_statistics(plan.extract(flat, batch.first[pairs], batch.second[pairs], head.shape))
-    _fit_energies(network, systems)
-
-
-@torch.no_grad()
-def _fit_energies(network: PhiSNet, systems: list[PreparedSystem]) -> None:
-    """Set the mean atomic energy of each element and their scale, by least squares on the reference H."""
-    labelled = [s for s in systems if s.record.energy is not None]
-    if not labelled:
-        return
-    batch = collate([(s.record.numbers, s.record.positions) for s in labelled], network.config.cutoff)
-    hamiltonians = tuple(s.hamiltonian for s in labelled if s.hamiltonian is not None)
-    cores = tuple(s.core.value for s in labelled)
-    occupied = tuple(n_occupied(torch.tensor(s.record.numbers), s.record.charge) for s in labelled)
-    states = electronic_states(hamiltonians, tuple(s.overlap.value for s in labelled), occupied)
-    none = torch.zeros(len(batch.numbers), dtype=torch.float64)
-    rest = torch.tensor([float(s.record.energy or 0.0) for s in labelled], dtype=torch.float64)
-    rest = rest - wavefunction_energies(batch, hamiltonians, cores, states, none)
-    element = network.elements_of(batch)
-    composition = torch.zeros(len(labelled), len(network.config.numbers), dtype=torch.float64)
-    composition.index_put_((batch.system, element), torch.ones(len(element), dtype=torch.float64), accumulate=True)
-    shift = torch.linalg.pinv(composition) @ rest
-    network.energy_shift.copy_(shift)  # type: ignore[operator]
-    spread = (rest - composition @ shift).square().mean().sqrt()
-    network.energy_scale.copy_(spread.clamp(min=1e-3))  # type: ignore[operator]
-
-
-@torch.no_grad()
-def _fit_domain(network: PhiSNet, data: PhiSNetData) -> dict[str, float]:
-    """Learn what training atoms look like; the threshold is twice the largest distance among validation atoms."""
-    invariants: list[Tensor] = []
-    elements: list[Tensor] = []
-
-    def collect(_: Any, inputs: tuple[Tensor, Tensor]) -> None:
-        invariants.append(inputs[0])
-        elements.append(inputs[1])
-
-    hook = network.domain.register_forward_pre_hook(collect)
-    for start in range(0, len(data.train_set), 64):
-        network(join(data.train_set.systems[start : start + 64], network.config.cutoff).molecules)
-    hook.remove()
-    network.domain.fit(torch.cat(invariants), torch.cat(elements))
-    largest = max(float(network(batch.molecules).distances.max()) for batch in data.val_dataloader())
-    return {"domain_distance": 2 * largest}
 
 
 def _card(settings: TrainingSettings, steps: int) -> str:

@@ -104,7 +104,8 @@ class TrainingSettings(BaseModel):
     devices: int = Field(1, ge=1)
     """Devices; several train data-parallel."""
     fit_statistics: bool = True
-    """Take shifts and scales of the output layers from the training data (not when starting from a model)."""
+    """Take shifts and scales of the output layers from the training data; after ``start_from``, the shift of the
+    atomic energies."""
 
     @classmethod
     def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> TrainingSettings:
