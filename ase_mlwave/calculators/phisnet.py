@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import CalculatorError, InputError
+from ase.calculators.calculator import CalculationFailed, CalculatorError, InputError
 from numpy.typing import NDArray
 from pyscf import gto
 from torch import Tensor
 
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import read_atoms
-from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.calculators.moles import check_fallback, read_mole
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import suggestion
 from ase_mlwave.phisnet.inference import PredictedBatch, predict_batch
@@ -25,7 +25,7 @@ from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.cubes import CubeGrid, write_density_cube, write_orbital_cube
 from ase_mlwave.quantum.density import orbitals
 from ase_mlwave.quantum.functional import converge, kohn_sham_functional
-from ase_mlwave.quantum.initial_guess import adapt_density
+from ase_mlwave.quantum.initial_guess import adapt_density, check_target
 from ase_mlwave.quantum.populations import dipole_moment, mulliken_charges
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.units import BOHR
@@ -205,20 +205,23 @@ class PhiSNetCalculator(MlwaveCalculator):
         Raises
         ------
         InputError
-            If the molecule is an open shell, charged, or has elements unknown to the model, and there is no fallback.
+            If ``fallback`` is no guess of PySCF's; or if the molecule is an open shell, charged, or has elements
+            unknown to the model, and there is no fallback.
         """
+        check_fallback(fallback)
         try:
-            system = self._system(mf.mol)
-            source = self._mole(self.members[0], system)
-            guess = adapt_density(self._matrices(mf.mol, same_basis=False)[2], source, mf)
-        except (CalculatorError, ValueError) as error:
+            check_target(mf)
+            source = self._mole(self.members[0], self._system(mf.mol))
+            return adapt_density(self._matrices(mf.mol, same_basis=False)[2], source, mf)
+        except CalculatorError as error:
+            if not hasattr(mf, "mol"):
+                raise
             if fallback is None:
-                if isinstance(error, CalculatorError):
-                    raise
-                raise InputError(f"{error} (fallback='minao' would take PySCF's own guess instead)") from error
+                message = f"{str(error).rstrip('.')}. Or give fallback='minao', for PySCF's own guess."
+                raise type(error)(message) from error
             warnings.warn(f"the model cannot guess, PySCF's {fallback!r} guess is used: {error}", stacklevel=2)
-            guess = mf.get_init_guess(mf.mol, key=fallback)
-        return guess
+            guess: Array = mf.get_init_guess(mf.mol, key=fallback)
+            return guess
 
     # --- cube files -------------------------------------------------------------------------------------------------
 
@@ -234,27 +237,25 @@ class PhiSNetCalculator(MlwaveCalculator):
         spacing : float
             Largest distance of grid points, Angstrom.
         """
+        grid = _grid(spacing)
         mole = self._mole(self.members[0], self._system(x))
-        write_density_cube(path, self._matrices(x, same_basis=True)[2], mole, CubeGrid(spacing=spacing / BOHR))
+        write_density_cube(path, self._matrices(x, same_basis=True)[2], mole, grid)
 
     def write_orbital(
         self, x: Atoms | gto.Mole, path: str | PathLike[str], index: int, *, spacing: float = 0.1
     ) -> None:
         """Write a predicted molecular orbital as a cube file; ``index`` counts from 0, by energy."""
+        grid = _grid(spacing)
         mole = self._mole(self.members[0], self._system(x))
         energies, coefficients = self.orbitals(x)
         if not 0 <= index < len(energies):
             raise InputError(f"there is no orbital {index}; this molecule has 0 to {len(energies) - 1}")
-        write_orbital_cube(path, coefficients[:, index], mole, CubeGrid(spacing=spacing / BOHR))
+        write_orbital_cube(path, coefficients[:, index], mole, grid)
 
     def _system(self, x: Atoms | gto.Mole) -> Record:
         """Check a molecule and read it as a record, Bohr."""
         if isinstance(x, gto.Mole):
-            if len(x.atom_charges()) == 0:
-                raise InputError("the Mole is not built or has no atoms; call mol.build() first")
-            numbers = np.array([gto.charge(x.atom_pure_symbol(i)) for i in range(x.natm)], dtype=np.int64)
-            record = Record(numbers=numbers, positions=x.atom_coords(), charge=x.charge, spin=abs(x.spin))
-            return read_atoms(atoms_from_record(record), self.domain)
+            return read_mole(x, self.domain)
         if not isinstance(x, Atoms):
             raise InputError(f"expected ase.Atoms or a PySCF Mole, got {type(x).__name__}")
         return read_atoms(x, self.domain)
@@ -269,7 +270,10 @@ class PhiSNetCalculator(MlwaveCalculator):
                     f"the Mole's basis is not the model's, {self.members[0].network.config.basis!r} (spherical); give "
                     "Atoms, or use initial_guess, which projects the density to another basis"
                 )
-        batches = [predict_batch(member.network, [system]) for member in self.members]
+        try:
+            batches = [predict_batch(member.network, [system]) for member in self.members]
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise CalculationFailed(f"the predicted matrix cannot be diagonalised: {error}") from error
         if len(batches) == 1:
             batch = batches[0]
             return (
@@ -282,6 +286,13 @@ class PhiSNetCalculator(MlwaveCalculator):
         coefficients, _ = orbitals(mean, overlap)
         occupied = coefficients[:, : batches[0].states[0].n_occupied]
         return _numpy(mean), _numpy(overlap), _numpy(2 * occupied @ occupied.T)
+
+
+def _grid(spacing: float) -> CubeGrid:
+    """Make the grid of a cube file from its spacing, Angstrom."""
+    if not 0 < spacing < 10:
+        raise InputError(f"spacing is {spacing!r} Angstrom, but must be positive, such as 0.1")
+    return CubeGrid(spacing=spacing / BOHR)
 
 
 def _extras(batch: PredictedBatch, b: int) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""How a calculator reads what PySCF gives it: molecules, and the names of PySCF's own initial guesses."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase.calculators.calculator import InputError
+from pyscf import gto
+
+from ase_mlwave.calculators.checks import Domain, read_atoms
+from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.data.record import Record
+from ase_mlwave.errors import suggestion
+
+__all__ = ["PYSCF_GUESSES", "check_fallback", "read_mole"]
+
+#: PySCF's initial guesses that need no file. PySCF itself takes an unknown name for "minao" without a word.
+PYSCF_GUESSES = ("minao", "atom", "huckel", "mod_huckel", "sap", "vsap", "1e", "hcore")
+
+
+def read_mole(mole: gto.Mole, domain: Domain) -> Record:
+    """Check a PySCF molecule and read it in atomic units.
+
+    Parameters
+    ----------
+    mole : pyscf.gto.Mole
+        Not changed; its basis does not matter.
+    domain : Domain
+        What the model was made for.
+
+    Returns
+    -------
+    Record
+        Positions in Bohr; no labels.
+
+    Raises
+    ------
+    InputError
+        If the ``Mole`` is not built, has ghost atoms, or is outside the domain; as `read_atoms`.
+    """
+    if not len(mole._atm):
+        raise InputError("the Mole is not built or has no atoms. Call mol.build() first.")
+    ghosts = [i for i in range(mole.natm) if gto.is_ghost_atom(mole.atom_symbol(i))]
+    if ghosts:
+        raise InputError(f"the Mole has ghost atoms (indices {ghosts}), which the model does not know. Leave them out.")
+    for name, value, allowed in (("charge", mole.charge, domain.charges), ("spin", abs(mole.spin), domain.spins)):
+        if value not in allowed:
+            raise InputError(
+                f"the Mole has {name} {value}, but the model was made for {name} "
+                f"{' or '.join(map(str, sorted(allowed)))}. Take PySCF's own methods for it, or another model."
+            )
+    numbers = np.array([gto.charge(mole.atom_pure_symbol(i)) for i in range(mole.natm)], dtype=np.int64)
+    record = Record(numbers=numbers, positions=mole.atom_coords(), charge=mole.charge, spin=abs(mole.spin))
+    return read_atoms(atoms_from_record(record), domain)
+
+
+def check_fallback(name: str | None) -> None:
+    """Refuse a name that is no initial guess of PySCF's.
+
+    Parameters
+    ----------
+    name : str or None
+        None is allowed: no fallback.
+
+    Raises
+    ------
+    InputError
+        If the name is not among ``PYSCF_GUESSES``.
+    """
+    if name is not None and name not in PYSCF_GUESSES:
+        raise InputError(
+            f"fallback is {name!r}, which is no initial guess of PySCF's. {suggestion(str(name), PYSCF_GUESSES)}"
+        )
