@@ -109,7 +109,7 @@ class HarmonicMixing(nn.Module):
         """Map features (N, R, F) to messages of all pairs (E, R, F), zero at the cutoff."""
         u = torch.bmm(geometry.rotation, y[geometry.batch.second]).transpose(0, 1)  # (R, E, F), by m
         coefficients = (geometry.rbf @ self.weight) * self.of_harmonics[self.degree][:, None]  # (paths, E, F)
-        entries = (self.matrix.to(y.dtype) @ coefficients.flatten(1)).view(-1, *u.shape[1:])
+        entries = (self.matrix.to(y.dtype) @ coefficients.flatten(1)).view(self.matrix.shape[0], *u.shape[1:])
         blocks = self._blocks()
         parts = []
         for (width, copies), within, block in zip(

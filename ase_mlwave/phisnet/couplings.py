@@ -132,6 +132,8 @@ class ChannelCoupling(nn.Module):
         -------
         Tensor, (R, n, F)
         """
+        if x.shape[1] == 0:
+            return torch.zeros_like(x)
         chunk = max(1, _CHUNK // x.shape[2])
         if x.shape[1] <= chunk:
             return self._forward(x, y, weights)

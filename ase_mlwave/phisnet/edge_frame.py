@@ -82,9 +82,9 @@ class EdgeFrameMixing(nn.Module):
         sizes = ([(n_pseudo, 1)] if n_pseudo else []) + [(w, 2) for w in self.edges.n_of_m]
         invariants, *others = u.split([n0, *(width * copies for width, copies in sizes)], dim=1)
         scale, shift = self.radial(rbf).chunk(2, dim=1)
-        h = nn.functional.silu(self.invariant_in(invariants.reshape(n, -1)) * (1 + scale) + shift)
+        h = nn.functional.silu(self.invariant_in(invariants.flatten(1)) * (1 + scale) + shift)
         h = nn.functional.silu(self.invariant_hidden(h))
-        gates = self.gates(h).view(n, -1, 1, hidden).unbind(1)
+        gates = self.gates(h).view(n, len(sizes), 1, hidden).unbind(1)
         parts = [self.invariant_out(h).view(n, n0, features)]
         for v, (width, copies), gate, inward, outward in zip(
             others, sizes, gates, self.inward, self.outward, strict=True

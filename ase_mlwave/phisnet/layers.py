@@ -127,7 +127,8 @@ class ScalarGate(nn.Module):
         order_of_row: Tensor = self.order_of_row  # type: ignore[assignment]
         n, _, features = x.shape
         scalars = x[:, 0]
-        gates = 2 * torch.sigmoid(self.gate(scalars)).view(n, -1, features)  # (N, orders - 1, F)
+        n_gates = self.gate.out_features // features
+        gates = 2 * torch.sigmoid(self.gate(scalars)).view(n, n_gates, features)  # (N, orders - 1, F)
         factors = torch.cat([self.swish.factor(scalars)[:, None], gates], dim=1)
         return x * factors[:, order_of_row]
 
