@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from typer.testing import CliRunner
+
+from ase_mlwave.cli.main import app
+from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.reference.levels import LevelOfTheory
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["label", *map(str, arguments)])
+    return result.exit_code, result.stderr
+
+
+@pytest.fixture
+def hydrogens(tmp_path: Path) -> Path:
+    """Four hydrogen molecules, and two atoms in one place."""
+    frames = [Atoms("H2", [[0, 0, 0], [0, 0, bond]]) for bond in (0.7, 0.8, 0.9, 1.0, 0.001)]
+    ase.io.write(tmp_path / "hydrogens.extxyz", frames)
+    return tmp_path / "hydrogens.extxyz"
+
+
+def test_molecules_are_labelled_and_split(hydrogens: Path) -> None:
+    output = hydrogens.with_suffix(".db")
+    arguments = (hydrogens, output, "--level", "hf/sto-3g", "--split", "train=0.5,test=0.5", "--seed", "3")
+    code, messages = run(*arguments)
+    assert code == 0
+    assert "4 labelled, 1 failed at hf/sto-3g" in messages
+    assert "InputError: atoms 0 and 1 of H2 coincide" in messages
+    dataset = read_dataset(output)
+    assert dataset.splits == {"train": 2, "test": 2} or dataset.splits == {"test": 2, "train": 2}
+    expected = LevelOfTheory.parse("hf/sto-3g").label(dataset[1])
+    assert dataset[1].energy == pytest.approx(expected.energy, abs=1e-9)
+    np.testing.assert_allclose(dataset[1].matrices["hamiltonian"], expected.matrices["hamiltonian"], atol=1e-8)
+
+    content = dataset.content_hash()
+    code, messages = run(*arguments)  # once more: nothing to do, nothing changed
+    assert code == 0
+    assert read_dataset(output).content_hash() == content
+
+
+def test_wrong_requests_are_refused_before_any_work(hydrogens: Path) -> None:
+    output = hydrogens.with_suffix(".db")
+    for arguments, message in (
+        ((hydrogens, output, "--level", "pbee/def2-svp"), "knows no functional 'pbee'"),
+        ((hydrogens, output, "--level", "hf/sto-3g", "--workers", "0"), "n_workers must be at least 1"),
+        ((hydrogens, output, "--split", "train=0.5"), "add up to 1"),
+        ((hydrogens.with_name("missing.xyz"), output), "there is no data file"),
+        ((hydrogens, hydrogens.with_suffix(".csv")), "ends in .db"),
+    ):
+        code, messages = run(*arguments)
+        assert code == 2
+        assert message in messages
+    assert not output.exists()
+
+
+def test_interrupted_labelling_says_so_and_goes_on(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = [molecule("CH3OH") for _ in range(12)]
+    for atoms in frames:
+        atoms.positions += 0.05 * rng.normal(size=atoms.positions.shape)
+    ase.io.write(tmp_path / "methanols.extxyz", frames)
+    program = "from ase_mlwave.cli.main import app\nif __name__ == '__main__': app()"
+    (tmp_path / "program.py").write_text(program)
+    output = tmp_path / "methanols.db"
+    command = [sys.executable, "program.py", "label", "methanols.extxyz", output.name, "--level", "hf/6-31g"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (output.exists() and _n_labelled(output) >= 1):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert messages.strip() == "interrupted"
+    n_before = _n_labelled(output)
+    assert 1 <= n_before < 12
+    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=True)
+    assert "12 labelled, 0 failed" in done.stderr
+
+
+def _n_labelled(path: Path) -> int:
+    try:
+        return DatasetFile(path).counts()["labelled"]
+    except ValueError:  # not yet complete
+        return 0

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.calculator import CalculationFailed, InputError, PropertyNotImplementedError, SCFError
+from ase.calculators.emt import EMT
+from ase.calculators.morse import MorsePotential
+from pyscf import dft, gto, scf
+
+from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.data.record import Record
+from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.reference import names
+from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory, PyscfLevel, TbliteLevel
+
+WATERS = Path(__file__).parent.parent / "data" / "files" / "waters_pbe_def2svp.db"
+WATER = Record(
+    numbers=np.array([8, 1, 1]),
+    positions=np.array([[0.1, 0.0, -0.1], [0.0, 1.45, 1.12], [0.05, -1.38, 1.09]]),
+    info={"split": "train"},
+)
+OH = Record(numbers=np.array([8, 1]), positions=np.array([[0.0, 0.0, 0.0], [0.2, 0.1, 1.8]]), spin=1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pbe/def2-svp",
+        "hf/sto-3g",
+        "b3lyp/6-31g(2df,p)",
+        "0.5*hf+0.5*b88,lyp/cc-pvdz",
+        "pbe/def2-svp density_fit=false grid_level=5",
+        "pbe/def2-svp conv_tol=1e-08 max_cycle=20",
+    ],
+)
+def test_the_name_of_a_level_parses_to_the_same_level(text: str) -> None:
+    level = LevelOfTheory.parse(text)
+    assert level.name == text
+    assert LevelOfTheory.parse(level.name) == level
+    assert pickle.loads(pickle.dumps(level)) == level
+
+
+def test_names_are_taken_in_any_case_and_mean_the_same() -> None:
+    assert LevelOfTheory.parse("PBE/Def2-SVP") == PyscfLevel(functional="pbe", basis="def2-svp")
+
+
+def test_defaults_are_those_of_the_reference_data() -> None:
+    assert LevelOfTheory.parse("pbe/def2-svp").settings() == {
+        "program": "pyscf",
+        "functional": "pbe",
+        "basis": "def2-svp",
+        "density_fit": True,
+        "grid_level": 3,
+        "conv_tol": 1e-10,
+        "max_cycle": 100,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "write functional/basis"),
+        ("pbe", "write functional/basis"),
+        ("gfn2", "Did you mean 'gfn2-xtb'"),
+        ("/def2-svp", "names no functional"),
+        ("pbbe/def2-svp", "knows no functional 'pbbe'.*'pbe'"),
+        ("wb97x-d/def2-svp", "not supported yet.*'wb97x-d3'"),
+        ("pbe/def2-svb", "knows no basis 'def2-svb'.*'def2svp'"),
+        ("pbe/def2-svp gridlevel=4", "Did you mean 'grid_level'"),
+        ("pbe/def2-svp fast", "'fast' is no setting"),
+        ("pbe/def2-svp grid_level=11", "grid_level='11'"),
+        ("pbe/def2-svp conv_tol=0", "conv_tol='0'"),
+    ],
+)
+def test_unknown_levels_are_refused_naming_the_nearest(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"(?i){message}"):
+        LevelOfTheory.parse(text)
+
+
+def test_dispersion_without_its_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names.dispersion, "dftd3", None)
+    with pytest.raises(InputError, match="pip install pyscf-dispersion"):
+        LevelOfTheory.parse("pbe-d3bj/def2-svp")
+
+
+def test_tblite_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ase_mlwave.reference.levels.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'ase-mlwave\[xtb\]'"):
+        LevelOfTheory.parse("gfn2-xtb")
+
+
+def by_hand(record: Record, method: str, basis: str, density_fit: bool) -> scf.hf.SCF:
+    """Set the same calculation up without the package."""
+    symbols = {1: "H", 8: "O"}
+    mole = gto.M(
+        atom=[(symbols[int(z)], r) for z, r in zip(record.numbers, record.positions, strict=True)],
+        unit="Bohr",
+        basis=basis,
+        spin=record.spin,
+        charge=record.charge,
+        verbose=0,
+    )
+    if method == "hf":
+        mf = scf.UHF(mole) if record.spin else scf.RHF(mole)
+    else:
+        mf = dft.UKS(mole) if record.spin else dft.RKS(mole)
+        mf.xc = method
+    if density_fit:
+        mf = mf.density_fit()
+    mf.conv_tol = 1e-12
+    mf.kernel()
+    return mf
+
+
+@pytest.mark.parametrize(
+    ("record", "method", "basis", "density_fit"),
+    [
+        (WATER, "pbe", "def2-svp", True),
+        (WATER, "hf", "sto-3g", False),
+        (OH, "b3lyp", "sto-3g", True),
+        (replace(OH, spin=0, charge=-1), "hf", "def2-svp", True),
+    ],
+)
+def test_labels_equal_those_of_pyscf(record: Record, method: str, basis: str, density_fit: bool) -> None:
+    mf = by_hand(record, method, basis, density_fit)
+    label = LevelOfTheory.parse(f"{method}/{basis} density_fit={str(density_fit).lower()} conv_tol=1e-12").label(record)
+    assert label.energy == pytest.approx(mf.e_tot, abs=1e-9)
+    np.testing.assert_allclose(label.forces, -mf.nuc_grad_method().kernel(), atol=1e-6)  # type: ignore[arg-type]
+    np.testing.assert_allclose(label.matrices["hamiltonian"], mf.get_fock(), atol=2e-6)
+    assert label.matrices["hamiltonian"].ndim == (3 if record.spin else 2)
+    assert (label.charge, label.spin, label.info) == (record.charge, record.spin, record.info)
+    assert label.geometry_hash() == record.geometry_hash()
+
+
+def test_stored_waters_are_reproduced() -> None:
+    dataset = read_dataset(WATERS)
+    level = LevelOfTheory.parse(dataset.level)
+    for stored in dataset.records[::4]:
+        label = level.label(stored)
+        assert label.energy == pytest.approx(stored.energy, abs=1e-7)
+        np.testing.assert_allclose(label.forces, stored.forces, atol=1e-5)  # type: ignore[arg-type]
+        np.testing.assert_allclose(label.matrices["hamiltonian"], stored.matrices["hamiltonian"], atol=1e-5)
+
+
+def test_orbital_energies_come_from_the_hamiltonian() -> None:
+    from scipy.linalg import eigh
+
+    mole = build_mole(WATER.numbers, WATER.positions, "sto-3g")
+    mf = LevelOfTheory.parse("hf/sto-3g").mean_field(mole)
+    mf.kernel()
+    label = LevelOfTheory.parse("hf/sto-3g").label(WATER)
+    energies = eigh(label.matrices["hamiltonian"], mole.intor("int1e_ovlp"), eigvals_only=True)
+    np.testing.assert_allclose(energies, mf.mo_energy, atol=1e-6)
+
+
+def test_forces_are_minus_the_derivative_of_the_energy() -> None:
+    level = LevelOfTheory.parse("hf/sto-3g conv_tol=1e-12")
+    forces = level.label(WATER).forces
+    assert forces is not None
+    step = 1e-3
+    for atom, axis in ((0, 2), (1, 1)):
+        energies = []
+        for sign in (1, -1):
+            positions = WATER.positions.copy()
+            positions[atom, axis] += sign * step
+            energies.append(level.label(replace(WATER, positions=positions)).energy)
+        assert forces[atom, axis] == pytest.approx(-(energies[0] - energies[1]) / (2 * step), abs=2e-6)
+
+
+def test_mean_field_fits_the_spin_and_is_not_converged() -> None:
+    level = LevelOfTheory.parse("pbe/sto-3g")
+    closed = level.mean_field(build_mole(WATER.numbers, WATER.positions, "sto-3g"))
+    assert isinstance(closed, dft.rks.RKS)
+    assert not isinstance(closed, dft.uks.UKS)
+    assert closed.mo_coeff is None
+    assert (closed.xc, closed.grids.level, closed.conv_tol) == ("pbe", 3, 1e-10)
+    assert closed.with_df is not None
+    opened = level.mean_field(build_mole(OH.numbers, OH.positions, "sto-3g", spin=1))
+    assert isinstance(opened, dft.uks.UKS)
+    fock = LevelOfTheory.parse("hf/sto-3g").mean_field(build_mole(OH.numbers, OH.positions, "sto-3g", spin=1))
+    assert isinstance(fock, scf.uhf.UHF)
+
+
+def test_unconverged_scf_is_an_error() -> None:
+    with pytest.raises(SCFError, match="H2O at hf/sto-3g max_cycle=1 did not converge"):
+        LevelOfTheory.parse("hf/sto-3g max_cycle=1").label(WATER)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (replace(WATER, positions=np.array([[0, 0, 0], [0, 0, 0.1], [0, 2, 0]])), "atoms 0 and 1 of H2O coin"),
+        (replace(WATER, spin=1), "has 10 electrons, which cannot leave 1 unpaired"),
+        (replace(WATER, charge=10), "has 0 electrons"),
+    ],
+)
+def test_broken_molecules_are_refused(record: Record, message: str) -> None:
+    for text in ("hf/sto-3g", "gfn2-xtb"):
+        if text == "gfn2-xtb":
+            pytest.importorskip("tblite")
+        with pytest.raises(InputError, match=message):
+            LevelOfTheory.parse(text).label(record)
+
+
+def test_elements_beyond_the_basis_are_refused() -> None:
+    gold = Record(numbers=np.array([79]), positions=np.zeros((1, 3)), spin=1)
+    with pytest.raises(InputError, match="effective core potential"):
+        LevelOfTheory.parse("pbe/def2-svp").label(gold)
+    with pytest.raises(InputError, match="no functions for Au"):
+        LevelOfTheory.parse("pbe/6-31g").label(gold)
+
+
+def test_atoms_are_taken_too_and_stay_as_they_are() -> None:
+    atoms = molecule("H2")
+    atoms.info["charge"], atoms.info["spin"] = 1, 1
+    before = atoms.positions.copy()
+    label = LevelOfTheory.parse("hf/sto-3g").label(atoms)
+    assert (label.charge, label.spin) == (1, 1)
+    assert np.array_equal(atoms.positions, before)
+    assert atoms.calc is None
+    atoms.pbc = True
+    with pytest.raises(InputError, match="periodic"):
+        LevelOfTheory.parse("hf/sto-3g").label(atoms)
+
+
+def make_emt(record: Record) -> EMT:
+    return EMT()
+
+
+def test_any_ase_calculator_is_a_level() -> None:
+    level = CalculatorLevel("emt", make_emt, {"asap": False})
+    label = level.label(WATER)
+    atoms = Atoms("OH2", WATER.positions * 0.529177210903, calculator=EMT())
+    assert label.energy == pytest.approx(atoms.get_potential_energy() / 27.211386245988, rel=1e-7)
+    expected = atoms.get_forces() * 0.529177210903 / 27.211386245988
+    np.testing.assert_allclose(label.forces, expected, atol=1e-6)  # type: ignore[arg-type]
+    assert label.matrices == {}
+    assert level.settings() == {"program": "ase", "calculator": "emt", "asap": False}
+    with pytest.raises(PropertyNotImplementedError, match="'emt' is not computed by PySCF"):
+        level.mean_field(build_mole(WATER.numbers, WATER.positions, "sto-3g"))
+    with pytest.raises(InputError, match="needs a name"):
+        CalculatorLevel(" ", make_emt)
+
+
+class BrokenCalculator(MorsePotential):
+    def calculate(self, *args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError("oops")
+
+
+def test_failure_of_a_calculator_is_a_failed_calculation() -> None:
+    level = CalculatorLevel("broken", lambda record: BrokenCalculator())
+    with pytest.raises(CalculationFailed, match=r"broken failed for H2O: ZeroDivisionError\('oops'\)"):
+        level.label(WATER)
+
+
+def test_tblite_is_called_with_charge_and_spin() -> None:
+    interface = pytest.importorskip("tblite.interface")
+    for method, theirs in (("gfn2-xtb", "GFN2-xTB"), ("gfn1-xtb", "GFN1-xTB")):
+        level = LevelOfTheory.parse(method)
+        assert level == TbliteLevel(method)
+        for record in (WATER, replace(OH, spin=0, charge=-1), OH):
+            program = interface.Calculator(theirs, record.numbers, record.positions, record.charge, record.spin)
+            program.set("verbosity", 0)
+            result = program.singlepoint()
+            label = level.label(record)
+            assert label.energy == pytest.approx(result.get("energy"), abs=1e-7)
+            np.testing.assert_allclose(label.forces, -result.get("gradient"), atol=1e-5)  # type: ignore[arg-type]
