@@ -54,7 +54,10 @@ def test_chiral_molecule_is_told_from_its_image(product: str) -> None:
 @pytest.mark.parametrize("product", PRODUCTS)
 def test_translation_changes_nothing(product: str) -> None:
     model, (numbers, positions) = model_of(product), geometry("OCHH")
-    before, after = predict(model, (numbers, positions)), predict(model, (numbers, positions + [3.0, -1.0, 0.5]))
+    before, after = (
+        predict(model, (numbers, positions)),
+        predict(model, (numbers, positions + np.array([3.0, -1.0, 0.5]))),
+    )
     for name in MATRICES:
         assert_equal(matrices(after, name)[0], matrices(before, name)[0])
 
@@ -84,7 +87,7 @@ def test_matrices_are_symmetric(product: str) -> None:
 def test_molecules_far_apart_do_not_feel_one_another(product: str) -> None:
     model = model_of(product)
     (z_1, r_1), (z_2, r_2) = geometry("OHH", 1), geometry("CHHO", 2)
-    apart = r_2 + [r_1[:, 0].max() - r_2[:, 0].min() + model.config.cutoff + 0.01, 0.0, 0.0]
+    apart = r_2 + np.array([r_1[:, 0].max() - r_2[:, 0].min() + model.config.cutoff + 0.01, 0.0, 0.0])
     joined = predict(model, (np.concatenate([z_1, z_2]), np.concatenate([r_1, apart])))
     single = predict(model, (z_1, r_1), (z_2, r_2))
     for name in MATRICES:
@@ -101,11 +104,11 @@ def test_molecules_far_apart_do_not_feel_one_another(product: str) -> None:
 def test_interaction_fades_before_the_cutoff(product: str) -> None:
     model = model_of(product)
     (z_1, r_1), (z_2, r_2) = geometry("OH", 1), geometry("CH", 2)
-    near = r_2 - r_2[0] + r_1[0] + [model.config.cutoff - 0.02, 0.0, 0.0]
+    near = r_2 - r_2[0] + r_1[0] + np.array([model.config.cutoff - 0.02, 0.0, 0.0])
     joined = matrices(predict(model, (np.concatenate([z_1, z_2]), np.concatenate([r_1, near]))), "hamiltonian")[0]
     first, second = matrices(predict(model, (z_1, r_1), (z_2, r_2)), "hamiltonian")
     n = len(first)
-    assert 0 < float(joined[:n, n:].abs().max())
+    assert float(joined[:n, n:].abs().max()) > 0
     oxygen = n_functions("def2-svp", 8)
     assert float(joined[:oxygen, n : n + n_functions("def2-svp", 6)].abs().max()) < 1e-12
     assert len(second) + n == len(joined)
