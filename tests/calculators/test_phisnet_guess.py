@@ -1,0 +1,190 @@
+"""Initial guesses from the shipped model: they fit every mean field that they claim to fit, and save cycles there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.calculators.calculator import CalculationFailed, InputError
+from pyscf import dft, gto, scf
+from pyscf.pbc import dft as periodic_dft
+from pyscf.pbc import gto as periodic_gto
+
+from ase_mlwave import PhiSNetCalculator
+from tests.calculators.waters import pyscf_molecule, shipped, waters
+
+WATER = "O 0 0 0; H 0 0.76 0.59; H 0 -0.76 0.59"
+
+
+@pytest.fixture
+def calc() -> PhiSNetCalculator:
+    return shipped()
+
+
+@pytest.fixture(autouse=True)
+def _no_scf(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In tests of refusals, an SCF that starts is a failure."""
+    if "refused" in request.node.name:
+
+        def started(*_: Any, **__: Any) -> None:
+            raise AssertionError("an SCF was started")
+
+        monkeypatch.setattr(scf.hf, "kernel", started)
+
+
+def _cold_and_warm(calc: PhiSNetCalculator, make: Callable[[], Any]) -> tuple[Any, Any]:
+    """Converge from PySCF's default guess and from the model's."""
+    cold, warm = make(), make()
+    cold.kernel()
+    guess = calc.initial_guess(warm)
+    assert np.vdot(guess.sum(0) if guess.ndim == 3 else guess, warm.get_ovlp()) == pytest.approx(10, abs=1e-10)
+    warm.kernel(dm0=guess)
+    assert cold.converged
+    assert warm.converged
+    return cold, warm
+
+
+METHODS: dict[str, Callable[[gto.Mole], Any]] = {
+    "RKS": lambda mole: dft.RKS(mole, xc="pbe"),
+    "RKS fitted": lambda mole: dft.RKS(mole, xc="pbe").density_fit(),
+    "UKS fitted": lambda mole: dft.UKS(mole, xc="pbe").density_fit(),
+    "RHF": lambda mole: scf.RHF(mole),
+    "UHF fitted": lambda mole: scf.UHF(mole).density_fit(),
+    "B3LYP": lambda mole: dft.RKS(mole, xc="b3lyp").density_fit(),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_guess_never_costs_cycles_and_gives_the_same_energy(calc: PhiSNetCalculator, method: str) -> None:
+    atoms = waters(5)[3]
+
+    def make() -> Any:
+        mean_field = METHODS[method](pyscf_molecule(atoms))
+        mean_field.conv_tol = 1e-9
+        return mean_field
+
+    cold, warm = _cold_and_warm(calc, make)
+    assert warm.e_tot == pytest.approx(cold.e_tot, abs=1e-8)
+    assert warm.cycles <= cold.cycles
+
+
+@pytest.mark.parametrize("basis", ["def2-tzvp", "cc-pvdz", "6-31g*", "sto-3g"])
+def test_guess_in_another_basis_never_costs_cycles(calc: PhiSNetCalculator, basis: str) -> None:
+    atoms = waters(5)[1]
+
+    def make() -> Any:
+        mean_field = dft.RKS(pyscf_molecule(atoms, basis=basis), xc="pbe").density_fit()
+        mean_field.grids.level = 1
+        mean_field.conv_tol = 1e-9
+        return mean_field
+
+    cold, warm = _cold_and_warm(calc, make)
+    assert warm.e_tot == pytest.approx(cold.e_tot, abs=1e-8)
+    assert warm.cycles <= cold.cycles
+
+
+def test_at_the_models_own_level_the_guess_saves_half_of_the_cycles(calc: PhiSNetCalculator) -> None:
+    counts = []
+    for atoms in waters(4):
+
+        def make(atoms: Any = atoms) -> Any:
+            mean_field = dft.RKS(pyscf_molecule(atoms), xc="pbe").density_fit()
+            mean_field.conv_tol = 1e-9
+            return mean_field
+
+        cold, warm = _cold_and_warm(calc, make)
+        counts.append((cold.cycles, warm.cycles))
+        assert warm.cycles <= 5
+        assert warm.cycles < cold.cycles
+    assert np.mean(counts, axis=0)[1] <= 0.6 * np.mean(counts, axis=0)[0]
+
+
+def test_unrestricted_guess_is_split_evenly(calc: PhiSNetCalculator) -> None:
+    mole = pyscf_molecule(molecule("H2O"))
+    guess = calc.initial_guess(scf.UHF(mole))
+    assert guess.shape == (2, 24, 24)
+    np.testing.assert_array_equal(guess[0], guess[1])
+    np.testing.assert_allclose(guess.sum(0), calc.density_matrix(mole), atol=1e-10)
+
+
+def test_guess_follows_the_order_of_atoms(calc: PhiSNetCalculator) -> None:
+    atoms = waters(3)[0][[1, 2, 0]]
+    mole = pyscf_molecule(atoms)
+    np.testing.assert_allclose(calc.initial_guess(scf.RHF(mole)), calc.density_matrix(mole), atol=1e-10)
+
+
+def test_unbuilt_mole_is_built_by_pyscf_itself(calc: PhiSNetCalculator, capfd: pytest.CaptureFixture[str]) -> None:
+    mole = gto.Mole()
+    mole.atom, mole.basis, mole.verbose = WATER, "def2-svp", 0
+    assert calc.initial_guess(scf.RHF(mole)).shape == (24, 24)
+
+
+BAD: dict[str, tuple[Callable[[], Any], str]] = {
+    "triplet": (lambda: dft.UKS(_mole(spin=2)), "6 alpha and 4 beta"),
+    "cation": (lambda: scf.UHF(_mole(charge=1, spin=1)), "5 alpha and 4 beta"),
+    "dication": (lambda: scf.RHF(_mole(charge=2)), "charge 2, but the model was made for charge 0"),
+    "restricted open shell": (lambda: scf.ROHF(_mole(spin=2)), "restricted open-shell"),
+    "two components": (lambda: scf.GHF(_mole()), "two-component"),
+    "unknown element": (lambda: scf.RHF(_mole("He 0 0 0")), "does not know He: it was made for H, O"),
+    "ghost atom": (lambda: scf.RHF(_mole(f"{WATER}; ghost-O 0 0 4")), "ghost atoms"),
+    "coinciding atoms": (lambda: scf.RHF(_mole("O 0 0 0; H 0 0 0.05; H 0 1 0")), "atoms 0 and 1 coincide"),
+}
+
+
+def _mole(atom: str = WATER, **options: Any) -> gto.Mole:
+    return gto.M(atom=atom, basis="def2-svp", verbose=0, **options)
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_refused_before_the_scf(calc: PhiSNetCalculator, case: str) -> None:
+    make, message = BAD[case]
+    with pytest.raises(InputError, match=f"{message}.*Or give fallback='minao'"):
+        calc.initial_guess(make())
+
+
+@pytest.mark.parametrize("case", ["triplet", "unknown element", "dication"])
+@pytest.mark.parametrize("name", ["minao", "1e"])
+def test_fallback_warns_and_is_the_guess_of_pyscf(calc: PhiSNetCalculator, case: str, name: str) -> None:
+    make, message = BAD[case]
+    with pytest.warns(UserWarning, match=f"PySCF's '{name}' guess is used: .*{message}"):
+        guess = calc.initial_guess(make(), fallback=name)
+    mean_field = make()
+    np.testing.assert_allclose(guess, mean_field.get_init_guess(key=name), atol=1e-12)
+    mean_field.kernel(dm0=guess)
+    assert mean_field.converged
+
+
+def test_fallback_is_not_used_where_the_model_serves(calc: PhiSNetCalculator) -> None:
+    mole = _mole()
+    guess = calc.initial_guess(scf.RHF(mole), fallback="minao")
+    np.testing.assert_allclose(guess, calc.density_matrix(mole), atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["minaoo", "chkfile", "", 3])
+def test_unknown_fallback_is_refused_even_where_it_is_not_needed(calc: PhiSNetCalculator, name: Any) -> None:
+    with pytest.raises(InputError, match=r"no initial guess of PySCF's.*Known are: .*'minao'"):
+        calc.initial_guess(scf.RHF(_mole()), fallback=name)
+
+
+@pytest.mark.parametrize("fallback", [None, "minao"])
+def test_what_is_no_mean_field_is_refused(calc: PhiSNetCalculator, fallback: str | None) -> None:
+    for given in (_mole(), molecule("H2O"), None, "water"):
+        with pytest.raises(InputError, match="it is no mean-field object. Allowed: RHF, RKS, UHF, UKS"):
+            calc.initial_guess(given, fallback=fallback)
+
+
+def test_periodic_mean_field_is_refused(calc: PhiSNetCalculator) -> None:
+    cell = periodic_gto.M(atom=WATER, a=np.eye(3) * 8, basis="gth-szv", pseudo="gth-pade", verbose=0)
+    with pytest.raises(InputError, match="periodic"):
+        calc.initial_guess(periodic_dft.RKS(cell))
+
+
+def test_failure_of_the_model_falls_back_too(broken_model: str) -> None:
+    calc = PhiSNetCalculator(broken_model)
+    with pytest.raises(CalculationFailed, match="fallback='minao'"):
+        calc.initial_guess(scf.RHF(_mole()))
+    with pytest.warns(UserWarning, match="PySCF's 'minao' guess is used"):
+        assert calc.initial_guess(scf.RHF(_mole()), fallback="minao").shape == (24, 24)
