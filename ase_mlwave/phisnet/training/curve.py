@@ -7,27 +7,54 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-__all__ = ["draw_learning_curve"]
+__all__ = ["draw_learning_curve", "keep_metrics", "read_metrics"]
+
+_METRICS = "metrics.csv"
 
 
-def draw_learning_curve(metrics: Path, picture: Path) -> None:
+def keep_metrics(folder: Path) -> None:
+    """Put the metrics of an interrupted run aside before it goes on: Lightning's logger would delete them."""
+    metrics = folder / _METRICS
+    if metrics.exists():
+        metrics.rename(folder / f"metrics_{len(list(folder.glob('metrics_*.csv'))) + 1:03d}.csv")
+
+
+def read_metrics(folder: Path) -> dict[str, dict[int, float]]:
+    """Read the metrics of a run and of those that it resumed.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``metrics.csv`` is.
+
+    Returns
+    -------
+    dict
+        Name of the metric -> optimiser steps done -> value, in order; where runs overlap, the later one counts.
+    """
+    series: dict[str, dict[int, float]] = {}
+    for file in [*sorted(folder.glob("metrics_*.csv")), folder / _METRICS]:
+        if not file.exists():
+            continue
+        with file.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                for name, value in row.items():
+                    if value and name not in ("step", "epoch"):
+                        series.setdefault(name, {})[int(row["step"]) + 1] = float(value)
+    return {name: dict(sorted(values.items())) for name, values in series.items()}
+
+
+def draw_learning_curve(folder: Path, picture: Path) -> None:
     """Draw training loss and validation errors against the step, logarithmically.
 
     Parameters
     ----------
-    metrics : Path
-        ``metrics.csv`` of a run.
+    folder : Path
+        Where the ``metrics.csv`` of a run is.
     picture : Path
         PNG to write.
     """
-    series: dict[str, tuple[list[int], list[float]]] = {}
-    with metrics.open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines):
-            for name, value in row.items():
-                if value and name.startswith(("train/loss", "valid/")):
-                    steps, values = series.setdefault(name, ([], []))
-                    steps.append(int(row["step"]) + 1)
-                    values.append(float(value))
+    series = {name: (list(values), list(values.values())) for name, values in read_metrics(folder).items()}
     names = ["train/loss", *sorted(name for name in series if name.startswith("valid/"))]
     names = [name for name in names if name in series]
     if not names:

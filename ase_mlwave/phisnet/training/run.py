@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
 from ase.calculators.calculator import InputError
-from lightning.pytorch.callbacks import (
-    Callback,
-    EMAWeightAveraging,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    RichProgressBar,
-)
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.model_card import ERRORS_BEGIN, ERRORS_END
 from ase_mlwave.phisnet.model import PhiSNet
-from ase_mlwave.phisnet.training.curve import draw_learning_curve
+from ase_mlwave.phisnet.training.checkpoint import EpochCheckpoint
+from ase_mlwave.phisnet.training.curve import draw_learning_curve, keep_metrics
 from ase_mlwave.phisnet.training.module import PhiSNetData, PhiSNetModule
 from ase_mlwave.phisnet.training.prepared import PreparedDataset
 from ase_mlwave.phisnet.training.settings import TrainingSettings
@@ -57,6 +53,8 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     ------
     InputError
         If the data do not fit the settings, or ``output`` holds another run and ``resume`` is not set.
+    KeyboardInterrupt
+        If the run was interrupted; ``resume`` goes on from its last checkpoint.
 
     Notes
     -----
@@ -69,24 +67,23 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
         raise InputError(f"{output} holds a training run already; give --resume to go on, or another output folder")
     dataset = read_dataset(settings.data)
     training, validation = _splits(dataset, settings)
-    pl.seed_everything(settings.seed, workers=True, verbose=False)
     data = PhiSNetData(_prepared(training, settings), _prepared(validation, settings), settings)
     network = _initial_network(settings, data.train_set)
     module = PhiSNetModule(network, settings)
     trainer = _trainer(settings, output, progress=progress)
     output.mkdir(parents=True, exist_ok=True)
     (output / "settings.json").write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    with _quiet():
+    if checkpoint.exists():
+        keep_metrics(output / "metrics")
+    with _quiet(), _interruptible(trainer):
         trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
     if trainer.is_global_zero:
-        draw_learning_curve(output / "metrics" / "metrics.csv", output / "learning_curve.png")
+        draw_learning_curve(output / "metrics", output / "learning_curve.png")
         card = _card(settings, trainer.global_step)
         source = TrainingData(source=dataset.source, sha256=training.content_hash(), n_records=len(training))
         thresholds = fit_domain(module.network, data.train_set, data.valid_set)
         folder = ModelFolder.pack("phisnet", module.network, training_data=source, card=card, thresholds=thresholds)
         folder.save(output / "model")
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     return output / "model"
 
 
@@ -103,9 +100,7 @@ def _splits(dataset: Dataset, settings: TrainingSettings) -> tuple[Dataset, Data
 def _prepared(dataset: Dataset, settings: TrainingSettings) -> PreparedDataset:
     model = settings.model
     derivatives = settings.loss.forces > 0
-    return PreparedDataset(
-        dataset, model.basis, model.baseline, derivatives=derivatives, short_range=model.short_range
-    )
+    return PreparedDataset(dataset, model.basis, model.baseline, derivatives=derivatives, short_range=model.short_range)
 
 
 def _initial_network(settings: TrainingSettings, training: PreparedDataset) -> PhiSNet:
@@ -124,7 +119,9 @@ def _initial_network(settings: TrainingSettings, training: PreparedDataset) -> P
         if settings.fit_statistics:
             shift_energies(network, training)
     else:
-        network = PhiSNet(settings.model)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            network = PhiSNet(settings.model)
         if settings.fit_statistics:
             fit_statistics(network, training)
     return network.cast(getattr(torch, settings.precision))
@@ -148,28 +145,20 @@ def _trainer(settings: TrainingSettings, output: Path, *, progress: bool) -> pl.
         loggers.append(TensorBoardLogger(output, name="", version="tensorboard"))
     except ModuleNotFoundError:
         logging.getLogger(__name__).info("tensorboard is not installed; curves go to metrics.csv only")
-    saving = ModelCheckpoint(
-        dirpath=output / "checkpoints",
-        save_last=True,
-        save_top_k=0,
-        save_on_train_epoch_end=True,
-        **(
-            {"train_time_interval": timedelta(minutes=settings.checkpoint_minutes)}
-            if settings.checkpoint_minutes
-            else {"every_n_epochs": 1}
-        ),
-    )
-    callbacks: list[Callback] = [EMAWeightAveraging(decay=settings.optimiser.ema_decay), LearningRateMonitor(), saving]
+    callbacks: list[Callback] = [
+        EMAWeightAveraging(decay=settings.optimiser.ema_decay, use_buffers=False),  # indices have no average
+        LearningRateMonitor(),
+        EpochCheckpoint(output / "checkpoints" / "last.ckpt", settings.checkpoint_minutes),
+    ]
     if progress:
         callbacks.append(RichProgressBar())
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
-        strategy="auto" if settings.devices == 1 else "ddp",
+        strategy="auto" if settings.devices == 1 else "ddp_find_unused_parameters_true",  # heads of absent elements
         max_epochs=epochs,
         max_steps=settings.steps,
         gradient_clip_val=settings.optimiser.gradient_clip,
-        deterministic=True if settings.accelerator == "cpu" else "warn",
         use_distributed_sampler=False,
         reload_dataloaders_every_n_epochs=1,
         inference_mode=False,
@@ -184,10 +173,25 @@ def _trainer(settings: TrainingSettings, output: Path, *, progress: bool) -> pl.
 
 
 @contextmanager
+def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
+    """Turn the exit that Lightning makes of an interrupt back into one, and let the next one through."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as exit_:
+        if not trainer.interrupted:
+            raise
+        raise KeyboardInterrupt from exit_
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Lightning's advice on loaders and loggers off the screen; errors and other warnings pass."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")  # Lightning on PyTorch 2.13
         warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
         yield
