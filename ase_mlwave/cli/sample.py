@@ -34,6 +34,7 @@ def sample(
     timestep: Annotated[float, typer.Option(help="Of the dynamics, fs.")] = 0.5,
     interval: Annotated[float, typer.Option(help="Between geometries, fs.")] = 50.0,
     equilibration: Annotated[float, typer.Option(help="Before the first geometry at each temperature, fs.")] = 500.0,
+    threads: Annotated[int, typer.Option(help="Threads of the calculator.")] = 1,
 ) -> None:
     """Draw geometries of molecules at given temperatures."""
     from rich.console import Console
@@ -61,6 +62,7 @@ def sample(
             seed,
             method=method.value,
             settings=settings,
+            n_threads=threads,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     write_dataset(output, drawn)

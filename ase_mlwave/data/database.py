@@ -23,7 +23,7 @@ from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.data.rows import FAILED, LABELLED, PENDING, columns, record_from_row, row_key
 from ase_mlwave.units import BOHR, HARTREE
 
-__all__ = ["FORMAT_VERSION", "DatasetFile", "read_database", "write_database"]
+__all__ = ["FORMAT_VERSION", "DatasetFile", "Failure", "read_database", "write_database"]
 
 #: Increased when the layout changes; older versions are upgraded on reading, newer ones refused.
 FORMAT_VERSION = 1
@@ -154,8 +154,9 @@ class DatasetFile:
         retry_failed : bool
             Whether those that have failed count too.
         """
-        wanted = {PENDING, FAILED} if retry_failed else {PENDING}
-        return {row.id: record_from_row(row) for row in self._rows() if row["status"] in wanted}
+        statuses = (PENDING, FAILED) if retry_failed else (PENDING,)
+        rows = {row.id: record_from_row(row) for status in statuses for row in self._rows(status)}
+        return dict(sorted(rows.items()))
 
     def store(self, row: int, record: Record) -> None:
         """Give a row its labels.
@@ -190,12 +191,11 @@ class DatasetFile:
 
     def failures(self) -> list[Failure]:
         """Return what has failed, in the order of the rows."""
-        return [Failure(record_from_row(row), row["reason"]) for row in self._rows() if row["status"] == FAILED]
+        return [Failure(record_from_row(row), row["reason"]) for row in self._rows(FAILED)]
 
     def read(self) -> Dataset:
-        """Return the labelled molecules in the order of the rows; without any labels, all molecules."""
-        labelled = tuple(record_from_row(row) for row in self._rows() if row["status"] == LABELLED)
-        records = labelled or tuple(record_from_row(row) for row in self._rows())
+        """Return the labelled molecules in the order of the rows; all molecules of a file without a level of theory."""
+        records = tuple(map(record_from_row, self._rows(LABELLED if self.level else None)))
         return Dataset(records=records, level=self.level, source=self.path)
 
     def assign(self, key: str, values: Sequence[str]) -> None:
@@ -232,9 +232,9 @@ class DatasetFile:
         with self._db as db:
             return {row.geometry_hash for row in db.select(include_data=False)}
 
-    def _rows(self) -> list[AtomsRow]:
+    def _rows(self, status: str | None = None) -> list[AtomsRow]:
         with self._db as db:
-            return list(db.select(sort="id"))
+            return list(db.select(sort="id") if status is None else db.select(status=status, sort="id"))
 
 
 def write_database(path: str | Path, dataset: Dataset, settings: Mapping[str, Any] | None = None) -> DatasetFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -109,6 +110,9 @@ class LevelOfTheory(ABC):
         CalculationFailed
             If the program fails otherwise.
         """
+
+    def load(self) -> None:  # noqa: B027 (most levels have nothing left to load)
+        """Load the program's libraries, so that a limit on their threads finds them."""
 
     def mean_field(self, mole: gto.Mole) -> scf.hf.SCF:
         """Return an unconverged PySCF mean-field object of this level.
@@ -305,6 +309,10 @@ class TbliteLevel(CalculatorLevel):
 
     def __hash__(self) -> int:
         return hash((type(self), self.name))
+
+    def load(self) -> None:
+        """Import tblite."""
+        import_module("tblite.ase")
 
     def _tblite(self, record: Record) -> BaseCalculator:
         from tblite.ase import TBLite  # an optional extra

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, InputError
+from threadpoolctl import threadpool_limits
 
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Dataset, Record
@@ -38,6 +39,7 @@ def sample_geometries(
     *,
     method: Method = "langevin",
     settings: LangevinSettings | None = None,
+    n_threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Draw geometries of molecules at temperatures.
@@ -58,6 +60,9 @@ def sample_geometries(
         ``"langevin"`` or ``"modes"``.
     settings : LangevinSettings, optional
         Of the dynamics.
+    n_threads : int
+        Most threads that linear algebra and integrals may use. Small molecules gain little from more, and lose a lot
+        where the cores are busy.
     progress : callable, optional
         Called with the number of geometries so far and of all.
 
@@ -69,7 +74,7 @@ def sample_geometries(
     Raises
     ------
     InputError
-        If the level or the method is unknown, a molecule is broken, or a temperature or the number is not positive.
+        If the level or the method is unknown, a molecule is broken, or a temperature or a number is not positive.
     CalculationFailed
         If dynamics diverge, or a relaxation does not end in a minimum.
     """
@@ -77,6 +82,8 @@ def sample_geometries(
     if method not in get_args(Method):
         raise InputError(f"there is no method {method!r} of sampling. {suggestion(str(method), get_args(Method))}")
     check_request(temperatures, n_geometries)
+    if n_threads < 1:
+        raise InputError(f"n_threads must be at least 1 (got {n_threads}).")
     records = [molecule if isinstance(molecule, Record) else record_from_atoms(molecule) for molecule in molecules]
     for record in records:
         check_geometry(record)
@@ -87,11 +94,13 @@ def sample_geometries(
         if progress is not None:
             progress(len(drawn) + n_new, total)
 
-    for place, record in enumerate(records):
-        calculator = level_calculator(chosen, record)
-        if method == "langevin":
-            drawn += sample_langevin(record, calculator, temperatures, n_geometries, [seed, place], settings, report)
-        else:
-            drawn += sample_modes(normal_modes(record, calculator), temperatures, n_geometries, [seed, place])
-            report(0)
+    chosen.load()
+    with threadpool_limits(limits=n_threads):
+        for place, record in enumerate(records):
+            calculator, own_seed = level_calculator(chosen, record), [seed, place]
+            if method == "langevin":
+                drawn += sample_langevin(record, calculator, temperatures, n_geometries, own_seed, settings, report)
+            else:
+                drawn += sample_modes(normal_modes(record, calculator), temperatures, n_geometries, own_seed)
+                report(0)
     return Dataset(records=tuple(drawn), level="", source=f"sampled at {chosen.name}")

@@ -43,6 +43,7 @@ def label_one(level: LevelOfTheory, record: Record, n_threads: int) -> Outcome:
     Outcome
     """
     try:
+        level.load()
         with threadpool_limits(limits=n_threads):
             return Outcome(level.label(record))
     except Exception as error:  # one molecule must not stop the others

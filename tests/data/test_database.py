@@ -84,7 +84,7 @@ def test_rows_go_from_pending_to_labelled_or_failed(tmp_path: Path) -> None:
     assert file.add(bare) == 3
     assert file.add(bare) == 0  # nothing twice
     assert file.counts() == {"labelled": 0, "failed": 0, "pending": 3}
-    assert len(file.read()) == 3  # without labels, what there is
+    assert len(file.read()) == 0
     rows = list(file.pending())
     file.store(rows[2], record(2, info={"index": 2}))
     file.fail(rows[0], bare[0], "SCFError: did not converge")
@@ -98,6 +98,14 @@ def test_rows_go_from_pending_to_labelled_or_failed(tmp_path: Path) -> None:
     assert [labelled.info["index"] for labelled in again.read()] == [2]
     assert again.metadata["level_settings"] == {"program": "pyscf"}
     assert again.add(bare) == 0  # a stored row is still known by its geometry
+
+
+def test_a_file_without_a_level_gives_its_geometries(tmp_path: Path) -> None:
+    bare = replace(record(0), energy=None, forces=None, matrices={})
+    write_database(tmp_path / "data.db", Dataset((bare,), "", "sampled"))
+    (after,) = read_database(tmp_path / "data.db")
+    np.testing.assert_allclose(after.positions, bare.positions, rtol=4e-16)
+    assert after.energy is None
 
 
 def test_splits_are_assigned_to_labelled_rows(tmp_path: Path) -> None:
