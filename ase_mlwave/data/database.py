@@ -51,8 +51,7 @@ class DatasetFile:
     Parameters
     ----------
     path : str or Path
-        An SQLite file (``.db``), or the address of a PostgreSQL database as ``ase.db.connect`` takes it. ``create``
-        makes a new one.
+        An SQLite file (``.db``). ``create`` makes a new one.
 
     Raises
     ------
@@ -100,7 +99,7 @@ class DatasetFile:
         FileExistsError
             If the file exists.
         """
-        if _is_file(path) and Path(path).exists():
+        if Path(path).exists():
             raise FileExistsError(f"{path} exists already; open it with DatasetFile, or choose another name.")
         db = _connect(path, must_exist=False)
         with db:
@@ -269,7 +268,7 @@ def read_database(path: str | Path) -> Dataset:
     Parameters
     ----------
     path : str or Path
-        SQLite file or address.
+        SQLite file.
 
     Returns
     -------
@@ -291,14 +290,8 @@ def read_database(path: str | Path) -> Dataset:
     return Dataset(records=records, level=str(metadata.get("level", "")), source=str(path))
 
 
-def _is_file(path: str | Path) -> bool:
-    return isinstance(path, Path) or "://" not in path
-
-
 def _connect(path: str | Path, must_exist: bool = True) -> Any:
     """Return ASE's database object."""
-    if not _is_file(path):
-        return connect(str(path), use_lock_file=False)
     file = Path(path)
     if file.suffix != ".db":
         raise ValueError(f"a dataset file is an SQLite database whose name ends in .db (got {file.name!r}).")
