@@ -37,7 +37,7 @@ class EpochCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the checkpoint where it is due; the first process decides for all."""
-        last = trainer.max_steps <= trainer.global_step
+        last = trainer.current_epoch + 1 == trainer.max_epochs
         due = trainer.strategy.broadcast(last or time.monotonic() - self._written >= self.seconds)
         if due:
             trainer.save_checkpoint(self.path, weights_only=False)

@@ -45,6 +45,7 @@ class PhiSNetData(pl.LightningDataModule):
             settings.steps_per_epoch,
             seed=settings.seed,
             epoch=trainer.current_epoch if trainer is not None else 0,
+            total=settings.steps,
             rank=trainer.global_rank if trainer is not None else 0,
             world_size=trainer.world_size if trainer is not None else 1,
         )

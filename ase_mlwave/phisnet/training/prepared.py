@@ -101,9 +101,7 @@ class PreparedDataset(TorchDataset[PreparedSystem]):
         return self.systems[index]
 
 
-def _prepare(
-    record: Record, basis: str, baseline: str, *, derivatives: bool, short_range: bool
-) -> PreparedSystem:
+def _prepare(record: Record, basis: str, baseline: str, *, derivatives: bool, short_range: bool) -> PreparedSystem:
     mole = build_mole(record.numbers, record.positions, basis, record.charge, record.spin)
     arrays = integral_arrays(mole, _INTEGRALS)
     integrals = OneElectronIntegrals(**{k: torch.from_numpy(v) for k, v in arrays.items()})
@@ -199,22 +197,34 @@ class EpochSampler(Sampler[list[int]]):
         Molecules per batch, and batches.
     seed, epoch : int
         What the order depends on: a resumed run sees the same batches as one that was never interrupted.
+    total : int, optional
+        Batches of the whole run, where the last epoch stops.
     rank, world_size : int
         Of this process, for several devices: each draws its own part of a batch of ``world_size * batch_size``.
     """
 
     def __init__(
-        self, n: int, batch_size: int, steps: int, *, seed: int, epoch: int, rank: int = 0, world_size: int = 1
+        self,
+        n: int,
+        batch_size: int,
+        steps: int,
+        *,
+        seed: int,
+        epoch: int,
+        total: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self.n, self.batch_size, self.steps = n, batch_size, steps
-        self.seed, self.epoch, self.rank, self.world_size = seed, epoch, rank, world_size
+        end = (epoch + 1) * steps if total is None else min(total, (epoch + 1) * steps)
+        self.n, self.batch_size, self.span = n, batch_size, range(epoch * steps, end)
+        self.seed, self.rank, self.world_size = seed, rank, world_size
 
     def __len__(self) -> int:
-        return self.steps
+        return len(self.span)
 
     def __iter__(self) -> Iterator[list[int]]:
         wide = self.batch_size * self.world_size
-        for step in range(self.epoch * self.steps, (self.epoch + 1) * self.steps):
+        for step in self.span:
             drawn = [self._molecule(i) for i in range(step * wide, (step + 1) * wide)]
             yield drawn[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 

@@ -78,6 +78,8 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     with _quiet(), _interruptible(trainer):
         trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
     if trainer.is_global_zero:
+        averaged = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(averaged)  # also where the run was complete already
         draw_learning_curve(output / "metrics", output / "learning_curve.png")
         card = _card(settings, trainer.global_step)
         source = TrainingData(source=dataset.source, sha256=training.content_hash(), n_records=len(training))
@@ -157,7 +159,6 @@ def _trainer(settings: TrainingSettings, output: Path, *, progress: bool) -> pl.
         devices=settings.devices,
         strategy="auto" if settings.devices == 1 else "ddp_find_unused_parameters_true",  # heads of absent elements
         max_epochs=epochs,
-        max_steps=settings.steps,
         gradient_clip_val=settings.optimiser.gradient_clip,
         use_distributed_sampler=False,
         reload_dataloaders_every_n_epochs=1,
