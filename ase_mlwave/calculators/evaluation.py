@@ -11,9 +11,11 @@ import torch
 from ase.calculators.calculator import InputError
 from numpy.typing import NDArray
 
-from ase_mlwave.calculators.phisnet import PhiSNetCalculator
+from ase_mlwave.calculators.checks import read_atoms
+from ase_mlwave.calculators.phisnet import ENERGY_LEVELS, PhiSNetCalculator
 from ase_mlwave.data.convert import atoms_from_record
-from ase_mlwave.data.record import Record
+from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.errors import suggestion
 from ase_mlwave.phisnet.inference import predict_batch
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.density import orbitals
@@ -21,10 +23,98 @@ from ase_mlwave.quantum.functional import converge
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
-__all__ = ["CycleCounts", "count_cycles", "energy_errors", "matrix_errors"]
+__all__ = ["CycleCounts", "Evaluation", "count_cycles", "energy_errors", "evaluate", "matrix_errors"]
 
 Array = NDArray[np.float64]
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of a model, and what was not."""
+
+    figures: dict[str, float]
+    """Names end in their unit."""
+    remarks: tuple[str, ...] = ()
+    """What was left out or measured on fewer molecules, and why."""
+
+
+def evaluate(
+    calculator: PhiSNetCalculator,
+    data: Dataset,
+    *,
+    levels: Sequence[str] = ("wavefunction", "functional"),
+    cycles: bool = True,
+    progress: Callable[[str, int], Progress] | None = None,
+) -> Evaluation:
+    """Measure what the labels of the data allow.
+
+    Parameters
+    ----------
+    calculator : PhiSNetCalculator
+        Its option ``energy`` is that of the last level afterwards.
+    data : Dataset
+        Molecules with some or all of the labels: Hamiltonians, energies, forces.
+    levels : sequence of str
+        Values of ``energy=`` to measure.
+    cycles : bool
+        Count SCF cycles also, which needs no labels.
+    progress : callable, optional
+        Called with (what, number of molecules); returns the function that is told how many more are done.
+
+    Returns
+    -------
+    Evaluation
+        The figures of `matrix_errors`, `energy_errors` and `CycleCounts.summary`.
+
+    Raises
+    ------
+    InputError
+        If there are no molecules, one is outside of what the model was made for, a level is unknown, the labels are of
+        another level of theory, or nothing can be measured.
+    """
+    _check(calculator, data, levels)
+    counter = progress or (lambda what, total: lambda done: None)
+    figures: dict[str, float] = {}
+    remarks = [] if data.level else ["the file does not say its level of theory; taken to be the model's"]
+    total = len(data)
+    with_matrix = [record for record in data if "hamiltonian" in record.matrices]
+    with_energy = [record for record in data if record.energy is not None and record.forces is not None]
+    for what, found in (("Hamiltonians", with_matrix), ("energies and forces", with_energy)):
+        if not found:
+            remarks.append(f"no {what} in the data: their errors are left out (mlwave label adds labels)")
+        elif len(found) < total:
+            remarks.append(f"{what}: on the {len(found)} molecules of {total} that have them")
+    if not (with_matrix or (with_energy and levels) or cycles):
+        raise InputError("nothing to measure: the data have no labels, and SCF cycles are not asked for")
+    if with_matrix:
+        figures |= matrix_errors(calculator, with_matrix, progress=counter("matrices", len(with_matrix)))
+    for level in levels if with_energy else ():
+        calculator.set(energy=level)
+        figures |= energy_errors(calculator, with_energy, progress=counter(level, len(with_energy)))
+    if cycles:
+        figures |= count_cycles(calculator, list(data), progress=counter("SCF cycles", total)).summary()
+    return Evaluation(figures, tuple(remarks))
+
+
+def _check(calculator: PhiSNetCalculator, data: Dataset, levels: Sequence[str]) -> None:
+    """Refuse what cannot be measured, before any work."""
+    unknown = [level for level in levels if level not in ENERGY_LEVELS]
+    if unknown:
+        raise InputError(f"there is no energy level {unknown[0]!r}. {suggestion(unknown[0], ENERGY_LEVELS)}")
+    if len(data) == 0:
+        raise InputError(f"{data.source} has no molecules")
+    config = calculator.members[0].config
+    if data.level and LevelOfTheory.parse(data.level).name != LevelOfTheory.parse(config.level).name:
+        raise InputError(
+            f"the data are labelled at {data.level!r} but the model was made for {config.level!r}: its errors would be "
+            "those of the level. Label the data again with mlwave label"
+        )
+    for index, record in enumerate(data):
+        try:
+            read_atoms(atoms_from_record(record), calculator.domain)
+        except InputError as error:
+            raise InputError(f"molecule {index} of {data.source}: {error}") from error
 
 
 def matrix_errors(
@@ -52,7 +142,7 @@ def matrix_errors(
     Raises
     ------
     InputError
-        If a record has no Hamiltonian.
+        If a record has no Hamiltonian, or one in another basis.
     """
     if not records or any("hamiltonian" not in r.matrices for r in records):
         raise InputError("measuring matrices needs records with Hamiltonians; label them with mlwave label")
@@ -62,6 +152,11 @@ def matrix_errors(
         batch = predict_batch(calculator.members[0].network, chunk)
         for record, H, integrals, state in zip(chunk, batch.hamiltonians, batch.integrals, batch.states, strict=True):
             reference = torch.from_numpy(np.array(record.matrices["hamiltonian"]))
+            if reference.shape != H.shape:
+                raise InputError(
+                    f"the Hamiltonian of {record.formula} has the shape {tuple(reference.shape)}, but the model's "
+                    f"basis, {calculator.members[0].network.config.basis!r}, needs {tuple(H.shape)}"
+                )
             S, n = integrals.overlap.cpu(), state.n_occupied
             element.add((H.cpu() - reference).abs().numpy())
             predicted, energies = orbitals(H.cpu(), S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -26,42 +27,43 @@ def evaluate(
     from ase.calculators.calculator import InputError
 
     from ase_mlwave.calculators import load_calculator
-    from ase_mlwave.calculators.evaluation import count_cycles, energy_errors, matrix_errors
+    from ase_mlwave.calculators.evaluation import evaluate as measure
     from ase_mlwave.calculators.phisnet import PhiSNetCalculator
     from ase_mlwave.data.readers import read_dataset
+    from ase_mlwave.data.record import Dataset
 
     calculator = load_calculator(model)
     if not isinstance(calculator, PhiSNetCalculator):
         raise InputError(f"{model} is not a PhiSNet model; mlwave evaluate measures those")
     dataset = read_dataset(data)
-    records = list(dataset.split(split) if split else dataset)
-    records = records[:limit] if limit else records
-    levels = level or ["wavefunction", "functional"]
-    figures: dict[str, float] = {}
+    dataset = dataset.split(split) if split else dataset
+    records = Dataset(dataset.records[:limit] if limit else dataset.records, dataset.level, dataset.source)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    notes = Console(stderr=True)
+    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
 
-        def counter(what: str) -> Progress:
-            task = bar.add_task(what, total=len(records))
-            return lambda n: bar.advance(task, n)  # type: ignore[return-value]
+        def counter(what: str, total: int) -> Callable[[int], None]:
+            task = bar.add_task(what, total=total)
+            return lambda done: bar.advance(task, done)
 
-        figures |= matrix_errors(calculator, records, progress=counter("matrices"))  # type: ignore[arg-type]
-        for name in levels:
-            calculator.set(energy=name)
-            figures |= energy_errors(calculator, records, progress=counter(name))  # type: ignore[arg-type]
-        if cycles:
-            counts = count_cycles(calculator, records, progress=counter("SCF cycles"))  # type: ignore[arg-type]
-            figures |= counts.summary()
+        result = measure(
+            calculator, records, levels=level or ["wavefunction", "functional"], cycles=cycles, progress=counter
+        )
+    figures = result.figures
     table = Table(title=f"{model} on {len(records)} molecules of {data.name}" + (f", split {split}" if split else ""))
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, value in figures.items():
         table.add_row(name, f"{value:.4g}")
     Console().print(table)
+    for remark in result.remarks:
+        notes.print(f"note: {remark}", soft_wrap=True, highlight=False)
     if write_card:
         from ase_mlwave.model_card import record_errors
 
         command = f"mlwave evaluate {model} {data.name}" + (f" --split {split}" if split else "")
         record_errors(model, figures, f"On {len(records)} molecules, by `{command}`:")
     if output is not None:
-        output.write_text(json.dumps({"model": model, "n": len(records), **figures}, indent=2) + "\n", encoding="utf-8")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        content = {"model": model, "n": len(records), **figures, "remarks": list(result.remarks)}
+        output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
