@@ -172,7 +172,7 @@ def test_unknown_fallback_is_refused_even_where_it_is_not_needed(calc: PhiSNetCa
 @pytest.mark.parametrize("fallback", [None, "minao"])
 def test_what_is_no_mean_field_is_refused(calc: PhiSNetCalculator, fallback: str | None) -> None:
     for given in (_mole(), molecule("H2O"), None, "water"):
-        with pytest.raises(InputError, match="it is no mean-field object. Allowed: RHF, RKS, UHF, UKS"):
+        with pytest.raises(InputError, match=r"it is no mean-field object\. Allowed: RHF, RKS, UHF, UKS"):
             calc.initial_guess(given, fallback=fallback)
 
 
