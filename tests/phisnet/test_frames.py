@@ -13,7 +13,7 @@ from ase_mlwave.quantum.rotations import wigner_matrices
 
 
 def _directions() -> Tensor:
-    """Unit vectors: along all axes, in planes, and random ones."""
+    """Give unit vectors along all axes, in planes, and random ones."""
     draw = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     special = torch.cat([torch.eye(3), -torch.eye(3), torch.tensor([[1.0, 1, 0], [1, 1, 1], [0, -1, 1]])]).double()
     return torch.nn.functional.normalize(torch.cat([special, draw]), dim=1)

@@ -49,7 +49,8 @@ class PhiSNetData(pl.LightningDataModule):
             rank=trainer.global_rank if trainer is not None else 0,
             world_size=trainer.world_size if trainer is not None else 1,
         )
-        return DataLoader(self.train_set, batch_sampler=sampler, collate_fn=self._join)
+        own = torch.Generator()  # loaders draw from the global one otherwise
+        return DataLoader(self.train_set, batch_sampler=sampler, collate_fn=self._join, generator=own)
 
     def val_dataloader(self) -> DataLoader[PreparedSystem]:
         """Give the validation molecules in their order."""
@@ -58,6 +59,7 @@ class PhiSNetData(pl.LightningDataModule):
             batch_size=max(32, self.settings.batch_size),
             sampler=SequentialSampler(self.valid_set),
             collate_fn=self._join,
+            generator=torch.Generator(),
         )
 
 

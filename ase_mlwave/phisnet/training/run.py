@@ -193,6 +193,7 @@ def _quiet() -> Iterator[None]:
     """Keep Lightning's advice on loaders and loggers off the screen; errors and other warnings pass."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # a short last epoch
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")  # Lightning on PyTorch 2.13
         warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
         yield
