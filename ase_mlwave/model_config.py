@@ -17,11 +17,13 @@ __all__ = ["FORMAT", "KINDS", "ModelConfig", "TrainingData", "parse_config", "re
 FORMAT = 1
 _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
-#: Kind of model -> (class of the network, class of its settings), each "module:name", imported when one is built.
+#: Kind of model -> (class of the network, class of its settings), each "module:name", imported when one is built;
+#: where a setting chooses between classes, functions that do so stand in their place.
 #: The settings are a pydantic model with at least ``elements`` and ``level``; the network is a torch module that is
 #: made from them, keeps them as ``config``, and sets its precision with ``cast(dtype)``.
 KINDS: dict[str, tuple[str, str]] = {
     "phisnet": ("ase_mlwave.phisnet.model:PhiSNet", "ase_mlwave.phisnet.config:PhiSNetConfig"),
+    "qdf": ("ase_mlwave.qdf.kinds:build_network", "ase_mlwave.qdf.kinds:parse_qdf_settings"),
 }
 
 
@@ -33,9 +35,9 @@ class TrainingData(BaseModel):
     source: str
     """Where the data came from, in words."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    """``Dataset.content_hash()`` of the training records."""
-    n_records: int = Field(ge=1)
-    """Number of training records."""
+    """``Dataset.content_hash()`` of the training records; of an imported model, the hash of the file it came from."""
+    n_records: int | None = Field(ge=1)
+    """Number of training records; None where it is not known (an imported model)."""
 
 
 class ModelConfig(BaseModel):

@@ -1,0 +1,1 @@
+"""The quantum deep field as published: the same numbers as the original program, from its weights."""
