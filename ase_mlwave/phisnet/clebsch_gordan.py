@@ -14,8 +14,9 @@ from ase_mlwave.phisnet.orders import OrderLayout
 
 __all__ = ["HarmonicMixing", "PairMixing", "PaperInteraction", "PaperOverlapPairs", "PaperPairs"]
 
-#: Size of new radial coefficients: the squares of K Bernstein polynomials sum to well below one.
-_RADIAL_GAIN = 2.0
+#: Size of new radial coefficients of messages, and of products of two atoms' features, such that features keep their
+#: size through five modules and matrices start with elements of order one.
+_MESSAGE_GAIN, _PRODUCT_GAIN = 0.5, 0.1
 
 
 class PairMixing(nn.Module):
@@ -38,7 +39,7 @@ class PairMixing(nn.Module):
     def __init__(self, layout: OrderLayout, features: int, n_radial: int) -> None:
         super().__init__()
         self.coupling = ChannelCoupling(layout, distinct=False)
-        self.weight = nn.Parameter(_path_weights(self.coupling.paths, n_radial, features))
+        self.weight = nn.Parameter(_PRODUCT_GAIN * _path_weights(self.coupling.paths, n_radial, features))
 
     def forward(self, x: Tensor, y: Tensor, rbf: Tensor) -> Tensor:
         """Map features of both atoms of each pair (E, R, F) to those of the pair, zero at the cutoff."""
@@ -76,9 +77,9 @@ class HarmonicMixing(nn.Module):
         self.edges = EdgeLayout(layout)
         harmonics = [(l, (-1) ** l) for l in range(layout.max_order + 1)]
         self.paths = [(o, y, end) for o in layout.orders for y in harmonics for end in couples_to(o, y, layout)]
-        self.weight = nn.Parameter(_path_weights(self.paths, n_radial, features))
+        self.weight = nn.Parameter(_MESSAGE_GAIN * _path_weights(self.paths, n_radial, features))
         self.of_harmonics = nn.Parameter(torch.ones(len(harmonics), features))  # A1
-        self.direct = nn.Parameter(torch.randn(len(harmonics), n_radial, features))  # radial_l
+        self.direct = nn.Parameter(_MESSAGE_GAIN * torch.randn(len(harmonics), n_radial, features))  # radial_l
         self.of_direct = nn.Parameter(torch.ones(len(harmonics), features))  # A2
         self.register_buffer("degree", torch.tensor([y[0] for _, y, _ in self.paths]), persistent=False)
         self.register_buffer("matrix", self._matrix(), persistent=False)
@@ -183,8 +184,8 @@ class PaperPairs(nn.Module):
         self.before = GeneralisedSwish(features)
         self.central = MixingLinear(layout, features)
         self.neighbour = MixingLinear(layout, features)
-        self.radial_atoms = nn.Parameter(_radial_weights(len(layout.orders), config.n_radial, features))
-        self.radial_pairs = nn.Parameter(_radial_weights(len(layout.orders), config.n_radial, features))
+        self.radial_atoms = nn.Parameter(_MESSAGE_GAIN * torch.randn(len(layout.orders), config.n_radial, features))
+        self.radial_pairs = nn.Parameter(_MESSAGE_GAIN * torch.randn(len(layout.orders), config.n_radial, features))
         self.mixing = PairMixing(layout, features, config.n_radial)
         self.atoms = nn.Sequential(ResidualBlock(layout, features, gated=False), GeneralisedSwish(features))
         self.pairs = nn.Sequential(ResidualBlock(layout, features, gated=False), GeneralisedSwish(features))
@@ -229,7 +230,7 @@ class PaperOverlapPairs(nn.Module):
         features = config.features
         self.central = nn.Linear(features, features)
         self.neighbour = nn.Linear(features, features)
-        self.radial = nn.Parameter(_radial_weights(layout.max_order + 1, config.n_radial, features))
+        self.radial = nn.Parameter(2 * torch.randn(layout.max_order + 1, config.n_radial, features))
         self.atoms = nn.Sequential(ResidualBlock(layout, features, gated=False), GeneralisedSwish(features))
         self.pairs = nn.Sequential(ResidualBlock(layout, features, gated=False), GeneralisedSwish(features))
 
@@ -248,8 +249,4 @@ def _path_weights(paths: list[Path], n_radial: int, features: int) -> Tensor:
     """Draw coefficients of the radial functions for each path, (paths, K, F)."""
     ends = [end for _, _, end in paths]
     sizes = torch.tensor([ends.count(end) ** -0.5 for end in ends])
-    return _radial_weights(len(paths), n_radial, features) * sizes[:, None, None]
-
-
-def _radial_weights(n: int, n_radial: int, features: int) -> Tensor:
-    return _RADIAL_GAIN * torch.randn(n, n_radial, features)
+    return torch.randn(len(paths), n_radial, features) * sizes[:, None, None]

@@ -87,8 +87,8 @@ class PhiSNetModule(pl.LightningModule):
         terms = loss_terms(prediction, batch, weights)
         total = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
         logged = {f"train/{name}": value.detach() for name, value in terms.items()}
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch.charges))
-        self.log("train/loss", total.detach(), on_step=False, on_epoch=True, batch_size=len(batch.charges))
+        logged["train/loss"] = total.detach()
+        self.log_dict(logged, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.charges))
         return total
 
     def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
