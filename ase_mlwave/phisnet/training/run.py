@@ -70,7 +70,8 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     data = PhiSNetData(_prepared(training, settings), _prepared(validation, settings), settings)
     network = _initial_network(settings, data.train_set)
     module = PhiSNetModule(network, settings)
-    trainer = _trainer(settings, output, progress=progress)
+    with _quiet():
+        trainer = _trainer(settings, output, progress=progress)
     output.mkdir(parents=True, exist_ok=True)
     (output / "settings.json").write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
     if checkpoint.exists():
@@ -190,10 +191,18 @@ def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning's advice on loaders and loggers off the screen; errors and other warnings pass."""
+    """Keep Lightning's advice on loaders, loggers and services off the screen; errors and other warnings pass."""
+    talkative = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero")]
+    levels = [logger.level for logger in talkative]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # a short last epoch
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")  # Lightning on PyTorch 2.13
         warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
-        yield
+        try:
+            for logger in talkative:
+                logger.setLevel(logging.WARNING)
+            yield
+        finally:
+            for logger, level in zip(talkative, levels, strict=True):
+                logger.setLevel(level)
