@@ -68,16 +68,31 @@ def trajectory(calculator: Calculator, steps: int = 40) -> Atoms:
 
 
 def bending_path(calculator: Calculator) -> list[Atoms]:
-    """Relax a nudged elastic band from a narrow to a wide angle; on the way bonds shorten and the minimum is passed.
+    """Relax a nudged elastic band from a narrow to a wide angle, through the minimum: all of it vibrating water."""
+    shapes = [(0.99, 85.0), (0.98, 95.0), (0.97, 106.0), (0.96, 117.0), (0.95, 128.0)]
+    return _band([water(*one) for one in shapes], calculator, turn=True)
 
-    Not the inversion of water: the linear molecule lies far outside what vibrating waters visit.
+
+def inversion_path(calculator: Calculator) -> list[Atoms]:
+    """Relax a nudged elastic band from water to its inverse, oxygen between the hydrogens in the middle.
+
+    Rotations stay in: without them both ends would be the same.
     """
-    images = [water(0.99, 85.0), *(water(0.99, 85.0) for _ in range(3)), water(0.95, 128.0)]
+    ends = water(0.9745, 102.2), water(0.9745, 360.0 - 102.2)
+    ends[1].positions += ends[0].positions[1] - ends[1].positions[1]  # hydrogens stay where they are
+    middle = [ends[0].copy() for _ in range(3)]
+    for k, image in enumerate(middle):
+        image.positions += (k + 1) / 4 * (ends[1].positions - ends[0].positions)
+    return _band([ends[0], *middle, ends[1]], calculator, turn=False)
+
+
+def _band(images: list[Atoms], calculator: Calculator, *, turn: bool) -> list[Atoms]:
     for image in images:
         image.calc = calculator
-    band = NEB(images, k=1.0, method="improvedtangent", allow_shared_calculator=True)
-    band.interpolate()
-    BFGS(band, logfile=None).run(fmax=0.02, steps=60)
+    band = NEB(
+        images, k=1.0, method="improvedtangent", allow_shared_calculator=True, remove_rotation_and_translation=turn
+    )
+    BFGS(band, logfile=None).run(fmax=0.05, steps=25)
     return images
 
 
@@ -87,13 +102,16 @@ def reference() -> dict[str, Any]:
 
     calculator = ReferenceCalculator(LEVEL)
     relaxed, energy = minimum(calculator)
-    path = bending_path(calculator)
+    paths = {"bending": bending_path(calculator), "inversion": inversion_path(calculator)}
     return {
         "level": LEVEL,
         "minimum": {"shape": shape(relaxed), "energy": energy},
         "frequencies": frequencies(calculator, relaxed),
         "trajectory": trajectory(calculator).positions.tolist(),
-        "path": {"energies": [float(i.get_potential_energy()) for i in path], "shapes": [shape(i) for i in path]},
+        "paths": {
+            name: {"energies": [float(i.get_potential_energy()) for i in path], "shapes": [shape(i) for i in path]}
+            for name, path in paths.items()
+        },
     }
 
 

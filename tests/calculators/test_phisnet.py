@@ -19,7 +19,8 @@ from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.calculators.phisnet import ENERGY_LEVELS
 from tests.calculators.waters import LEVEL, mole_of, pyscf_molecule, shipped, solve, solved, waters
 
-#: Mean absolute error of H on vibrating waters that a usable model keeps, Hartree.
+#: Mean absolute error of H that a usable model keeps on average over vibrating waters, Hartree; of one it is up to
+#: four times the average.
 H_TOLERANCE = 20e-6
 
 
@@ -38,7 +39,7 @@ def _error(predicted: np.ndarray, reference: np.ndarray) -> float:
 
 
 def test_hamiltonian_is_that_of_the_converged_scf(calc: PhiSNetCalculator) -> None:
-    errors = [_error(calc.hamiltonian(atoms), solved(k)[1]) for k, atoms in enumerate(waters(3))]
+    errors = [_error(calc.hamiltonian(atoms), solved(k, 6)[1]) for k, atoms in enumerate(waters(6))]
     assert np.mean(errors) < H_TOLERANCE
     H = calc.hamiltonian(waters(3)[0])
     np.testing.assert_allclose(H, H.T, atol=1e-13)
@@ -81,7 +82,7 @@ def test_matrices_follow_the_order_of_atoms(calc: PhiSNetCalculator, order: list
     np.testing.assert_allclose(calc.overlap(atoms), mole.intor("int1e_ovlp"), atol=1e-7)  # the two values of a Bohr
     np.testing.assert_allclose(calc.hamiltonian(mole), calc.hamiltonian(atoms), atol=1e-6)
     reference = solved(0)[1] if order == [0, 1, 2] else solve(atoms)[1]
-    assert _error(calc.hamiltonian(mole), reference) < 2 * H_TOLERANCE
+    assert _error(calc.hamiltonian(mole), reference) < 4 * H_TOLERANCE
 
 
 def test_matrices_turn_with_the_molecule(calc: PhiSNetCalculator) -> None:
@@ -89,7 +90,7 @@ def test_matrices_turn_with_the_molecule(calc: PhiSNetCalculator) -> None:
     atoms.rotate(77, (1, -2, 0.5))
     atoms.positions += [4.0, 1.0, -9.0]
     result, fock = solve(atoms)
-    assert _error(calc.hamiltonian(atoms), fock) < 2 * H_TOLERANCE
+    assert _error(calc.hamiltonian(atoms), fock) < 4 * H_TOLERANCE
     assert _error(calc.density_matrix(pyscf_molecule(atoms)), result.density) < 1e-4
 
 

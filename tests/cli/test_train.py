@@ -1,0 +1,156 @@
+"""``mlwave train`` from settings to a model folder; the laws of training itself are tests of ``phisnet/training``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ase.build import molecule
+from ase.io import write
+from pyscf.scf import hf
+from typer.testing import CliRunner
+
+from ase_mlwave import PhiSNetCalculator
+from ase_mlwave.cli.main import app
+from ase_mlwave.zoo import ModelFolder
+
+ROOT = Path(__file__).parents[2]
+LABELLED = ROOT / "tests" / "data" / "files" / "waters_pbe_def2svp.db"
+
+SETTINGS = """
+data: {data}
+output: {output}
+model: {{elements: [H, O], features: 4, n_modules: 1, n_radial: 4, hidden: 8}}
+loss: {{hamiltonian: 1.0}}
+optimiser: {{warmup_steps: 1, ema_decay: 0.5}}
+steps: 4
+batch_size: 2
+steps_per_epoch: 2
+checkpoint_minutes: 0
+accelerator: cpu
+"""
+
+
+@pytest.fixture(autouse=True)
+def _wide_and_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(hf, "MUTE_CHKFILE", True)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_text(SETTINGS.format(data=LABELLED, output=tmp_path / "run"), encoding="utf-8")
+    return path
+
+
+def _invoke(*arguments: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["train", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+def _steps(folder: Path) -> int:
+    return int(json.loads((folder / "settings.json").read_text())["steps"])
+
+
+def test_run_ends_in_a_model_that_the_calculator_loads(settings: Path, tmp_path: Path) -> None:
+    code, output = _invoke(settings, "--no-progress")
+    assert code == 0, output
+    assert f"model written to {tmp_path / 'run' / 'model'}" in output
+    assert (tmp_path / "run" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "run" / "metrics" / "metrics.csv").is_file()
+    folder = ModelFolder.load(tmp_path / "run" / "model")
+    assert folder.config.level == "pbe/def2-svp"
+    assert folder.config.training_data.n_records == 4
+    assert folder.config.thresholds["domain_distance"] > 0
+    assert PhiSNetCalculator(tmp_path / "run" / "model").hamiltonian(molecule("H2O")).shape == (24, 24)
+
+
+def test_run_goes_on_with_resume_only(settings: Path, tmp_path: Path) -> None:
+    assert _invoke(settings, "steps=2", "--no-progress")[0] == 0
+    code, output = _invoke(settings, "--no-progress")
+    assert (code, "holds a training run already; give --resume" in output) == (2, True), output
+    assert _steps(tmp_path / "run") == 2
+    before = ModelFolder.load(tmp_path / "run" / "model").config.weights_sha256
+    code, output = _invoke(settings, "--resume", "--no-progress")
+    assert code == 0, output
+    assert _steps(tmp_path / "run") == 4
+    assert ModelFolder.load(tmp_path / "run" / "model").config.weights_sha256 != before
+
+
+def test_resume_without_a_run_starts_one(settings: Path, tmp_path: Path) -> None:
+    code, output = _invoke(settings, "steps=1", "--resume", "--no-progress")
+    assert code == 0, output
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+def test_run_can_start_from_a_model(settings: Path, tmp_path: Path) -> None:
+    """Transfer: the weights of one level of theory or loss are where the next run begins."""
+    assert _invoke(settings, "steps=1", "--no-progress")[0] == 0
+    first = tmp_path / "run" / "model"
+    words = (f"output={tmp_path / 'next'}", "steps=1", "loss.energy=0.1", "loss.forces=0.1")
+    code, output = _invoke(settings, f"start_from={first}", *words, "--no-progress")
+    assert code == 0, output
+    assert (tmp_path / "next" / "model" / "config.json").is_file()
+    code, output = _invoke(settings, f"start_from={first}", "model.features=6", f"output={tmp_path / 'third'}")
+    assert (code, "has other model settings: features" in output) == (2, True), output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["stesp=10"], "there is no setting 'stesp'. Did you mean 'steps'?"),
+        (["optimiser.learning_rat=1"], "there is no setting 'optimiser.learning_rat'. Did you mean 'learning_rate'?"),
+        (["model.feature=8"], "there is no setting 'model.feature'. Did you mean 'features'?"),
+        (["model.elements=[H,Q]"], "elements must be distinct chemical symbols"),
+        (["model.elements=[H]"], "atomic numbers [8] that model.elements lacks"),
+        (["model.level=hf/def2-svp"], "the data are at 'pbe/def2-svp' but model.level is 'hf/def2-svp'"),
+        (["model.preset=papre"], "there is no preset 'papre'. Did you mean 'paper'?"),
+        (["steps=0"], "steps: Input should be greater than or equal to 1 (given: 0)"),
+        (["steps=many"], "steps: Input should be a valid integer"),
+        (["optimiser.learning_rate=-1"], "optimiser.learning_rate: Input should be greater than 0"),
+        (["loss.hamiltonian=0"], "all loss weights are zero: nothing to learn"),
+        (["precision=float16"], "precision: Input should be 'float32' or 'float64'"),
+        (["optimiser.schedule=lineal"], "optimiser.schedule: Input should be 'linear', 'cosine' or 'constant'"),
+        (["steps"], "'steps' is not a setting; write key=value"),
+        (["train_split=trian"], "no split 'trian': it has 'train'"),
+        (["data=absent.db"], "there is no data file absent.db"),
+        (["model.max_unnatural_order=0"], "which max_order=4 and max_unnatural_order=0 leave out; raise them"),
+        (["start_from=phisnet-watre"], "Did you mean 'phisnet-water'"),
+    ],
+)
+def test_wrong_setting_is_refused_in_one_line(settings: Path, tmp_path: Path, words: list[str], message: str) -> None:
+    code, output = _invoke(settings, *words, "--no-progress")
+    assert code == 2, output
+    assert output.startswith("error: ")
+    assert message in output
+    assert output.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_file_is_refused_in_one_line(settings: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
+    (tmp_path / "broken.yaml").write_text("steps: [1\n")
+    (tmp_path / "short.yaml").write_text("steps: 1\n")
+    write(tmp_path / "bare.xyz", molecule("H2O"))
+    for arguments, message in (
+        ((tmp_path / "absent.yaml",), "there is no settings file"),
+        ((tmp_path / "list.yaml",), "must hold a mapping of settings"),
+        ((tmp_path / "broken.yaml",), "cannot be read as settings"),
+        ((tmp_path / "short.yaml",), "the setting 'data' is missing; the setting 'output' is missing"),
+        ((settings, f"data={tmp_path / 'bare.xyz'}"), "has no split 'train'"),
+    ):
+        code, output = _invoke(*arguments)
+        assert code == 2, output
+        assert message in output
+        assert output.count("\n") == 1
+
+
+def test_examples_of_settings_are_valid(settings: Path) -> None:
+    from ase_mlwave.phisnet.training.settings import TrainingSettings
+
+    files = sorted((ROOT / "examples").glob("**/*.yaml"))
+    assert len(files) >= 2
+    for file in files:
+        assert TrainingSettings.read(file).model.elements == ("H", "O")
