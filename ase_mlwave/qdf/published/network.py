@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.qdf.published.config import PublishedConfig
+from ase_mlwave.qdf.published.dense import dense, rectified_dense
 from ase_mlwave.qdf.published.field import (
     NEGLIGIBLE,
     Block,
@@ -29,7 +30,7 @@ __all__ = ["PublishedQDF"]
 #: Smallest norm that orbitals are divided by.
 _TINY = 1e-12
 #: Points that the energy functional takes at a time.
-_ROWS = 4096
+_ROWS = 2048
 
 
 class PublishedQDF(nn.Module):
@@ -119,7 +120,7 @@ class PublishedQDF(nn.Module):
         """
         molecule = _Molecule(self, record)
         coefficients = self._normalised(molecule) / molecule.orbital_norms()[:, None]
-        parts = [phi.T @ coefficients[members] for phi, members in molecule.basis()]
+        parts = [dense(phi.T, coefficients[members].T) for phi, members in molecule.basis()]
         raw = molecule.in_order(parts)
         return raw * (molecule.amplitude / _norms(raw))
 
@@ -168,13 +169,13 @@ class PublishedQDF(nn.Module):
         layer = self._layers[0]
         molecule = _Molecule(self, record)
         if len(molecule.blocks) > 1 or len(molecule.types) >= self.config.width:
-            return torch.relu(layer(self.orbitals(record)))
+            return dense(self.orbitals(record), layer.weight, layer.bias, rectify=True)
         ((phi, _),) = molecule.basis()
-        overlap = phi @ phi.T  # (M, M)
+        overlap = dense(phi, phi)  # (M, M)
         coefficients = self._normalised(molecule) / overlap.diagonal().sqrt().clamp_min(_TINY)[:, None]
         squared = ((overlap @ coefficients) * coefficients).sum(dim=0)
         scale = molecule.amplitude / squared.clamp_min(_TINY**2).sqrt()
-        return torch.addmm(layer.bias, phi.T, (coefficients * scale) @ layer.weight.T).relu_()
+        return dense(phi.T, dense(layer.weight * scale, coefficients), layer.bias, rectify=True)
 
     def _pooled(self, first: list[Tensor]) -> list[Tensor]:
         """Take the outputs of the first layer to energies, eV, each (n_outputs,), one per molecule."""
@@ -182,7 +183,7 @@ class PublishedQDF(nn.Module):
             return []
         hidden = torch.cat(first) if len(first) > 1 else first[0]
         for layer in self._layers[1:]:
-            hidden = _dense(hidden, layer.weight, layer.bias)
+            hidden = rectified_dense(hidden, layer.weight, layer.bias)
         parts = hidden.split([len(rows) for rows in first])
         pooled = torch.stack([rows.sum(dim=0) for rows in parts])
         if self.config.pooling == "mean":
@@ -206,7 +207,7 @@ class _Molecule:
         self.amplitude = math.sqrt(n_electrons / network.config.width)
 
     def _cut(self, angstrom: NDArray[np.float64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        smallest = float(self.network.exponents.detach().min()) if self.n_atoms > 1 else 1.0
+        smallest = float(self.network.exponents.detach().min())
         reach = math.sqrt(-math.log(NEGLIGIBLE) / smallest) if smallest > 0 else math.inf
         return cut_into_blocks(angstrom, reach + self.network.config.radius_angstrom)
 
@@ -218,18 +219,18 @@ class _Molecule:
 
     def basis(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Give for every block its orbitals on its points, (M_J, G), not normalised, and their indices (M_J,)."""
-        zetas = self.network.exponents[self.types]
+        minus_zetas = -self.network.exponents[self.types][:, None]
         place = torch.full((self.n_atoms,), -1, device=self.atoms.device)
         for squared, atoms in self.geometry():
             place.fill_(-1)
             place[atoms] = torch.arange(len(atoms), device=place.device)
-            rows = place[self.atoms]
+            rows = place[self.atoms]  # of each orbital in `squared`
             members = (rows >= 0).nonzero()[:, 0]
             rows, n_first = rows[members], int((members < self.n_first).sum())
-            distances = squared.to(zetas.dtype)
-            exponents = distances[rows] * -zetas[members, None]
-            exponents[n_first:] += (0.5 * squared.log()).to(zetas.dtype)[rows[n_first:]]  # the factor |r - R|
-            yield exponents.exp_(), members
+            distances = squared.to(minus_zetas.dtype)
+            powers = distances.index_select(0, rows) * minus_zetas[members]
+            powers[n_first:].add_(distances.log().index_select(0, rows[n_first:]), alpha=0.5)  # the factor |r - R|
+            yield powers.exp_(), members
 
     def orbital_norms(self) -> Tensor:
         """Return the norms of the orbitals over the whole field, (M,)."""
@@ -250,19 +251,6 @@ def _norms(columns: Tensor) -> Tensor:
     """Return the norms of columns, (rows, n) -> (n,), kept away from zero."""
     norms: Tensor = torch.linalg.vector_norm(columns, dim=0)
     return norms.clamp_min(_TINY)
-
-
-def _dense(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Apply a layer and its ReLU to non-negative inputs, leaving out columns that are zero in all rows.
-
-    Notes
-    -----
-    Exact: such a column adds nothing, and no gradient passes the ReLU that made it. Trained models have many.
-    """
-    live = hidden.detach().amax(dim=0).nonzero()[:, 0]
-    if 4 * len(live) < 3 * hidden.shape[1]:
-        hidden, weight = hidden.index_select(1, live), weight.index_select(1, live)
-    return torch.addmm(bias, hidden, weight.T).relu_()
 
 
 def _tables(config: PublishedConfig) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from ase.io import read
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.qdf.published import field, network
 from ase_mlwave.qdf.published.config import PublishedConfig
+from ase_mlwave.qdf.published.dense import dense, rectified_dense
 from ase_mlwave.qdf.published.importing import import_published
 from ase_mlwave.qdf.published.network import PublishedQDF
 from ase_mlwave.units import BOHR, HARTREE
@@ -160,12 +161,26 @@ def test_dead_columns_change_neither_energy_nor_gradient() -> None:
     hidden[:, ::2] = 0
     weight, bias = torch.randn(7, 12, dtype=torch.float64), torch.randn(7, dtype=torch.float64)
     results = []
-    for function in (network._dense, lambda h, w, b: torch.relu(h @ w.T + b)):
+    for function in (rectified_dense, lambda h, w, b: torch.relu(h @ w.T + b)):
         inputs = hidden.clone().relu().requires_grad_(), weight.clone().requires_grad_()
         value = function(*inputs, bias)
         results.append((value, *torch.autograd.grad(value.square().sum(), inputs[1])))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("rectify", [False, True])
+def test_the_fast_product_is_the_plain_one(rectify: bool) -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(40, 9), torch.randn(6, 9), torch.randn(6)
+    plain = dense(x.double(), weight.double(), bias.double(), rectify=rectify).float()
+    for one in (x, x.T.contiguous().T, x.clone().requires_grad_()):
+        torch.testing.assert_close(dense(one, weight, bias, rectify=rectify).detach(), plain, rtol=1e-5, atol=1e-5)
+
+
+def test_all_columns_may_be_dead() -> None:
+    bias = torch.tensor([1.0, -1.0])
+    torch.testing.assert_close(rectified_dense(torch.zeros(3, 4), torch.ones(2, 4), bias), bias.relu().expand(3, 2))
 
 
 def test_gradients_of_all_parameters_are_those_of_finite_differences() -> None:
