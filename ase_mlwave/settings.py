@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from ase.calculators.calculator import InputError
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
@@ -45,12 +45,13 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     if not Path(path).is_file():
         raise InputError(f"there is no settings file {str(path)!r}; examples/ has some to start from")
     try:
-        merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
-        plain = OmegaConf.to_container(merged, resolve=True)
+        given = OmegaConf.load(path)
+        if not isinstance(given, DictConfig):
+            raise InputError(f"{path} must hold a mapping of settings, it holds a {type(given).__name__}")
+        merged = OmegaConf.merge(given, OmegaConf.from_dotlist(list(overrides)))
+        plain = cast("dict[str, Any]", OmegaConf.to_container(merged, resolve=True))
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path} cannot be read as settings: {error}") from error
-    if not isinstance(plain, dict):
-        raise InputError(f"{path} must hold a mapping of settings, it holds a {type(plain).__name__}")
     return {str(key): value for key, value in plain.items()}
 
 

@@ -16,8 +16,10 @@ def demo(
     model: Annotated[str, typer.Option(help="Model for water.")] = "phisnet-water",
 ) -> None:
     """Relax a distorted water, run it at constant energy, and count SCF cycles: tables here, pictures in a folder."""
+    from ase_mlwave.calculators.phisnet import PhiSNetCalculator
     from ase_mlwave.demo.run import run_demo
 
+    PhiSNetCalculator(model)  # refuses a model that is not there before anything is written
     console = Console()
     output.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
