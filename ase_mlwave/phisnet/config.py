@@ -74,7 +74,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "features": 128,
         "max_order": 4,
-        "max_unnatural_order": 4,
+        "max_unnatural_order": 3,
         "n_modules": 5,
         "n_radial": 128,
         "cutoff": 15.0,
