@@ -13,12 +13,16 @@ from ase_mlwave.plugin import register_stand_ins
 
 if TYPE_CHECKING:
     from ase_mlwave.calculators.phisnet import PhiSNetCalculator
+    from ase_mlwave.calculators.qdf import QDFCalculator
 
 __version__ = "0.1.0"
-__all__ = ["PhiSNetCalculator", "__version__"]
+__all__ = ["PhiSNetCalculator", "QDFCalculator", "__version__"]
 
 #: Public name -> the module that defines it.
-_HOMES = {"PhiSNetCalculator": "ase_mlwave.calculators.phisnet"}
+_HOMES = {
+    "PhiSNetCalculator": "ase_mlwave.calculators.phisnet",
+    "QDFCalculator": "ase_mlwave.calculators.qdf",
+}
 
 register_stand_ins()
 

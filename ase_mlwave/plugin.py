@@ -18,9 +18,15 @@ from ase.calculators.calculator import Calculator, external_calculators, registe
 __all__ = ["CALCULATORS", "register", "register_stand_ins"]
 
 #: Name in ASE's registries -> where the class is.
-CALCULATORS = {"phisnet": "ase_mlwave.calculators.phisnet.PhiSNetCalculator"}
+CALCULATORS = {
+    "phisnet": "ase_mlwave.calculators.phisnet.PhiSNetCalculator",
+    "qdf": "ase_mlwave.calculators.qdf.QDFCalculator",
+}
 
-_CITATIONS = {"phisnet": "O. T. Unke et al., NeurIPS 34, 14434 (2021), arXiv:2106.02347"}
+_CITATIONS = {
+    "phisnet": "O. T. Unke et al., NeurIPS 34, 14434 (2021), arXiv:2106.02347",
+    "qdf": "M. Tsubaki and T. Mizoguchi, Phys. Rev. Lett. 125, 206401 (2020), doi:10.1103/PhysRevLett.125.206401",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ __all__ = ["DEFAULT_FIELD", "FIELDS", "build_network", "parse_qdf_settings"]
 
 #: Value of the setting ``field`` -> (class of the network, class of its settings), each "module:name".
 FIELDS: dict[str, tuple[str, str]] = {
+    "quadrature": ("ase_mlwave.qdf.model:QDF", "ase_mlwave.qdf.config:QDFConfig"),
     "published": ("ase_mlwave.qdf.published.network:PublishedQDF", "ase_mlwave.qdf.published.config:PublishedConfig"),
 }
 #: The field of settings that name none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from pyscf import gto
 from pyscf.tools.cubegen import Cube
 
-__all__ = ["CubeGrid", "density_on_points", "orbitals_on_points", "write_density_cube", "write_orbital_cube"]
+__all__ = [
+    "CubeGrid",
+    "density_on_points",
+    "orbitals_on_points",
+    "write_cube",
+    "write_density_cube",
+    "write_orbital_cube",
+]
 
 Array = NDArray[np.float64]
 
@@ -110,9 +117,7 @@ def write_density_cube(
     ValueError
         If ``density`` does not fit the molecule.
     """
-    box = _box(mole, grid)
-    values = density_on_points(density, mole, box.get_coords())
-    box.write(values.reshape(box.nx, box.ny, box.nz), os.fspath(path), comment="Electron density, e/Bohr^3")
+    write_cube(path, lambda points: density_on_points(density, mole, points), mole, grid, "Electron density, e/Bohr^3")
 
 
 def write_orbital_cube(
@@ -136,9 +141,35 @@ def write_orbital_cube(
     ValueError
         If ``coefficients`` do not fit the molecule.
     """
+    column = np.asarray(coefficients)[:, None]
+    write_cube(path, lambda points: orbitals_on_points(column, mole, points), mole, grid, "Orbital, Bohr^(-3/2)")
+
+
+def write_cube(
+    path: str | os.PathLike[str],
+    function: Callable[[Array], Array],
+    mole: gto.Mole,
+    grid: CubeGrid | None = None,
+    comment: str = "",
+) -> None:
+    """Write any function of space as a cube file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, overwritten if it exists.
+    function : callable
+        Points (G, 3), Bohr -> values (G,) or (G, 1).
+    mole : pyscf.gto.Mole
+        The nuclei; its basis does not matter.
+    grid : CubeGrid, optional
+        The box.
+    comment : str
+        What the values are and their unit.
+    """
     box = _box(mole, grid)
-    values = orbitals_on_points(np.asarray(coefficients)[:, None], mole, box.get_coords())
-    box.write(values.reshape(box.nx, box.ny, box.nz), os.fspath(path), comment="Orbital, Bohr^(-3/2)")
+    values = function(box.get_coords())
+    box.write(values.reshape(box.nx, box.ny, box.nz), os.fspath(path), comment=comment)
 
 
 def _box(mole: gto.Mole, grid: CubeGrid | None) -> Cube:

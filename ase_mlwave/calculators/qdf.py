@@ -1,0 +1,163 @@
+"""`QDFCalculator`: energies, forces and densities from a quantum deep field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import InputError
+from numpy.typing import ArrayLike, NDArray
+
+from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
+from ase_mlwave.calculators.checks import read_atoms
+from ase_mlwave.calculators.qdf_published import is_published, published_outcomes, published_outputs
+from ase_mlwave.data.record import Record
+from ase_mlwave.qdf.config import MAX_GRID_LEVEL
+from ase_mlwave.qdf.inference import density_on_points, predict_batch
+from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.quantum.cubes import CubeGrid, write_cube
+from ase_mlwave.units import BOHR
+
+__all__ = ["QDFCalculator"]
+
+Array = NDArray[np.float64]
+
+
+class QDFCalculator(MlwaveCalculator):
+    """Predict the density of a molecule on a field of points, and the energy as a learned functional of it.
+
+    Parameters
+    ----------
+    model : str, path, or sequence of them
+        A name in the zoo, a folder, or several models: a committee.
+    grid_level : int, optional
+        Size of the integration grid, 0 to 5; the model's own by default. Larger grids cost more, and leave less of the
+        dependence on the molecule's orientation.
+    device, dtype, batch_size
+        As in `MlwaveCalculator`.
+
+    Raises
+    ------
+    TypeError, InputError
+        As `MlwaveCalculator`; also for an unknown ``grid_level``.
+
+    Notes
+    -----
+    The energy is the total energy at the model's level of theory; an isolated atom has the model's reference for it.
+    Models of the published field (``mlwave import-qdf``) give atomization energies, negative, and no forces; all their
+    outputs are in ``calc.extras["outputs"]`` (name -> Hartree).
+    ``calc.extras`` holds after each calculation ``"atomic_energies"`` ((N,), Hartree, parts of the energy by cells) and
+    ``"cell_electrons"`` ((N,), electrons of every cell before they are scaled to the nuclear charge).
+    The energy changes under rotation by what the grid leaves of the integral: below 1 meV a molecule at the default
+    level (``test_energy_hardly_depends_on_the_orientation``).
+    Source: Tsubaki and Mizoguchi, PRL 125, 206401 (2020).
+    """
+
+    name: ClassVar[str] = "qdf"
+    implemented_properties = ["energy", "free_energy", "forces"]
+    default_parameters = {"grid_level": None}
+
+    def _check_options(self, parameters: Mapping[str, Any]) -> None:
+        level = parameters["grid_level"]
+        if level is not None and (not isinstance(level, int) or not 0 <= level <= MAX_GRID_LEVEL):
+            raise InputError(f"grid_level is {level!r}; give a whole number from 0 to {MAX_GRID_LEVEL}, or None.")
+
+    def _compute(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+        if is_published(member):
+            return published_outcomes(member, systems, properties)
+        outcomes = []
+        for result in predict_batch(self._network(member), systems, forces="forces" in properties):
+            values = {"energy": result.energy} | ({} if result.forces is None else {"forces": result.forces})
+            extras = {"atomic_energies": result.atomic_energies, "cell_electrons": result.cell_electrons}
+            outcomes.append(Outcome(values, extras))
+        return outcomes
+
+    def outputs(self, atoms: Atoms) -> dict[str, float]:
+        """Predict all outputs of a model of the published field, such as HOMO and LUMO.
+
+        Parameters
+        ----------
+        atoms : Atoms
+            A molecule.
+
+        Returns
+        -------
+        dict of str to float
+            Name -> eV; the mean over a committee.
+
+        Raises
+        ------
+        InputError
+            If the molecule is outside what the model was made for, or the field is not the published one.
+        """
+        return published_outputs(self.members, read_atoms(atoms, self.domain))
+
+    def density(self, atoms: Atoms, points: ArrayLike) -> Array:
+        """Evaluate the learned electron density.
+
+        Parameters
+        ----------
+        atoms : Atoms
+            A molecule.
+        points : array_like, (..., 3)
+            Angstrom.
+
+        Returns
+        -------
+        ndarray, (...)
+            e/Angstrom^3, positive; the mean over a committee. Zero beyond the model's cutoff from all atoms.
+
+        Raises
+        ------
+        InputError
+            If the molecule is outside what the model was made for, or the points are not finite (..., 3) numbers.
+
+        Notes
+        -----
+        Its integral is the number of electrons (``test_density_integrates_to_the_electrons``). It is what makes the
+        energies right, not the density of the level of theory: that has cusps which these orbitals do not have.
+        """
+        system = read_atoms(atoms, self.domain)
+        grid = np.asarray(points, dtype=np.float64)
+        if grid.ndim == 0 or grid.shape[-1] != 3 or not np.isfinite(grid).all():
+            raise InputError(f"points have shape {grid.shape}; give (..., 3) finite coordinates in Angstrom")
+        values = self._density(system, grid.reshape(-1, 3) / BOHR) / BOHR**3
+        return values.reshape(grid.shape[:-1])
+
+    def write_density(self, atoms: Atoms, path: str | PathLike[str], *, spacing: float = 0.1) -> None:
+        """Write the learned electron density as a cube file.
+
+        Parameters
+        ----------
+        atoms : Atoms
+            A molecule.
+        path : str or path
+            File to write.
+        spacing : float
+            Largest distance of grid points, Angstrom.
+
+        Raises
+        ------
+        InputError
+            If the molecule is outside what the model was made for.
+        """
+        system = read_atoms(atoms, self.domain)
+        mole = build_mole(system.numbers, system.positions, "sto-3g", system.charge, system.spin)
+        grid = CubeGrid(spacing=spacing / BOHR)
+        write_cube(path, lambda points: self._density(system, points), mole, grid, "Electron density, e/Bohr^3")
+
+    def _density(self, system: Record, points: Array) -> Array:
+        """Average the members' densities, e/Bohr^3, on points (G, 3), Bohr."""
+        members = [density_on_points(self._network(member), system, points) for member in self.members]
+        return np.asarray(np.mean(members, axis=0))
+
+    def _network(self, member: Member) -> Any:
+        """Give a member's network its grid."""
+        if is_published(member):
+            raise InputError("a model of the published field knows its density on its own points only")
+        level = self.parameters["grid_level"]
+        member.network.set_grid_level(member.network.config.grid_level if level is None else level)
+        return member.network

@@ -1,0 +1,118 @@
+"""Settings of a quantum deep field with quadrature: one class, whose attribute docstrings are the documentation."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from ase.data import chemical_symbols
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+__all__ = ["GRID_LEVELS", "MAX_GRID_LEVEL", "QDFConfig", "default_orbitals"]
+
+#: Grid level -> (number of shells, Lebedev points of the inner, middle and outer shells).
+GRID_LEVELS: tuple[tuple[int, tuple[int, int, int]], ...] = (
+    (8, (6, 26, 14)),
+    (10, (14, 50, 26)),
+    (12, (14, 110, 38)),
+    (18, (26, 170, 86)),
+    (24, (50, 302, 146)),
+    (40, (110, 590, 302)),
+)
+MAX_GRID_LEVEL = len(GRID_LEVELS) - 1
+
+_LAST_OF_PERIOD = (2, 10, 18, 36, 54, 86, 118)
+_NAME = re.compile(r"([1-7])[spdf]")
+
+
+def default_orbitals(symbol: str) -> tuple[tuple[str, float], ...]:
+    """Choose orbital types for an element: one per inner shell, three each for valence s and p.
+
+    Parameters
+    ----------
+    symbol : str
+        Chemical symbol.
+
+    Returns
+    -------
+    tuple of (name, exponent)
+        As ``QDFConfig.orbitals``; exponents, Bohr^-2, are where training starts.
+    """
+    number = chemical_symbols.index(symbol)
+    n = 1 + sum(number > last for last in _LAST_OF_PERIOD)
+    if n == 1:
+        return (("1s", 0.12), ("1s", 0.3), ("1s", 0.75), ("1s", 1.8), ("2p", 0.2), ("2p", 0.7))
+    inner = [(f"{k}s", 4.0 / k) for k in range(1, n)]
+    if n == 2:
+        inner.append(("1s", 1.4))
+    return (*inner, *((f"{n}s", z) for z in (0.12, 0.35, 1.0)), *((f"{n}p", z) for z in (0.2, 0.6, 1.7)))
+
+
+class QDFConfig(BaseModel):
+    """Hyperparameters of the field, the orbitals and the networks, and the chemistry that they are made for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    field: Literal["quadrature"] = "quadrature"
+    """Atom-centred grids with weights that move with the atoms."""
+    elements: tuple[str, ...]
+    """Chemical symbols that the model knows."""
+    level: str = "pbe/def2-svp"
+    """Level of theory of the training data, as ``mlwave label`` writes it."""
+    orbitals: dict[str, tuple[tuple[str, float], ...]] = Field(default_factory=dict)
+    """Element -> its orbital types: name (``"2p"``: principal quantum number and a letter, which only tells types
+    apart) and initial exponent, Bohr^-2. Elements that are left out get those of `default_orbitals`."""
+    dimension: int = Field(64, ge=1)
+    """Number d of molecular orbitals psi_n, which is also the width of the energy functional."""
+    functional_layers: int = Field(3, ge=1)
+    """Hidden layers of the energy functional."""
+    potential_layers: int = Field(3, ge=1)
+    """Hidden layers of the Hohenberg-Kohn map."""
+    potential_width: int = Field(32, ge=1)
+    """Their width."""
+    cutoff: float = Field(6.0, gt=0)
+    """Reach of orbitals and of an atom's grid, Bohr: atoms that are twice as far apart do not see each other."""
+    grid_level: int = Field(2, ge=0, le=MAX_GRID_LEVEL)
+    """Size of the grid, from 0 (130 points an atom) over 2 (700) to 5 (reference); training may take a smaller one."""
+    partition: float = Field(0.3, gt=0)
+    """Exponent of the Gaussians that divide space among the atoms, Bohr^-2."""
+    exponents: tuple[float, float] = (0.08, 6.0)
+    """Bounds of the learned exponents, Bohr^-2: what the grid can integrate."""
+    softening: float = Field(0.3, gt=0)
+    """Length a in (r^2 + a^2)^((q-1)/2), Bohr: removes the kink of r^(q-1) at the nucleus."""
+
+    @field_validator("elements")
+    @classmethod
+    def _known_elements(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [e for e in elements if e not in chemical_symbols[1:]]
+        if unknown or not elements or len(set(elements)) < len(elements):
+            raise ValueError(f"elements must be distinct chemical symbols, got {list(elements)}")
+        return tuple(sorted(elements, key=chemical_symbols.index))
+
+    @model_validator(mode="after")
+    def _usable_orbitals(self) -> QDFConfig:
+        low, high = self.exponents
+        if not 0 < low < high:
+            raise ValueError(f"exponents must be two rising positive numbers, got {list(self.exponents)}")
+        surplus = sorted(set(self.orbitals) - set(self.elements))
+        if surplus:
+            raise ValueError(f"orbitals are given for {surplus}, but the elements are {list(self.elements)}")
+        for symbol, types in self.all_orbitals().items():
+            for name, exponent in types:
+                if not _NAME.fullmatch(name) or not low < exponent < high:
+                    raise ValueError(
+                        f"orbital {name!r} of {symbol} with exponent {exponent}: names are such as '2p', exponents "
+                        f"lie between {low} and {high} Bohr^-2"
+                    )
+            if not types:
+                raise ValueError(f"{symbol} has no orbital")
+        return self
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Atomic numbers of ``elements``."""
+        return tuple(chemical_symbols.index(e) for e in self.elements)
+
+    def all_orbitals(self) -> dict[str, tuple[tuple[str, float], ...]]:
+        """Give the orbital types of every element, defaults included."""
+        return {e: self.orbitals.get(e) or default_orbitals(e) for e in self.elements}

@@ -1,0 +1,346 @@
+"""The quantum deep field: geometry -> orbitals on points -> density -> energy, and density -> external potential.
+
+    psi_n(r)  = sum_j c_{t(j),n} phi_{t(j)}(r)                        atomic orbitals, one linear graph convolution
+    N_A       = int w_A(r) sum_n psi_n(r)^2 dr                        electrons in the cell of atom A, before scaling
+    s(r)      = sum_A w_A(r) Z_A / N_A,   psi -> sqrt(s) psi          every cell gets its Z_A electrons
+    rho(r)    = sum_n psi_n(r)^2
+    E         = sum_A (E_ref,A - E_free,A) + int rho(r) f(psi(r)) dr
+
+E_free,A is the same integral for the isolated atom, so that an isolated atom has the energy E_ref,A exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ase_mlwave.qdf.batch import Block, FieldBatch
+from ase_mlwave.qdf.config import GRID_LEVELS, QDFConfig
+from ase_mlwave.qdf.grids import atom_grid, cell_ratios, envelope, radial_grid
+from ase_mlwave.qdf.networks import EnergyFunctional, HohenbergKohnMap
+from ase_mlwave.qdf.orbitals import AtomicOrbitals
+
+__all__ = ["QDF", "FieldValues", "QDFOutput"]
+
+#: Values (centres x points x neighbours) that are kept for the backward pass; of larger batches blocks are recomputed.
+KEPT_VALUES = 4_000_000
+
+
+@dataclass(frozen=True)
+class FieldValues:
+    """The field on the points of a block, before normalisation.
+
+    Parameters
+    ----------
+    psi : Tensor, (C, P, d)
+        Molecular orbitals.
+    squared : Tensor, (C, P)
+        sum_n psi_n^2.
+    shares : Tensor, (C, P, K)
+        w_B of every neighbour; the first is the centre's own.
+    r2 : Tensor, (C, P, K)
+        Squared distances, Bohr^2.
+    """
+
+    psi: Tensor
+    squared: Tensor
+    shares: Tensor
+    r2: Tensor
+
+
+@dataclass(frozen=True)
+class QDFOutput:
+    """What the network predicts for a batch, float64.
+
+    Parameters
+    ----------
+    energies : Tensor, (B,)
+        Hartree.
+    atomic_energies : Tensor, (N,)
+        Their parts by cells.
+    cell_electrons : Tensor, (N,)
+        N_A, electrons of each cell before scaling.
+    potential_error : Tensor or None, (N,)
+        int w_A (V_HK - V_target)^2 dr of each cell, where it was asked for.
+    """
+
+    energies: Tensor
+    atomic_energies: Tensor
+    cell_electrons: Tensor
+    potential_error: Tensor | None
+
+
+class QDF(nn.Module):
+    """Predict energies and densities from a field of points around the atoms.
+
+    Parameters
+    ----------
+    config : QDFConfig
+        Hyperparameters.
+
+    Notes
+    -----
+    Laws, each a test in ``tests/qdf``: energies change under rotation and reflection by the quadrature error alone;
+    translation and permutation change nothing; molecules further apart than twice the cutoff add up; the density
+    integrates to the number of electrons; E has two continuous derivatives; an isolated atom has its reference energy.
+    Source: Tsubaki and Mizoguchi, PRL 125, 206401 (2020).
+    Differs from the paper: an integral instead of a sum over points; electrons are normalised atom by atom, without
+    which energies are not size consistent; rho f(psi) instead of a functional that does not vanish with the density;
+    smooth activations.
+    """
+
+    offsets: Tensor
+    weights: Tensor
+    shell_offsets: Tensor
+    shell_weights: Tensor
+    element_index: Tensor
+    charges: Tensor
+    references: Tensor
+
+    def __init__(self, config: QDFConfig) -> None:
+        super().__init__()
+        self.config = config
+        index = torch.full((max(config.numbers) + 1,), -1, dtype=torch.int64)
+        index[list(config.numbers)] = torch.arange(len(config.numbers))
+        self.register_buffer("element_index", index, persistent=False)
+        self.register_buffer("charges", torch.tensor(config.numbers, dtype=torch.float64), persistent=False)
+        self.register_buffer("references", torch.zeros(len(config.numbers), dtype=torch.float64))
+        self.orbitals = AtomicOrbitals(config)
+        self.cell_shifts = nn.Parameter(torch.zeros(len(config.numbers), dtype=torch.float64))
+        self.functional = EnergyFunctional(config.dimension, config.functional_layers)
+        self.potential = HohenbergKohnMap(config.potential_width, config.potential_layers)
+        self.grid_level = -1
+        self.set_grid_level(config.grid_level)
+
+    # --- settings ---------------------------------------------------------------------------------------------------
+
+    def set_grid_level(self, level: int) -> None:
+        """Take another grid; ``ValueError`` if there is none of that level."""
+        if level == self.grid_level:
+            return
+        grid = atom_grid(level, self.config.cutoff)
+        radii, volumes = radial_grid(GRID_LEVELS[level][0], self.config.cutoff)
+        device = self.references.device
+        shells = np.zeros((len(radii), 3))
+        shells[:, 0] = radii
+        for name, array in {
+            "offsets": grid.offsets,
+            "weights": grid.weights,
+            "shell_offsets": shells,
+            "shell_weights": 4 * np.pi * volumes,
+        }.items():
+            self.register_buffer(name, torch.from_numpy(array).to(device), persistent=False)
+        self.grid_level = level
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the network's weights."""
+        return self.cell_shifts.dtype
+
+    def cast(self, dtype: torch.dtype) -> QDF:
+        """Set the precision of the weights in place; the grid and the references stay in float64."""
+        for parameter in self.parameters():
+            parameter.data = parameter.data.to(dtype)
+        return self
+
+    def elements_of(self, numbers: Tensor) -> Tensor:
+        """Map atomic numbers (N,) to indices of the model's elements.
+
+        Raises
+        ------
+        ValueError
+            If an element is unknown to the model.
+        """
+        known = (numbers > 0) & (numbers < len(self.element_index))
+        element = torch.where(known, self.element_index[numbers.clamp(0, len(self.element_index) - 1)], -1)
+        if bool((element < 0).any()):
+            unknown = sorted({chemical_symbols[z] for z in numbers[element < 0].tolist()})
+            raise ValueError(f"elements {unknown} are unknown to this model, which has {list(self.config.elements)}")
+        return element
+
+    # --- the field --------------------------------------------------------------------------------------------------
+
+    def field(self, vectors: Tensor, element: Tensor, present: Tensor, offsets: Tensor) -> FieldValues:
+        """Evaluate orbitals and cells on the points around centres.
+
+        Parameters
+        ----------
+        vectors : Tensor, (C, K, 3)
+            From every centre to its neighbours (the first is itself), Bohr, in the network's precision.
+        element : Tensor, (C, K)
+            Element index of the neighbours.
+        present : Tensor, (C, K)
+            0 for padding.
+        offsets : Tensor, (P, 3)
+            Points, from the centre.
+
+        Returns
+        -------
+        FieldValues
+        """
+        config = self.config
+        own_r2 = offsets.square().sum(1, keepdim=True)  # (P, 1)
+        cross = torch.matmul(offsets, vectors.transpose(1, 2))  # (C, P, K)
+        r2 = torch.add(own_r2 + vectors.square().sum(2)[:, None], cross, alpha=-2)
+        cut = envelope(r2, config.cutoff) * present[:, None]
+        shift = self.cell_shifts[element]
+        ratios = cell_ratios(
+            r2, own_r2, cut, envelope(own_r2, config.cutoff), (shift - shift[:, :1])[:, None], config.partition
+        )
+        psi = self.orbitals(r2, cut, element)
+        return FieldValues(psi, psi.square().sum(2), ratios / ratios.sum(2, keepdim=True), r2)
+
+    def _cell_energies(self, values: FieldValues, quota: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Integrate rho f(psi) over cells.
+
+        Parameters
+        ----------
+        values : FieldValues
+            Of C centres.
+        quota : Tensor, (C, K)
+            Z_B / N_B of their neighbours.
+        weights : Tensor, (P,)
+            Of the points.
+
+        Returns
+        -------
+        energies : Tensor, (C,)
+            float64.
+        rho : Tensor, (C, P)
+            Normalised density.
+        cell_weights : Tensor, (C, P)
+            W_p w_A.
+        """
+        scale = torch.matmul(values.shares, quota[..., None])[..., 0]  # (C, P)
+        rho = values.squared * scale
+        cell_weights = weights * values.shares[..., 0]
+        per_electron = self.functional(values.psi * scale.sqrt()[..., None])
+        return (cell_weights * rho * per_electron).sum(1).double(), rho, cell_weights
+
+    def free_atoms(self) -> Tensor:
+        """Integrate rho f(psi) for the isolated atom of every element, (n_elements,), Hartree, float64.
+
+        Notes
+        -----
+        The field of one atom is a function of r alone: one point per shell is enough, and equals the full grid.
+        """
+        count, dtype = len(self.config.numbers), self.dtype
+        element = torch.arange(count, device=self.references.device)[:, None]
+        vectors = torch.zeros(count, 1, 3, dtype=dtype, device=element.device)
+        weights = self.shell_weights.to(dtype)
+        values = self.field(vectors, element, torch.ones_like(vectors[..., 0]), self.shell_offsets.to(dtype))
+        quota = self.charges.to(dtype) / (weights * values.squared).sum(1)
+        return self._cell_energies(values, quota[:, None], weights)[0]
+
+    def forward(self, batch: FieldBatch, *, potential: bool = False) -> QDFOutput:
+        """Predict energies.
+
+        Parameters
+        ----------
+        batch : FieldBatch
+            Molecules of the model's elements, collated with a reach of twice the cutoff.
+        potential : bool
+            Evaluate the Hohenberg-Kohn map also.
+
+        Returns
+        -------
+        QDFOutput
+            Differentiable with respect to ``batch.positions`` and the weights, to second order.
+
+        Raises
+        ------
+        ValueError
+            If an element is unknown to the model.
+
+        Notes
+        -----
+        Cells couple through N_A: one pass over the blocks for these, one for the energies. Where the batch is large,
+        what the backward pass needs is computed again block by block instead of being kept.
+        """
+        element = self.elements_of(batch.numbers)
+        small = sum(block.neighbours.numel() for block in batch.blocks) * len(self.offsets) <= KEPT_VALUES
+        run = _directly if small or not torch.is_grad_enabled() else _with_recomputation
+        dtype = self.dtype
+        offsets, weights = self.offsets.to(dtype), self.weights.to(dtype)
+
+        def values_of(block: Block, positions: Tensor) -> FieldValues:
+            vectors = positions[block.neighbours] - positions[block.centres][:, None]
+            return self.field(vectors.to(dtype), element[block.neighbours], block.present.to(dtype), offsets)
+
+        def electrons(block: Block, positions: Tensor, values: FieldValues | None = None) -> Tensor:
+            values = values or values_of(block, positions)
+            return (weights * values.shares[..., 0] * values.squared).sum(1).double()
+
+        def energies(
+            block: Block, positions: Tensor, quota: Tensor, values: FieldValues | None = None
+        ) -> tuple[Tensor, Tensor]:
+            values = values or values_of(block, positions)
+            energy, rho, cell_weights = self._cell_energies(values, quota[block.neighbours].to(dtype), weights)
+            error = energy.new_zeros(len(energy))
+            if potential:
+                charge = batch.numbers[block.neighbours].to(dtype) * block.present.to(dtype)
+                target = -torch.matmul(torch.exp(-values.r2), charge[..., None])[..., 0]
+                error = (cell_weights * (self.potential(rho) - target).square()).sum(1).double()
+            return energy, error
+
+        order = torch.cat([block.centres for block in batch.blocks]).argsort()
+        r = batch.positions
+        kept = [(values_of(block, r),) if small else () for block in batch.blocks]
+        counts = torch.cat([run(electrons, b, r, *v) for b, v in zip(batch.blocks, kept, strict=True)])[order]
+        quota = batch.numbers.double() / counts
+        parts = [run(energies, b, r, quota, *v) for b, v in zip(batch.blocks, kept, strict=True)]
+        cells = torch.cat([energy for energy, _ in parts])[order]
+        atomic = self.references[element] + cells - self.free_atoms()[element]
+        total = atomic.new_zeros(len(batch.n_atoms)).index_add(0, batch.system, atomic)
+        error = torch.cat([error for _, error in parts])[order] if potential else None
+        return QDFOutput(total, atomic, counts, error)
+
+    @torch.no_grad()
+    def density(self, points: Tensor, batch: FieldBatch, cell_electrons: Tensor) -> Tensor:
+        """Evaluate the density of one molecule on any points.
+
+        Parameters
+        ----------
+        points : Tensor, (G, 3)
+            Bohr.
+        batch : FieldBatch
+            One molecule.
+        cell_electrons : Tensor, (N,)
+            As ``forward`` gave it for the molecule.
+
+        Returns
+        -------
+        Tensor, (G,)
+            e/Bohr^3, float64.
+
+        Notes
+        -----
+        Zero beyond the cutoff of all atoms. All atoms are looked at for every point; give points in blocks.
+        """
+        config, dtype = self.config, self.dtype
+        element = self.elements_of(batch.numbers)
+        r2 = (points[:, None] - batch.positions).square().sum(2).to(dtype)  # (G, N)
+        cut = envelope(r2, config.cutoff)
+        psi = self.orbitals(r2[None], cut[None], element[None])[0]
+        nearest = r2.min(1, keepdim=True).values
+        shift = self.cell_shifts[element]
+        shares = cell_ratios(r2, nearest, cut, torch.ones_like(nearest), shift, config.partition)
+        shares = shares / shares.sum(1, keepdim=True).clamp(min=torch.finfo(dtype).tiny)
+        quota = (batch.numbers.double() / cell_electrons).to(dtype)
+        rho: Tensor = psi.square().sum(1) * (shares @ quota)
+        return rho.double()
+
+
+def _directly(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def _with_recomputation(function: Callable[..., Any], *arguments: Any) -> Any:
+    return checkpoint(function, *arguments, use_reentrant=False)
