@@ -12,8 +12,8 @@ compare it with those of other models or methods without adding the atoms' energ
 """
 
 _OTHER = """\
-This model predicts no energy of the molecule, so `get_potential_energy` is refused; its outputs, in eV, are in
-`calc.extras`.
+This model predicts no energy of the molecule, so `get_potential_energy` is refused: `calc.outputs(atoms)` gives what it
+predicts, in eV.
 """
 
 

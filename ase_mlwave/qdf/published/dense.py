@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 __all__ = ["dense", "rectified_dense"]
@@ -33,15 +37,16 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, rectify: boo
 
     Notes
     -----
-    Differentiable; the fast product is for float32 on the CPU where no gradient is wanted.
+    Differentiable; where the fast product serves (float32 on the CPU), only once.
     """
-    wants_gradient = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    fast = x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
-    if _ONEDNN is not None and fast and not wants_gradient:
-        result: Tensor = _ONEDNN(x, weight, bias, "relu" if rectify else "none", [], "")
-        return result
-    result = functional.linear(x, weight, bias)
-    return result.relu_() if rectify else result
+    if _ONEDNN is None or x.dtype != torch.float32 or x.device.type != "cpu" or x.numel() == 0:
+        plain = functional.linear(x, weight, bias)
+        return plain.relu_() if rectify else plain
+    given = [tensor for tensor in (x, weight, bias) if tensor is not None]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
+        followed: Tensor = _FastDense.apply(x, weight, bias, rectify)  # type: ignore[no-untyped-call]
+        return followed
+    return _product(x, weight, bias, rectify)
 
 
 def rectified_dense(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -67,3 +72,30 @@ def rectified_dense(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if 4 * len(live) < 3 * x.shape[1]:
         x, weight = x.index_select(1, live), weight.index_select(1, live)
     return dense(x, weight, bias, rectify=True)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None, rectify: bool = False) -> Tensor:
+    """Call oneDNN."""
+    assert _ONEDNN is not None
+    result: Tensor = _ONEDNN(x, weight, bias, "relu" if rectify else "none", [], "")
+    return result
+
+
+class _FastDense(Function):
+    """oneDNN's product with its derivative, which consists of two more of them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, rectify: bool) -> Tensor:
+        result = _product(x, weight, bias, rectify)
+        ctx.save_for_backward(x, weight, result if rectify else None)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, positive = ctx.saved_tensors
+        if positive is not None:
+            gradient = gradient * (positive > 0)
+        for_x = _product(gradient, weight.T) if ctx.needs_input_grad[0] else None
+        for_weight = _product(gradient.T, x.T) if ctx.needs_input_grad[1] else None
+        return for_x, for_weight, gradient.sum(dim=0) if ctx.needs_input_grad[2] else None, None

@@ -129,12 +129,23 @@ class PublishedQDF(nn.Module):
         return self.orbitals(record).square().sum(dim=1)
 
     def potential(self, density: Tensor) -> Tensor:
-        """Map a density to the external potential at the same points, (G,) -> (G,): the Hohenberg-Kohn map."""
-        hidden = self.map_input(density[:, None])
-        for layer in self.map_layers:
-            hidden = torch.relu(layer(hidden))
-        result: Tensor = self.map_output(hidden)
-        return result[:, 0]
+        """Map a density to the external potential at the same points, (G,) -> (G,): the Hohenberg-Kohn map.
+
+        Notes
+        -----
+        As published, no ReLU stands between the first two layers, so they are one linear function of the density.
+        """
+        first, last = self.map_input, self.map_output
+        layers = _linear_layers(self.map_layers)
+        slope: Tensor = first.weight[:, 0]
+        shift: Tensor = first.bias
+        if layers:
+            slope, shift = layers[0].weight @ slope, layers[0].weight @ shift + layers[0].bias
+        hidden = torch.addcmul(shift, density[:, None], slope)
+        hidden = hidden.relu() if layers else hidden
+        for layer in layers[1:]:
+            hidden = rectified_dense(hidden, layer.weight, layer.bias)
+        return dense(hidden, last.weight, last.bias)[:, 0]
 
     def reference_potential(self, record: Record) -> Tensor:
         """Compute what `potential` is fitted to, (N * P,); see `external_potential`."""
@@ -149,10 +160,6 @@ class PublishedQDF(nn.Module):
 
     # --- how --------------------------------------------------------------------------------------------------------
 
-    @property
-    def _layers(self) -> list[nn.Linear]:
-        return [layer for layer in self.functional if isinstance(layer, nn.Linear)]
-
     def _normalised(self, molecule: _Molecule) -> Tensor:
         """Return the coefficients of a molecule's orbitals, (M, d), each column of norm 1."""
         chosen = self.coefficients[molecule.types]
@@ -166,14 +173,14 @@ class PublishedQDF(nn.Module):
         Where there are fewer orbitals than columns, psi itself is not needed: its norms follow from the overlaps of
         the orbitals over the field, and its coefficients are multiplied into the layer's weight matrix.
         """
-        layer = self._layers[0]
+        layer = _linear_layers(self.functional)[0]
         molecule = _Molecule(self, record)
         if len(molecule.blocks) > 1 or len(molecule.types) >= self.config.width:
             return dense(self.orbitals(record), layer.weight, layer.bias, rectify=True)
         ((phi, _),) = molecule.basis()
         overlap = dense(phi, phi)  # (M, M)
         coefficients = self._normalised(molecule) / overlap.diagonal().sqrt().clamp_min(_TINY)[:, None]
-        squared = ((overlap @ coefficients) * coefficients).sum(dim=0)
+        squared = (dense(overlap, coefficients.T) * coefficients).sum(dim=0)
         scale = molecule.amplitude / squared.clamp_min(_TINY**2).sqrt()
         return dense(phi.T, dense(layer.weight * scale, coefficients), layer.bias, rectify=True)
 
@@ -182,7 +189,7 @@ class PublishedQDF(nn.Module):
         if not first:
             return []
         hidden = torch.cat(first) if len(first) > 1 else first[0]
-        for layer in self._layers[1:]:
+        for layer in _linear_layers(self.functional)[1:]:
             hidden = rectified_dense(hidden, layer.weight, layer.bias)
         parts = hidden.split([len(rows) for rows in first])
         pooled = torch.stack([rows.sum(dim=0) for rows in parts])
@@ -245,6 +252,11 @@ class _Molecule:
         joined = torch.cat(parts)
         by_atom = joined.reshape(self.n_atoms, -1, *joined.shape[1:])
         return by_atom[centres.argsort()].reshape(joined.shape) if len(self.blocks) > 1 else joined
+
+
+def _linear_layers(layers: nn.ModuleList) -> list[nn.Linear]:
+    """Return the layers with their type."""
+    return [layer for layer in layers if isinstance(layer, nn.Linear)]
 
 
 def _norms(columns: Tensor) -> Tensor:

@@ -178,6 +178,19 @@ def test_the_fast_product_is_the_plain_one(rectify: bool) -> None:
         torch.testing.assert_close(dense(one, weight, bias, rectify=rectify).detach(), plain, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("rectify", [False, True])
+def test_the_fast_product_has_the_plain_gradient(rectify: bool) -> None:
+    torch.manual_seed(1)
+    inputs = [torch.randn(*shape) for shape in ((40, 9), (6, 9), (6,))]
+    gradients = []
+    for dtype in (torch.float64, torch.float32):
+        leaves = [one.to(dtype).requires_grad_() for one in inputs]
+        value = dense(*leaves, rectify=rectify).square().sum()
+        gradients.append([one.float() for one in torch.autograd.grad(value, leaves)])
+    for plain, fast in zip(*gradients, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
+
+
 def test_all_columns_may_be_dead() -> None:
     bias = torch.tensor([1.0, -1.0])
     torch.testing.assert_close(rectified_dense(torch.zeros(3, 4), torch.ones(2, 4), bias), bias.relu().expand(3, 2))
