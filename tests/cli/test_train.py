@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 from ase.build import molecule
+from ase.calculators.calculator import InputError
 from ase.io import write
 from pyscf.scf import hf
 from typer.testing import CliRunner
 
 from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.cli.main import app
+from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.data.database import read_database
 from ase_mlwave.zoo import ModelFolder
 
 ROOT = Path(__file__).parents[2]
@@ -154,3 +157,24 @@ def test_examples_of_settings_are_valid(settings: Path) -> None:
     assert len(files) >= 2
     for file in files:
         assert TrainingSettings.read(file).model.elements == ("H", "O")
+
+
+def test_energies_alone_refine_a_model_of_another_level(settings: Path, tmp_path: Path) -> None:
+    """The paper's transfer: matrices of one method, then energies and forces of one that has no such matrix."""
+    assert _invoke(settings, "steps=1", "--no-progress")[0] == 0
+    frames = []
+    for record in read_database(LABELLED):
+        atoms = atoms_from_record(record)
+        atoms.info["level"] = "mp2/def2-svp"
+        frames.append(atoms)
+    write(tmp_path / "better.xyz", frames, format="extxyz")
+    words = (f"data={tmp_path / 'better.xyz'}", "model.level=mp2/def2-svp", f"output={tmp_path / 'better'}")
+    weights = ("loss.hamiltonian=0", "loss.energy=1", "loss.forces=1", f"start_from={tmp_path / 'run' / 'model'}")
+    code, output = _invoke(settings, *words, *weights, "steps=3", "--no-progress")
+    assert code == 0, output
+    calc = PhiSNetCalculator(tmp_path / "better" / "model")
+    assert calc.members[0].config.level == "mp2/def2-svp"
+    errors = [abs(calc.predict([atoms])[0]["energy"] - atoms.get_potential_energy()) for atoms in frames]
+    assert max(errors) < 20
+    with pytest.raises(InputError, match="mp2"):
+        PhiSNetCalculator(tmp_path / "better" / "model", energy="functional").get_potential_energy(molecule("H2O"))

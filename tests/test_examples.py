@@ -1,0 +1,80 @@
+"""Every example runs as a user runs it: a script in a fresh process and an empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def _run(name: str, folder: Path) -> str:
+    environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(EXAMPLES.parent)}
+    arguments = [sys.executable, "-W", "error::DeprecationWarning:__main__", str(EXAMPLES / name)]
+    result = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_all_examples_are_tested() -> None:
+    tested = set(re.findall(r'_run\("(\w+\.py)"', Path(__file__).read_text(encoding="utf-8")))
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_optimise(tmp_path: Path) -> None:
+    lines = _run("optimise.py", tmp_path).splitlines()
+    shapes = [[float(x) for x in re.findall(r"(?:O-H|H-O-H|E) (-?[\d.]+)", line)] for line in lines[:3]]
+    for bond, angle, energy in shapes[:2]:
+        assert bond == pytest.approx(shapes[2][0], abs=0.005)
+        assert angle == pytest.approx(shapes[2][1], abs=0.3)
+        assert energy == pytest.approx(shapes[2][2], abs=5e-3)
+    distance, threshold = map(float, re.findall(r"[\d.]+", lines[3]))
+    assert distance < threshold
+
+
+def test_dynamics(tmp_path: Path) -> None:
+    output = _run("dynamics.py", tmp_path)
+    assert "101 steps" in output
+    assert float(re.findall(r"\+- ([\d.]+) meV", output)[0]) < 2
+    assert (tmp_path / "water.traj").is_file()
+
+
+def test_warm_start(tmp_path: Path) -> None:
+    output = _run("warm_start.py", tmp_path)
+    cycles = [(int(a), int(b)) for a, b in re.findall(r"(\d+) +(\d+)$", output, flags=re.MULTILINE)]
+    assert len(cycles) == 4
+    assert all(warm <= default for default, warm in cycles)
+    assert cycles[0][1] < cycles[0][0]
+    assert "InputError: the model does not know He" in output
+
+
+def test_orbitals(tmp_path: Path) -> None:
+    output = _run("orbitals.py", tmp_path)
+    assert 5 < float(re.findall(r"gap: ([\d.]+) eV", output)[0]) < 9
+    assert {path.name for path in tmp_path.iterdir()} == {"density.cube", "homo.cube", "orbitals.png"}
+    assert (tmp_path / "orbitals.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_commands_of_the_readme_are_understood() -> None:
+    """Settings of ``mlwave train`` parse, files it names exist, and the other commands' options are there."""
+    from typer.main import get_command
+
+    from ase_mlwave.cli.main import app
+    from ase_mlwave.phisnet.training.settings import TrainingSettings
+
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True)[1:] for line in re.findall(r"^mlwave .*$", text, flags=re.MULTILINE)]
+    assert len(lines) >= 7
+    for verb, *arguments in lines:
+        if verb == "train":
+            TrainingSettings.read(EXAMPLES.parent / arguments[0], arguments[1:])
+        known = {name for parameter in get_command(app).commands[verb].params for name in parameter.opts}  # type: ignore[attr-defined]
+        assert {argument for argument in arguments if argument.startswith("-")} <= known
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert (EXAMPLES / link).exists()
