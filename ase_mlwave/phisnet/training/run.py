@@ -81,6 +81,8 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     if trainer.is_global_zero:
         averaged = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(averaged)  # also where the run was complete already
+        if settings.loss.energy:
+            shift_energies(module.network, data.train_set)
         draw_learning_curve(output / "metrics", output / "learning_curve.png")
         card = _card(settings, trainer.global_step)
         source = TrainingData(source=dataset.source, sha256=training.content_hash(), n_records=len(training))

@@ -98,7 +98,7 @@ def fit_domain(network: PhiSNet, training: PreparedDataset, validation: Prepared
 
 @torch.no_grad()
 def shift_energies(network: PhiSNet, training: PreparedDataset) -> None:
-    """Shift the atomic energies of a network that goes on to other data, by least squares on its present errors."""
+    """Shift the atomic energies by least squares on the present errors: before other data, and after training."""
     labelled = [s for s in training.systems if s.record.energy is not None]
     errors, compositions = [], []
     for start in range(0, len(labelled), _CHUNK):
