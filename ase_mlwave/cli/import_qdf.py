@@ -24,12 +24,12 @@ def import_qdf(
         list[str] | None,
         typer.Option(
             "--property",
-            help="Name of a predicted property, in the order of the last layer; several times for several.  "
-            "[default: atomization_energy for one, homo and lumo for two]",
+            help="Name of a predicted property, in the order of the last layer; several times for several "
+            "(default: atomization_energy for one, homo and lumo for two).",
         ),
     ] = None,
     pooling: Annotated[
-        Pooling | None, typer.Option(help="Over the points.  [default: sum for an atomization energy, else mean]")
+        Pooling | None, typer.Option(help="Over the points (default: sum for an atomization energy, else mean).")
     ] = None,
     radius: Annotated[float, typer.Option(help="Of the sphere of points around each atom, Angstrom.")] = 0.75,
     grid_interval: Annotated[float, typer.Option(help="Between points, Angstrom.")] = 0.3,

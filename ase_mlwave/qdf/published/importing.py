@@ -139,11 +139,31 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
         raise InputError(f"{path} is no checkpoint of plain tensors: {reason}") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path} is no state dict of tensors, as the original program saves with torch.save.")
+    plain = all(value.layout == torch.strided and value.is_floating_point() for value in state.values())
+    if not plain or sum(value.numel() * value.element_size() for value in state.values()) > len(data):
+        raise InputError(f"{path} has tensors that are sparse, not of real numbers, or larger than the file.")
     weights = {_own_name(str(name), path): value.to(torch.float32) for name, value in state.items()}
     needed = {"coefficients", "exponents", "functional.0.weight", "output.bias", "map_input.bias"}
-    if needed - weights.keys() or weights["coefficients"].dim() != 2:
+    if needed - weights.keys():
         raise InputError(f"{path} is no published quantum deep field: it lacks {sorted(needed - weights.keys())}.")
+    _refuse_odd_shapes(weights, path)
     return weights
+
+
+def _refuse_odd_shapes(weights: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
+    """Refuse shapes from which no network should be built, before one is."""
+    wanted = {name: 1 for name in ("output.bias", "map_input.bias")} | {"coefficients": 2}
+    for name, n_axes in wanted.items():
+        if weights[name].dim() != n_axes or weights[name].numel() == 0:
+            raise InputError(f"{path}: {name} has the shape {tuple(weights[name].shape)}, but must have {n_axes} axes.")
+    widths = {"functional": weights["coefficients"].shape[1], "map_layers": len(weights["map_input.bias"])}
+    for name, value in weights.items():
+        group, _, rest = name.partition(".")
+        if group in widths and rest.endswith("weight") and value.shape != (widths[group], widths[group]):
+            raise InputError(
+                f"the checkpoint's tensors do not fit each other: {name} of {path} has the shape {tuple(value.shape)} "
+                f"instead of {(widths[group], widths[group])}."
+            )
 
 
 def read_orbitals(path: str | PathLike[str]) -> dict[str, int]:

@@ -117,6 +117,10 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
         (lambda w: w.update({"W_functional.0.weight": torch.ones(3, 3)}), "functional.0.weight"),
         (lambda w: w.update({"coefficient.weight": torch.ones(4, 8)}), "they do not belong together"),
         (lambda w: w.update({"W_property.bias": torch.ones(3)}), "predicts 3 properties"),
+        (lambda w: w.update({"W_property.bias": torch.tensor(1.0)}), "must have 1 axes"),
+        (lambda w: w.update({"W_density.bias": torch.ones(9)}), r"map_layers\.0\.weight .* instead of \(9, 9\)"),
+        (lambda w: w.update({"W_density.bias": torch.ones(1).expand(10**12)}), "larger than the file"),
+        (lambda w: w.update({"W_density.bias": torch.ones(5, dtype=torch.int64)}), "not of real numbers"),
         (lambda w: w.update({"W_property.bias": torch.full((1,), float("nan"))}), "not finite"),
     ],
 )
