@@ -61,7 +61,7 @@ def test_matrices_levels_and_cycles_of_a_split_are_measured() -> None:
     code, output = _invoke(MODEL, LABELLED, "--split", "test", "--level", "scf")
     assert code == 0, output
     figures = dict(re.findall(r"(\w+) +│ +([-\d.e+]+) ", output))
-    assert float(figures["hamiltonian_mae_uHa"]) < 30
+    assert float(figures["hamiltonian_mae_uHa"]) < 20
     assert float(figures["orbital_similarity_percent"]) > 99.9
     assert float(figures["scf_energy_mae_meV"]) < 1e-3
     assert float(figures["scf_cycles_model_mean"]) < float(figures["scf_cycles_minao_mean"])
