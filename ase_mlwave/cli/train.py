@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+#: Value of the setting ``kind`` -> where training that model is at home.
+_HOMES = {"phisnet": "ase_mlwave.phisnet.training", "qdf": "ase_mlwave.qdf.training"}
 
 
 def train(
@@ -16,9 +20,14 @@ def train(
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Train a model. Ctrl-C stops after saving a checkpoint; --resume goes on as if nothing had happened."""
-    from ase_mlwave.phisnet.training.run import train as run
-    from ase_mlwave.phisnet.training.settings import TrainingSettings
+    from ase.calculators.calculator import InputError
 
-    chosen = TrainingSettings.read(settings, overrides or [])
-    folder = run(chosen, resume=resume, progress=progress)
+    from ase_mlwave.errors import suggestion
+    from ase_mlwave.settings import read_yaml
+
+    kind = str(read_yaml(settings, overrides or []).get("kind", "phisnet"))
+    if kind not in _HOMES:
+        raise InputError(f"kind is {kind!r}. {suggestion(kind, _HOMES)}")
+    chosen = import_module(f"{_HOMES[kind]}.settings").TrainingSettings.read(settings, overrides or [])
+    folder = import_module(f"{_HOMES[kind]}.run").train(chosen, resume=resume, progress=progress)
     Console().print(f"model written to [bold]{folder}[/bold], learning curve to {folder.parent / 'learning_curve.png'}")

@@ -15,6 +15,7 @@ well-defined wherever it is needed. All is a function of squared distances: no r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -79,6 +80,7 @@ def radial_grid(n_shells: int, cutoff: float) -> tuple[Array, Array]:
     return radii, 0.5 * gauss * cutoff * _MAP * t ** (_MAP - 1) * radii**2
 
 
+@lru_cache
 def atom_grid(level: int, cutoff: float) -> AtomGrid:
     """Make the points of one atom.
 

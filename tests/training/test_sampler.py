@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 
-from ase_mlwave.phisnet.training.prepared import EpochSampler
+from ase_mlwave.training.sampler import EpochSampler
 
 
 def _drawn(epochs: int, **arguments: int) -> list[list[int]]:

@@ -1,0 +1,1 @@
+"""Training of a quantum deep field: settings, losses, and the Lightning module."""

@@ -1,0 +1,151 @@
+"""The Lightning side of training a quantum deep field: batches, losses, validation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from ase_mlwave.data.record import Record
+from ase_mlwave.qdf.batch import FieldBatch, collate
+from ase_mlwave.qdf.model import QDF, QDFOutput
+from ase_mlwave.qdf.training.settings import LossWeights
+from ase_mlwave.training.module import EpochData, TrainedModule
+from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
+
+__all__ = ["QDFData", "QDFModule", "TrainingBatch", "join", "loss_terms"]
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Molecules of one step, with their references.
+
+    Parameters
+    ----------
+    molecules : FieldBatch
+        Geometry.
+    energies : Tensor, (B,)
+        Hartree.
+    forces : Tensor or None, (N, 3)
+        Hartree/Bohr; None where a molecule has none.
+    """
+
+    molecules: FieldBatch
+    energies: Tensor
+    forces: Tensor | None
+
+    def to(self, device: torch.device | str) -> TrainingBatch:
+        """Copy everything to a device."""
+        forces = None if self.forces is None else self.forces.to(device)
+        return TrainingBatch(self.molecules.to(device), self.energies.to(device), forces)
+
+    def turned(self, matrix: Tensor) -> TrainingBatch:
+        """Rotate all molecules by one matrix (3, 3)."""
+        molecules = self.molecules.at(self.molecules.positions @ matrix.T)
+        return replace(self, molecules=molecules, forces=None if self.forces is None else self.forces @ matrix.T)
+
+
+def join(records: Sequence[Record], reach: float) -> TrainingBatch:
+    """Join labelled molecules to a batch; forces that one of them lacks are left out for all."""
+    forces = [torch.from_numpy(np.array(r.forces)) for r in records if r.forces is not None]
+    return TrainingBatch(
+        molecules=collate([(r.numbers, r.positions) for r in records], reach),
+        energies=torch.tensor([r.energy for r in records], dtype=torch.float64),
+        forces=torch.cat(forces) if len(forces) == len(records) else None,
+    )
+
+
+def loss_terms(
+    network: QDF, batch: TrainingBatch, weights: LossWeights, *, create_graph: bool = True
+) -> tuple[dict[str, Tensor], QDFOutput, Tensor | None]:
+    """Run the network and evaluate the terms of the loss whose weight is not zero.
+
+    Parameters
+    ----------
+    network : QDF
+        The network.
+    batch : TrainingBatch
+        Molecules with references.
+    weights : LossWeights
+        Which terms.
+    create_graph : bool
+        Keep the graph of the forces, for training.
+
+    Returns
+    -------
+    terms : dict of str to Tensor
+        Unweighted terms, named as in ``weights``.
+    output : QDFOutput
+        What the network gave.
+    forces : Tensor or None, (N, 3)
+        Predicted forces, where the batch has references and they have a weight.
+
+    Notes
+    -----
+    The Hohenberg-Kohn term is divided by sum_A int Z_A^2 exp(-2 r^2) dr = sum_A Z_A^2 (pi/2)^(3/2), the potential's own
+    square without the overlap of atoms.
+    """
+    wanted = weights.forces > 0 and batch.forces is not None
+    molecules = batch.molecules
+    if wanted:
+        molecules = molecules.at(molecules.positions.detach().clone().requires_grad_())
+    forces: Tensor | None = None
+    with torch.set_grad_enabled(torch.is_grad_enabled() or wanted):
+        output: QDFOutput = network(molecules, potential=weights.potential > 0)
+        if wanted:
+            (gradient,) = torch.autograd.grad(output.energies.sum(), molecules.positions, create_graph=create_graph)
+            forces = -gradient
+    terms: dict[str, Tensor] = {}
+    if weights.energy:
+        sizes = torch.tensor(molecules.n_atoms, dtype=torch.float64, device=batch.energies.device)
+        terms["energy"] = ((output.energies - batch.energies) / sizes).abs().mean()
+    if forces is not None and batch.forces is not None:
+        terms["forces"] = (forces - batch.forces).abs().mean()
+    if output.potential_error is not None:
+        scale = molecules.numbers.double().square().sum() * (math.pi / 2) ** 1.5
+        terms["potential"] = (output.potential_error.sum() / scale).sqrt()
+    return terms, output, forces
+
+
+class QDFData(EpochData):
+    """Feed batches of labelled molecules."""
+
+    def join(self, systems: list[Record]) -> TrainingBatch:
+        """Join molecules to a batch."""
+        return join(systems, 2 * self.settings.model.cutoff)
+
+
+class QDFModule(TrainedModule):
+    """Train a network on the weighted sum of loss terms, on the training's grid and in random orientations."""
+
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+        """Return the weighted loss of a batch."""
+        settings = self.settings
+        if settings.rotate:
+            matrix = Rotation.random(rng=np.random.default_rng([settings.seed, self.global_step])).as_matrix()
+            batch = batch.turned(torch.from_numpy(matrix).to(batch.energies.device))
+        terms, _, _ = loss_terms(self.network, batch, settings.loss)
+        total = torch.stack([getattr(settings.loss, name) * value for name, value in terms.items()]).sum()
+        logged = {f"train/{name}": value.detach() for name, value in terms.items()} | {"train/loss": total.detach()}
+        self.log_dict(logged, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.energies))
+        return total
+
+    def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
+        """Log mean absolute errors on the model's own grid: energy per molecule in meV, forces in meV/Angstrom."""
+        self.network.set_grid_level(self.settings.model.grid_level)
+        try:
+            terms, output, forces = loss_terms(self.network, batch, self.settings.loss, create_graph=False)
+        finally:
+            self.network.set_grid_level(self.settings.grid_level)  # the average of weights copies grids of one size
+        errors = {"valid/energy_meV": (output.energies - batch.energies).abs().mean() * 1e3 * HARTREE}
+        if forces is not None and batch.forces is not None:
+            errors["valid/forces_meV_per_A"] = (forces - batch.forces).abs().mean() * 1e3 * HARTREE_PER_BOHR
+        if "potential" in terms:
+            errors["valid/potential"] = terms["potential"]
+        logged = {name: value.detach() for name, value in errors.items()}
+        self.log_dict(logged, batch_size=len(batch.energies), sync_dist=True)

@@ -1,0 +1,111 @@
+"""Train a quantum deep field from settings: ``mlwave train`` in one Python call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase.calculators.calculator import InputError
+
+from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.data.record import Dataset
+from ase_mlwave.qdf.model import QDF
+from ase_mlwave.qdf.training.module import QDFData, QDFModule
+from ase_mlwave.qdf.training.settings import TrainingSettings
+from ase_mlwave.training.loop import check_dataset, first_card, fit, refuse_another_run
+from ase_mlwave.units import HARTREE
+from ase_mlwave.zoo import ModelFolder, TrainingData
+
+__all__ = ["train"]
+
+
+def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = True) -> Path:
+    """Train a network and write a model folder.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+        What to train, on what, and how long.
+    resume : bool
+        Go on from the last checkpoint in ``settings.output``; without one, start.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+        The model folder, ``output/model``.
+
+    Raises
+    ------
+    InputError
+        If the data do not fit the settings, or ``output`` holds another run and ``resume`` is not set.
+    KeyboardInterrupt
+        If the run was interrupted; ``resume`` goes on from its last checkpoint.
+
+    Notes
+    -----
+    A run that was interrupted and resumed gives the weights of one that was not, on the CPU to the last bit
+    (``test_resumed_run_equals_uninterrupted``).
+    """
+    refuse_another_run(settings, resume=resume)
+    dataset = read_dataset(settings.data)
+    check_dataset(dataset, settings.model.numbers, settings.model.level)
+    training, validation = dataset.split(settings.train_split), dataset.split(settings.valid_split)
+    for part in (training, validation):
+        _check_labels(part, settings)
+    network = _initial_network(settings, training)
+    network.set_grid_level(settings.grid_level)
+    module = QDFModule(network, settings)
+    steps = fit(module, QDFData(training, validation, settings), settings, progress=progress)
+    if steps is not None:
+        title = f"A quantum deep field for {', '.join(settings.model.elements)} at {settings.model.level}"
+        source = TrainingData(source=dataset.source, sha256=training.content_hash(), n_records=len(training))
+        card = first_card(settings, title, steps)
+        ModelFolder.pack("qdf", network, training_data=source, card=card).save(Path(settings.output) / "model")
+    return Path(settings.output) / "model"
+
+
+def _check_labels(dataset: Dataset, settings: TrainingSettings) -> None:
+    """Refuse molecules without the labels that the loss needs."""
+    if any(record.energy is None for record in dataset):
+        raise InputError(f"{dataset.source} has molecules without energy; label them with mlwave label")
+    if settings.loss.forces and all(record.forces is None for record in dataset):
+        raise InputError(f"{dataset.source} has no forces; label them with mlwave label, or set loss.forces=0")
+    charged = next((r for r in dataset if r.charge or r.spin), None)
+    if charged is not None:
+        raise InputError(f"{charged.formula} has charge {charged.charge} and spin {charged.spin}; both must be 0")
+
+
+def _initial_network(settings: TrainingSettings, training: Dataset) -> QDF:
+    """Make a new network with the atoms' references, or one with the weights of another model."""
+    if settings.start_from is not None:
+        network = ModelFolder.load(settings.start_from).build()
+        if not isinstance(network, QDF):
+            raise InputError(f"start_from={settings.start_from!r} is not a quantum deep field with quadrature")
+        free = {"level", "grid_level"}
+        given, wanted = network.config.model_dump(exclude=free), settings.model.model_dump(exclude=free)
+        different = sorted(key for key in wanted if wanted[key] != given[key])
+        if different:
+            raise InputError(f"start_from={settings.start_from!r} has other model settings: {', '.join(different)}")
+        network.config = settings.model
+        network.train().requires_grad_(True)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            network = QDF(settings.model)
+    if settings.references_ev is not None:
+        given_references = [settings.references_ev[e] / HARTREE for e in settings.model.elements]
+        network.references.copy_(torch.tensor(given_references, dtype=torch.float64))
+    elif settings.fit_statistics and settings.start_from is None:
+        network.references.copy_(torch.from_numpy(_fitted_references(training, settings.model.numbers)))
+    return network.cast(getattr(torch, settings.precision))
+
+
+def _fitted_references(dataset: Dataset, numbers: tuple[int, ...]) -> np.ndarray:
+    """Fit energies by a sum over atoms, (n_elements,), Hartree; the shortest solution where there are many."""
+    composition = np.array([[np.count_nonzero(r.numbers == z) for z in numbers] for r in dataset], dtype=np.float64)
+    energies = np.array([r.energy for r in dataset], dtype=np.float64)
+    references: np.ndarray = np.linalg.lstsq(composition, energies, rcond=None)[0]
+    return references
