@@ -189,8 +189,9 @@ def energy_errors(
     Returns
     -------
     dict of str to float
-        ``<level>_energy_mae_meV`` (per molecule), ``<level>_forces_mae_meV_per_A`` (per component), and the largest
-        errors as ``..._max_...``.
+        ``<level>_energy_mae_meV`` (per molecule), ``<level>_forces_mae_meV_per_A`` (per component), the medians and
+        the largest errors as ``..._median_...`` and ``..._max_...``, and the mean errors of the molecules within the
+        model's domain (``domain_distance`` below its threshold) as ``..._mae_in_domain_...``.
 
     Raises
     ------
@@ -203,14 +204,27 @@ def energy_errors(
     reference_energy = np.array([r.energy for r in records], dtype=np.float64) * HARTREE
     energy = 1e3 * np.abs(np.array([r["energy"] for r in results]) - reference_energy)
     pairs = [(result["forces"], record.forces) for result, record in zip(results, records, strict=True)]
-    force = np.concatenate([1e3 * np.abs(a - b * HARTREE_PER_BOHR).ravel() for a, b in pairs if b is not None])
+    force = [1e3 * np.abs(a - b * HARTREE_PER_BOHR).ravel() for a, b in pairs if b is not None]
+    inside = _inside_domain(calculator, records)
     level = calculator.parameters["energy"]
-    return {
-        f"{level}_energy_mae_meV": float(energy.mean()),
-        f"{level}_energy_max_meV": float(energy.max()),
-        f"{level}_forces_mae_meV_per_A": float(force.mean()),
-        f"{level}_forces_max_meV_per_A": float(force.max()),
-    }
+    figures = {f"{level}_energy_{name}_meV": value for name, value in _statistics(list(energy[:, None]), inside).items()}
+    return figures | {f"{level}_forces_{name}_meV_per_A": value for name, value in _statistics(force, inside).items()}
+
+
+def _statistics(errors: list[Array], inside: NDArray[np.bool_]) -> dict[str, float]:
+    """Summarise the errors of molecules, arrays of any size each: mean, median, largest, and mean inside the domain."""
+    values = np.concatenate(errors)
+    result = {"mae": float(values.mean()), "median": float(np.median(values)), "max": float(values.max())}
+    if inside.any() and not inside.all():
+        result["mae_in_domain"] = float(np.concatenate([e for e, i in zip(errors, inside, strict=True) if i]).mean())
+    return result
+
+
+def _inside_domain(calculator: PhiSNetCalculator, records: Sequence[Record]) -> NDArray[np.bool_]:
+    """Say which molecules have no atom past the model's threshold, (B,)."""
+    limit = calculator.domain.thresholds.get("domain_distance", float("inf"))
+    batch = predict_batch(calculator.members[0].network, records)
+    return np.array([float(distances.max()) <= limit for distances in batch.distances])
 
 
 @dataclass

@@ -174,7 +174,8 @@ from tests.reference.levels_for_tests import slow
 from tests.reference.test_labelling import waters
 
 def note(state):
-    Path("pids").write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
+    Path("pids.new").write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
+    Path("pids.new").replace("pids")  # whole at any moment, also that of the kill
 
 if __name__ == "__main__":
     label_geometries(waters(12), "data.db", CalculatorLevel("slow", slow), n_workers=2, progress=note)
