@@ -4,8 +4,10 @@
     N_A       = int w_A(r) sum_n psi_n(r)^2 dr                        electrons in the cell of atom A, before scaling
     s(r)      = sum_A w_A(r) Z_A / N_A,   psi -> sqrt(s) psi          every cell gets its Z_A electrons
     rho(r)    = sum_n psi_n(r)^2
-    E         = sum_A (E_ref,A - E_free,A) + int rho(r) f(psi(r)) dr
+    E         = sum_A (E_ref,A - E_free,A) + int g(rho(r)) f(psi(r)) dr,   g(rho) = rho / (1 + rho/rho_0)
 
+g vanishes with the density and levels off in the core, which is large, nearly the same in all molecules, and would
+otherwise drown what happens between the atoms.
 E_free,A is the same integral for the isolated atom, so that an isolated atom has the energy E_ref,A exactly.
 """
 
@@ -31,6 +33,11 @@ __all__ = ["QDF", "FieldValues", "QDFOutput"]
 
 #: Values (centres x points x neighbours) that are kept for the backward pass; of larger batches blocks are recomputed.
 KEPT_VALUES = 4_000_000
+
+#: rho_0, e/Bohr^3: about the density inside a bond.
+_SATURATION = 0.3
+#: Unit of the energy functional's output, Hartree per electron: that of the bonds' energies.
+_UNIT = 0.1
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ class QDF(nn.Module):
     integrates to the number of electrons; E has two continuous derivatives; an isolated atom has its reference energy.
     Source: Tsubaki and Mizoguchi, PRL 125, 206401 (2020).
     Differs from the paper: an integral instead of a sum over points; electrons are normalised atom by atom, without
-    which energies are not size consistent; rho f(psi) instead of a functional that does not vanish with the density;
+    which energies are not size consistent; g(rho) f(psi) instead of a functional that does not vanish with the density;
     smooth activations.
     """
 
@@ -198,7 +205,7 @@ class QDF(nn.Module):
         return FieldValues(psi, psi.square().sum(2), ratios / ratios.sum(2, keepdim=True), r2)
 
     def _cell_energies(self, values: FieldValues, quota: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Integrate rho f(psi) over cells.
+        """Integrate g(rho) f(psi) over cells.
 
         Parameters
         ----------
@@ -222,10 +229,11 @@ class QDF(nn.Module):
         rho = values.squared * scale
         cell_weights = weights * values.shares[..., 0]
         per_electron = self.functional(values.psi * scale.sqrt()[..., None])
-        return (cell_weights * rho * per_electron).sum(1).double(), rho, cell_weights
+        density = rho / (1 + rho / _SATURATION)
+        return _UNIT * (cell_weights * density * per_electron).sum(1).double(), rho, cell_weights
 
     def free_atoms(self) -> Tensor:
-        """Integrate rho f(psi) for the isolated atom of every element, (n_elements,), Hartree, float64.
+        """Integrate g(rho) f(psi) for the isolated atom of every element, (n_elements,), Hartree, float64.
 
         Notes
         -----

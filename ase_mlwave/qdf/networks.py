@@ -51,7 +51,7 @@ class EnergyFunctional(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, psi: Tensor) -> Tensor:
-        """Evaluate f(psi); psi (..., d) in Bohr^-3/2 -> (...), Hartree."""
+        """Evaluate f(psi); psi (..., d) in Bohr^-3/2 -> (...), in the model's unit of energy."""
         rho = psi.square().sum(-1, keepdim=True)
         x = psi * (self.scale * (rho + _DIM) ** -0.25)
         for layer in self.layers:

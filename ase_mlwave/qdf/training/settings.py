@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ase_mlwave.qdf.config import MAX_GRID_LEVEL, QDFConfig
 from ase_mlwave.settings import parse_settings, read_yaml
-from ase_mlwave.training.settings import RunSettings
+from ase_mlwave.training.settings import OptimiserSettings, RunSettings
 
 __all__ = ["LossWeights", "TrainingSettings"]
 
@@ -42,6 +42,8 @@ class TrainingSettings(RunSettings):
     """Which model."""
     model: QDFConfig
     """The field, the orbitals and the networks."""
+    optimiser: OptimiserSettings = OptimiserSettings(learning_rate=1e-2)
+    """Optimiser and schedule."""
     loss: LossWeights = LossWeights()
     """Weights of the loss terms."""
     grid_level: int = Field(1, ge=0, le=MAX_GRID_LEVEL)

@@ -87,12 +87,13 @@ def test_resumed_run_equals_uninterrupted(finished: Path, tmp_path: Path, monkey
 @pytest.mark.slow
 def test_training_learns(tmp_path: Path) -> None:
     output = tmp_path / "run"
-    optimiser = {"ema_decay": 0.9, "warmup_steps": 10, "learning_rate": 5e-3}
-    train(tiny_settings(output, steps=200, steps_per_epoch=50, batch_size=6, optimiser=optimiser), progress=False)
+    optimiser = {"ema_decay": 0.9, "warmup_steps": 10, "learning_rate": 3e-2}
+    settings = {"steps": 300, "steps_per_epoch": 50, "batch_size": 6, "rotate": False, "optimiser": optimiser}
+    train(tiny_settings(output, **settings), progress=False)
     metrics = read_metrics(output / "metrics")
-    for name in ("train/energy", "train/forces", "train/potential"):
+    for name in ("train/forces", "train/potential"):
         first, *_, last = metrics[name].values()
-        assert last < first, name
+        assert last < 0.75 * first, name
 
 
 def test_model_starts_at_the_atoms_and_the_calculator_takes_it(finished: Path, tmp_path: Path) -> None:
