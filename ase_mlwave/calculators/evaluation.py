@@ -207,8 +207,9 @@ def energy_errors(
     force = [1e3 * np.abs(a - b * HARTREE_PER_BOHR).ravel() for a, b in pairs if b is not None]
     inside = _inside_domain(calculator, records)
     level = calculator.parameters["energy"]
-    figures = {f"{level}_energy_{name}_meV": value for name, value in _statistics(list(energy[:, None]), inside).items()}
-    return figures | {f"{level}_forces_{name}_meV_per_A": value for name, value in _statistics(force, inside).items()}
+    of_energy, of_force = _statistics(list(energy[:, None]), inside), _statistics(force, inside)
+    figures = {f"{level}_energy_{name}_meV": value for name, value in of_energy.items()}
+    return figures | {f"{level}_forces_{name}_meV_per_A": value for name, value in of_force.items()}
 
 
 def _statistics(errors: list[Array], inside: NDArray[np.bool_]) -> dict[str, float]:
