@@ -126,21 +126,26 @@ def _read_one_molecule(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
 
 
 def _read_many_molecules(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
-    """Read molecules with Kohn-Sham matrices, everything flattened and delimited by offsets."""
+    """Read labelled molecules, with or without Kohn-Sham matrices, everything flattened and delimited by offsets."""
     _same_length(arrays, "E", "smiles", "T", "index")
-    _same_length(arrays, "offsets", "h_offsets")
-    offsets, h_offsets = arrays["offsets"], arrays["h_offsets"]
+    offsets = arrays["offsets"]
+    with_matrices = "H_triu" in arrays
+    if with_matrices:
+        _same_length(arrays, "offsets", "h_offsets")
     records = []
     for row in range(len(arrays["E"])):
         atoms = slice(offsets[row], offsets[row + 1])
-        packed = arrays["H_triu"][h_offsets[row] : h_offsets[row + 1]]
+        matrices = {}
+        if with_matrices:
+            packed = arrays["H_triu"][arrays["h_offsets"][row] : arrays["h_offsets"][row + 1]]
+            matrices["hamiltonian"] = unpack_upper_triangle(packed)
         records.append(
             Record(
                 numbers=arrays["Z"][atoms],
                 positions=arrays["R"][atoms] / BOHR,
                 energy=arrays["E"][row],
                 forces=arrays["F"][atoms],
-                matrices={"hamiltonian": unpack_upper_triangle(packed)},
+                matrices=matrices,
                 info={**_origin(arrays, row), "index": int(arrays["index"][row])},
             )
         )
@@ -240,6 +245,11 @@ FORMATS: tuple[NpzFormat, ...] = (
         "geometries of one molecule with Kohn-Sham matrices",
         frozenset({"Z", "R", "E", "F", "H_triu", "meta"}),
         _read_one_molecule,
+    ),
+    NpzFormat(
+        "molecules with energies and forces",
+        frozenset({"Z", "R", "E", "F", "offsets", "index", "smiles", "T", "meta"}),
+        _read_many_molecules,
     ),
     NpzFormat("unlabelled molecules", frozenset({"Z", "R", "offsets", "smiles", "T"}), _read_geometries),
     NpzFormat("rMD17 split", frozenset({"Z", "R", "E_eV", "F_eV_per_A"}), _read_rmd17),

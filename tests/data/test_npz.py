@@ -173,3 +173,14 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     path.write_text("hello")
     with pytest.raises(ValueError, match="no NumPy archive"):
         read_dataset(path)
+
+
+def test_kept_labels_of_small_molecules_are_read() -> None:
+    path = Path(__file__).parents[2] / "datasets" / "chno5_more_pbe_def2svp.npz"
+    dataset = read_dataset(path)
+    assert dataset.level == "pbe/def2-svp"
+    assert len(dataset) > 100
+    for record in dataset:
+        assert record.energy is not None
+        assert record.forces is not None
+        assert np.abs(record.forces.sum(axis=0)).max() < 5e-4  # Hartree/Bohr; the integration grid does not move
