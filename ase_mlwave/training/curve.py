@@ -63,6 +63,7 @@ def draw_learning_curve(folder: Path, picture: Path) -> None:
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         axes.semilogy(*series[name], lw=1.3, color="tab:blue" if name.startswith("valid") else "tab:gray")
         axes.set(xlabel="optimiser step", title=name.replace("_", " "))
+        axes.locator_params(axis="x", nbins=5)
         axes.grid(visible=True, which="both", alpha=0.25)
         axes.annotate(f"{series[name][1][-1]:.4g}", (series[name][0][-1], series[name][1][-1]), ha="right", va="bottom")
     figure.savefig(picture, dpi=120)
