@@ -58,7 +58,7 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     steps = fit(PhiSNetModule(network, settings), data, settings, progress=progress)
     if steps is not None:
         title = f"A PhiSNet for {', '.join(settings.model.elements)} at {settings.model.level}"
-        source = TrainingData(source=dataset.source, sha256=training.content_hash(), n_records=len(training))
+        source = TrainingData(source=Path(dataset.source).name, sha256=training.content_hash(), n_records=len(training))
         thresholds = fit_domain(network, data.train_set, data.valid_set)
         card = first_card(settings, title, steps)
         folder = ModelFolder.pack("phisnet", network, training_data=source, card=card, thresholds=thresholds)

@@ -61,7 +61,7 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     steps = fit(module, QDFData(training, validation, settings), settings, progress=progress)
     if steps is not None:
         title = f"A quantum deep field for {', '.join(settings.model.elements)} at {settings.model.level}"
-        source = TrainingData(source=dataset.source, sha256=training.content_hash(), n_records=len(training))
+        source = TrainingData(source=Path(dataset.source).name, sha256=training.content_hash(), n_records=len(training))
         card = first_card(settings, title, steps)
         ModelFolder.pack("qdf", network, training_data=source, card=card).save(Path(settings.output) / "model")
     return Path(settings.output) / "model"
