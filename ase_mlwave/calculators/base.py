@@ -225,19 +225,34 @@ class MlwaveCalculator(Calculator):
         PropertyNotImplementedError
             If a property is not among ``implemented_properties``.
         """
-        given: object = structures
-        if isinstance(given, Atoms):
-            raise InputError("predict needs a list of Atoms, got one Atoms object. Write predict([atoms]).")
-        _check_batch_size(batch_size)
-        wanted = self._checked_properties(properties)
-        systems = []
-        for index, atoms in enumerate(structures):
-            try:
-                systems.append(read_atoms(atoms, self.domain))
-            except InputError as error:
-                raise InputError(f"structure {index}: {error}") from error
+        names = (properties,) if isinstance(properties, str) else tuple(properties)
+        wanted, systems = self._checked_properties(names), self._checked_structures(structures, batch_size)
         outcomes = self._evaluate(systems, wanted, batch_size, progress)
-        return [{name: outcome.values[name] for name in properties} for outcome in outcomes]
+        return [{name: outcome.values[name] for name in names} for outcome in outcomes]
+
+    def predict_outcomes(
+        self,
+        structures: Sequence[Atoms],
+        properties: Sequence[str] = ("energy", "forces"),
+        *,
+        batch_size: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Outcome]:
+        """Compute as `predict` does, and keep what ``calc.extras`` would hold, a committee's spreads for example.
+
+        Parameters
+        ----------
+        structures, properties, batch_size, progress
+            As in `predict`, and so are the errors.
+
+        Returns
+        -------
+        list of Outcome
+            For each structure ``values``, ASE's properties in ASE's units (more than asked for where they cost
+            nothing), and ``extras``.
+        """
+        wanted, systems = self._checked_properties(properties), self._checked_structures(structures, batch_size)
+        return self._evaluate(systems, wanted, batch_size, progress)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what has changed since the last calculation, charge and spin included."""
@@ -281,6 +296,20 @@ class MlwaveCalculator(Calculator):
                     f"{type(self).__name__} has no {name!r}. {suggestion(name, self.implemented_properties)}"
                 )
         return tuple(dict.fromkeys("energy" if name == "free_energy" else name for name in properties))
+
+    def _checked_structures(self, structures: Sequence[Atoms], batch_size: int | None) -> list[Record]:
+        """Check the arguments of `predict` and convert the structures to atomic units."""
+        given: object = structures
+        if isinstance(given, Atoms):
+            raise InputError("predict needs a list of Atoms, got one Atoms object. Write predict([atoms]).")
+        _check_batch_size(batch_size)
+        systems = []
+        for index, atoms in enumerate(structures):
+            try:
+                systems.append(read_atoms(atoms, self.domain))
+            except InputError as error:
+                raise InputError(f"structure {index}: {error}") from error
+        return systems
 
     def _evaluate(
         self,

@@ -13,7 +13,7 @@ from ase.calculators.calculator import CalculationFailed
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
-__all__ = ["TO_ASE", "Outcome", "average", "to_ase", "warn_out_of_domain"]
+__all__ = ["TO_ASE", "Outcome", "average", "exceeded", "to_ase", "warn_out_of_domain"]
 
 #: ASE property -> its atomic unit in ASE's unit. The only place where results are converted.
 TO_ASE: dict[str, float] = {
@@ -109,25 +109,45 @@ def average(members: Sequence[Outcome]) -> Outcome:
     return Outcome(values, extras)
 
 
+def exceeded(extras: Mapping[str, Any], thresholds: Mapping[str, float]) -> dict[str, float]:
+    """Find the measured uncertainties that lie past their calibrated thresholds.
+
+    Parameters
+    ----------
+    extras : mapping
+        ``calc.extras``; the largest element of an array counts, and of a committee every member.
+    thresholds : mapping of str to float
+        Entry of ``extras`` -> largest value inside the domain.
+
+    Returns
+    -------
+    dict of str to float
+        The thresholds that are passed; empty inside the domain.
+    """
+    parts = (extras, *extras.get("members", ()))
+    return {
+        name: limit
+        for name, limit in thresholds.items()
+        if any(name in part and np.max(part[name]) > limit for part in parts)
+    }
+
+
 def warn_out_of_domain(extras: Mapping[str, Any], thresholds: Mapping[str, float]) -> None:
     """Warn where a measured uncertainty lies past its calibrated threshold.
 
     Parameters
     ----------
-    extras : mapping
-        ``calc.extras``; the largest element of an array counts.
-    thresholds : mapping of str to float
-        Entry of ``extras`` -> largest value inside the domain.
+    extras, thresholds : mapping
+        As in `exceeded`.
 
     Notes
     -----
     The message has no measured value, so that Python shows it once in a trajectory, not once a step.
     """
-    for name, limit in thresholds.items():
-        if name in extras and np.max(extras[name]) > limit:
-            warnings.warn(
-                f"calc.extras[{name!r}] is above {limit:g}: the structure is unlike those that the model was trained "
-                "on, and its results may be wrong. Check it with a reference calculation.",
-                OutOfDomainWarning,
-                stacklevel=4,
-            )
+    for name, limit in exceeded(extras, thresholds).items():
+        warnings.warn(
+            f"calc.extras[{name!r}] is above {limit:g}: the structure is unlike those that the model was trained "
+            "on, and its results may be wrong. Check it with a reference calculation.",
+            OutOfDomainWarning,
+            stacklevel=4,
+        )

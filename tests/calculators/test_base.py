@@ -117,6 +117,33 @@ def test_committee_reports_mean_and_spread(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(committee)).results["energy"] == committee.results["energy"]
 
 
+def test_batch_keeps_what_single_calculations_leave_in_extras(tmp_path: Path) -> None:
+    committee = MorseCalculator([morse_folder(depth).save(tmp_path / str(depth)) for depth in (0.1, 0.3)])
+    structures = [_water(), molecule("H2O2"), molecule("H2")]
+    outcomes = committee.predict_outcomes(structures)
+    for atoms, outcome in zip(structures, outcomes, strict=True):
+        energy, forces = committee.get_potential_energy(atoms), committee.get_forces(atoms)
+        assert outcome.values["energy"] == pytest.approx(energy)
+        np.testing.assert_allclose(outcome.values["forces"], forces, atol=1e-12)
+        assert outcome.extras["energy_spread"] == pytest.approx(committee.extras["energy_spread"])
+        np.testing.assert_allclose(outcome.extras["forces_spread"], committee.extras["forces_spread"], atol=1e-12)
+    with pytest.raises(InputError, match="structure 0: .*does not know C"):
+        committee.predict_outcomes([molecule("CH4")])
+
+
+def test_one_property_may_be_given_as_a_word(calc: MorseCalculator) -> None:
+    assert calc.predict([_water()], "energy") == calc.predict([_water()], ["energy"])
+
+
+def test_committee_warns_where_one_member_does(tmp_path: Path) -> None:
+    folders = [
+        morse_folder(0.1, thresholds={"n_pairs": 2}).save(tmp_path / "warns"),
+        morse_folder(0.2).save(tmp_path / "silent"),
+    ]
+    with pytest.warns(OutOfDomainWarning, match="n_pairs"):
+        MorseCalculator(folders).get_potential_energy(_water())
+
+
 def test_warning_past_the_threshold(tmp_path: Path) -> None:
     folders = [
         morse_folder(depth, thresholds={"energy_spread": limit}).save(tmp_path / f"{depth}")
