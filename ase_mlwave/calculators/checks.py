@@ -13,9 +13,10 @@ from ase.data import chemical_symbols
 from scipy.spatial.distance import pdist, squareform
 
 from ase_mlwave.data.record import Record
+from ase_mlwave.quantum.cubes import CubeGrid
 from ase_mlwave.units import BOHR
 
-__all__ = ["MIN_DISTANCE_ANGSTROM", "Domain", "charge_and_spin", "read_atoms"]
+__all__ = ["MIN_DISTANCE_ANGSTROM", "Domain", "charge_and_spin", "cube_grid", "read_atoms"]
 
 #: Nuclei nearer than this coincide, whatever the temperature (the shortest bond, H2, is 0.74 Angstrom long).
 MIN_DISTANCE_ANGSTROM = 0.1
@@ -129,6 +130,29 @@ def read_atoms(atoms: Any, domain: Domain) -> Record:
             f"{spin} unpaired. Set atoms.info['charge'] or atoms.info['spin']."
         )
     return Record(numbers=atoms.numbers, positions=atoms.positions / BOHR, charge=charge, spin=spin)
+
+
+def cube_grid(spacing: float) -> CubeGrid:
+    """Make the grid of a cube file.
+
+    Parameters
+    ----------
+    spacing : float
+        Largest distance of grid points, Angstrom.
+
+    Returns
+    -------
+    CubeGrid
+        In Bohr.
+
+    Raises
+    ------
+    InputError
+        If the spacing is not positive, or coarser than 10 Angstrom.
+    """
+    if not 0 < spacing < 10:
+        raise InputError(f"spacing is {spacing!r} Angstrom, but must be positive, such as 0.1")
+    return CubeGrid(spacing=spacing / BOHR)
 
 
 def _check_elements(atoms: Atoms, domain: Domain) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -16,19 +17,18 @@ from pyscf import gto
 from torch import Tensor
 
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
-from ase_mlwave.calculators.checks import read_atoms
+from ase_mlwave.calculators.checks import cube_grid, read_atoms
 from ase_mlwave.calculators.moles import check_fallback, read_mole
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import suggestion
 from ase_mlwave.phisnet.inference import PredictedBatch, predict_batch
 from ase_mlwave.quantum.basis import build_mole
-from ase_mlwave.quantum.cubes import CubeGrid, write_density_cube, write_orbital_cube
+from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
 from ase_mlwave.quantum.density import orbitals
 from ase_mlwave.quantum.functional import converge, kohn_sham_functional
 from ase_mlwave.quantum.initial_guess import adapt_density, check_target
 from ase_mlwave.quantum.populations import dipole_moment, mulliken_charges
 from ase_mlwave.reference.levels import LevelOfTheory
-from ase_mlwave.units import BOHR
 
 __all__ = ["ENERGY_LEVELS", "PhiSNetCalculator"]
 
@@ -237,20 +237,22 @@ class PhiSNetCalculator(MlwaveCalculator):
         spacing : float
             Largest distance of grid points, Angstrom.
         """
-        grid = _grid(spacing)
+        grid = cube_grid(spacing)
         mole = self._mole(self.members[0], self._system(x))
-        write_density_cube(path, self._matrices(x, same_basis=True)[2], mole, grid)
+        density = self._matrices(x, same_basis=True)[2]
+        write_cube(path, partial(density_on_points, density, mole), mole, grid, "Electron density, e/Bohr^3")
 
     def write_orbital(
         self, x: Atoms | gto.Mole, path: str | PathLike[str], index: int, *, spacing: float = 0.1
     ) -> None:
         """Write a predicted molecular orbital as a cube file; ``index`` counts from 0, by energy."""
-        grid = _grid(spacing)
+        grid = cube_grid(spacing)
         mole = self._mole(self.members[0], self._system(x))
         energies, coefficients = self.orbitals(x)
         if not 0 <= index < len(energies):
             raise InputError(f"there is no orbital {index}; this molecule has 0 to {len(energies) - 1}")
-        write_orbital_cube(path, coefficients[:, index], mole, grid)
+        orbital = coefficients[:, [index]]
+        write_cube(path, partial(orbitals_on_points, orbital, mole), mole, grid, "Orbital, Bohr^(-3/2)")
 
     def _system(self, x: Atoms | gto.Mole) -> Record:
         """Check a molecule and read it as a record, Bohr."""
@@ -286,13 +288,6 @@ class PhiSNetCalculator(MlwaveCalculator):
         coefficients, _ = orbitals(mean, overlap)
         occupied = coefficients[:, : batches[0].states[0].n_occupied]
         return _numpy(mean), _numpy(overlap), _numpy(2 * occupied @ occupied.T)
-
-
-def _grid(spacing: float) -> CubeGrid:
-    """Make the grid of a cube file from its spacing, Angstrom."""
-    if not 0 < spacing < 10:
-        raise InputError(f"spacing is {spacing!r} Angstrom, but must be positive, such as 0.1")
-    return CubeGrid(spacing=spacing / BOHR)
 
 
 def _extras(batch: PredictedBatch, b: int) -> dict[str, Any]:

@@ -16,8 +16,6 @@ __all__ = [
     "density_on_points",
     "orbitals_on_points",
     "write_cube",
-    "write_density_cube",
-    "write_orbital_cube",
 ]
 
 Array = NDArray[np.float64]
@@ -96,55 +94,6 @@ def orbitals_on_points(coefficients: Array, mole: gto.Mole, points: Array) -> Ar
     return np.concatenate([x @ coefficients for x in _blocks(mole, points)])
 
 
-def write_density_cube(
-    path: str | os.PathLike[str], density: Array, mole: gto.Mole, grid: CubeGrid | None = None
-) -> None:
-    """Write the electron density as a cube file.
-
-    Parameters
-    ----------
-    path : path-like
-        The file, overwritten if it exists.
-    density : ndarray, (M, M)
-        P, symmetric.
-    mole : pyscf.gto.Mole
-        The molecule.
-    grid : CubeGrid, optional
-        The box.
-
-    Raises
-    ------
-    ValueError
-        If ``density`` does not fit the molecule.
-    """
-    write_cube(path, lambda points: density_on_points(density, mole, points), mole, grid, "Electron density, e/Bohr^3")
-
-
-def write_orbital_cube(
-    path: str | os.PathLike[str], coefficients: Array, mole: gto.Mole, grid: CubeGrid | None = None
-) -> None:
-    """Write one orbital as a cube file.
-
-    Parameters
-    ----------
-    path : path-like
-        The file, overwritten if it exists.
-    coefficients : ndarray, (M,)
-        One column of C.
-    mole : pyscf.gto.Mole
-        The molecule.
-    grid : CubeGrid, optional
-        The box.
-
-    Raises
-    ------
-    ValueError
-        If ``coefficients`` do not fit the molecule.
-    """
-    column = np.asarray(coefficients)[:, None]
-    write_cube(path, lambda points: orbitals_on_points(column, mole, points), mole, grid, "Orbital, Bohr^(-3/2)")
-
-
 def write_cube(
     path: str | os.PathLike[str],
     function: Callable[[Array], Array],
@@ -152,20 +101,25 @@ def write_cube(
     grid: CubeGrid | None = None,
     comment: str = "",
 ) -> None:
-    """Write any function of space as a cube file.
+    """Write a function of space, such as a density or an orbital, as a cube file.
 
     Parameters
     ----------
     path : path-like
         The file, overwritten if it exists.
     function : callable
-        Points (G, 3), Bohr -> values (G,) or (G, 1).
+        Points (G, 3), Bohr -> values (G,) or (G, 1), for example ``partial(density_on_points, density, mole)``.
     mole : pyscf.gto.Mole
         The nuclei; its basis does not matter.
     grid : CubeGrid, optional
         The box.
     comment : str
         What the values are and their unit.
+
+    Notes
+    -----
+    A sum over the file times the volume of a cell is an integral only as far as the function is smooth on the scale of
+    the spacing: densities with cusps at the nuclei are not (``test_density_integrates_at_the_spacing_it_needs``).
     """
     box = _box(mole, grid)
     values = function(box.get_coords())

@@ -1,4 +1,4 @@
-"""The density of `QDFCalculator`: on points, and as a cube file."""
+"""The density of `QDFCalculator`: on points, as a cube file, and the electrons in both."""
 
 from __future__ import annotations
 
@@ -6,37 +6,106 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import InputError
 from ase.io.cube import read_cube
+from pyscf import dft
 
 from ase_mlwave.calculators.qdf import QDFCalculator
+from ase_mlwave.data.record import Record
+from ase_mlwave.qdf.inference import density_on_points
+from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.units import BOHR
 from ase_mlwave.zoo import ModelFolder, TrainingData
 from tests.qdf.networks import random_network
 
 
-@pytest.fixture(scope="module")
-def calc(tmp_path_factory: pytest.TempPathFactory) -> QDFCalculator:
+def model(folder: Path, seed: int) -> str:
     data = TrainingData(source="none: random weights", sha256="0" * 64, n_records=1)
-    network = random_network(seed=3, grid_level=3, orbitals={"O": (("1s", 1.0), ("2p", 0.4))})
-    folder = ModelFolder.pack("qdf", network, training_data=data, card="# Random weights")
-    return QDFCalculator(folder.save(tmp_path_factory.mktemp("models") / "small"))
+    packed = ModelFolder.pack("qdf", random_network(seed), training_data=data, card="# Random weights")
+    return str(packed.save(folder / f"seed-{seed}"))
 
 
-def test_cube_file_holds_the_density_and_the_electrons(calc: QDFCalculator, tmp_path: Path) -> None:
-    water = molecule("H2O")
-    calc.write_density(water, tmp_path / "water.cube", spacing=0.12)
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("models")
+    return [model(folder, seed) for seed in (3, 4)]
+
+
+@pytest.fixture
+def calc(models: list[str]) -> QDFCalculator:
+    return QDFCalculator(models[0])
+
+
+def becke_grid(atoms: Atoms, level: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Return points, Angstrom, and weights, Angstrom^3, of PySCF's grid, which the model knows nothing of."""
+    grid = dft.gen_grid.Grids(build_mole(atoms.numbers, atoms.positions / BOHR, "sto-3g"))
+    grid.level = level
+    grid.build()
+    return grid.coords * BOHR, grid.weights * BOHR**3
+
+
+def rattled(name: str) -> Atoms:
+    atoms = molecule(name)
+    atoms.rattle(0.06, seed=1)
+    return atoms
+
+
+@pytest.mark.parametrize("name", ["H2O", "CH3CH2OH", "HCN"])
+@pytest.mark.parametrize("grid_level", [0, 2])
+def test_density_holds_the_electrons(models: list[str], name: str, grid_level: int) -> None:
+    atoms = rattled(name)
+    points, weights = becke_grid(atoms)
+    for calc in (QDFCalculator(models[1], grid_level=grid_level), QDFCalculator(models, grid_level=grid_level)):
+        density = calc.density(atoms, points)
+        assert (density >= 0).all()
+        assert density @ weights == pytest.approx(atoms.numbers.sum(), abs=1e-3)
+
+
+def test_electrons_counted_on_the_grid_of_the_energy_would_be_too_few_or_many(calc: QDFCalculator) -> None:
+    """The reason for a finer one, which must not stay behind for the next energy."""
+    atoms = rattled("CH3CH2OH")
+    points, weights = becke_grid(atoms)
+    energy = calc.get_potential_energy(atoms)
+    calc.density(atoms, points[:1])
+    calc.reset()
+    assert calc.get_potential_energy(atoms) == pytest.approx(energy, abs=1e-9)
+    network = random_network(4)
+    network.set_grid_level(2)
+    system = Record(numbers=atoms.numbers, positions=atoms.positions / BOHR)
+    missed = density_on_points(network, system, points / BOHR) @ weights / BOHR**3 - atoms.numbers.sum()
+    assert abs(missed) > 1e-2
+
+
+@pytest.mark.parametrize("spacing", [0.1, 0.15])
+def test_cube_file_holds_the_electrons(calc: QDFCalculator, tmp_path: Path, spacing: float) -> None:
+    atoms = rattled("H2O")
+    calc.write_density(atoms, tmp_path / "water.cube", spacing=spacing)
     with (tmp_path / "water.cube").open(encoding="utf-8") as file:
         cube = read_cube(file)
-    volume = np.prod(np.diag(cube["spacing"])) / BOHR**3
-    assert cube["data"].sum() * volume == pytest.approx(10, abs=0.1)
-    index = (5, 20, 25)
+    np.testing.assert_array_equal(cube["atoms"].numbers, atoms.numbers)
+    np.testing.assert_allclose(cube["atoms"].positions, atoms.positions, atol=1e-5)
+    assert np.diag(cube["spacing"]).max() <= spacing + 1e-6
+    volume = np.linalg.det(cube["spacing"]) / BOHR**3
+    assert cube["data"].sum() * volume == pytest.approx(10, abs=1e-3)
+    index = (15, 20, 25)
     point = cube["origin"] + np.array(index) @ cube["spacing"]
-    assert calc.density(water, point) * BOHR**3 == pytest.approx(cube["data"][index], abs=1e-4)
+    assert calc.density(atoms, point) * BOHR**3 == pytest.approx(cube["data"][index], rel=1e-4)
 
 
-def test_points_keep_their_shape_and_nonsense_is_refused(calc: QDFCalculator) -> None:
+def test_density_turns_with_the_molecule(calc: QDFCalculator) -> None:
+    atoms = rattled("CH3CH2OH")
+    points = becke_grid(atoms, level=0)[0][::20]
+    turned = atoms.copy()
+    turned.rotate(50, (1, 2, 3), center=(0, 0, 0))
+    turned_points = Atoms(f"H{len(points)}", points)
+    turned_points.rotate(50, (1, 2, 3), center=(0, 0, 0))
+    density = calc.density(atoms, points)
+    np.testing.assert_allclose(calc.density(turned, turned_points.positions), density, rtol=1e-3)
+
+
+def test_points_keep_their_shape_and_nonsense_is_refused(calc: QDFCalculator, tmp_path: Path) -> None:
     water = molecule("H2O")
     density = calc.density(water, np.zeros((2, 3, 3)))
     assert density.shape == (2, 3)
@@ -45,6 +114,10 @@ def test_points_keep_their_shape_and_nonsense_is_refused(calc: QDFCalculator) ->
     for points in (3.0, [0.0, 0.0], [np.nan, 0, 0]):
         with pytest.raises(InputError, match=r"give \(\.\.\., 3\)"):
             calc.density(water, points)
+    for spacing in (0.0, -0.1, float("nan")):
+        with pytest.raises(InputError, match="must be positive"):
+            calc.write_density(water, tmp_path / "no.cube", spacing=spacing)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("level", [-1, 6, 1.5, "fine"])
