@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from ase_mlwave.data.record import Record
 from ase_mlwave.reference.drawing import as_start, check_request, drawn_record
 
-__all__ = ["NormalModes", "normal_modes", "sample_modes"]
+__all__ = ["NormalModes", "hessian", "normal_modes", "sample_modes"]
 
 #: Forces below which a geometry counts as a minimum, eV/Angstrom.
 _FMAX = 1e-3
@@ -62,9 +62,9 @@ def normal_modes(molecule: Record | Atoms, calculator: BaseCalculator) -> Normal
     if not BFGS(atoms, logfile=None).run(fmax=_FMAX, steps=500):
         raise CalculationFailed(f"{atoms.get_chemical_formula()} did not relax to forces below {_FMAX} eV/Angstrom.")
     masses = np.repeat(atoms.get_masses(), 3)
-    hessian = _hessian(atoms) / np.sqrt(np.outer(masses, masses))
+    weighted = hessian(atoms) / np.sqrt(np.outer(masses, masses))
     inner = _vibrational_space(atoms)
-    eigenvalues, vectors = np.linalg.eigh(inner.T @ hessian @ inner)
+    eigenvalues, vectors = np.linalg.eigh(inner.T @ weighted @ inner)
     if eigenvalues[0] <= 0:
         raise CalculationFailed(
             f"{atoms.get_chemical_formula()} relaxed to a saddle point (an imaginary frequency); displace it a little."
@@ -129,8 +129,19 @@ def sample_modes(
     return records
 
 
-def _hessian(atoms: Atoms) -> NDArray[np.float64]:
-    """Return the second derivatives of the energy, (3 N, 3 N), eV/Angstrom^2, by central differences of forces."""
+def hessian(atoms: Atoms) -> NDArray[np.float64]:
+    """Find the second derivatives of the energy by central differences of the forces.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        With a calculator; not moved.
+
+    Returns
+    -------
+    (3 N, 3 N)
+        Symmetric, eV/Angstrom^2.
+    """
     displaced = atoms.copy()
     displaced.calc = atoms.calc
     rows = []
@@ -142,9 +153,8 @@ def _hessian(atoms: Atoms) -> NDArray[np.float64]:
             displaced.positions = positions
             forces.append(displaced.get_forces().ravel())
         rows.append((forces[1] - forces[0]) / (2 * _STEP))
-    hessian: NDArray[np.float64] = np.array(rows)
-    hessian = (hessian + hessian.T) / 2
-    return hessian
+    derivatives: NDArray[np.float64] = np.array(rows)
+    return (derivatives + derivatives.T) / 2
 
 
 def _vibrational_space(atoms: Atoms) -> NDArray[np.float64]:

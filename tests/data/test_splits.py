@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase import Atoms
 
 from ase_mlwave.data.record import Dataset, Record
-from ase_mlwave.data.splits import assign_splits, parse_fractions
+from ase_mlwave.data.splits import assign_splits, formula_split, parse_fractions
 
 FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
 
@@ -42,6 +43,23 @@ def test_groups_by_formula() -> None:
     records = [Record(numbers=np.array([1 + i % 3]), positions=np.full((1, 3), float(i))) for i in range(30)]
     divided = assign_splits(Dataset(tuple(records), "", ""), {"a": 0.5, "b": 0.5}, 0, group="formula")
     assert len({(record.formula, record.info["split"]) for record in divided}) == 3
+
+
+def molecule(formula: str, offset: float = 0.0) -> Record:
+    numbers = Atoms(formula).numbers
+    return Record(numbers=numbers, positions=np.arange(3.0 * len(numbers)).reshape(-1, 3) + offset)
+
+
+def test_formula_decides_alone() -> None:
+    assert formula_split(molecule("C5H10")) == formula_split(molecule("H10C5", offset=1.0)) == "test"
+    assert formula_split(molecule("CH3NO")) == "valid"  # both by hand: md5sum of the text, modulo 5 and 20
+    assert formula_split(molecule("CH4")) == "train"
+
+
+def test_formula_splits_have_the_shares_of_the_rule() -> None:
+    names = [formula_split(molecule(f"C{c}H{h}N{n}O2")) for c in range(1, 12) for h in range(1, 25) for n in range(3)]
+    assert names.count("test") / len(names) == pytest.approx(1 / 5, abs=0.04)
+    assert names.count("valid") / len(names) == pytest.approx(1 / 20, abs=0.02)
 
 
 def test_wrong_requests_are_refused() -> None:
