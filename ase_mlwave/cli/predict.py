@@ -18,15 +18,17 @@ def predict(
     model: Annotated[str, typer.Argument(help="A name in the zoo or a folder; several joined by commas: a committee.")],
     structures: Annotated[Path, typer.Argument(help="Structures in any format that ASE reads.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Extended XYZ to write.  [default: beside the input]")
+        Path | None, typer.Option("-o", "--output", help="Extended XYZ to write.", show_default="beside the input")
     ] = None,
     properties: Annotated[str, typer.Option(help="Properties, joined by commas.")] = "energy,forces",
     option: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Option of the calculator: energy=scf.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...  [default: CUDA where there is a device]")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, ...", show_default="CUDA where there is a device")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="Precision of the network: float64 or float32.")] = "float64",
-    batch_size: Annotated[int | None, typer.Option(help="Structures at a time.  [default: what fits]")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Structures at a time.", show_default="what fits")] = None,
 ) -> None:
     """Predict properties of the structures in a file and write them as extended XYZ."""
     from ase.calculators.calculator import InputError

@@ -23,7 +23,7 @@ def sample(
     ],
     output: Annotated[Path, typer.Argument(help="File to write: .extxyz or .db.")],
     temperature: Annotated[
-        list[float] | None, typer.Option("-t", "--temperature", help="K; several times for several.  [default: 300]")
+        list[float] | None, typer.Option("-t", "--temperature", help="K; repeat for several.", show_default="300")
     ] = None,
     number: Annotated[int, typer.Option("-n", "--number", help="Geometries of each molecule and temperature.")] = 100,
     method: Annotated[
