@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
 
-from ase.calculators.calculator import InputError
-
 from ase_mlwave.zoo import ModelFolder, locate
 
 __all__ = ["ERRORS_BEGIN", "ERRORS_END", "record_errors"]
@@ -17,7 +15,7 @@ ERRORS_BEGIN = "<!-- errors: written by `mlwave evaluate --write-card` -->"
 ERRORS_END = "<!-- end of errors -->"
 
 
-def record_errors(model: str | PathLike[str], figures: Mapping[str, float], remark: str) -> None:
+def record_errors(model: str | PathLike[str], figures: Mapping[str, float], remark: str, *, appendix: str = "") -> None:
     """Write figures into ``config.json`` and into the table of the model card.
 
     Parameters
@@ -28,19 +26,23 @@ def record_errors(model: str | PathLike[str], figures: Mapping[str, float], rema
         Names end in their unit.
     remark : str
         What was measured on what, by which command; one line above the table.
+    appendix : str
+        Markdown below the table: what was left out, errors by size, a picture in the folder.
 
-    Raises
-    ------
-    InputError
-        If the card has no place for the table.
+    Notes
+    -----
+    A card without the two lines between which the table stands gets them at its end.
     """
     folder = ModelFolder.load(model)
-    before, begin, rest = folder.card.partition(ERRORS_BEGIN)
+    card = folder.card
+    before, begin, rest = card.partition(ERRORS_BEGIN)
     _, end, after = rest.partition(ERRORS_END)
     if not begin or not end:
-        raise InputError(f"the card of {model} has no lines {ERRORS_BEGIN!r} and {ERRORS_END!r} to write between")
+        before, after = f"{card.rstrip()}\n\n## Errors\n\n", "\n"
     rows = [f"| {name} | {value:.4g} |" for name, value in figures.items()]
-    table = "\n".join([ERRORS_BEGIN, "", remark, "", "| figure | value |", "|---|---|", *rows, "", ERRORS_END])
+    lines = [ERRORS_BEGIN, "", remark, "", "| figure | value |", "|---|---|", *rows, ""]
+    if appendix:
+        lines += [appendix.strip(), ""]
     errors = {name: float(f"{value:.6g}") for name, value in figures.items()}
     config = folder.config.model_copy(update={"errors": errors})
-    replace(folder, config=config, card=before + table + after).save(locate(model))
+    replace(folder, config=config, card=before + "\n".join([*lines, ERRORS_END]) + after).save(locate(model))

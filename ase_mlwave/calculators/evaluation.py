@@ -1,32 +1,41 @@
-"""Measure a PhiSNet model on labelled molecules: matrices, orbital energies, energies, forces, SCF cycles."""
+"""Measure any calculator's energies and forces on labelled molecules, and a committee's knowledge of its own errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-import torch
-from ase.calculators.calculator import InputError
-from numpy.typing import NDArray
+from ase.calculators.calculator import InputError, PropertyNotImplementedError
 
+from ase_mlwave.calculators.base import MlwaveCalculator
+from ase_mlwave.calculators.calibration import Calibration, calibrations
 from ase_mlwave.calculators.checks import read_atoms
-from ase_mlwave.calculators.phisnet import ENERGY_LEVELS, PhiSNetCalculator
+from ase_mlwave.calculators.error_figures import (
+    MoleculeErrors,
+    SizeBin,
+    energy_and_force_figures,
+    figures_by_size,
+    molecule_errors,
+)
+from ase_mlwave.calculators.outcome import Outcome, average, exceeded
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.record import Dataset, Record
-from ase_mlwave.errors import suggestion
-from ase_mlwave.phisnet.inference import predict_batch
-from ase_mlwave.quantum.basis import build_mole
-from ase_mlwave.quantum.density import orbitals
-from ase_mlwave.quantum.functional import converge
+from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.model_config import ModelConfig
 from ase_mlwave.reference.levels import LevelOfTheory
-from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
-__all__ = ["CycleCounts", "Evaluation", "count_cycles", "energy_errors", "evaluate", "matrix_errors"]
+__all__ = ["Counter", "Evaluation", "Progress", "check_data", "evaluate", "level_remarks", "measure"]
 
-Array = NDArray[np.float64]
 Progress = Callable[[int], None]
+"""Is told how many more molecules are done."""
+Counter = Callable[[str, int], Progress]
+"""Called with (what, number of molecules)."""
+
+#: Ends the level of theory of data whose energies are relative to the free atoms.
+_ATOMIZATION = "atomization energy"
+#: Members of a committee below which the calibration factor of its energies has no limit.
+_SETTLED = 4
 
 
 @dataclass(frozen=True)
@@ -34,82 +43,93 @@ class Evaluation:
     """What was measured of a model, and what was not."""
 
     figures: dict[str, float]
-    """Names end in their unit."""
+    """Names end in their unit; those of a committee's mean begin with ``committee_``."""
     remarks: tuple[str, ...] = ()
     """What was left out or measured on fewer molecules, and why."""
+    by_size: tuple[SizeBin, ...] = ()
+    """Errors by number of heavy atoms, where molecules differ in size."""
+    calibrations: tuple[Calibration, ...] = field(default=(), repr=False)
+    """Spreads of a committee against its errors."""
 
 
-def evaluate(
-    calculator: PhiSNetCalculator,
-    data: Dataset,
-    *,
-    levels: Sequence[str] = ("wavefunction", "functional"),
-    cycles: bool = True,
-    progress: Callable[[str, int], Progress] | None = None,
-) -> Evaluation:
+def evaluate(calculator: MlwaveCalculator, data: Dataset, *, progress: Counter | None = None) -> Evaluation:
     """Measure what the labels of the data allow.
 
     Parameters
     ----------
-    calculator : PhiSNetCalculator
-        Its option ``energy`` is that of the last level afterwards.
+    calculator : MlwaveCalculator
+        One model, or a committee: the first model and the mean of all are measured then, and its spreads.
     data : Dataset
-        Molecules with some or all of the labels: Hamiltonians, energies, forces.
-    levels : sequence of str
-        Values of ``energy=`` to measure.
-    cycles : bool
-        Count SCF cycles also, which needs no labels.
+        Molecules with energies, forces or both.
     progress : callable, optional
         Called with (what, number of molecules); returns the function that is told how many more are done.
 
     Returns
     -------
     Evaluation
-        The figures of `matrix_errors`, `energy_errors` and `CycleCounts.summary`.
+        The figures of `energy_and_force_figures`, of `Calibration.figures`, and ``out_of_domain_molecules``.
 
     Raises
     ------
     InputError
-        If there are no molecules, one is outside of what the model was made for, a level is unknown, the labels are of
-        another level of theory, or nothing can be measured.
+        As `check_data`; also if nothing can be measured.
+    PropertyNotImplementedError
+        If the model predicts no energies.
     """
-    _check(calculator, data, levels)
-    counter = progress or (lambda what, total: lambda done: None)
-    figures: dict[str, float] = {}
-    remarks = [] if data.level else ["the file does not say its level of theory; taken to be the model's"]
-    total = len(data)
-    with_matrix = [record for record in data if "hamiltonian" in record.matrices]
-    with_energy = [record for record in data if record.energy is not None and record.forces is not None]
-    for what, found in (("Hamiltonians", with_matrix), ("energies and forces", with_energy)):
-        if not found:
-            remarks.append(f"no {what} in the data: their errors are left out (mlwave label adds labels)")
-        elif len(found) < total:
-            remarks.append(f"{what}: on the {len(found)} molecules of {total} that have them")
-    if not (with_matrix or (with_energy and levels) or cycles):
-        raise InputError("nothing to measure: the data have no labels, and SCF cycles are not asked for")
-    if with_matrix:
-        figures |= matrix_errors(calculator, with_matrix, progress=counter("matrices", len(with_matrix)))
-    for level in levels if with_energy else ():
-        calculator.set(energy=level)
-        figures |= energy_errors(calculator, with_energy, progress=counter(level, len(with_energy)))
-    if cycles:
-        figures |= count_cycles(calculator, list(data), progress=counter("SCF cycles", total)).summary()
-    return Evaluation(figures, tuple(remarks))
+    check_data(calculator, data)
+    remarks = level_remarks(data)
+    properties: tuple[str, ...] = ("energy", "forces")
+    reason = _why_no_forces(calculator, data)
+    if reason is not None:
+        remarks.append(f"forces are left out: {reason}")
+        properties = ("energy",)
+    measured = measure(calculator, list(data), properties, progress=progress)
+    if not measured.figures:
+        raise InputError(f"nothing to measure: {data.source} has no {' and no '.join(map(_plural, properties))}")
+    return replace(measured, remarks=(*remarks, *measured.remarks))
 
 
-def _check(calculator: PhiSNetCalculator, data: Dataset, levels: Sequence[str]) -> None:
-    """Refuse what cannot be measured, before any work."""
-    unknown = [level for level in levels if level not in ENERGY_LEVELS]
-    if unknown:
-        raise InputError(f"there is no energy level {unknown[0]!r}. {suggestion(unknown[0], ENERGY_LEVELS)}")
+def _why_no_forces(calculator: MlwaveCalculator, records: Iterable[Record]) -> str | None:
+    """Ask for the forces of the smallest molecule that has labels of them; give the calculator's reason to refuse."""
+    labelled = [record for record in records if record.forces is not None]
+    if not labelled:
+        return None
+    try:
+        _predict(calculator, [min(labelled, key=len)], ("forces",), lambda done: None)
+    except PropertyNotImplementedError as error:
+        return str(error)
+    return None
+
+
+def level_remarks(data: Dataset) -> list[str]:
+    """Say so where the level of theory of the labels is not known."""
+    return [] if data.level else ["the file does not say its level of theory; taken to be the model's"]
+
+
+def check_data(calculator: MlwaveCalculator, data: Dataset) -> None:
+    """Refuse what cannot be measured, before any work.
+
+    Parameters
+    ----------
+    calculator : MlwaveCalculator
+        What is to be measured.
+    data : Dataset
+        Molecules and labels.
+
+    Raises
+    ------
+    InputError
+        If there are no molecules, one is outside of what the model was made for, the labels are of another level of
+        theory than the model's, or are total energies where it predicts atomization energies (or the reverse), or two
+        members of a committee are the same model.
+    """
     if len(data) == 0:
         raise InputError(f"{data.source} has no molecules")
-    config = calculator.members[0].config
-    if data.level and LevelOfTheory.parse(data.level).name != LevelOfTheory.parse(config.level).name:
-        raise InputError(
-            f"the data are labelled at {data.level!r} but the model was made for {config.level!r}: its errors would be "
-            "those of the level. Label the data again with mlwave label"
-        )
+    hashes = [member.config.weights_sha256 for member in calculator.members]
+    if len(set(hashes)) < len(hashes):
+        raise InputError("two models of the committee have the same weights; train them with different seeds")
+    for member in calculator.members:
+        _check_level(member.config, data.level)
     for index, record in enumerate(data):
         try:
             read_atoms(atoms_from_record(record), calculator.domain)
@@ -117,184 +137,170 @@ def _check(calculator: PhiSNetCalculator, data: Dataset, levels: Sequence[str]) 
             raise InputError(f"molecule {index} of {data.source}: {error}") from error
 
 
-def matrix_errors(
-    calculator: PhiSNetCalculator, records: Sequence[Record], *, batch_size: int = 32, progress: Progress | None = None
-) -> dict[str, float]:
-    """Compare predicted Hamiltonians and their orbitals with references.
-
-    Parameters
-    ----------
-    calculator : PhiSNetCalculator
-        Its first model is measured.
-    records : sequence of Record
-        With ``"hamiltonian"`` among their matrices.
-    batch_size : int
-        Molecules per pass.
-    progress : callable, optional
-        Called with the number of molecules done since the last call.
-
-    Returns
-    -------
-    dict of str to float
-        ``hamiltonian_mae_uHa`` and ``occupied_energies_mae_uHa`` (mean absolute errors over all elements and all
-        occupied orbitals), ``orbital_similarity_percent`` (mean |<C|S|C_ref>| of occupied orbitals).
-
-    Raises
-    ------
-    InputError
-        If a record has no Hamiltonian, or one in another basis.
-    """
-    if not records or any("hamiltonian" not in r.matrices for r in records):
-        raise InputError("measuring matrices needs records with Hamiltonians; label them with mlwave label")
-    element, energy, overlap_sum = _Mean(), _Mean(), _Mean()
-    for start in range(0, len(records), batch_size):
-        chunk = records[start : start + batch_size]
-        batch = predict_batch(calculator.members[0].network, chunk)
-        for record, H, integrals, state in zip(chunk, batch.hamiltonians, batch.integrals, batch.states, strict=True):
-            reference = torch.from_numpy(np.array(record.matrices["hamiltonian"]))
-            if reference.shape != H.shape:
-                raise InputError(
-                    f"the Hamiltonian of {record.formula} has the shape {tuple(reference.shape)}, but the model's "
-                    f"basis, {calculator.members[0].network.config.basis!r}, needs {tuple(H.shape)}"
-                )
-            S, n = integrals.overlap.cpu(), state.n_occupied
-            element.add((H.cpu() - reference).abs().numpy())
-            predicted, energies = orbitals(H.cpu(), S)
-            wanted, reference_energies = orbitals(reference, S)
-            energy.add((energies[:n] - reference_energies[:n]).abs().numpy())
-            overlap_sum.add((predicted[:, :n].T @ S @ wanted[:, :n]).diagonal().abs().numpy())
-        if progress is not None:
-            progress(len(chunk))
-    return {
-        "hamiltonian_mae_uHa": 1e6 * element.value,
-        "occupied_energies_mae_uHa": 1e6 * energy.value,
-        "orbital_similarity_percent": 100 * overlap_sum.value,
-    }
+def _check_level(config: ModelConfig, given: str) -> None:
+    """Compare the level of theory of labels, empty where it is not known, with that of a model."""
+    if not given:
+        return
+    wanted = config.level
+    if "atomization_energy" in config.settings.get("outputs", ()) and not wanted.endswith(_ATOMIZATION):
+        wanted = f"{wanted} {_ATOMIZATION}"
+    if _canonical(given) != _canonical(wanted):
+        raise InputError(
+            f"the data are labelled at {given!r} but the model was made for {wanted!r}: its errors would be "
+            "those of the level. Label the data again with mlwave label"
+        )
 
 
-def energy_errors(
-    calculator: PhiSNetCalculator, records: Sequence[Record], *, progress: Progress | None = None
-) -> dict[str, float]:
-    """Compare energies and forces of a calculator's level with references.
-
-    Parameters
-    ----------
-    calculator : PhiSNetCalculator
-        With the ``energy=`` to be measured.
-    records : sequence of Record
-        With energies and forces.
-    progress : callable, optional
-        Called with the number of molecules done since the last call.
-
-    Returns
-    -------
-    dict of str to float
-        ``<level>_energy_mae_meV`` (per molecule), ``<level>_forces_mae_meV_per_A`` (per component), the medians and
-        the largest errors as ``..._median_...`` and ``..._max_...``, and the mean errors of the molecules within the
-        model's domain (``domain_distance`` below its threshold) as ``..._mae_in_domain_...``.
-
-    Raises
-    ------
-    InputError
-        If a record lacks energy or forces.
-    """
-    if not records or any(r.energy is None or r.forces is None for r in records):
-        raise InputError("measuring energies needs records with energies and forces; label them with mlwave label")
-    results = calculator.predict([atoms_from_record(r) for r in records], ("energy", "forces"), progress=progress)
-    reference_energy = np.array([r.energy for r in records], dtype=np.float64) * HARTREE
-    energy = 1e3 * np.abs(np.array([r["energy"] for r in results]) - reference_energy)
-    pairs = [(result["forces"], record.forces) for result, record in zip(results, records, strict=True)]
-    force = [1e3 * np.abs(a - b * HARTREE_PER_BOHR).ravel() for a, b in pairs if b is not None]
-    inside = _inside_domain(calculator, records)
-    level = calculator.parameters["energy"]
-    of_energy, of_force = _statistics(list(energy[:, None]), inside), _statistics(force, inside)
-    figures = {f"{level}_energy_{name}_meV": value for name, value in of_energy.items()}
-    return figures | {f"{level}_forces_{name}_meV_per_A": value for name, value in of_force.items()}
+def _canonical(level: str) -> str:
+    """Write a level of theory in one way; one that is not ours to compute in lower case."""
+    try:
+        return LevelOfTheory.parse(level).name
+    except InputError:
+        return " ".join(level.lower().split())
 
 
-def _statistics(errors: list[Array], inside: NDArray[np.bool_]) -> dict[str, float]:
-    """Summarise the errors of molecules, arrays of any size each: mean, median, largest, and mean inside the domain."""
-    values = np.concatenate(errors)
-    result = {"mae": float(values.mean()), "median": float(np.median(values)), "max": float(values.max())}
-    if inside.any() and not inside.all():
-        result["mae_in_domain"] = float(np.concatenate([e for e, i in zip(errors, inside, strict=True) if i]).mean())
-    return result
-
-
-def _inside_domain(calculator: PhiSNetCalculator, records: Sequence[Record]) -> NDArray[np.bool_]:
-    """Say which molecules have no atom past the model's threshold, (B,)."""
-    limit = calculator.domain.thresholds.get("domain_distance", float("inf"))
-    batch = predict_batch(calculator.members[0].network, records)
-    return np.array([float(distances.max()) <= limit for distances in batch.distances])
-
-
-@dataclass
-class CycleCounts:
-    """SCF cycles per molecule, by initial guess."""
-
-    by_guess: dict[str, list[int]] = field(default_factory=dict)
-    """Name of the guess -> cycles of each molecule; ``"model"`` is the calculator's."""
-
-    def summary(self, default: str = "minao") -> dict[str, float]:
-        """Give means by guess, and in how many molecules the model needs more cycles than the default guess."""
-        result = {f"scf_cycles_{name}_mean": float(np.mean(counts)) for name, counts in self.by_guess.items()}
-        model, other = np.array(self.by_guess["model"]), np.array(self.by_guess[default])
-        worse = float((model > other).sum())
-        return result | {"scf_cycles_model_max": float(model.max()), "scf_worse_than_default": worse}
-
-
-def count_cycles(
-    calculator: PhiSNetCalculator,
+def measure(
+    calculator: MlwaveCalculator,
     records: Sequence[Record],
+    properties: Sequence[str] = ("energy", "forces"),
     *,
-    guesses: Sequence[str] = ("minao",),
-    conv_tol: float = 1e-9,
-    progress: Progress | None = None,
-) -> CycleCounts:
-    """Count the SCF cycles that PySCF needs from the model's density and from its own guesses.
+    prefix: str = "",
+    progress: Counter | None = None,
+) -> Evaluation:
+    """Measure energies and forces on the molecules that have them.
 
     Parameters
     ----------
-    calculator : PhiSNetCalculator
-        Gives the densities.
+    calculator : MlwaveCalculator
+        One model, or a committee.
     records : sequence of Record
-        Molecules; labels are not needed.
-    guesses : sequence of str
-        PySCF's names; ``"minao"`` is its default.
-    conv_tol : float
-        Energy change at which the SCF stops, Hartree.
+        Checked by `check_data`.
+    properties : sequence of str
+        What to measure, ``"energy"``, ``"forces"`` or both.
+    prefix : str
+        Begins the names of all figures.
     progress : callable, optional
-        Called with the number of molecules done since the last call.
+        As in `evaluate`.
 
     Returns
     -------
-    CycleCounts
+    Evaluation
+        Without figures where there are no labels.
     """
-    level = LevelOfTheory.parse(calculator.members[0].config.level)
-    basis = calculator.members[0].network.config.basis
-    counts = CycleCounts({"model": [], **{guess: [] for guess in guesses}})
-    for record in records:
-        mole = build_mole(record.numbers, record.positions, basis, record.charge, record.spin)
-        for name, cycles in counts.by_guess.items():
-            mean_field: Any = level.mean_field(mole)
-            mean_field.conv_tol = conv_tol
-            guess = calculator.initial_guess(mean_field) if name == "model" else mean_field.get_init_guess(key=name)
-            cycles.append(int(converge(mean_field, guess, forces=False).cycles or 0))
-        if progress is not None:
-            progress(1)
-    return counts
+    labelled = [record for record in records if any(getattr(record, name) is not None for name in properties)]
+    remarks = _missing_labels(records, properties)
+    if not labelled:
+        return Evaluation({}, tuple(remarks))
+    models = _single_models(calculator)
+    told = progress or (lambda what, total: lambda done: None)
+    advance = told(prefix.strip("_") or _plural(properties[0]), len(labelled) * len(models))
+    predictions = [_predict(model, labelled, properties, advance) for model in models]
+    errors = _errors(labelled, predictions[0], models[0])
+    figures = energy_and_force_figures(errors, prefix)
+    thresholds = models[0].domain.thresholds
+    if thresholds:
+        outside = sum(not one.inside for one in errors)
+        figures["out_of_domain_molecules"] = float(outside)
+        limits = ", ".join(f"{name} above {limit:g}" for name, limit in thresholds.items())
+        if outside:
+            remarks.append(
+                f"{outside} of {len(errors)} molecules are beyond the model's domain ({limits}); figures named "
+                "in_domain leave them out"
+            )
+    one_model = Evaluation(figures, tuple(remarks), figures_by_size(errors, prefix))
+    return one_model if len(models) == 1 else _with_committee(one_model, calculator, labelled, predictions, prefix)
 
 
-class _Mean:
-    """Mean over arrays of different sizes."""
+def _with_committee(
+    one_model: Evaluation,
+    calculator: MlwaveCalculator,
+    records: Sequence[Record],
+    predictions: Sequence[Sequence[Outcome]],
+    prefix: str,
+) -> Evaluation:
+    """Add the errors of a committee's mean, and its spreads against them, to what was measured of its first model."""
+    means = [average(outcomes) for outcomes in zip(*predictions, strict=True)]
+    errors = _errors(records, means, calculator)
+    plots = calibrations(errors, means, prefix.strip("_"))
+    name = f"{prefix}committee_"
+    figures = energy_and_force_figures(errors, name)
+    figures = {key: value for key, value in figures.items() if "_mae_" in key or "_rmse_" in key}
+    for plot in plots:
+        figures |= plot.figures(name)
+    remarks = (*one_model.remarks, *_committee_remarks(plots, len(predictions)))
+    return Evaluation(one_model.figures | figures, remarks, one_model.by_size, plots)
 
-    def __init__(self) -> None:
-        self.total, self.count = 0.0, 0
 
-    def add(self, values: Array) -> None:
-        self.total += float(values.sum())
-        self.count += values.size
+def _single_models(calculator: MlwaveCalculator) -> list[MlwaveCalculator]:
+    """Make a calculator of every member of a committee, with the same options."""
+    names = calculator.parameters["model"]
+    if isinstance(names, str) or len(names) == 1:
+        return [calculator]
+    options = {key: value for key, value in calculator.todict().items() if key != "model"}
+    return [type(calculator)(name, **options) for name in names]
 
-    @property
-    def value(self) -> float:
-        return self.total / self.count
+
+def _predict(
+    calculator: MlwaveCalculator, records: Sequence[Record], properties: Sequence[str], advance: Progress
+) -> list[Outcome]:
+    """Predict what the molecules have labels for; of the extras keep those that say how sure the model is."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, record in enumerate(records):
+        wanted = tuple(name for name in properties if getattr(record, name) is not None)
+        groups.setdefault(wanted, []).append(index)
+    outcomes: dict[int, Outcome] = {}
+    for wanted, indices in groups.items():
+        structures = [atoms_from_record(records[index]) for index in indices]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OutOfDomainWarning)  # these molecules are counted instead
+            found = calculator.predict_outcomes(structures, wanted, progress=advance)
+        for index, outcome in zip(indices, found, strict=True):
+            values = {name: outcome.values[name] for name in wanted}
+            extras = {key: value for key, value in outcome.extras.items() if key in calculator.domain.thresholds}
+            outcomes[index] = Outcome(values, extras)
+    return [outcomes[index] for index in range(len(records))]
+
+
+def _errors(
+    records: Sequence[Record], outcomes: Sequence[Outcome], calculator: MlwaveCalculator
+) -> list[MoleculeErrors]:
+    thresholds = calculator.domain.thresholds
+    return [
+        molecule_errors(record, outcome, inside=not exceeded(outcome.extras, thresholds))
+        for record, outcome in zip(records, outcomes, strict=True)
+    ]
+
+
+def _missing_labels(records: Sequence[Record], properties: Sequence[str]) -> list[str]:
+    """Say which labels the data lack."""
+    have = {_plural(name): sum(getattr(record, name) is not None for record in records) for name in properties}
+    absent = [name for name, count in have.items() if count == 0]
+    left_out = "their errors are left out (mlwave label adds labels)"
+    remarks = [f"no {' and '.join(absent)} in the data: {left_out}"] if absent else []
+    return remarks + [
+        f"{name}: on the {count} molecules of {len(records)} that have them"
+        for name, count in have.items()
+        if 0 < count < len(records)
+    ]
+
+
+def _plural(name: str) -> str:
+    """Name a property in the plural."""
+    return "energies" if name == "energy" else name
+
+
+def _committee_remarks(plots: Sequence[Calibration], n_members: int) -> list[str]:
+    """Say what a calibration leaves out and where it is not to be relied on."""
+    remarks = [
+        f"calibration of {plot.quantity}: {plot.n_agreed} spreads are left out because the models agree to rounding"
+        for plot in plots
+        if plot.n_agreed
+    ]
+    if not plots:
+        remarks.append("no calibration: it needs at least three molecules on which the models differ")
+    if n_members < _SETTLED and any(plot.quantity == "energy" for plot in plots):
+        remarks.append(
+            f"with {n_members} models a few molecules on which they agree by accident decide the calibration factor of "
+            "energies; rms_error_over_spread is steadier"
+        )
+    return remarks

@@ -3,67 +3,197 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ase_mlwave.calculators.base import MlwaveCalculator
+    from ase_mlwave.calculators.error_figures import SizeBin
+    from ase_mlwave.calculators.evaluation import Evaluation
+    from ase_mlwave.data.record import Dataset
+
+#: Name of the picture that a committee's evaluation leaves in the folder of its first model.
+CALIBRATION = "calibration.png"
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Name in the zoo, or a folder.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A name in the zoo or a folder; several joined by commas: a committee, card of the first."),
+    ],
     data: Annotated[Path, typer.Argument(help="Labelled data: ASE database, npz or extxyz.")],
-    split: Annotated[str | None, typer.Option(help="Records to use, e.g. test; all by default.")] = None,
-    level: Annotated[list[str] | None, typer.Option(help="Energy levels to measure (repeat); both by default.")] = None,
-    cycles: Annotated[bool, typer.Option(help="Count SCF cycles also.")] = True,
+    split: Annotated[str | None, typer.Option(help="Records to use, e.g. test.", show_default="all")] = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(help="PhiSNet only: energy levels to measure (repeat).", show_default="wavefunction, functional"),
+    ] = None,
+    cycles: Annotated[
+        bool | None, typer.Option("--cycles/--no-cycles", help="PhiSNet only: count SCF cycles.", show_default="counted")
+    ] = None,
     limit: Annotated[int, typer.Option(help="Use the first N records only; 0 for all.", min=0)] = 0,
-    write_card: Annotated[bool, typer.Option("--write-card", help="Write the figures into the model's card.")] = False,
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="Write the figures into the model's card; of a committee a plot too.")
+    ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the figures as JSON too.")] = None,
 ) -> None:
-    """Print the errors of a model against the labels of held-out molecules."""
-    from ase.calculators.calculator import InputError
+    """Print the errors of a model against the labels of held-out molecules.
+
+    A committee (models of one kind, trained with different seeds) also shows how far its spread predicts its error.
+    """
+    from rich.console import Console
 
     from ase_mlwave.calculators import load_calculator
-    from ase_mlwave.calculators.evaluation import evaluate as measure
-    from ase_mlwave.calculators.phisnet import PhiSNetCalculator
     from ase_mlwave.data.readers import read_dataset
     from ase_mlwave.data.record import Dataset
 
-    calculator = load_calculator(model)
-    if not isinstance(calculator, PhiSNetCalculator):
-        raise InputError(f"{model} is not a PhiSNet model; mlwave evaluate measures those")
+    names = [name.strip() for name in model.split(",")]
+    calculator = load_calculator(names if len(names) > 1 else names[0])
+    _refuse_surplus(calculator, names[0], level, cycles)
     dataset = read_dataset(data)
     dataset = dataset.split(split) if split else dataset
     records = Dataset(dataset.records[:limit] if limit else dataset.records, dataset.level, dataset.source)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     notes = Console(stderr=True)
+    result = _measure(calculator, records, level, cycles, notes)
+    console = Console()
+    of = f"{len(records)} molecules of {data.name}" + (f", split {split}" if split else "")
+    console.print(_table(f"{model} on {of}", result.figures))
+    if result.by_size:
+        console.print(_size_table(result.by_size))
+    for remark in result.remarks:
+        notes.print(f"note: {remark}", soft_wrap=True, highlight=False, markup=False)
+    if write_card:
+        command = _command(names, data, split=split, level=level, cycles=cycles, limit=limit)
+        _write_card(names, result, f"On {len(records)} molecules, by `{command}`:")
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        content = {"model": names[0], "n": len(records), **_content(names, result)}
+        output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _refuse_surplus(calculator: MlwaveCalculator, name: str, level: list[str] | None, cycles: bool | None) -> None:
+    """Refuse options that do not concern this kind of model."""
+    from ase.calculators.calculator import InputError
+
+    given = ["--level"] * bool(level) + ["--cycles" if cycles else "--no-cycles"] * (cycles is not None)
+    if given and calculator.name != "phisnet":
+        raise InputError(
+            f"{' and '.join(given)}: this is for PhiSNet models only, and {name} is of kind {calculator.name!r}. "
+            "Leave it out."
+        )
+
+
+def _measure(
+    calculator: MlwaveCalculator, data: Dataset, level: list[str] | None, cycles: bool | None, notes: Console
+) -> Evaluation:
+    """Measure with a progress bar."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ase_mlwave.calculators.evaluation import evaluate as measure
+    from ase_mlwave.calculators.phisnet import PhiSNetCalculator
+    from ase_mlwave.calculators.phisnet_evaluation import DEFAULT_LEVELS, evaluate_phisnet
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
 
         def counter(what: str, total: int) -> Callable[[int], None]:
             task = bar.add_task(what, total=total)
             return lambda done: bar.advance(task, done)
 
-        result = measure(
-            calculator, records, levels=level or ["wavefunction", "functional"], cycles=cycles, progress=counter
-        )
-    figures = result.figures
-    table = Table(title=f"{model} on {len(records)} molecules of {data.name}" + (f", split {split}" if split else ""))
+        if isinstance(calculator, PhiSNetCalculator):
+            levels = level or DEFAULT_LEVELS
+            return evaluate_phisnet(calculator, data, levels=levels, cycles=cycles is not False, progress=counter)
+        return measure(calculator, data, progress=counter)
+
+
+def _table(title: str, figures: dict[str, float]) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title)
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name, value in figures.items():
         table.add_row(name, f"{value:.4g}")
-    Console().print(table)
-    for remark in result.remarks:
-        notes.print(f"note: {remark}", soft_wrap=True, highlight=False)
-    if write_card:
-        from ase_mlwave.model_card import record_errors
+    return table
 
-        command = f"mlwave evaluate {model} {data.name}" + (f" --split {split}" if split else "")
-        record_errors(model, figures, f"On {len(records)} molecules, by `{command}`:")
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        content = {"model": model, "n": len(records), **figures, "remarks": list(result.remarks)}
-        output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+def _size_rows(by_size: Sequence[SizeBin]) -> list[list[str]]:
+    """Write the table of errors by size, its header first."""
+    names = [name for name in by_size[0].figures if all(name in one.figures for one in by_size)]
+    header = ["heavy atoms", "molecules", *names]
+    return [header] + [
+        [one.heavy_atoms, str(one.n_molecules), *(f"{one.figures[name]:.4g}" for name in names)] for one in by_size
+    ]
+
+
+def _size_table(by_size: Sequence[SizeBin]) -> Table:
+    from rich.table import Table
+
+    header, *rows = _size_rows(by_size)
+    table = Table(title="errors by size")
+    for column in header:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _content(names: list[str], result: Evaluation) -> dict[str, Any]:
+    """Give what the JSON file holds of an evaluation."""
+    from dataclasses import asdict
+
+    content: dict[str, Any] = dict(result.figures)
+    if len(names) > 1:
+        content["committee"] = names
+        content["calibration"] = [
+            {"quantity": one.title, "unit": one.unit, "bins": [asdict(b) for b in one.bins()]}
+            for one in result.calibrations
+        ]
+    if result.by_size:
+        content["by_heavy_atoms"] = [
+            {"heavy_atoms": one.heavy_atoms, "n": one.n_molecules, **one.figures} for one in result.by_size
+        ]
+    return content | {"remarks": list(result.remarks)}
+
+
+def _command(
+    names: list[str], data: Path, *, split: str | None, level: list[str] | None, cycles: bool | None, limit: int
+) -> str:
+    """Write the command that gives the same figures where the data file is in the working directory."""
+    import shlex
+
+    from ase_mlwave.zoo import list_models, locate
+
+    shipped = {locate(name): name for name in list_models()}
+    words = ["mlwave", "evaluate", ",".join(shipped.get(locate(name), name) for name in names), data.name]
+    words += [] if split is None else ["--split", split]
+    words += [word for one in level or () for word in ("--level", one)]
+    words += [] if cycles is None else ["--cycles" if cycles else "--no-cycles"]
+    words += ["--limit", str(limit)] if limit else []
+    return shlex.join(words)
+
+
+def _write_card(names: list[str], result: Evaluation, remark: str) -> None:
+    """Write figures, remarks, the table by size and the calibration plot into the folder of the first model."""
+    from ase_mlwave.calculators.calibration import draw_calibration
+    from ase_mlwave.model_card import record_errors
+    from ase_mlwave.zoo import locate
+
+    parts = ["\n".join(f"- {remark.rstrip('.')}." for remark in result.remarks)] if result.remarks else []
+    if result.by_size:
+        header, *rows = _size_rows(result.by_size)
+        lines = [header, ["---:"] * len(header), *rows]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    if result.calibrations:
+        draw_calibration(result.calibrations, locate(names[0]) / CALIBRATION)
+        parts.append(
+            f"`committee_...` is the mean of {len(names)} models that differ in their seeds. Its spread, times the "
+            "`..._calibration_factor`, has the size of its error: dots are bins of molecules (or atoms) of nearly one "
+            f"spread.\n\n![Error against spread of the committee]({CALIBRATION})"
+        )
+    record_errors(names[0], result.figures, remark, appendix="\n\n".join(parts))

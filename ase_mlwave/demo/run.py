@@ -11,8 +11,8 @@ import numpy as np
 from ase import Atoms
 from ase.io import read
 
-from ase_mlwave.calculators.evaluation import count_cycles
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
+from ase_mlwave.calculators.phisnet_evaluation import count_cycles
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.demo.dynamics import run_nve
 from ase_mlwave.demo.pictures import draw_cycles, draw_relaxations, draw_trajectory

@@ -127,7 +127,7 @@ def test_batch_keeps_what_single_calculations_leave_in_extras(tmp_path: Path) ->
         np.testing.assert_allclose(outcome.values["forces"], forces, atol=1e-12)
         assert outcome.extras["energy_spread"] == pytest.approx(committee.extras["energy_spread"])
         np.testing.assert_allclose(outcome.extras["forces_spread"], committee.extras["forces_spread"], atol=1e-12)
-    with pytest.raises(InputError, match="structure 0: .*does not know C"):
+    with pytest.raises(InputError, match=r"structure 0: .*does not know C"):
         committee.predict_outcomes([molecule("CH4")])
 
 

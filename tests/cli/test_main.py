@@ -47,6 +47,16 @@ def test_help_lists_the_verbs() -> None:
 
 
 @pytest.mark.parametrize(
+    ("verb", "default"),
+    [("predict", "beside the input"), ("predict", "what fits"), ("sample", "300"), ("evaluate", "all")],
+)
+def test_help_shows_defaults_that_are_chosen_later(verb: str, default: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    result = CliRunner().invoke(app, [verb, "--help"])
+    assert f"[default: ({default})]" in result.output
+
+
+@pytest.mark.parametrize(
     ("error", "message"),
     [
         (InputError("no such\n  model"), "error: no such model"),

@@ -13,7 +13,7 @@ from ase.calculators.harmonic import HarmonicCalculator, HarmonicForceField
 from pyscf.scf import hf
 
 from ase_mlwave import PhiSNetCalculator
-from ase_mlwave.calculators.evaluation import CycleCounts, count_cycles
+from ase_mlwave.calculators.phisnet_evaluation import CycleCounts, count_cycles
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.demo import run as demo
 from ase_mlwave.demo.dynamics import Trajectory, run_nve

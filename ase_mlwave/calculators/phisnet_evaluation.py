@@ -1,0 +1,227 @@
+"""Measure what only a PhiSNet model has: matrices, orbital energies, levels of energy, SCF cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from ase.calculators.calculator import InputError
+from numpy.typing import NDArray
+
+from ase_mlwave.calculators.evaluation import Counter, Evaluation, Progress, check_data, level_remarks, measure
+from ase_mlwave.calculators.phisnet import ENERGY_LEVELS, PhiSNetCalculator
+from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.errors import suggestion
+from ase_mlwave.phisnet.inference import predict_batch
+from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.quantum.density import orbitals
+from ase_mlwave.quantum.functional import converge
+from ase_mlwave.reference.levels import LevelOfTheory
+
+__all__ = ["DEFAULT_LEVELS", "CycleCounts", "count_cycles", "evaluate_phisnet", "matrix_errors"]
+
+Array = NDArray[np.float64]
+
+#: Levels of energy that are measured unless others are asked for.
+DEFAULT_LEVELS = ("wavefunction", "functional")
+
+
+def evaluate_phisnet(
+    calculator: PhiSNetCalculator,
+    data: Dataset,
+    *,
+    levels: Sequence[str] = DEFAULT_LEVELS,
+    cycles: bool = True,
+    progress: Counter | None = None,
+) -> Evaluation:
+    """Measure what the labels of the data allow.
+
+    Parameters
+    ----------
+    calculator : PhiSNetCalculator
+        Its option ``energy`` is that of the last level afterwards. Of a committee the first model's matrices are
+        measured.
+    data : Dataset
+        Molecules with some or all of the labels: Hamiltonians, energies, forces.
+    levels : sequence of str
+        Values of ``energy=`` to measure; each begins the names of its figures.
+    cycles : bool
+        Count SCF cycles also, which needs no labels.
+    progress : callable, optional
+        Called with (what, number of molecules); returns the function that is told how many more are done.
+
+    Returns
+    -------
+    Evaluation
+        The figures of `matrix_errors`, `evaluation.measure` and `CycleCounts.summary`.
+
+    Raises
+    ------
+    InputError
+        As `evaluation.check_data`; also if a level is unknown or nothing can be measured.
+    """
+    unknown = [level for level in levels if level not in ENERGY_LEVELS]
+    if unknown:
+        raise InputError(f"there is no energy level {unknown[0]!r}. {suggestion(unknown[0], ENERGY_LEVELS)}")
+    check_data(calculator, data)
+    counter = progress or (lambda what, total: lambda done: None)
+    remarks = level_remarks(data)
+    result = Evaluation({})
+    with_matrix = [record for record in data if "hamiltonian" in record.matrices]
+    if with_matrix:
+        result = Evaluation(matrix_errors(calculator, with_matrix, progress=counter("matrices", len(with_matrix))))
+        if len(with_matrix) < len(data):
+            remarks.append(f"Hamiltonians: on the {len(with_matrix)} molecules of {len(data)} that have them")
+    else:
+        remarks.append("no Hamiltonians in the data: their errors are left out (mlwave label adds labels)")
+    for level in levels:
+        calculator.set(energy=level)
+        result = _joined(result, measure(calculator, list(data), prefix=f"{level}_", progress=counter))
+    if cycles:
+        counts = count_cycles(calculator, list(data), progress=counter("SCF cycles", len(data)))
+        result = _joined(result, Evaluation(counts.summary()))
+    if not result.figures:
+        raise InputError("nothing to measure: the data have no labels, and SCF cycles are not asked for")
+    unique = tuple(dict.fromkeys((*remarks, *result.remarks)))
+    return Evaluation(result.figures, unique, result.by_size, result.calibrations)
+
+
+def _joined(one: Evaluation, other: Evaluation) -> Evaluation:
+    """Put two evaluations of the same molecules together."""
+    by_size = one.by_size or other.by_size
+    if one.by_size and other.by_size:
+        pairs = zip(one.by_size, other.by_size, strict=True)
+        by_size = tuple(replace(a, figures=a.figures | b.figures) for a, b in pairs)
+    return Evaluation(
+        one.figures | other.figures, one.remarks + other.remarks, by_size, one.calibrations + other.calibrations
+    )
+
+
+def matrix_errors(
+    calculator: PhiSNetCalculator, records: Sequence[Record], *, batch_size: int = 32, progress: Progress | None = None
+) -> dict[str, float]:
+    """Compare predicted Hamiltonians and their orbitals with references.
+
+    Parameters
+    ----------
+    calculator : PhiSNetCalculator
+        Its first model is measured.
+    records : sequence of Record
+        With ``"hamiltonian"`` among their matrices.
+    batch_size : int
+        Molecules per pass.
+    progress : callable, optional
+        Called with the number of molecules done since the last call.
+
+    Returns
+    -------
+    dict of str to float
+        ``hamiltonian_mae_uHa`` and ``occupied_energies_mae_uHa`` (mean absolute errors over all elements and all
+        occupied orbitals), ``orbital_similarity_percent`` (mean |<C|S|C_ref>| of occupied orbitals).
+
+    Raises
+    ------
+    InputError
+        If a record has no Hamiltonian, or one in another basis.
+    """
+    if not records or any("hamiltonian" not in r.matrices for r in records):
+        raise InputError("measuring matrices needs records with Hamiltonians; label them with mlwave label")
+    element, energy, overlap_sum = _Mean(), _Mean(), _Mean()
+    for start in range(0, len(records), batch_size):
+        chunk = records[start : start + batch_size]
+        batch = predict_batch(calculator.members[0].network, chunk)
+        for record, H, integrals, state in zip(chunk, batch.hamiltonians, batch.integrals, batch.states, strict=True):
+            reference = torch.from_numpy(np.array(record.matrices["hamiltonian"]))
+            if reference.shape != H.shape:
+                raise InputError(
+                    f"the Hamiltonian of {record.formula} has the shape {tuple(reference.shape)}, but the model's "
+                    f"basis, {calculator.members[0].network.config.basis!r}, needs {tuple(H.shape)}"
+                )
+            S, n = integrals.overlap.cpu(), state.n_occupied
+            element.add((H.cpu() - reference).abs().numpy())
+            predicted, energies = orbitals(H.cpu(), S)
+            wanted, reference_energies = orbitals(reference, S)
+            energy.add((energies[:n] - reference_energies[:n]).abs().numpy())
+            overlap_sum.add((predicted[:, :n].T @ S @ wanted[:, :n]).diagonal().abs().numpy())
+        if progress is not None:
+            progress(len(chunk))
+    return {
+        "hamiltonian_mae_uHa": 1e6 * element.value,
+        "occupied_energies_mae_uHa": 1e6 * energy.value,
+        "orbital_similarity_percent": 100 * overlap_sum.value,
+    }
+
+
+@dataclass
+class CycleCounts:
+    """SCF cycles per molecule, by initial guess."""
+
+    by_guess: dict[str, list[int]] = field(default_factory=dict)
+    """Name of the guess -> cycles of each molecule; ``"model"`` is the calculator's."""
+
+    def summary(self, default: str = "minao") -> dict[str, float]:
+        """Give means by guess, and in how many molecules the model needs more cycles than the default guess."""
+        result = {f"scf_cycles_{name}_mean": float(np.mean(counts)) for name, counts in self.by_guess.items()}
+        model, other = np.array(self.by_guess["model"]), np.array(self.by_guess[default])
+        worse = float((model > other).sum())
+        return result | {"scf_cycles_model_max": float(model.max()), "scf_worse_than_default": worse}
+
+
+def count_cycles(
+    calculator: PhiSNetCalculator,
+    records: Sequence[Record],
+    *,
+    guesses: Sequence[str] = ("minao",),
+    conv_tol: float = 1e-9,
+    progress: Progress | None = None,
+) -> CycleCounts:
+    """Count the SCF cycles that PySCF needs from the model's density and from its own guesses.
+
+    Parameters
+    ----------
+    calculator : PhiSNetCalculator
+        Gives the densities.
+    records : sequence of Record
+        Molecules; labels are not needed.
+    guesses : sequence of str
+        PySCF's names; ``"minao"`` is its default.
+    conv_tol : float
+        Energy change at which the SCF stops, Hartree.
+    progress : callable, optional
+        Called with the number of molecules done since the last call.
+
+    Returns
+    -------
+    CycleCounts
+    """
+    level = LevelOfTheory.parse(calculator.members[0].config.level)
+    basis = calculator.members[0].network.config.basis
+    counts = CycleCounts({"model": [], **{guess: [] for guess in guesses}})
+    for record in records:
+        mole = build_mole(record.numbers, record.positions, basis, record.charge, record.spin)
+        for name, cycles in counts.by_guess.items():
+            mean_field: Any = level.mean_field(mole)
+            mean_field.conv_tol = conv_tol
+            guess = calculator.initial_guess(mean_field) if name == "model" else mean_field.get_init_guess(key=name)
+            cycles.append(int(converge(mean_field, guess, forces=False).cycles or 0))
+        if progress is not None:
+            progress(1)
+    return counts
+
+
+class _Mean:
+    """Mean over arrays of different sizes."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, values: Array) -> None:
+        self.total += float(values.sum())
+        self.count += values.size
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count
