@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from ase_mlwave.zoo import ModelFolder, TrainingData
+from tests.qdf.networks import random_network
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def _run(name: str, folder: Path) -> str:
+def _run(name: str, folder: Path, *arguments: str) -> str:
     environment = {**os.environ, "MPLBACKEND": "Agg", "PYTHONPATH": str(EXAMPLES.parent)}
-    arguments = [sys.executable, "-W", "error::DeprecationWarning:__main__", str(EXAMPLES / name)]
-    result = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-W", "error::DeprecationWarning:__main__", str(EXAMPLES / name), *arguments]
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -59,6 +62,27 @@ def test_orbitals(tmp_path: Path) -> None:
     assert 5 < float(re.findall(r"gap: ([\d.]+) eV", output)[0]) < 9
     assert {path.name for path in tmp_path.iterdir()} == {"density.cube", "homo.cube", "orbitals.png"}
     assert (tmp_path / "orbitals.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_density(tmp_path: Path) -> None:
+    """With random weights: the figures are not those of the shipped model, what they obey is the same."""
+    data = TrainingData(source="none: random weights", sha256="0" * 64, n_records=1)
+    model = ModelFolder.pack("qdf", random_network(seed=3), training_data=data, card="# Random weights")
+    (tmp_path / "run").mkdir()
+    output = _run("density.py", tmp_path / "run", str(model.save(tmp_path / "small")))
+    rows = {}
+    for name in ("PBE/def2-SVP", "learned", "free atoms, added up"):
+        (figures,) = re.findall(rf"^{name} +(\d.*)$", output, flags=re.MULTILINE)
+        rows[name.partition(",")[0]] = [float(figure) for figure in re.findall(r"[\d.]+", figures)]
+    assert [row[0] for row in rows.values()] == pytest.approx([24, 24, 24], abs=1e-3)
+    assert rows["PBE/def2-SVP"][1] == pytest.approx(3.75, abs=0.05)  # the experiment says 3.73 D
+    assert rows["free atoms"][1] == pytest.approx(0, abs=0.01)
+    assert 0.05 < rows["free atoms"][2] < 0.2 < rows["learned"][2] < 2
+    for row in rows.values():
+        assert sum(row[3:]) == pytest.approx(row[2], abs=2e-3)
+    assert "farther from PBE's than free atoms" in output
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"density.cube", "density.png"}
+    assert (tmp_path / "run/density.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_commands_of_the_readme_are_understood() -> None:
