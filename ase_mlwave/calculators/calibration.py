@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from os import PathLike
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
@@ -24,6 +26,8 @@ _AGREEMENT = 1e-9
 _FEWEST = 3
 _MAX_BINS = 12
 _PER_BIN = 10
+#: Range of a plot from which on only powers of ten have a number.
+_MANY_DECADES = 300
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def calibrations(
     result = []
     for quantity, pairs, what in parts:
         usable = pairs[pairs[:, 0] > _AGREEMENT]
-        if len(usable) >= _FEWEST:
+        if len(usable) >= _FEWEST and usable[:, 1].any():
             spreads, deviations = 1e3 * usable[:, 0], 1e3 * usable[:, 1]
             name = f"{title}: {what}" if title else what
             result.append(Calibration(quantity, spreads, deviations, len(pairs) - len(usable), name))
@@ -167,20 +171,29 @@ def draw_calibration(panels: Sequence[Calibration], picture: str | PathLike[str]
     picture : str or path
         PNG to write.
     """
-    figure = Figure(figsize=(4.2 * len(panels), 4.2), layout="constrained")
+    figure = Figure(figsize=(4.4 * len(panels), 4.6), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        bins = [one for one in panel.bins() if one.error > 0]
-        x, y = np.array([one.spread for one in bins]), np.array([one.error for one in bins])
-        bars = np.array([one.uncertainty for one in bins])
-        ends = np.array([min(x.min(), y.min()) / 1.6, max(x.max(), y.max()) * 1.6])
-        axes.loglog(ends, ends, color="black", lw=0.9, label="error = spread")
-        axes.loglog(
-            ends, panel.ratio() * ends, color="tab:gray", lw=1.1, ls="--", label=f"{panel.ratio():.2g} x spread"
-        )
-        axes.errorbar(x, y, np.minimum(bars, 0.9 * y), fmt="o", ms=4.5, lw=1.1, color="tab:blue", label="bins")
-        unit = panel.unit.replace("_per_A", "/Angstrom").replace("_per_", "/")
-        axes.set(xlim=ends, ylim=ends, aspect="equal", title=panel.title)
-        axes.set(xlabel=f"spread of the committee, {unit}", ylabel=f"rms error, {unit}")
-        axes.grid(visible=True, which="major", alpha=0.25)
-        axes.legend(frameon=False, loc="upper left", fontsize="small")
+        _draw_panel(axes, panel)
     figure.savefig(picture, dpi=120)
+
+
+def _draw_panel(axes: Axes, panel: Calibration) -> None:
+    """Draw one panel, a square with the same limits and ticks both ways."""
+    bins = [one for one in panel.bins() if one.error > 0]
+    x, y = np.array([one.spread for one in bins]), np.array([one.error for one in bins])
+    bars = np.array([one.uncertainty for one in bins])
+    low, high = min(x.min(), y.min()) / 1.6, max(x.max(), y.max()) * 1.6
+    ends, ratio = np.array([low, high]), panel.ratio()
+    axes.loglog(ends, ends, color="black", lw=0.9, label="error = spread")
+    axes.loglog(ends, ratio * ends, color="tab:gray", lw=1.1, ls="--", label=f"error = {ratio:.2g} spread")
+    axes.errorbar(x, y, np.minimum(bars, 0.9 * y), fmt="o", ms=4.5, lw=1.1, color="tab:blue", label="bins")
+    unit = panel.unit.replace("_per_A", "/Angstrom").replace("_per_", "/")
+    axes.set(xlim=(low, high), ylim=(low, high), title=panel.title)
+    axes.set(xlabel=f"spread of the committee, {unit}", ylabel=f"root mean square error, {unit}")
+    axes.set_box_aspect(1)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < _MANY_DECADES else (1,)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=True, which="major", alpha=0.25)
+    axes.legend(frameon=False, loc="upper left", fontsize="small")

@@ -1,0 +1,76 @@
+"""Errors of `PhiSNetCalculator` level by level, and of a committee of two, against the committee calculator itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase.calculators.calculator import InputError
+
+from ase_mlwave import PhiSNetCalculator
+from ase_mlwave.calculators.phisnet_evaluation import evaluate_phisnet
+from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.data.record import Dataset
+from ase_mlwave.zoo import ModelFolder
+from tests.calculators.waters import MODEL
+
+LABELLED = Path(__file__).parents[1] / "data" / "files" / "waters_pbe_def2svp.db"
+
+
+@pytest.fixture
+def other_model(tmp_path: Path) -> Path:
+    model = ModelFolder.load(MODEL)
+    network = model.build("cpu", torch.float64)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in network.parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+        parameter.data += 1e-3 * parameter.abs().mean() * noise
+    packed = ModelFolder.pack("phisnet", network, training_data=model.config.training_data, card=model.card)
+    return packed.save(tmp_path / "other")
+
+
+@pytest.fixture
+def waters() -> Dataset:
+    dataset = read_dataset(LABELLED)
+    return Dataset(dataset.records[:3], dataset.level, dataset.source)
+
+
+def test_committee_is_measured_level_by_level(waters: Dataset, other_model: Path) -> None:
+    committee = PhiSNetCalculator([MODEL, other_model])
+    result = evaluate_phisnet(committee, waters, levels=["wavefunction"], cycles=False)
+    assert committee.parameters["energy"] == "wavefunction"
+    errors, spreads, atom_errors, atom_spreads = [], [], [], []
+    for record in waters:
+        atoms = atoms_from_record(record)
+        reference, forces = atoms.get_potential_energy(), atoms.get_forces()
+        atoms.calc = committee
+        atom_errors.extend(1e3 * np.linalg.norm(atoms.get_forces() - forces, axis=1) / np.sqrt(3))
+        errors.append(1e3 * abs(atoms.get_potential_energy() - reference) / 3)
+        spreads.append(1e3 * committee.extras["energy_spread"] / 3)
+        atom_spreads.extend(1e3 * committee.extras["forces_spread"] / np.sqrt(3))
+    figures = {key.removeprefix("wavefunction_committee_"): value for key, value in result.figures.items()}
+    ratio = np.array(errors) / np.array(spreads)
+    atom_ratio = np.array(atom_errors) / np.array(atom_spreads)
+    assert figures["energy_mae_meV_per_atom"] == pytest.approx(np.mean(errors), rel=1e-3)
+    assert figures["energy_calibration_factor"] == pytest.approx(np.sqrt(np.mean(ratio**2)), rel=1e-3)
+    assert figures["forces_calibration_factor"] == pytest.approx(np.sqrt(np.mean(atom_ratio**2)), rel=1e-3)
+    assert "hamiltonian_mae_uHa" in result.figures
+    assert [panel.title for panel in result.calibrations] == [
+        "wavefunction: energy per atom",
+        "wavefunction: force components",
+    ]
+    assert sum("accident" in remark for remark in result.remarks) == 1
+
+
+def test_unknown_level_is_refused_before_any_work(waters: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    calc = PhiSNetCalculator(MODEL)
+
+    def work(*_: object) -> None:
+        raise AssertionError("work was done")
+
+    monkeypatch.setattr(calc, "_compute", work)
+    with pytest.raises(InputError, match=r"no energy level 'wave'\. Did you mean 'wavefunction'"):
+        evaluate_phisnet(calc, waters, levels=["functional", "wave"])
