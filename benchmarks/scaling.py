@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -111,7 +111,7 @@ def measure(family: str, n_atoms: int, model: str, repeats: int, options: dict[s
     device = next(calculator.members[0].network.parameters()).device
     on_gpu = device.type == "cuda"
     calculator.predict([FAMILIES[family](6)])  # loads what is loaded at first use
-    before = torch.cuda.memory_allocated(device) if on_gpu else _peak_bytes()
+    before = torch.cuda.memory_allocated(device) if on_gpu else _resident_bytes()
     clock = time.perf_counter if on_gpu else time.process_time
     seconds = []
     for _ in range(repeats):
@@ -135,18 +135,22 @@ def draw(costs: Sequence[Cost], fit_from: float, title: str, path: Path) -> None
     figure = Figure(figsize=(8.4, 3.9), layout="constrained")
     figure.suptitle(title)
     parts = (("seconds", "time of energy and forces (s)"), ("memory", "peak memory beyond the model's (MB)"))
-    for axes, (key, label) in zip(figure.subplots(1, 2), parts, strict=True):
+    for axes, (key, title_of) in zip(figure.subplots(1, 2), parts, strict=True):
         for family, marker in zip(FAMILIES, "os", strict=True):
             own = [c for c in costs if c.family == family and getattr(c, key) > 0]
             if own:
                 sizes, values = [c.atoms for c in own], [getattr(c, key) for c in own]
                 slope = exponent(sizes, values, fit_from)
-                axes.loglog(sizes, values, marker=marker, ms=5, lw=1.2, label=f"{family}: exponent {slope:.2f}")
-        last = max(costs, key=lambda c: c.atoms)
-        line = np.array([min(c.atoms for c in costs), last.atoms])
-        axes.loglog(line, getattr(last, key) * line / last.atoms, "k:", lw=1, label="proportional")
-        axes.set(xlabel="atoms", ylabel=label)
-        axes.legend(frameon=False, fontsize=9)
+                label = f"{family}: exponent {slope:.2f}" if np.isfinite(slope) else family
+                axes.plot(sizes, values, marker=marker, ms=5, lw=1.2, label=label)
+        reached = [c for c in costs if getattr(c, key) > 0]
+        if reached:
+            last = max(reached, key=lambda c: c.atoms)
+            line = np.array([min(c.atoms for c in reached), last.atoms])
+            axes.plot(line, getattr(last, key) * line / last.atoms, "k:", lw=1, label="proportional")
+            axes.set(xscale="log", yscale="log")
+            axes.legend(frameon=False, fontsize=9)
+        axes.set(xlabel="atoms", ylabel=title_of)
     figure.savefig(path, dpi=130)
 
 
@@ -195,9 +199,27 @@ def random_model(folder: Path) -> Path:
     return ModelFolder.pack("qdf", network, training_data=data, card="Random weights.").save(folder)
 
 
+def _resident_bytes() -> float:
+    """Return the memory that this process has now, and let its peak start from there where the system can do that."""
+    reset = Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return _peak_bytes()
+    with suppress(OSError):  # a hardened kernel; then the peak so far is a lower bound
+        reset.write_text("5")
+    return _from_status("VmRSS")
+
+
 def _peak_bytes() -> float:
-    """Return the largest memory that this process has had."""
+    """Return the largest memory that this process has had (Linux's ``ru_maxrss`` starts with that of its parent)."""
+    if Path("/proc/self/status").exists():
+        return _from_status("VmHWM")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _from_status(key: str) -> float:
+    """Return a figure of Linux's own account of this process, bytes."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
 def options(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -234,8 +256,9 @@ def report(costs: Sequence[Cost], chosen: argparse.Namespace, console: Console) 
         own = [c for c in costs if c.family == family]
         for key in ("seconds", "memory"):
             slope = exponent([c.atoms for c in own], [getattr(c, key) for c in own], chosen.fit_from)
-            exponents[f"{family}, {key}"] = slope
-            console.print(f"{family}: {key} grow as atoms^{slope:.2f} from {chosen.fit_from} atoms on")
+            if np.isfinite(slope):
+                exponents[f"{family}, {key}"] = slope
+                console.print(f"{family}: {key} grow as atoms^{slope:.2f} from {chosen.fit_from} atoms on")
     chosen.output.mkdir(parents=True, exist_ok=True)
     settings = {"model": name, **{key: getattr(chosen, key) for key in ("dtype", "device", "repeats", "fit_from")}}
     written = {"settings": settings, "exponents": exponents, "costs": [asdict(c) for c in costs]}

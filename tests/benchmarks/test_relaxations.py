@@ -1,0 +1,204 @@
+"""Superposition, choice of molecules, the file of minima and the comparison with it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import minimize_rotation_and_translation, molecule
+from ase.calculators.calculator import CalculationFailed, InputError
+from ase.calculators.singlepoint import SinglePointCalculator
+from scipy.spatial.transform import Rotation
+
+from ase_mlwave.data.convert import record_from_atoms
+from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.data.splits import formula_split
+from ase_mlwave.data.writers import write_dataset
+from ase_mlwave.reference.levels import LevelOfTheory
+from benchmarks import relaxations
+from benchmarks.relaxed_references import Minima, held_out, relax_reference
+from benchmarks.superposition import rmsd
+from tests.benchmarks.springs import PairSprings, ethanol
+
+
+def placed(atoms: Atoms, seed: int = 0) -> Atoms:
+    rotation = Rotation.random(random_state=np.random.default_rng(seed))
+    return Atoms(atoms.numbers, rotation.apply(atoms.positions) + np.array([3, -2, 5]), info=atoms.info)
+
+
+# --- superposition --------------------------------------------------------------------------------------------------
+
+
+def test_rmsd_ignores_placement_and_methyl_turns() -> None:
+    atoms = ethanol()
+    heavy = np.flatnonzero(atoms.numbers > 1)
+    nearest = heavy[atoms.get_all_distances()[:, heavy].argmin(1)]
+    methyl = next(h for h in (np.flatnonzero((nearest == c) & (atoms.numbers == 1)) for c in heavy) if len(h) == 3)
+    turned = placed(atoms)
+    turned.positions[methyl] = turned.positions[np.roll(methyl, 1)]
+    assert rmsd(turned, atoms) == pytest.approx((0, 0), abs=1e-6)
+
+
+def test_rmsd_is_that_of_ase() -> None:
+    atoms = ethanol()
+    moved = placed(atoms)
+    moved.positions += np.random.default_rng(1).normal(scale=0.05, size=moved.positions.shape)
+    fitted = moved.copy()
+    minimize_rotation_and_translation(atoms, fitted)
+    expected = np.sqrt(((fitted.positions - atoms.positions) ** 2).sum(1).mean())
+    assert rmsd(moved, atoms)[0] == pytest.approx(expected, abs=1e-6)
+    assert 0 < rmsd(moved, atoms)[1] < 0.2
+
+
+def test_a_mirror_image_is_another_molecule() -> None:
+    atoms = molecule("CH3CH2OH")
+    atoms.numbers[np.flatnonzero(atoms.numbers == 1)[:3]] = [9, 17, 35]
+    mirrored = Atoms(atoms.numbers, atoms.positions * [1, 1, -1])
+    assert rmsd(mirrored, atoms)[0] > 0.1
+
+
+@pytest.mark.parametrize("name", ["H2", "C2H2", "H2O"])
+def test_rmsd_of_straight_and_small_molecules(name: str) -> None:
+    atoms = molecule(name)
+    longer = placed(atoms)
+    assert rmsd(longer, atoms)[0] == pytest.approx(0, abs=1e-6)
+    longer.positions *= 1.01
+    assert 0 < rmsd(longer, atoms)[0] < 0.02
+
+
+def test_other_atoms_have_no_rmsd() -> None:
+    with pytest.raises(ValueError, match="not the same atoms"):
+        rmsd(molecule("H2O"), molecule("CO2"))
+
+
+# --- references -----------------------------------------------------------------------------------------------------
+
+
+def dataset_of(names: list[str], path: Path, **info: float) -> Path:
+    records = tuple(record_from_atoms(molecule(name), **info) for name in names)
+    write_dataset(path, Dataset(records, "", "test"))
+    return path
+
+
+def test_held_out_molecules_are_of_the_test_split_and_different(tmp_path: Path) -> None:
+    names = ["C2H6", "CH4", "C2H2", "C2H6", "H2O", "SiH4"]
+    first = dataset_of(names, tmp_path / "a.extxyz", temperature=0.0)
+    hot = dataset_of(["C2H2"], tmp_path / "b.extxyz", temperature=300.0)
+    chosen = held_out([first, hot], count=10)
+    assert {r.formula for r in chosen} == {"C2H2", "C2H6"}
+    assert len(chosen) == 2
+    assert all(formula_split(r) == "test" for r in chosen)
+    assert [len(r) for r in chosen] == [4, 8]
+    assert len(held_out([first], count=1)) == 1
+    assert not held_out([first], count=10, max_heavy=1)
+
+
+def near(atoms: Atoms, level: LevelOfTheory) -> tuple[Atoms, int]:
+    """Stand in for the reference."""
+    relaxed = atoms.copy()
+    relaxed.calc = SinglePointCalculator(relaxed, energy=-7.0, forces=np.zeros((len(atoms), 3)))
+    return relaxed, 3
+
+
+def test_minima_are_computed_once(tmp_path: Path) -> None:
+    starts = [record_from_atoms(molecule(name), smiles=name) for name in ("C2H2", "C2H6")]
+    minima = Minima(tmp_path / "folder" / "minima.db", "pbe/def2-svp")
+    computed = []
+
+    def relax(atoms: Atoms, level: LevelOfTheory) -> tuple[Atoms, int]:
+        computed.append(str(atoms.symbols))
+        assert level.name == "pbe/def2-svp"
+        if len(computed) == 1:
+            raise CalculationFailed("no luck")
+        return near(atoms, level)
+
+    said = list(minima.fill(starts, relax))
+    assert "failed: no luck" in said[0]
+    assert said[1] == "C2H6: 3 steps, -7.0000 eV"
+    again = Minima(tmp_path / "folder" / "minima.db")
+    assert list(again.fill(starts, relax)) == ["C2H2: 3 steps, -7.0000 eV", "C2H6: in the file"]
+    assert len(computed) == 3
+    assert [(a.info["smiles"], a.get_potential_energy()) for a in again.read()] == [
+        ("C2H6", pytest.approx(-7)),
+        ("C2H2", pytest.approx(-7)),
+    ]
+    assert read_dataset(again.path).level == "pbe/def2-svp"
+
+
+def test_minima_of_another_level_and_missing_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Compute the minima first"):
+        Minima(tmp_path / "minima.db")
+    Minima(tmp_path / "minima.db", "pbe/def2-svp")
+    with pytest.raises(InputError, match="holds minima of 'pbe/def2-svp'"):
+        Minima(tmp_path / "minima.db", "hf/sto-3g")
+
+
+def test_a_hessian_to_start_with_leads_to_the_same_minimum_in_fewer_steps() -> None:
+    pytest.importorskip("tblite")
+    level = LevelOfTheory.parse("gfn1-xtb")
+    (fast, few), (slow, many) = (relax_reference(ethanol(), level, hurry) for hurry in (True, False))
+    assert rmsd(fast, slow)[0] < 0.02
+    assert fast.get_potential_energy() == pytest.approx(slow.get_potential_energy(), abs=5e-4)
+    assert np.abs(fast.get_forces()).max() < 0.01
+    assert few < many
+
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+def test_relaxation_is_compared_with_the_minimum() -> None:
+    minimum = ethanol()
+    start = placed(minimum)
+    start.positions += np.random.default_rng(2).normal(scale=0.05, size=start.positions.shape)
+    before = start.positions.copy()
+    result = relaxations.relax(PairSprings(minimum), start, minimum, fmax=0.001, steps=200)
+    assert result.converged
+    assert result.all_atoms < 0.01 < 0.05 < result.start
+    assert result.heavy_atoms < 0.01
+    np.testing.assert_array_equal(start.positions, before)
+    hurried = relaxations.relax(PairSprings(minimum), start, minimum, fmax=0.001, steps=2)
+    assert not hurried.converged
+    assert hurried.steps == 2
+
+
+def test_figures_count_what_converged_and_is_close() -> None:
+    def one(converged: bool, whole: float, heavy: float) -> relaxations.Relaxation:
+        return relaxations.Relaxation("CH4", "", 0.3, 9, converged, whole, heavy)
+
+    figures = relaxations.summary([one(True, 0.01, 0.0), one(True, 0.2, 0.05), one(False, 0.01, 0.0), one(True, 1, 1)])
+    assert figures["converged"] == 0.75
+    assert figures["converged, all atoms within 0.1 A"] == 0.25
+    assert figures["converged, heavy atoms within 0.1 A"] == 0.5
+    assert figures["median deviation of all atoms (A)"] == pytest.approx(0.105)
+
+
+def test_run_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tblite")
+    cache, output = tmp_path / "minima.db", tmp_path / "results"
+    starts: list[Record] = [record_from_atoms(ethanol())]
+    assert len(list(Minima(cache, "pbe/def2-svp").fill(starts, near))) == 1
+    monkeypatch.setattr(relaxations, "load_calculator", lambda model, **_: PairSprings(ethanol()))
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["relaxations", "run", "springs", "--cache", str(cache), "--output", str(output), "--fmax", "0.001"],
+    )
+    relaxations.main()
+    written = json.loads((output / "relaxations.json").read_text())
+    (result,) = written["models"]["springs"]["molecules"]
+    assert result["start"] > 0.05
+    assert result["all_atoms"] < 0.01
+    assert written["reference"] == "pbe/def2-svp"
+
+
+def test_nothing_held_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dataset_of(["CH4"], tmp_path / "a.extxyz")
+    arguments = ["references", str(data), "--cache", str(tmp_path / "minima.db")]
+    monkeypatch.setattr(sys, "argv", ["relaxations", *arguments])
+    with pytest.raises(SystemExit, match="is held out under these conditions"):
+        relaxations.main()
