@@ -144,6 +144,12 @@ def _check_level(config: ModelConfig, given: str) -> None:
     wanted = config.level
     if "atomization_energy" in config.settings.get("outputs", ()) and not wanted.endswith(_ATOMIZATION):
         wanted = f"{wanted} {_ATOMIZATION}"
+    kinds = ["atomization energies" if level.endswith(_ATOMIZATION) else "total energies" for level in (given, wanted)]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"the data (level {given!r}) have {kinds[0]}, but the model predicts {kinds[1]}: the level of data with "
+            f"atomization energies ends in {_ATOMIZATION!r}. Take other data or another model"
+        )
     if _canonical(given) != _canonical(wanted):
         raise InputError(
             f"the data are labelled at {given!r} but the model was made for {wanted!r}: its errors would be "

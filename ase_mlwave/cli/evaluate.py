@@ -34,7 +34,8 @@ def evaluate(
         typer.Option(help="PhiSNet only: energy levels to measure (repeat).", show_default="wavefunction, functional"),
     ] = None,
     cycles: Annotated[
-        bool | None, typer.Option("--cycles/--no-cycles", help="PhiSNet only: count SCF cycles.", show_default="counted")
+        bool | None,
+        typer.Option("--cycles/--no-cycles", help="PhiSNet only: count SCF cycles.", show_default="counted"),
     ] = None,
     limit: Annotated[int, typer.Option(help="Use the first N records only; 0 for all.", min=0)] = 0,
     write_card: Annotated[
@@ -188,7 +189,8 @@ def _write_card(names: list[str], result: Evaluation, remark: str) -> None:
     if result.by_size:
         header, *rows = _size_rows(result.by_size)
         lines = [header, ["---:"] * len(header), *rows]
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        parts.append(f"By size, mean absolute errors:\n\n{table}")
     if result.calibrations:
         draw_calibration(result.calibrations, locate(names[0]) / CALIBRATION)
         parts.append(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from ase_mlwave.calculators.outcome import Outcome
+
 
 def predict(
     model: Annotated[str, typer.Argument(help="A name in the zoo or a folder; several joined by commas: a committee.")],
@@ -30,7 +32,10 @@ def predict(
     dtype: Annotated[str, typer.Option(help="Precision of the network: float64 or float32.")] = "float64",
     batch_size: Annotated[int | None, typer.Option(help="Structures at a time.", show_default="what fits")] = None,
 ) -> None:
-    """Predict properties of the structures in a file and write them as extended XYZ."""
+    """Predict properties of the structures in a file and write them as extended XYZ.
+
+    A committee writes its spreads too: energy_spread (eV) and forces_spread (eV/Angstrom, of each atom).
+    """
     from ase.calculators.calculator import InputError
     from ase.io import write
     from rich.console import Console
@@ -48,10 +53,11 @@ def predict(
     start = time.perf_counter()
     with _progress(console) as bar:
         task = bar.add_task("predicting", total=len(images))
-        results = calculator.predict(images, wanted, progress=lambda done: bar.advance(task, done))
+        outcomes = calculator.predict_outcomes(images, wanted, progress=lambda done: bar.advance(task, done))
     seconds = time.perf_counter() - start
     target.parent.mkdir(parents=True, exist_ok=True)
-    write(target, [_labelled(atoms, result) for atoms, result in zip(images, results, strict=True)], format="extxyz")
+    labelled = [_labelled(atoms, outcome, wanted) for atoms, outcome in zip(images, outcomes, strict=True)]
+    write(target, labelled, format="extxyz")
     console.print(f"{len(images)} structures -> {target} ({seconds:.2f} s)", soft_wrap=True, highlight=False)
 
 
@@ -94,10 +100,14 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _labelled(atoms: Atoms, result: dict[str, Any]) -> Atoms:
-    """Return a copy that carries the predicted properties in place of any labels it had."""
+def _labelled(atoms: Atoms, outcome: Outcome, properties: list[str]) -> Atoms:
+    """Return a copy that carries the predicted properties, and a committee's spreads, in place of any it had."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
     copy: Atoms = atoms.copy()
-    copy.calc = SinglePointCalculator(copy, **result)
+    for name, place in (("energy_spread", copy.info), ("forces_spread", copy.arrays)):
+        place.pop(name, None)
+        if name in outcome.extras:
+            place[name] = outcome.extras[name]
+    copy.calc = SinglePointCalculator(copy, **{name: outcome.values[name] for name in properties})
     return copy

@@ -166,7 +166,7 @@ REFUSED: dict[str, tuple[Callable[[Dataset], Dataset], str]] = {
     ),
     "atomization": (
         lambda d: replace(d, level="gfn2-xtb atomization energy"),
-        "labelled at 'gfn2-xtb atomization energy' but the model was made for 'gfn2-xtb'",
+        r"\(level 'gfn2-xtb atomization energy'\) have atomization energies, but the model predicts total energies",
     ),
     "unknown element": (
         lambda d: replace(d, records=[*d.records, record_from_atoms(molecule("SiH4"))]),
@@ -215,5 +215,7 @@ def test_published_field_is_measured_by_its_atomization_energies(tmp_path: Path)
     assert result.figures["energy_mae_meV_per_atom"] == pytest.approx(10, abs=1e-6)
     assert not any(name.startswith("forces") for name in result.figures)
     assert [remark for remark in result.remarks if "forces are left out: a model of the published field" in remark]
-    with pytest.raises(InputError, match=r"labelled at 'b3lyp/6-31g\(2df,p\)' but .* atomization energy'"):
+    with pytest.raises(InputError, match=r"have total energies, but the model predicts atomization energies"):
         evaluate(calc, Dataset(tuple(records), "b3lyp/6-31g(2df,p)", "three molecules"))
+    with pytest.raises(InputError, match="labelled at 'pbe0 atomization energy' but the model was made for 'b3lyp"):
+        evaluate(calc, Dataset(tuple(records), "pbe0 atomization energy", "three molecules"))

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from ase_mlwave.calculators import load_calculator
 from ase_mlwave.cli.main import app
+from tests.calculators.morse import morse_folder
 
 
 @pytest.fixture
@@ -56,8 +57,20 @@ def test_options_reach_the_calculator(morse_zoo: Path, waters: Path) -> None:
     assert energies[1] == pytest.approx(2.5 * energies[0], abs=1e-6)
 
 
-def test_models_joined_by_commas_are_a_committee(morse_zoo: Path, waters: Path) -> None:
-    assert _invoke("morse, morse", waters)[0] == 0
+def test_models_joined_by_commas_are_a_committee_and_write_its_spreads(morse_zoo: Path, waters: Path) -> None:
+    morse_folder(0.3).save(morse_zoo / "deep")
+    out = waters.parent / "out.extxyz"
+    assert _invoke("morse, deep", waters, "-o", out)[0] == 0
+    one, other = (load_calculator(name).predict(read(waters, ":")) for name in ("morse", "deep"))
+    for atoms, a, b in zip(read(out, ":"), one, other, strict=True):
+        assert atoms.get_potential_energy() == pytest.approx((a["energy"] + b["energy"]) / 2, abs=1e-6)
+        assert atoms.info["energy_spread"] == pytest.approx(abs(a["energy"] - b["energy"]) / np.sqrt(2), abs=1e-6)
+        spread = np.linalg.norm(a["forces"] - b["forces"], axis=1) / np.sqrt(2)
+        np.testing.assert_allclose(atoms.arrays["forces_spread"], spread, atol=1e-6)
+    assert _invoke("morse", out, "-o", waters.parent / "single.extxyz")[0] == 0
+    single = read(waters.parent / "single.extxyz")
+    assert "energy_spread" not in single.info
+    assert "forces_spread" not in single.arrays
 
 
 def test_bad_input_is_refused(morse_zoo: Path, waters: Path, tmp_path: Path) -> None:
