@@ -196,4 +196,4 @@ def _draw_panel(axes: Axes, panel: Calibration) -> None:
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
     axes.grid(visible=True, which="major", alpha=0.25)
-    axes.legend(frameon=False, loc="upper left", fontsize="small")
+    axes.legend(frameon=False, loc="lower right" if ratio > 1 else "upper left", fontsize="small")

@@ -194,8 +194,8 @@ def _write_card(names: list[str], result: Evaluation, remark: str) -> None:
     if result.calibrations:
         draw_calibration(result.calibrations, locate(names[0]) / CALIBRATION)
         parts.append(
-            f"`committee_...` is the mean of {len(names)} models that differ in their seeds. Its spread, times the "
-            "`..._calibration_factor`, has the size of its error: dots are bins of molecules (or atoms) of nearly one "
-            f"spread.\n\n![Error against spread of the committee]({CALIBRATION})"
+            f"Figures named `committee_...` are those of the mean of {len(names)} models. Multiplied by "
+            "`..._calibration_factor`, its spread has the size of its error; the dots are bins of molecules (or of "
+            f"atoms) with nearly one spread.\n\n![Error against spread of the committee]({CALIBRATION})"
         )
     record_errors(names[0], result.figures, remark, appendix="\n\n".join(parts))
