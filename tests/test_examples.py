@@ -85,6 +85,21 @@ def test_density(tmp_path: Path) -> None:
     assert (tmp_path / "run/density.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_lcao_is_a_gcn(tmp_path: Path) -> None:
+    output = _run("lcao_is_a_gcn.py", tmp_path)
+    differences = [float(x) for x in re.findall(r"^  (?:psi|S|S C):.* ([\d.e-]+)$", output, flags=re.MULTILINE)]
+    assert len(differences) == 4
+    assert max(differences) < 1e-13
+    assert float(re.findall(r"<psi\|psi>:.* ([\d.e-]+)$", output, flags=re.MULTILINE)[0]) < 1e-3
+    # Pyrrole's occupied orbitals: 9 a1, 6 b2 (odd), 2 b1 and 1 a2 (pi).
+    assert "nothing of 3 (pi)" in output
+    assert "nothing of 6 more (odd)" in output
+    rows = re.findall(r"^  (?:one|two).*? ([\d.]+e.\d+) +([\d.]+e.\d+)$", output, flags=re.MULTILINE)
+    holds = [tuple(float(x) < 1e-11 for x in row) for row in rows]
+    assert holds == [(True, True), (True, False), (True, False), (False, False)]
+    assert (tmp_path / "lcao_is_a_gcn.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_commands_of_the_readme_are_understood() -> None:
     """Settings of ``mlwave train`` parse, files it names exist, and the other commands' options are there."""
     from typer.main import get_command
