@@ -200,6 +200,7 @@ def bar(console: Console) -> Progress:
 def measure(chosen: argparse.Namespace, console: Console) -> None:
     """Run all models, print a table, write dynamics.json and dynamics.png."""
     start = structure(chosen.molecule)
+    name = start.get_chemical_formula()
     calculators = {model: load_calculator(model, device=chosen.device) for model in chosen.models}
     chosen.output.mkdir(parents=True, exist_ok=True)
     steps = round(1000 * chosen.length / chosen.timestep)
@@ -216,15 +217,15 @@ def measure(chosen: argparse.Namespace, console: Console) -> None:
             runs[model] = run
             if run.ending == "interrupted":
                 break
-    table = Table("", *runs, title=f"{start.symbols}, constant energy, {chosen.timestep:g} fs steps")
+    table = Table("", *runs, title=f"{name}, constant energy, {chosen.timestep:g} fs steps")
     columns = [figures(run) for run in runs.values()]
-    for name in columns[0]:
-        table.add_row(name, *(f"{c[name]:.4g}" if isinstance(c[name], float) else str(c[name]) for c in columns))
+    for key in columns[0]:
+        table.add_row(key, *(f"{c[key]:.4g}" if isinstance(c[key], float) else str(c[key]) for c in columns))
     console.print(table)
     settings = {key: getattr(chosen, key) for key in ("molecule", "length", "timestep", "temperature", "seed")}
     written = {"settings": settings, "models": dict(zip(runs, columns, strict=True))}
     (chosen.output / "dynamics.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
-    title = f"{start.symbols} at constant energy, {chosen.temperature:g} K"
+    title = f"{name} at constant energy, {chosen.temperature:g} K"
     draw({model: run.trajectory for model, run in runs.items()}, title, chosen.output / "dynamics.png")
     console.print(f"written: {chosen.output / 'dynamics.json'}, {chosen.output / 'dynamics.png'}")
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import minimize_rotation_and_translation, molecule
 from ase.calculators.calculator import CalculationFailed, InputError
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.optimize import BFGS
 from scipy.spatial.transform import Rotation
 
 from ase_mlwave.data.convert import record_from_atoms
@@ -19,6 +20,7 @@ from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.data.splits import formula_split
 from ase_mlwave.data.writers import write_dataset
+from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.reference.levels import LevelOfTheory
 from benchmarks import relaxations
 from benchmarks.relaxed_references import Minima, held_out, relax_reference
@@ -202,3 +204,24 @@ def test_nothing_held_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "argv", ["relaxations", *arguments])
     with pytest.raises(SystemExit, match="is held out under these conditions"):
         relaxations.main()
+
+
+@pytest.mark.parametrize("name", ["C2H2", "CH3CH2OH"])
+def test_displacements_have_the_energy_of_their_temperature(name: str) -> None:
+    pytest.importorskip("tblite")
+    minimum = molecule(name)
+    minimum.calc = ReferenceCalculator("gfn2-xtb")
+    BFGS(minimum, logfile=None).run(fmax=0.001, steps=200)
+    energies, angular = [], []
+    for seed in range(12):
+        moved = relaxations.displaced(minimum, temperature=100, seed=seed)
+        change = moved.positions - minimum.positions
+        angular.append(np.cross(minimum.positions - minimum.positions.mean(0), change).sum(0))
+        moved.calc = minimum.calc
+        energies.append(moved.get_potential_energy())
+    n_vibrations = 3 * len(minimum) - (5 if name == "C2H2" else 6)
+    above = np.mean(energies) - minimum.get_potential_energy()
+    assert above == pytest.approx(n_vibrations * units.kB * 100 / 2, rel=0.4)  # softer modes move less
+    np.testing.assert_allclose(angular, 0, atol=0.01)
+    again = relaxations.displaced(minimum, temperature=100, seed=11)
+    np.testing.assert_array_equal(again.positions, moved.positions)
