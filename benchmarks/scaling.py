@@ -6,8 +6,8 @@
 Every structure has a fresh process, so that its peak memory is its own. Times are medians, CPU-seconds of one thread
 (wall time on a GPU); the exponent is the slope of log(time) against log(atoms) from --fit-from atoms on: below, the
 fixed cost of a call counts, and a quantum deep field keeps what its backward pass needs instead of computing it again,
-which takes more memory and about half the time. ``--random`` takes a quantum deep field of the default size with random weights, on
-which the speed does not depend. Run it from the root of the repository.
+which takes more memory and about half the time. ``--random`` takes a quantum deep field of the default size with random
+weights, on which the speed does not depend. Run it from the root of the repository.
 """
 
 from __future__ import annotations
@@ -230,7 +230,9 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("model", nargs="?", default="qdf-chno", help="name in the zoo or folder, for H, C and O")
     parser.add_argument("--random", action="store_true", help="random weights instead of a model")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 50, 100, 200, 350, 500, 700, 1000], help="atoms, about")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[10, 20, 50, 100, 200, 350, 500, 700, 1000], help="atoms, about"
+    )
     parser.add_argument("--families", nargs="+", choices=tuple(FAMILIES), default=list(FAMILIES))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--fit-from", type=int, default=300, help="smallest size of the fit")
