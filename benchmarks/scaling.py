@@ -195,7 +195,7 @@ def random_model(folder: Path) -> Path:
     torch.manual_seed(0)
     network = QDF(QDFConfig(elements=("H", "C", "N", "O")))
     with torch.no_grad():
-        network.functional.last.weight.normal_(std=0.04)
+        network.functional.readout.weight.normal_(std=0.04)
     data = TrainingData(source="none: random weights", sha256="0" * 64, n_records=1)
     return ModelFolder.pack("qdf", network, training_data=data, card="Random weights.").save(folder)
 

@@ -37,9 +37,7 @@ class Member:
     def domain(self) -> Domain:
         """What the model was made for."""
         config = self.config
-        return Domain(
-            frozenset(config.elements), frozenset(config.charges), frozenset(config.spins), config.thresholds
-        )
+        return Domain(frozenset(config.elements), frozenset(config.charges), frozenset(config.spins), config.thresholds)
 
 
 def model_names(model: ModelName | Sequence[ModelName]) -> str | list[str]:

@@ -63,9 +63,11 @@ class QDFConfig(BaseModel):
     """Element -> its orbital types: name (``"2p"``: principal quantum number and a letter, which only tells types
     apart) and initial exponent, Bohr^-2. Elements that are left out get those of `default_orbitals`."""
     dimension: int = Field(64, ge=1)
-    """Number d of molecular orbitals psi_n, which is also the width of the energy functional."""
-    functional_layers: int = Field(3, ge=1)
+    """Number d of molecular orbitals psi_n, which is also the width of the energy functional but for its last layer."""
+    functional_layers: int = Field(1, ge=1)
     """Hidden layers of the energy functional."""
+    readout_width: int = Field(384, ge=1)
+    """Width of the last of them: what the readout of every element weighs, and most of the model's cost."""
     potential_layers: int = Field(3, ge=1)
     """Hidden layers of the Hohenberg-Kohn map."""
     potential_width: int = Field(32, ge=1)

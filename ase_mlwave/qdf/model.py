@@ -63,6 +63,28 @@ class FieldValues:
 
 
 @dataclass(frozen=True)
+class ScaledField:
+    """The field on the points of a block, with the right number of electrons.
+
+    Parameters
+    ----------
+    psi : Tensor, (C, P, d)
+        Molecular orbitals.
+    rho : Tensor, (C, P)
+        Density.
+    cell_weights : Tensor, (C, P)
+        W_p w_A.
+    measure : Tensor, (C, P)
+        W_p w_A g(rho), in Hartree: weights of the energy functional.
+    """
+
+    psi: Tensor
+    rho: Tensor
+    cell_weights: Tensor
+    measure: Tensor
+
+
+@dataclass(frozen=True)
 class QDFOutput:
     """What the network predicts for a batch, float64.
 
@@ -121,7 +143,9 @@ class QDF(nn.Module):
         self.register_buffer("references", torch.zeros(len(config.numbers), dtype=torch.float64))
         self.orbitals = AtomicOrbitals(config)
         self.cell_shifts = nn.Parameter(torch.zeros(len(config.numbers), dtype=torch.float64))
-        self.functional = EnergyFunctional(config.dimension, config.functional_layers)
+        self.functional = EnergyFunctional(
+            config.dimension, config.functional_layers, config.readout_width, len(config.elements)
+        )
         self.potential = HohenbergKohnMap(config.potential_width, config.potential_layers)
         self.grid_level = -1
         self.set_grid_level(config.grid_level)
@@ -204,8 +228,8 @@ class QDF(nn.Module):
         psi = self.orbitals(r2, cut, element)
         return FieldValues(psi, psi.square().sum(2), ratios / ratios.sum(2, keepdim=True), r2)
 
-    def _cell_energies(self, values: FieldValues, quota: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Integrate g(rho) f(psi) over cells.
+    def _scaled(self, values: FieldValues, quota: Tensor, weights: Tensor) -> ScaledField:
+        """Give every cell its electrons.
 
         Parameters
         ----------
@@ -218,34 +242,64 @@ class QDF(nn.Module):
 
         Returns
         -------
-        energies : Tensor, (C,)
-            float64.
-        rho : Tensor, (C, P)
-            Normalised density.
-        cell_weights : Tensor, (C, P)
-            W_p w_A.
+        ScaledField
         """
         scale = torch.matmul(values.shares, quota[..., None])[..., 0]  # (C, P)
         rho = values.squared * scale
         cell_weights = weights * values.shares[..., 0]
-        per_electron = self.functional(values.psi * scale.sqrt()[..., None])
-        density = rho / (1 + rho / _SATURATION)
-        return _UNIT * (cell_weights * density * per_electron).sum(1).double(), rho, cell_weights
+        measure = _UNIT * cell_weights * rho / (1 + rho / _SATURATION)
+        return ScaledField(values.psi * scale.sqrt()[..., None], rho, cell_weights, measure)
 
-    def free_atoms(self) -> Tensor:
-        """Integrate g(rho) f(psi) for the isolated atom of every element, (n_elements,), Hartree, float64.
-
-        Notes
-        -----
-        The field of one atom is a function of r alone: one point per shell is enough, and equals the full grid.
-        """
+    def _free_fields(self) -> tuple[Tensor, ScaledField]:
+        """Evaluate the field of the isolated atom of every element: one point per shell equals the full grid."""
         count, dtype = len(self.config.numbers), self.dtype
-        element = torch.arange(count, device=self.references.device)[:, None]
+        element = torch.arange(count, device=self.references.device)
         vectors = torch.zeros(count, 1, 3, dtype=dtype, device=element.device)
         weights = self.shell_weights.to(dtype)
-        values = self.field(vectors, element, torch.ones_like(vectors[..., 0]), self.shell_offsets.to(dtype))
+        values = self.field(vectors, element[:, None], torch.ones_like(vectors[..., 0]), self.shell_offsets.to(dtype))
         quota = self.charges.to(dtype) / (weights * values.squared).sum(1)
-        return self._cell_energies(values, quota[:, None], weights)[0]
+        return element, self._scaled(values, quota[:, None], weights)
+
+    def free_atoms(self) -> Tensor:
+        """Integrate g(rho) f(psi) for the isolated atom of every element, (n_elements,), Hartree, float64."""
+        element, field = self._free_fields()
+        energies: Tensor = (field.measure * self.functional(field.psi, element)).sum(1).double()
+        return energies
+
+    def readout_features(self, batch: FieldBatch) -> Tensor:
+        """Integrate g(rho) h_k(psi) over the cells of every element, less the same for isolated atoms.
+
+        Parameters
+        ----------
+        batch : FieldBatch
+            Molecules, as for ``forward``.
+
+        Returns
+        -------
+        Tensor, (B, n_elements, K)
+            Hartree, float64; its product with the readout's weights is the energy less the atoms' references
+            (``test_energy_is_linear_in_the_readout``). Works under forward-mode differentiation.
+        """
+        element, dtype = self.elements_of(batch.numbers), self.dtype
+        values = [self._block_values(block, batch.positions, element) for block in batch.blocks]
+        weights = self.weights.to(dtype)
+        centres = torch.cat([block.centres for block in batch.blocks])
+        counts = torch.cat([_count(v, weights) for v in values])[centres.argsort()]
+        quota = (batch.numbers.double() / counts).to(dtype)
+        fields = [self._scaled(v, quota[b.neighbours], weights) for v, b in zip(values, batch.blocks, strict=True)]
+        cells = torch.cat([_integrated(field, self.functional.features(field.psi)) for field in fields])
+        free = self._free_fields()[1]
+        excess = cells - _integrated(free, self.functional.features(free.psi))[element[centres]]
+        rows = batch.system[centres] * len(self.config.elements) + element[centres]
+        total = excess.new_zeros(len(batch.n_atoms) * len(self.config.elements), excess.shape[1])
+        features: Tensor = total.index_add(0, rows, excess).unflatten(0, (len(batch.n_atoms), -1))
+        return features
+
+    def _block_values(self, block: Block, positions: Tensor, element: Tensor) -> FieldValues:
+        """Evaluate the field of a block on the model's grid."""
+        dtype = self.dtype
+        vectors = positions[block.neighbours] - positions[block.centres][:, None]
+        return self.field(vectors.to(dtype), element[block.neighbours], block.present.to(dtype), self.offsets.to(dtype))
 
     def forward(self, batch: FieldBatch, *, potential: bool = False) -> QDFOutput:
         """Predict energies.
@@ -273,34 +327,32 @@ class QDF(nn.Module):
         what the backward pass needs is computed again block by block instead of being kept.
         """
         element = self.elements_of(batch.numbers)
-        small = sum(block.neighbours.numel() for block in batch.blocks) * len(self.offsets) <= KEPT_VALUES
+        width = max(self.config.dimension, self.config.readout_width) // 64 + 1
+        size = sum(max(block.neighbours.numel(), width * len(block.centres)) for block in batch.blocks)
+        small = size * len(self.offsets) <= KEPT_VALUES
         run = _directly if small or not torch.is_grad_enabled() else _with_recomputation
         dtype = self.dtype
-        offsets, weights = self.offsets.to(dtype), self.weights.to(dtype)
-
-        def values_of(block: Block, positions: Tensor) -> FieldValues:
-            vectors = positions[block.neighbours] - positions[block.centres][:, None]
-            return self.field(vectors.to(dtype), element[block.neighbours], block.present.to(dtype), offsets)
+        weights = self.weights.to(dtype)
 
         def electrons(block: Block, positions: Tensor, values: FieldValues | None = None) -> Tensor:
-            values = values or values_of(block, positions)
-            return (weights * values.shares[..., 0] * values.squared).sum(1).double()
+            return _count(values or self._block_values(block, positions, element), weights)
 
         def energies(
             block: Block, positions: Tensor, quota: Tensor, values: FieldValues | None = None
         ) -> tuple[Tensor, Tensor]:
-            values = values or values_of(block, positions)
-            energy, rho, cell_weights = self._cell_energies(values, quota[block.neighbours].to(dtype), weights)
+            values = values or self._block_values(block, positions, element)
+            field = self._scaled(values, quota[block.neighbours].to(dtype), weights)
+            energy = (field.measure * self.functional(field.psi, element[block.centres])).sum(1).double()
             error = energy.new_zeros(len(energy))
             if potential:
                 charge = batch.numbers[block.neighbours].to(dtype) * block.present.to(dtype)
                 target = -torch.matmul(torch.exp(-values.r2), charge[..., None])[..., 0]
-                error = (cell_weights * (self.potential(rho) - target).square()).sum(1).double()
+                error = (field.cell_weights * (self.potential(field.rho) - target).square()).sum(1).double()
             return energy, error
 
         order = torch.cat([block.centres for block in batch.blocks]).argsort()
         r = batch.positions
-        kept = [(values_of(block, r),) if small else () for block in batch.blocks]
+        kept = [(self._block_values(block, r, element),) if small else () for block in batch.blocks]
         counts = torch.cat([run(electrons, b, r, *v) for b, v in zip(batch.blocks, kept, strict=True)])[order]
         quota = batch.numbers.double() / counts
         parts = [run(energies, b, r, quota, *v) for b, v in zip(batch.blocks, kept, strict=True)]
@@ -344,6 +396,16 @@ class QDF(nn.Module):
         quota = (batch.numbers.double() / cell_electrons).to(dtype)
         rho: Tensor = psi.square().sum(1) * (shares @ quota)
         return rho.double()
+
+
+def _count(values: FieldValues, weights: Tensor) -> Tensor:
+    """Integrate sum_n psi_n^2 over cells, (C,), float64."""
+    return (weights * values.shares[..., 0] * values.squared).sum(1).double()
+
+
+def _integrated(field: ScaledField, features: Tensor) -> Tensor:
+    """Integrate g(rho) times features (C, P, K) over cells, (C, K), float64."""
+    return torch.matmul(field.measure[:, None], features)[:, 0].double()
 
 
 def _directly(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -99,13 +99,13 @@ def fit(
     return trainer.global_step
 
 
-def first_card(settings: RunSettings, title: str, steps: int) -> str:
+def first_card(settings: RunSettings, title: str, steps: int, remark: str = "") -> str:
     """Write the first version of a model card; `mlwave evaluate --write-card` adds the errors."""
     return (
         f"# {title}\n\n"
         f"Trained by `mlwave train` for {steps} steps of {settings.batch_size} molecules on the split "
         f"`{settings.train_split}` of `{Path(settings.data).name}`; all settings are in `config.json` and in the run's "
-        f"`settings.json`.\n\n## Errors\n\n{ERRORS_BEGIN}\n{ERRORS_END}\n"
+        f"`settings.json`.{remark}\n\n## Errors\n\n{ERRORS_BEGIN}\n{ERRORS_END}\n"
     )
 
 

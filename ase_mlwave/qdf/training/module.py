@@ -142,7 +142,9 @@ class QDFModule(TrainedModule):
             terms, output, forces = loss_terms(self.network, batch, self.settings.loss, create_graph=False)
         finally:
             self.network.set_grid_level(self.settings.grid_level)  # the average of weights copies grids of one size
-        errors = {"valid/energy_meV": (output.energies - batch.energies).abs().mean() * 1e3 * HARTREE}
+        errors = {}
+        if "energy" in terms:
+            errors["valid/energy_meV"] = (output.energies - batch.energies).abs().mean() * 1e3 * HARTREE
         if forces is not None and batch.forces is not None:
             errors["valid/forces_meV_per_A"] = (forces - batch.forces).abs().mean() * 1e3 * HARTREE_PER_BOHR
         if "potential" in terms:

@@ -12,7 +12,9 @@ from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.qdf.model import QDF
 from ase_mlwave.qdf.training.module import QDFData, QDFModule
+from ase_mlwave.qdf.training.readout import fit_readout, write_summary
 from ase_mlwave.qdf.training.settings import TrainingSettings
+from ase_mlwave.training.bar import training_bar
 from ase_mlwave.training.loop import check_dataset, first_card, fit, refuse_another_run
 from ase_mlwave.units import HARTREE
 from ase_mlwave.zoo import ModelFolder, TrainingData
@@ -60,11 +62,44 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     module = QDFModule(network, settings)
     steps = fit(module, QDFData(training, validation, settings), settings, progress=progress)
     if steps is not None:
+        summary = _fit_readout(network, training, validation, settings, progress=progress)
         title = f"A quantum deep field for {', '.join(settings.model.elements)} at {settings.model.level}"
         source = TrainingData(source=Path(dataset.source).name, sha256=training.content_hash(), n_records=len(training))
-        card = first_card(settings, title, steps)
+        card = first_card(settings, title, steps, summary)
         ModelFolder.pack("qdf", network, training_data=source, card=card).save(Path(settings.output) / "model")
     return Path(settings.output) / "model"
+
+
+def _fit_readout(
+    network: QDF, training: Dataset, validation: Dataset, settings: TrainingSettings, *, progress: bool
+) -> str:
+    """Fit the readout where the settings ask for it; return a paragraph for the card."""
+    if settings.readout is None:
+        return ""
+    chosen = settings.readout
+    if settings.accelerator != "cpu" and torch.cuda.is_available():
+        network.cuda()
+    network.set_grid_level(settings.model.grid_level)
+    with training_bar("fitting the readout", shown=progress) as counter:
+        fit = fit_readout(
+            network,
+            training,
+            validation,
+            chosen,
+            seed=settings.seed,
+            rotate=settings.rotate,
+            fixed_references=settings.references_ev is not None,
+            checkpoint=Path(settings.output) / "checkpoints" / "readout.safetensors",
+            checkpoint_minutes=settings.checkpoint_minutes,
+            progress=counter,
+        )
+    network.cpu()
+    write_summary(fit, Path(settings.output) / "readout.json")
+    forces = f"energies and forces along {chosen.directions} directions a molecule" if chosen.directions else "energies"
+    return (
+        f"\n\nThe readout of the energy functional is the least-squares solution for {forces}, with the penalty "
+        f"{fit.penalty:g} that the split `{settings.valid_split}` chose."
+    )
 
 
 def _check_labels(dataset: Dataset, settings: TrainingSettings) -> None:
@@ -73,6 +108,8 @@ def _check_labels(dataset: Dataset, settings: TrainingSettings) -> None:
         raise InputError(f"{dataset.source} has molecules without energy; label them with mlwave label")
     if settings.loss.forces and all(record.forces is None for record in dataset):
         raise InputError(f"{dataset.source} has no forces; label them with mlwave label, or set loss.forces=0")
+    if len(dataset) == 0:
+        raise InputError(f"{dataset.source} has no molecules in a split that training needs")
     charged = next((r for r in dataset if r.charge or r.spin), None)
     if charged is not None:
         raise InputError(f"{charged.formula} has charge {charged.charge} and spin {charged.spin}; both must be 0")

@@ -1,0 +1,308 @@
+"""The readout of the energy functional in closed form: energies and forces are linear in its weights.
+
+With h_ek(R) the integrated features (`QDF.readout_features`), E = sum over atoms of E_ref + sum_ek v_ek h_ek, and the
+force along a direction u of all coordinates is -sum_ek v_ek u.grad h_ek. Least squares in v, with a penalty on the size
+of every contribution, is one Cholesky factorisation; gradient descent needs thousands of steps for the same, because
+the features are alike. Directions are drawn at random, a few per molecule: they carry the same information a row as
+single components, and molecules are what one has too few of.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.qdf.batch import collate
+from ase_mlwave.qdf.config import MAX_GRID_LEVEL
+from ase_mlwave.qdf.model import QDF
+from ase_mlwave.qdf.training.settings import ReadoutSettings
+from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
+
+__all__ = ["NormalEquations", "ReadoutFit", "fit_readout", "write_summary"]
+
+Array = NDArray[np.float64]
+Progress = Callable[[int], None]
+
+#: Directions that are differentiated along at a time, and rows that are kept before they are summed up.
+_CHUNK, _ROWS = 8, 512
+#: Levels by which the grid of the other orientations is finer.
+_FINER = 1
+
+
+@dataclass
+class NormalEquations:
+    """Sums of products of rows: what least squares needs of any number of them.
+
+    Parameters
+    ----------
+    gram : (M, M)
+        Of the columns.
+    moment : (M,)
+        Of the columns with the targets.
+    square : float
+        Of the targets.
+    rows : int
+        How many.
+    """
+
+    gram: Array
+    moment: Array
+    square: float = 0.0
+    rows: int = 0
+
+    @classmethod
+    def empty(cls, n_columns: int) -> NormalEquations:
+        """Start with no rows."""
+        return cls(np.zeros((n_columns, n_columns)), np.zeros(n_columns))
+
+    def add(self, rows: Array, targets: Array) -> None:
+        """Add rows (R, M) with targets (R,)."""
+        self.gram += rows.T @ rows
+        self.moment += rows.T @ targets
+        self.square += float(targets @ targets)
+        self.rows += len(targets)
+
+    def mean_square(self, solution: Array) -> float:
+        """Mean squared residual of a solution (M,)."""
+        return float(solution @ (self.gram @ solution) - 2 * self.moment @ solution + self.square) / max(1, self.rows)
+
+    def solve(self, penalty: float, n_free: int) -> Array:
+        """Minimise the mean squared residual plus ``penalty`` times the mean squared contributions.
+
+        Parameters
+        ----------
+        penalty : float
+            Without a unit: columns are scaled to a mean square of one.
+        n_free : int
+            Columns at the end that are hardly penalised.
+
+        Returns
+        -------
+        (M,)
+
+        Raises
+        ------
+        LinAlgError
+            If the penalty is too small for the columns' linear dependence.
+        """
+        scale = np.sqrt(np.diagonal(self.gram) / self.rows) + 1e-300
+        scale[scale < 1e-12 * scale.max()] = np.inf  # columns of zeros: an element that the data lack
+        weights = np.full(len(scale), penalty)
+        weights[len(scale) - n_free :] = 1e-12
+        matrix = self.gram / np.outer(scale, scale) / self.rows
+        matrix[np.diag_indices_from(matrix)] += weights
+        solution: Array = cho_solve(cho_factor(matrix, lower=True), self.moment / scale / self.rows) / scale
+        return solution
+
+
+@dataclass(frozen=True)
+class ReadoutFit:
+    """What was fitted, and how well."""
+
+    penalty: float
+    """The one of the smallest validation error."""
+    train_rms: float
+    """Root of the weighted mean square of all rows, in units of ``ReadoutSettings.force_unit``."""
+    valid_rms: float
+    """The same on the validation molecules."""
+
+
+def fit_readout(
+    network: QDF,
+    training: Dataset,
+    validation: Dataset,
+    settings: ReadoutSettings,
+    *,
+    seed: int = 0,
+    rotate: bool = True,
+    fixed_references: bool = False,
+    checkpoint: Path | None = None,
+    checkpoint_minutes: float = 3.0,
+    progress: Callable[[int], Progress] | None = None,
+) -> ReadoutFit:
+    """Set the readout's weights, and the atoms' references, to those that fit energies and forces best.
+
+    Parameters
+    ----------
+    network : QDF
+        Changed in place; its grid is used.
+    training, validation : Dataset
+        Labelled molecules; the second chooses the penalty.
+    settings : ReadoutSettings
+        Directions, weights and penalties.
+    seed : int
+        Of directions and orientations.
+    rotate : bool
+        Turn every molecule at random.
+    fixed_references : bool
+        Keep the references: isolated atoms have the right energy, molecules a less flexible one.
+    checkpoint : Path, optional
+        File of sums, written every ``checkpoint_minutes`` and read where it is there.
+    checkpoint_minutes : float
+        Least time between two.
+    progress : callable, optional
+        Called with the number of molecules; returns what is told how many more are done.
+
+    Returns
+    -------
+    ReadoutFit
+
+    Raises
+    ------
+    ValueError
+        If no penalty leaves the equations solvable.
+
+    Notes
+    -----
+    An interrupted fit that goes on from its file gives the same weights
+    (``test_interrupted_fit_goes_on``).
+    """
+    n_elements = len(network.config.elements)
+    n_free = 0 if fixed_references else n_elements
+    n_columns = n_elements * network.config.readout_width + n_free
+    train, valid, done = _read(checkpoint, n_columns)
+    jobs = [(record, train) for record in training] + [(record, valid) for record in validation]
+    counter = progress(len(jobs)) if progress else lambda n: None
+    counter(done)
+    last = time.monotonic()
+    waiting: list[tuple[Array, Array]] = []
+    for index in range(done, len(jobs)):
+        record, sums = jobs[index]
+        rows, targets = _rows(network, record, settings, np.random.default_rng([seed, index]), rotate=rotate)
+        waiting.append((rows[:, :n_columns], targets))
+        ends = index + 1 == len(jobs) or jobs[index + 1][1] is not sums
+        late = checkpoint is not None and time.monotonic() - last > 60 * checkpoint_minutes
+        if ends or late or sum(len(targets) for _, targets in waiting) >= _ROWS:
+            sums.add(np.concatenate([r for r, _ in waiting]), np.concatenate([t for _, t in waiting]))
+            waiting = []
+        if checkpoint is not None and late:
+            _write(checkpoint, train, valid, index + 1)
+            last = time.monotonic()
+        counter(1)
+    if checkpoint is not None:
+        _write(checkpoint, train, valid, len(jobs))
+    fits = sorted(_candidates(train, valid, settings, n_free), key=lambda fit: fit[0].valid_rms)
+    if not fits:
+        raise ValueError(f"no penalty of {list(settings.penalties)} makes the readout's equations solvable; add larger")
+    best, solution = fits[0]
+    _apply(network, solution, n_free)
+    return best
+
+
+def _candidates(
+    train: NormalEquations, valid: NormalEquations, settings: ReadoutSettings, n_free: int
+) -> Iterator[tuple[ReadoutFit, Array]]:
+    """Solve for every penalty."""
+    for penalty in settings.penalties:
+        try:
+            solution = train.solve(penalty, n_free)
+        except LinAlgError:
+            continue
+        errors = [max(0.0, sums.mean_square(solution)) ** 0.5 for sums in (train, valid)]
+        yield ReadoutFit(penalty, *errors), solution
+
+
+def _rows(
+    network: QDF, record: Record, settings: ReadoutSettings, rng: np.random.Generator, *, rotate: bool
+) -> tuple[Array, Array]:
+    """Differentiate the features of one molecule; rows (R, E K + E) and targets (R,), weighted; references last."""
+    turn = Rotation.random(rng=rng).as_matrix() if rotate else np.eye(3)
+    reach = 2 * network.config.cutoff
+    batch = collate([(record.numbers, record.positions @ turn.T)], reach).to(network.references.device)
+    composition = np.array([np.count_nonzero(record.numbers == z) for z in network.config.numbers], dtype=np.float64)
+    references = network.references.cpu().numpy()
+    weight = HARTREE / (settings.energy_unit * 1e-3 * len(record))
+    force_weight = HARTREE_PER_BOHR / (settings.force_unit * 1e-3)
+    n_columns = len(composition) * network.config.readout_width
+
+    def features(r: Tensor) -> Tensor:
+        return network.readout_features(batch.at(r))[0].flatten()
+
+    with torch.no_grad():
+        if record.forces is None or settings.directions == 0:
+            value, slopes, targets = features(batch.positions), None, np.zeros(0)
+        else:
+            size = 3 * len(record)
+            basis = np.linalg.qr(rng.normal(size=(size, min(size, settings.directions))))[0].T
+            along = torch.from_numpy(basis).to(batch.positions.device).unflatten(1, (-1, 3))
+            value = features(batch.positions)
+            slopes = vmap(lambda u: jvp(features, (batch.positions,), (u,))[1], chunk_size=_CHUNK)(along)
+            targets = basis @ (np.array(record.forces) @ turn.T).ravel()
+    energy = (record.energy or 0.0) - composition @ references
+    rows = np.zeros((1 + len(targets), n_columns + len(composition)))
+    rows[0, :n_columns], rows[0, n_columns:] = value.cpu().numpy() * weight, composition * weight
+    if slopes is not None:
+        rows[1:, :n_columns] = -slopes.cpu().numpy() * force_weight
+    elsewhere = np.zeros((settings.orientations, rows.shape[1]))
+    elsewhere[:, :n_columns] = _differences(network, record, value.cpu().numpy(), settings.orientations, rng)
+    elsewhere *= HARTREE / (settings.orientation_unit * 1e-3)
+    right = [np.array([energy * weight]), targets * force_weight, np.zeros(settings.orientations)]
+    return np.concatenate([rows, elsewhere]), np.concatenate(right)
+
+
+@torch.no_grad()
+def _differences(network: QDF, record: Record, value: Array, count: int, rng: np.random.Generator) -> Array:
+    """Subtract features of other orientations on a finer grid from ``value`` (M,); (count, M)."""
+    if count == 0:
+        return np.zeros((0, len(value)))
+    level = network.grid_level
+    network.set_grid_level(min(MAX_GRID_LEVEL, level + _FINER))
+    try:
+        turned = [(record.numbers, record.positions @ turn.T) for turn in Rotation.random(count, rng=rng).as_matrix()]
+        batch = collate(turned, 2 * network.config.cutoff).to(network.references.device)
+        others: Array = network.readout_features(batch).flatten(1).cpu().numpy()
+    finally:
+        network.set_grid_level(level)
+    return value - others
+
+
+@torch.no_grad()
+def _apply(network: QDF, solution: Array, n_free: int) -> None:
+    """Set readout and references."""
+    weights = torch.from_numpy(solution[: len(solution) - n_free])
+    readout = network.functional.readout.weight
+    readout.copy_(weights.reshape(readout.shape))
+    if n_free:
+        network.references.add_(torch.from_numpy(solution[len(solution) - n_free :]).to(network.references.device))
+
+
+def _write(path: Path, train: NormalEquations, valid: NormalEquations, done: int) -> None:
+    """Write the sums, whole or not at all."""
+    counts = np.array([done, train.rows, valid.rows], dtype=np.int64)
+    squares = np.array([train.square, valid.square])
+    arrays = {"train_gram": train.gram, "train_moment": train.moment, "valid_gram": valid.gram}
+    partial = path.with_suffix(".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({**arrays, "valid_moment": valid.moment, "squares": squares, "counts": counts}, partial)
+    partial.replace(path)
+
+
+def _read(path: Path | None, n_columns: int) -> tuple[NormalEquations, NormalEquations, int]:
+    """Read the sums, or start new ones."""
+    if path is None or not path.exists():
+        return NormalEquations.empty(n_columns), NormalEquations.empty(n_columns), 0
+    held = load_file(path)
+    done, *rows = held["counts"].tolist()
+    train, valid = (
+        NormalEquations(held[f"{name}_gram"], held[f"{name}_moment"], float(square), n)
+        for name, square, n in zip(("train", "valid"), held["squares"], rows, strict=True)
+    )
+    return train, valid, done
+
+
+def write_summary(fit: ReadoutFit, path: Path) -> None:
+    """Write what was fitted as JSON."""
+    path.write_text(json.dumps(fit.__dict__, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,149 @@
+"""The readout in closed form: linear in the energy, found again where it is known, the same after an interruption."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.qdf.batch import collate
+from ase_mlwave.qdf.inference import predict_batch
+from ase_mlwave.qdf.model import QDF
+from ase_mlwave.qdf.training import readout
+from ase_mlwave.qdf.training.readout import fit_readout
+from ase_mlwave.qdf.training.settings import ReadoutSettings
+from tests.qdf.networks import random_network
+
+FEW = ReadoutSettings(directions=4, orientations=0, penalties=(1e-12, 1e-9, 1e-6))
+
+
+def small_network() -> QDF:
+    return random_network(dimension=8, readout_width=12, potential_width=4)
+
+
+def molecules(count: int, seed: int = 0) -> list[Record]:
+    """Give distorted water, ammonia and methanol-like clusters of H, C, N and O."""
+    rng = np.random.default_rng(seed)
+    shape = np.array([[0.0, 0, 0], [1.8, 0, 0], [-0.5, 1.8, 0], [-0.6, -0.7, 1.9]])
+    kinds = ([8, 1, 1], [7, 1, 1, 1], [6, 8, 1, 1])
+    return [
+        Record(np.array(kinds[i % 3]), shape[: len(kinds[i % 3])] + rng.normal(scale=0.1, size=(len(kinds[i % 3]), 3)))
+        for i in range(count)
+    ]
+
+
+def labelled(network: QDF, records: list[Record]) -> Dataset:
+    answers = predict_batch(network, records, forces=True)
+    return Dataset(
+        tuple(replace(r, energy=a.energy, forces=a.forces) for r, a in zip(records, answers, strict=True)), "x", "x"
+    )
+
+
+def without_readout(network: QDF) -> QDF:
+    with torch.no_grad():
+        network.functional.readout.weight.zero_()
+    return network
+
+
+def test_energy_is_linear_in_the_readout() -> None:
+    network, records = small_network(), molecules(3)
+    batch = collate([(r.numbers, r.positions) for r in records], 12.0)
+    with torch.no_grad():
+        features = network.readout_features(batch)
+        energies = network(batch).energies
+    atoms = network.references[network.elements_of(batch.numbers)]
+    references = torch.zeros(len(records), dtype=torch.float64).index_add(0, batch.system, atoms)
+    excess = (features * network.functional.readout.weight).sum((1, 2))
+    assert torch.allclose(energies, references + excess, rtol=0, atol=1e-11)
+    assert excess.abs().min() > 1e-3
+
+
+def test_known_readout_is_found_again() -> None:
+    teacher = small_network()
+    train, test = labelled(teacher, molecules(40)), labelled(teacher, molecules(6, seed=9))
+    pupil = without_readout(small_network())
+    with torch.no_grad():
+        pupil.references.zero_()
+    fit = fit_readout(pupil, train, test, FEW, rotate=False)
+    assert fit.valid_rms < 1e-3
+    for answer, record in zip(predict_batch(pupil, list(test), forces=True), test, strict=True):
+        assert answer.energy == pytest.approx(record.energy, abs=1e-7)
+        assert answer.forces is not None
+        assert record.forces is not None
+        assert answer.forces == pytest.approx(np.asarray(record.forces), abs=1e-6)
+        assert np.abs(record.forces).max() > 1e-4
+
+
+def test_references_stay_where_they_are_fixed() -> None:
+    pupil = without_readout(small_network())
+    before = pupil.references.clone()
+    data = labelled(small_network(), molecules(9))
+    fit_readout(pupil, data, data, FEW, fixed_references=True)
+    assert torch.equal(pupil.references, before)
+    fit_readout(pupil, data, data, FEW)
+    assert not torch.equal(pupil.references, before)
+
+
+def test_interrupted_fit_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = labelled(small_network(), molecules(9))
+    whole = without_readout(small_network())
+    fit_readout(whole, data, data, FEW, checkpoint=tmp_path / "whole.safetensors", checkpoint_minutes=0.0)
+    rows, count = readout._rows, 0
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 12:
+            raise KeyboardInterrupt
+        return rows(*arguments, **options)
+
+    halves, file = without_readout(small_network()), tmp_path / "halves.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(readout, "_rows", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit_readout(halves, data, data, FEW, checkpoint=file, checkpoint_minutes=0.0)
+    seen: list[int] = []
+    fit_readout(halves, data, data, FEW, checkpoint=file, checkpoint_minutes=0.0, progress=lambda total: seen.append)
+    assert seen[0] == 11
+    assert sum(seen) == 18
+    assert torch.equal(halves.functional.readout.weight, whole.functional.readout.weight)
+
+
+def test_energies_alone_can_be_fitted() -> None:
+    data = labelled(small_network(), molecules(30))
+    energies = Dataset(tuple(replace(r, forces=None) for r in data), "x", "x")
+    pupil = without_readout(small_network())
+    fit = fit_readout(pupil, energies, energies, replace_settings(directions=0), rotate=False)
+    answers = predict_batch(pupil, list(energies))
+    errors = [abs(a.energy - (r.energy or 0.0)) for a, r in zip(answers, energies, strict=True)]
+    assert fit.train_rms < 0.1
+    assert max(errors) < 1e-6
+
+
+def test_unsolvable_equations_are_said_to_be_so() -> None:
+    data = labelled(small_network(), molecules(3))
+    with pytest.raises(ValueError, match="add larger"):
+        fit_readout(small_network(), data, data, replace_settings(directions=0, penalties=(1e-40,)))
+
+
+def test_energy_learns_to_be_the_same_in_all_orientations() -> None:
+    teacher, spread = small_network(), {}
+    data = labelled(teacher, molecules(12))
+    for unit in (1e4, 0.1):
+        pupil = without_readout(small_network())
+        fit_readout(pupil, data, data, replace_settings(orientations=3, orientation_unit=unit))
+        record = data[0]
+        turns = Rotation.random(10, rng=0).as_matrix()
+        turned = [replace(record, positions=record.positions @ turn.T) for turn in turns]
+        spread[unit] = float(np.std([answer.energy for answer in predict_batch(pupil, turned)]))
+    assert spread[0.1] < 0.5 * spread[1e4]
+
+
+def replace_settings(**changes: Any) -> ReadoutSettings:
+    return ReadoutSettings.model_validate({**FEW.model_dump(), **changes})
