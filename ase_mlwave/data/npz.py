@@ -128,7 +128,9 @@ def _read_one_molecule(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
 def _read_many_molecules(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
     """Read labelled molecules, with or without Kohn-Sham matrices, everything flattened and delimited by offsets."""
     _same_length(arrays, "E", "smiles", "T", "index")
-    offsets = arrays["offsets"]
+    offsets, splits = arrays["offsets"], arrays.get("split")
+    if splits is not None:
+        _same_length(arrays, "E", "split")
     with_matrices = "H_triu" in arrays
     if with_matrices:
         _same_length(arrays, "offsets", "h_offsets")
@@ -146,7 +148,11 @@ def _read_many_molecules(arrays: Arrays, path: Path) -> tuple[list[Record], str]
                 energy=arrays["E"][row],
                 forces=arrays["F"][atoms],
                 matrices=matrices,
-                info={**_origin(arrays, row), "index": int(arrays["index"][row])},
+                info={
+                    **_origin(arrays, row),
+                    "index": int(arrays["index"][row]),
+                    **({} if splits is None else {"split": str(splits[row])}),
+                },
             )
         )
     return records, level_from_description(str(arrays["meta"]))

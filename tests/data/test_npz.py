@@ -176,10 +176,12 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_kept_labels_of_small_molecules_are_read() -> None:
-    path = Path(__file__).parents[2] / "datasets" / "chno5_more_pbe_def2svp.npz"
+    path = Path(__file__).parents[2] / "datasets" / "chno_pbe_def2svp.npz"
     dataset = read_dataset(path)
     assert dataset.level == "pbe/def2-svp"
-    assert len(dataset) > 100
+    assert len(dataset) > 700
+    formulas = {name: {record.formula for record in dataset.split(name)} for name in ("train", "valid", "test")}
+    assert not formulas["test"] & (formulas["train"] | formulas["valid"])
     for record in dataset:
         assert record.energy is not None
         assert record.forces is not None
