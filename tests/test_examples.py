@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ase_mlwave.zoo import ModelFolder, TrainingData
+from tests.commands import check_command, mlwave_lines
 from tests.qdf.networks import random_network
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -101,19 +101,16 @@ def test_lcao_is_a_gcn(tmp_path: Path) -> None:
 
 
 def test_commands_of_the_readme_are_understood() -> None:
-    """Settings of ``mlwave train`` parse, files it names exist, and the other commands' options are there."""
-    from typer.main import get_command
-
-    from ase_mlwave.cli.main import app
-    from ase_mlwave.phisnet.training.settings import TrainingSettings
-
-    text = (EXAMPLES / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    lines = [shlex.split(line, comments=True)[1:] for line in re.findall(r"^mlwave .*$", text, flags=re.MULTILINE)]
-    assert len(lines) >= 7
-    for verb, *arguments in lines:
-        if verb == "train":
-            TrainingSettings.read(EXAMPLES.parent / arguments[0], arguments[1:])
-        known = {name for parameter in get_command(app).commands[verb].params for name in parameter.opts}  # type: ignore[attr-defined]
-        assert {argument for argument in arguments if argument.startswith("-")} <= known
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    lines = mlwave_lines(text)
+    assert len(lines) >= 10
+    for line in lines:
+        check_command(*line)
     for link in re.findall(r"\]\(([^)]+)\)", text):
         assert (EXAMPLES / link).exists()
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_settings_are_understood_and_named_in_the_readme(path: Path) -> None:
+    check_command("train", str(path))
+    assert f"{path.parent.name}/{path.name}" in (EXAMPLES / "README.md").read_text(encoding="utf-8")

@@ -1,37 +1,52 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from typer.main import get_command
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 from typer.testing import CliRunner
 
 import ase_mlwave
 from ase_mlwave.cli.main import app
+from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.zoo import list_models
+from tests.commands import ROOT, check_command, mlwave_lines
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-#: Verbs that the test runs as they stand; of the others it checks that they and their options exist.
+#: Verbs that the test runs as they stand.
 QUICK = {"models", "predict"}
 
-
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-
-
-def _mlwave_lines() -> list[list[str]]:
-    lines = [line for block in _blocks("bash") for line in block.replace("\\\n", " ").splitlines()]
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("mlwave ")]
+#: Settings that make a training run of a quantum deep field one of a second.
+TINY = (
+    *("steps=2", "steps_per_epoch=2", "batch_size=2", "grid_level=0", "readout.directions=2", "readout.orientations=0"),
+    *("model.grid_level=0", "model.dimension=4", "model.readout_width=8", "--no-progress"),
+)
 
 
-def _options(verb: str) -> set[str]:
-    command: Any = get_command(app)
-    return {name for parameter in command.commands[verb].params for name in parameter.opts}
+def _blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def _section(title: str) -> str:
+    assert f"\n## {title}\n" in README
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def _execute(block: str, namespace: dict[str, Any]) -> None:
+    exec(compile(block, "README.md", "exec"), namespace)
+
+
+def _run(*words: str) -> None:
+    result = CliRunner().invoke(app, list(words))
+    assert result.exit_code == 0, result.output
 
 
 def test_code_of_the_readme_runs(
@@ -40,23 +55,75 @@ def test_code_of_the_readme_runs(
     """Run the Python blocks in order as one script, and then the quick commands on the files that they wrote."""
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}
-    assert len(_blocks("python")) >= 3
-    for block in _blocks("python"):
-        exec(compile(block, "README.md", "exec"), namespace)
+    blocks = _blocks("python", _section("What a user types"))
+    assert len(blocks) == 3
+    for block in blocks:
+        _execute(block, namespace)
     assert namespace["mf"].converged
-    for verb, *arguments in _mlwave_lines():
+    for verb, *arguments in mlwave_lines(README):
         if verb in QUICK:
-            result = CliRunner().invoke(app, [verb, *arguments])
-            assert result.exit_code == 0, result.output
+            _run(verb, *arguments)
     assert Path("predicted.extxyz").is_file()
 
 
-def test_commands_of_the_readme_exist() -> None:
-    lines = _mlwave_lines()
-    assert len(lines) >= 2
+def test_quantum_deep_field_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    (block,) = _blocks("python", _section("A density functional that learned chemistry"))
+    _execute(block, namespace)
+    assert namespace["atoms"].get_forces().shape == (9, 3)
+    assert Path("density.cube").is_file()
+
+
+def test_models_of_the_readme_ship() -> None:
+    named = set(re.findall(r"\b(?:phisnet|qdf)-[a-z]+\b", re.sub(r"\S*/\S*", "", README)))
+    assert {"phisnet-water", "qdf-chno", "qdf-ethanol"} <= named
+    assert named <= set(list_models())
+
+
+@pytest.mark.parametrize("forces", [True, False], ids=["forces", "energies_alone"])
+def test_training_on_a_file_of_the_readme_runs(
+    forces: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Follow it from ``mine.extxyz`` to an evaluated committee and a calculator, with tiny networks."""
+    monkeypatch.chdir(tmp_path)
+    write("mine.extxyz", [_labelled(name, seed, forces) for seed in range(10) for name in ("H2O", "CH3OH")])
+    section = _section("Train your own")
+    divide, use = _blocks("python", section)
+    _execute(divide, {})
+    assert read_dataset("mine.db").splits.keys() == {"train", "valid", "test"}
+    lines = [line for line in mlwave_lines(section) if any("mine.db" in word for word in line)]
+    assert [line[0] for line in lines] == ["train", "evaluate", "train", "train", "evaluate"]
     for verb, *arguments in lines:
-        given = {argument.split("=")[0] for argument in arguments if argument.startswith("-")}
-        assert given <= _options(verb) | {"--help"}
+        if verb == "train":
+            _run(verb, str(ROOT / arguments[0]), *arguments[1:], *TINY)
+        else:
+            _run(verb, *arguments)
+    if forces:  # two energies are too few to draw
+        assert Path("runs/mine/model/calibration.png").is_file()
+    namespace: dict[str, Any] = {"atoms": molecule("CH3OH"), "QDFCalculator": ase_mlwave.QDFCalculator}
+    _execute(use, namespace)
+    assert namespace["atoms"].get_forces().shape == (6, 3)
+
+
+def _labelled(name: str, seed: int, forces: bool) -> Atoms:
+    """Displace a molecule and label it with the effective medium theory."""
+    atoms: Atoms = molecule(name)
+    atoms.rattle(0.05, seed=seed)
+    atoms.calc = EMT()
+    results = {"energy": atoms.get_potential_energy()} | ({"forces": atoms.get_forces()} if forces else {})
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/own_model.md", "docs/published_qdf.md"])
+def test_commands_of_the_documents_are_understood(document: str) -> None:
+    lines = mlwave_lines((ROOT / document).read_text(encoding="utf-8"))
+    assert len(lines) >= 2
+    for line in lines:
+        check_command(*line)
 
 
 def test_make_targets_of_the_readme_exist() -> None:

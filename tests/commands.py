@@ -1,0 +1,36 @@
+"""The ``mlwave`` commands that documents show, and what must hold of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from ase_mlwave.cli.main import app
+from ase_mlwave.settings import read_yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def mlwave_lines(text: str) -> list[list[str]]:
+    """Find the words after ``mlwave`` of every command in the code blocks of a document."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("mlwave ")]
+
+
+def check_command(verb: str, *arguments: str) -> None:
+    """Check that the verb and its options exist, and that settings of ``mlwave train`` are ones of their kind."""
+    command: Any = get_command(app)
+    known = {name for parameter in command.commands[verb].params for name in parameter.opts} | {"--help"}
+    options = {argument.split("=")[0] for argument in arguments if argument.startswith("-")}
+    assert options <= known, (verb, options - known)
+    if verb == "train":
+        path, *overrides = (argument for argument in arguments if not argument.startswith("-"))
+        kind = read_yaml(ROOT / path, overrides).get("kind", "phisnet")
+        module = import_module(f"ase_mlwave.{kind}.training.settings")
+        assert module.TrainingSettings.read(ROOT / path, overrides).kind == kind
