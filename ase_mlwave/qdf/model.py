@@ -25,11 +25,12 @@ from torch.utils.checkpoint import checkpoint
 
 from ase_mlwave.qdf.batch import Block, FieldBatch
 from ase_mlwave.qdf.config import GRID_LEVELS, QDFConfig
+from ase_mlwave.qdf.field import FieldValues, ScaledField, count_electrons, integrate
 from ase_mlwave.qdf.grids import atom_grid, cell_ratios, envelope, radial_grid
 from ase_mlwave.qdf.networks import EnergyFunctional, HohenbergKohnMap
 from ase_mlwave.qdf.orbitals import AtomicOrbitals
 
-__all__ = ["QDF", "FieldValues", "QDFOutput"]
+__all__ = ["QDF", "QDFOutput"]
 
 #: Values (centres x points x neighbours) that are kept for the backward pass; of larger batches blocks are recomputed.
 KEPT_VALUES = 4_000_000
@@ -38,50 +39,6 @@ KEPT_VALUES = 4_000_000
 _SATURATION = 0.3
 #: Unit of the energy functional's output, Hartree per electron: that of the bonds' energies.
 _UNIT = 0.1
-
-
-@dataclass(frozen=True)
-class FieldValues:
-    """The field on the points of a block, before normalisation.
-
-    Parameters
-    ----------
-    psi : Tensor, (C, P, d)
-        Molecular orbitals.
-    squared : Tensor, (C, P)
-        sum_n psi_n^2.
-    shares : Tensor, (C, P, K)
-        w_B of every neighbour; the first is the centre's own.
-    r2 : Tensor, (C, P, K)
-        Squared distances, Bohr^2.
-    """
-
-    psi: Tensor
-    squared: Tensor
-    shares: Tensor
-    r2: Tensor
-
-
-@dataclass(frozen=True)
-class ScaledField:
-    """The field on the points of a block, with the right number of electrons.
-
-    Parameters
-    ----------
-    psi : Tensor, (C, P, d)
-        Molecular orbitals.
-    rho : Tensor, (C, P)
-        Density.
-    cell_weights : Tensor, (C, P)
-        W_p w_A.
-    measure : Tensor, (C, P)
-        W_p w_A g(rho), in Hartree: weights of the energy functional.
-    """
-
-    psi: Tensor
-    rho: Tensor
-    cell_weights: Tensor
-    measure: Tensor
 
 
 @dataclass(frozen=True)
@@ -284,12 +241,12 @@ class QDF(nn.Module):
         values = [self._block_values(block, batch.positions, element) for block in batch.blocks]
         weights = self.weights.to(dtype)
         centres = torch.cat([block.centres for block in batch.blocks])
-        counts = torch.cat([_count(v, weights) for v in values])[centres.argsort()]
+        counts = torch.cat([count_electrons(v, weights) for v in values])[centres.argsort()]
         quota = (batch.numbers.double() / counts).to(dtype)
         fields = [self._scaled(v, quota[b.neighbours], weights) for v, b in zip(values, batch.blocks, strict=True)]
-        cells = torch.cat([_integrated(field, self.functional.features(field.psi)) for field in fields])
+        cells = torch.cat([integrate(field, self.functional.features(field.psi)) for field in fields])
         free = self._free_fields()[1]
-        excess = cells - _integrated(free, self.functional.features(free.psi))[element[centres]]
+        excess = cells - integrate(free, self.functional.features(free.psi))[element[centres]]
         rows = batch.system[centres] * len(self.config.elements) + element[centres]
         total = excess.new_zeros(len(batch.n_atoms) * len(self.config.elements), excess.shape[1])
         features: Tensor = total.index_add(0, rows, excess).unflatten(0, (len(batch.n_atoms), -1))
@@ -335,7 +292,7 @@ class QDF(nn.Module):
         weights = self.weights.to(dtype)
 
         def electrons(block: Block, positions: Tensor, values: FieldValues | None = None) -> Tensor:
-            return _count(values or self._block_values(block, positions, element), weights)
+            return count_electrons(values or self._block_values(block, positions, element), weights)
 
         def energies(
             block: Block, positions: Tensor, quota: Tensor, values: FieldValues | None = None
@@ -396,16 +353,6 @@ class QDF(nn.Module):
         quota = (batch.numbers.double() / cell_electrons).to(dtype)
         rho: Tensor = psi.square().sum(1) * (shares @ quota)
         return rho.double()
-
-
-def _count(values: FieldValues, weights: Tensor) -> Tensor:
-    """Integrate sum_n psi_n^2 over cells, (C,), float64."""
-    return (weights * values.shares[..., 0] * values.squared).sum(1).double()
-
-
-def _integrated(field: ScaledField, features: Tensor) -> Tensor:
-    """Integrate g(rho) times features (C, P, K) over cells, (C, K), float64."""
-    return torch.matmul(field.measure[:, None], features)[:, 0].double()
 
 
 def _directly(function: Callable[..., Any], *arguments: Any) -> Any:
