@@ -95,7 +95,8 @@ def _fit_readout(
         )
     network.cpu()
     write_summary(fit, Path(settings.output) / "readout.json")
-    forces = f"energies and forces along {chosen.directions} directions a molecule" if chosen.directions else "energies"
+    with_forces = chosen.directions and any(record.forces is not None for record in training)
+    forces = f"energies and forces along {chosen.directions} directions a molecule" if with_forces else "energies"
     return (
         f"\n\nThe readout of the energy functional is the least-squares solution for {forces}, with the penalty "
         f"{fit.penalty:g} that the split `{settings.valid_split}` chose."
