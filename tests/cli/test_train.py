@@ -150,15 +150,6 @@ def test_wrong_file_is_refused_in_one_line(settings: Path, tmp_path: Path) -> No
         assert output.count("\n") == 1
 
 
-def test_examples_of_settings_are_valid(settings: Path) -> None:
-    from ase_mlwave.phisnet.training.settings import TrainingSettings
-
-    files = sorted((ROOT / "examples").glob("**/*.yaml"))
-    assert len(files) >= 2
-    for file in files:
-        assert TrainingSettings.read(file).model.elements == ("H", "O")
-
-
 def test_energies_alone_refine_a_model_of_another_level(settings: Path, tmp_path: Path) -> None:
     """The paper's transfer: matrices of one method, then energies and forces of one that has no such matrix."""
     assert _invoke(settings, "steps=1", "--no-progress")[0] == 0

@@ -114,7 +114,7 @@ def test_model_starts_at_the_atoms_and_the_calculator_takes_it(tmp_path: Path) -
 
 def test_run_starts_from_another_model(finished: Path, tmp_path: Path) -> None:
     start = str(finished / "model")
-    train(tiny_settings(tmp_path / "run", start_from=start, steps=1), progress=False)
+    train(tiny_settings(tmp_path / "run", start_from=start, steps=1, readout=None), progress=False)
     assert torch.equal(_weights(tmp_path / "run")["references"], _weights(finished)["references"])
     other = tiny_settings(tmp_path / "other", start_from=start, model={"elements": ["H", "O"], "dimension": 9})
     with pytest.raises(InputError, match=r"other model settings: dimension, potential_width"):
@@ -140,7 +140,8 @@ def test_wrong_settings_are_refused(tmp_path: Path) -> None:
     for word, message in (
         ("loss.force=1", "Did you mean 'forces'"),
         ("references_ev.H=0.0", "references_ev is given for"),
-        ("loss={energy: 0, forces: 0}", "nothing to learn"),
+        ("loss={energy: 0, forces: 0, potential: 0}", "nothing to learn"),
+        ("readout=null", "no readout is fitted"),
     ):
         with pytest.raises(InputError, match=message):
             TrainingSettings.read(file, [word])
