@@ -261,7 +261,7 @@ def test_wrong_options_are_refused_before_any_work(
     file: Path, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(SystemExit, match=message):
-        main([str(file), *words, "--output", str(tmp_path / "out"), "--no-progress"])
+        main(["--models", "atoms", "--output", str(tmp_path / "out"), "--no-progress", str(file), *words])
     assert not (tmp_path / "out").exists()
 
 
