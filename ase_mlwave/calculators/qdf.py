@@ -55,8 +55,8 @@ class QDFCalculator(MlwaveCalculator):
     outputs are in ``calc.extras["outputs"]`` (name -> Hartree).
     ``calc.extras`` holds after each calculation ``"atomic_energies"`` ((N,), Hartree, parts of the energy by cells) and
     ``"cell_electrons"`` ((N,), electrons of every cell before they are scaled to the nuclear charge).
-    The energy changes under rotation by what the grid leaves of the integral: below 1 meV a molecule at the default
-    level (``test_energy_hardly_depends_on_the_orientation``).
+    The energy changes under rotation by what the grid leaves of the integral: about 1 meV a molecule for the shipped
+    models (``python -m benchmarks.orientation``).
     Source: Tsubaki and Mizoguchi, PRL 125, 206401 (2020).
     """
 

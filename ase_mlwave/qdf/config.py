@@ -40,8 +40,7 @@ def default_orbitals(symbol: str) -> tuple[tuple[str, float], ...]:
 
     Notes
     -----
-    None is as narrow as a core: what is narrow costs a finer grid, and the core is the same in all molecules. With
-    cores (up to 4 Bohr^-2) the error of ethanol's forces is a third larger at the same dependence on the orientation.
+    None is as narrow as a core: what is narrow costs a finer grid, and the core is the same in all molecules.
     """
     number = chemical_symbols.index(symbol)
     n = 1 + sum(number > last for last in _LAST_OF_PERIOD)

@@ -44,8 +44,7 @@ class EnergyFunctional(nn.Module):
     -----
     f(psi, r) = sum_e w_e(r) sum_k v_ek h_k(psi), w_e the share of the cells of element e: within a cell, only the
     readout of its own element is needed. Differs from the paper, whose one readout serves everywhere: the shares tell
-    elements apart where their orbitals look alike (errors of forces of CHNO molecules: 13 % smaller with half the
-    features).
+    elements apart where their orbitals look alike.
     The network sees psi / (rho + b)^(1/4), whose size varies less between core and tail than that of psi.
     The readout starts at zero: an untrained model gives the sum of its atoms' references.
     """

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -167,8 +167,7 @@ def fit_readout(
 
     Notes
     -----
-    An interrupted fit that goes on from its file gives the same weights
-    (``test_interrupted_fit_goes_on``).
+    An interrupted fit that goes on from its file gives the same weights (``test_interrupted_fit_goes_on``).
     """
     n_elements = len(network.config.elements)
     n_free = 0 if fixed_references else n_elements
@@ -305,4 +304,4 @@ def _read(path: Path | None, n_columns: int) -> tuple[NormalEquations, NormalEqu
 
 def write_summary(fit: ReadoutFit, path: Path) -> None:
     """Write what was fitted as JSON."""
-    path.write_text(json.dumps(fit.__dict__, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(asdict(fit), indent=2) + "\n", encoding="utf-8")

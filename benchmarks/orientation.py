@@ -1,0 +1,55 @@
+"""Measure how much a model's energy depends on the orientation of a molecule, which it should not.
+
+    python -m benchmarks.orientation qdf-chno datasets/chno_pbe_def2svp.npz --split test
+
+Turns molecules of a data set at random and prints the standard deviation of each one's energy.
+Run it from the root of the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from ase_mlwave.calculators import load_calculator
+from ase_mlwave.calculators.base import MlwaveCalculator
+from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.data.record import Record
+
+
+def spread(calculator: MlwaveCalculator, record: Record, turns: NDArray[np.float64]) -> float:
+    """Give the standard deviation of the energy over orientations ``turns`` (T, 3, 3), meV."""
+    atoms = [atoms_from_record(replace(record, positions=record.positions @ turn.T)) for turn in turns]
+    return 1e3 * float(np.std([result["energy"] for result in calculator.predict(atoms, ["energy"])]))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read options, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="name in the zoo or folder")
+    parser.add_argument("data", help="file that mlwave evaluate reads")
+    parser.add_argument("--split", help="records to use; all by default")
+    parser.add_argument("--molecules", type=int, default=20)
+    parser.add_argument("--orientations", type=int, default=50)
+    chosen = parser.parse_args(arguments)
+    if min(chosen.molecules, chosen.orientations) < 1:
+        parser.error("--molecules and --orientations must be positive")
+    dataset = read_dataset(chosen.data)
+    records = list(dataset.split(chosen.split) if chosen.split else dataset)
+    records = records[:: max(1, len(records) // chosen.molecules)][: chosen.molecules]
+    turns = Rotation.random(chosen.orientations, rng=0).as_matrix()
+    calculator = load_calculator(chosen.model)
+    spreads = []
+    for record in records:
+        spreads.append(spread(calculator, record, turns))
+        print(f"{record.formula:12} {spreads[-1]:8.3f} meV", flush=True)
+    print(f"{len(spreads)} molecules, {len(turns)} orientations: {np.mean(spreads):.3f} meV, at most {max(spreads):.3f}")
+
+
+if __name__ == "__main__":
+    main()
