@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
     for record in records:
         spreads.append(spread(calculator, record, turns))
         print(f"{record.formula:12} {spreads[-1]:8.3f} meV", flush=True)
-    print(f"{len(spreads)} molecules, {len(turns)} orientations: {np.mean(spreads):.3f} meV, at most {max(spreads):.3f}")
+    sizes = f"{len(spreads)} molecules, {len(turns)} orientations"
+    print(f"{sizes}: {np.mean(spreads):.3f} meV, at most {max(spreads):.3f}")
 
 
 if __name__ == "__main__":
