@@ -1,0 +1,203 @@
+"""The molecule that fragments are cut from: elements, one Kekule structure, and coordinates where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from ase.calculators.calculator import InputError
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdmolops
+
+from ase_mlwave.units import BOHR
+
+__all__ = ["Bond", "Molecule", "canonical_smiles"]
+
+#: Two atoms, the smaller index first.
+Bond = tuple[int, int]
+
+_ORDERS = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
+
+
+@dataclass(frozen=True, eq=False)
+class Molecule:
+    """Hold a molecular graph with all its hydrogens.
+
+    Parameters
+    ----------
+    numbers : tuple of int, (N,)
+        Atomic numbers.
+    charges : tuple of int, (N,)
+        Formal charges, elementary charges.
+    orders : mapping of (int, int) to int
+        Bond orders of one Kekule structure; the smaller index first.
+    flat : frozenset of int
+        Atoms that RDKit calls sp or sp2.
+    aromatic : frozenset of int
+        Atoms that RDKit calls aromatic.
+    positions : (N, 3) float64 or None
+        Bohr; None for a graph without geometry.
+    """
+
+    numbers: tuple[int, ...]
+    charges: tuple[int, ...]
+    orders: Mapping[Bond, int]
+    flat: frozenset[int] = frozenset()
+    aromatic: frozenset[int] = frozenset()
+    positions: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of atoms, hydrogens too."""
+        return len(self.numbers)
+
+    @cached_property
+    def neighbours(self) -> tuple[tuple[int, ...], ...]:
+        """Bonded atoms of every atom, ascending."""
+        found: list[list[int]] = [[] for _ in self.numbers]
+        for i, j in self.orders:
+            found[i].append(j)
+            found[j].append(i)
+        return tuple(tuple(sorted(atoms)) for atoms in found)
+
+    @cached_property
+    def heavy(self) -> tuple[int, ...]:
+        """Indices of the atoms that are not hydrogen."""
+        return tuple(atom for atom, number in enumerate(self.numbers) if number > 1)
+
+    @cached_property
+    def valences(self) -> tuple[int, ...]:
+        """Sum of bond orders of every atom."""
+        sums = [0] * len(self)
+        for (i, j), order in self.orders.items():
+            sums[i] += order
+            sums[j] += order
+        return tuple(sums)
+
+    def order(self, i: int, j: int) -> int:
+        """Return the order of the bond between two atoms, 0 where there is none."""
+        return self.orders.get((min(i, j), max(i, j)), 0)
+
+    @classmethod
+    def from_rdkit(cls, mol: Chem.Mol) -> Molecule:
+        """Make a molecule of RDKit's.
+
+        Parameters
+        ----------
+        mol : rdkit.Chem.Mol
+            Sanitised; hydrogens that are implicit are added. A conformer, if there is one, gives the positions
+            (and then all hydrogens must be there).
+
+        Returns
+        -------
+        Molecule
+            In RDKit's order of the atoms, added hydrogens last.
+
+        Raises
+        ------
+        InputError
+            If there are coordinates but hydrogens are missing, unpaired electrons, isotopes' placeholders (``*``), or
+            bonds that are neither single, double nor triple.
+        """
+        with_geometry = mol.GetNumConformers() > 0
+        missing = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
+        if with_geometry and missing:
+            raise InputError(
+                f"the structure lacks {missing} hydrogen atoms; fragments need all of them with coordinates. "
+                "Add them first (for example with rdkit.Chem.AddHs(mol, addCoords=True))."
+            )
+        full = Chem.Mol(mol) if with_geometry else Chem.AddHs(mol)
+        flat = {Chem.HybridizationType.SP, Chem.HybridizationType.SP2}
+        flags = [(atom.GetHybridization() in flat, atom.GetIsAromatic()) for atom in full.GetAtoms()]
+        rdmolops.Kekulize(full, clearAromaticFlags=True)
+        _refuse_odd_atoms(full)
+        positions = np.array(full.GetConformer().GetPositions()) / BOHR if with_geometry else None
+        return cls(
+            numbers=tuple(atom.GetAtomicNum() for atom in full.GetAtoms()),
+            charges=tuple(atom.GetFormalCharge() for atom in full.GetAtoms()),
+            orders={_pair(bond): _order(bond) for bond in full.GetBonds()},
+            flat=frozenset(i for i, (is_flat, _) in enumerate(flags) if is_flat),
+            aromatic=frozenset(i for i, (_, is_aromatic) in enumerate(flags) if is_aromatic),
+            positions=positions,
+        )
+
+    def to_rdkit(self) -> Chem.Mol:
+        """Make RDKit's molecule, sanitised, with explicit hydrogens and the positions (Angstrom) as a conformer.
+
+        Returns
+        -------
+        rdkit.Chem.Mol
+            Atoms in this order.
+
+        Raises
+        ------
+        rdkit.Chem.MolSanitizeException
+            If RDKit does not accept the valences.
+        """
+        editable = Chem.RWMol()
+        for number, charge in zip(self.numbers, self.charges, strict=True):
+            atom = Chem.Atom(number)
+            atom.SetFormalCharge(charge)
+            atom.SetNoImplicit(True)
+            editable.AddAtom(atom)
+        for (i, j), order in self.orders.items():
+            editable.AddBond(i, j, _ORDERS[order])
+        with rdBase.BlockLogs():
+            Chem.SanitizeMol(editable)
+        if self.positions is not None:
+            conformer = Chem.Conformer(len(self))
+            conformer.SetPositions(np.ascontiguousarray(self.positions * BOHR))
+            editable.AddConformer(conformer, assignId=True)
+        made: Chem.Mol = editable.GetMol()
+        return made
+
+
+def canonical_smiles(mol: Chem.Mol) -> str:
+    """Return RDKit's canonical SMILES without stereochemistry and without explicit hydrogens.
+
+    Parameters
+    ----------
+    mol : rdkit.Chem.Mol
+        With or without explicit hydrogens.
+
+    Returns
+    -------
+    str
+        Read back and written once more, so that it does not depend on how the molecule was made.
+    """
+    with rdBase.BlockLogs():
+        text = Chem.MolToSmiles(Chem.RemoveHs(mol), isomericSmiles=False)
+        again = Chem.MolFromSmiles(text)
+    return text if again is None else str(Chem.MolToSmiles(again, isomericSmiles=False))
+
+
+def _pair(bond: Chem.Bond) -> Bond:
+    i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+    return (min(i, j), max(i, j))
+
+
+def _order(bond: Chem.Bond) -> int:
+    for order, kind in _ORDERS.items():
+        if bond.GetBondType() == kind:
+            return order
+    raise InputError(
+        f"the bond between atoms {bond.GetBeginAtomIdx()} and {bond.GetEndAtomIdx()} is {bond.GetBondType()}; "
+        "fragments are defined for single, double, triple and aromatic bonds."
+    )
+
+
+def _refuse_odd_atoms(mol: Chem.Mol) -> None:
+    """Raise ``InputError`` for placeholders and unpaired electrons."""
+    if mol.GetNumAtoms() == 0:
+        raise InputError("the query has no atoms; give a molecule.")
+    for atom in mol.GetAtoms():
+        if atom.GetAtomicNum() == 0:
+            raise InputError(f"atom {atom.GetIdx()} of the query is a placeholder (*); give an element.")
+        if atom.GetNumRadicalElectrons():
+            raise InputError(
+                f"atom {atom.GetIdx()} ({chemical_symbols[atom.GetAtomicNum()]}) of the query has unpaired electrons; "
+                "fragments are defined for closed shells. Check hydrogens and charges."
+            )

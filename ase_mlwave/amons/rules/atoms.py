@@ -1,0 +1,93 @@
+"""Rules on single atoms and groups: charge, lone atoms, carbonyls, phosphorus and sulfur, crowded caps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ase_mlwave.amons.molecule import Molecule
+
+__all__ = ["CrowdedCaps", "LoneAtoms", "NeutralFragments", "SparedCentres", "WholeCarbonyls"]
+
+_OXYGEN, _CARBON, _NEON = 8, 6, 10
+_HALOGENS = frozenset({9, 17, 35, 53})
+_PHOSPHORUS_AND_SULFUR = frozenset({15, 16})
+
+
+@dataclass(frozen=True)
+class NeutralFragments:
+    """Admit fragments whose formal charges add up to 0 (rule 2)."""
+
+    molecule: Molecule
+
+    def __call__(self, kept: frozenset[int]) -> bool:
+        """Tell whether the fragment may be an amon."""
+        charges = self.molecule.charges
+        return sum(charges[atom] for atom in kept) == 0
+
+
+@dataclass(frozen=True)
+class LoneAtoms:
+    """Admit a single atom if it is no halogen and all its bonds were single (rule 2)."""
+
+    molecule: Molecule
+
+    def __call__(self, kept: frozenset[int]) -> bool:
+        """Tell whether the fragment may be an amon."""
+        if len(kept) > 1:
+            return True
+        (atom,) = kept
+        saturated = self.molecule.valences[atom] == len(self.molecule.neighbours[atom])
+        return saturated and self.molecule.numbers[atom] not in _HALOGENS
+
+
+@dataclass(frozen=True)
+class SparedCentres:
+    """Refuse fragments in which a P or S loses three or more heavy neighbours (rule 4)."""
+
+    molecule: Molecule
+
+    def __call__(self, kept: frozenset[int]) -> bool:
+        """Tell whether the fragment may be an amon."""
+        numbers, neighbours = self.molecule.numbers, self.molecule.neighbours
+        for atom in kept:
+            if numbers[atom] in _PHOSPHORUS_AND_SULFUR:
+                lost = sum(numbers[other] > 1 and other not in kept for other in neighbours[atom])
+                if lost > 2:
+                    return False
+        return True
+
+
+class WholeCarbonyls:
+    """Refuse fragments that cut a carbonyl group, C=O with a three-coordinate C, in two (rule 5)."""
+
+    def __init__(self, molecule: Molecule) -> None:
+        self._other: dict[int, int] = {}
+        for (i, j), order in molecule.orders.items():
+            for carbon, oxygen in ((i, j), (j, i)):
+                pair = (molecule.numbers[carbon], molecule.numbers[oxygen])
+                if order == 2 and pair == (_CARBON, _OXYGEN) and len(molecule.neighbours[carbon]) == 3:
+                    self._other.update({carbon: oxygen, oxygen: carbon})
+
+    def __call__(self, kept: frozenset[int]) -> bool:
+        """Tell whether the fragment may be an amon."""
+        return all(self._other.get(atom, atom) in kept for atom in kept)
+
+    @property
+    def carbons(self) -> frozenset[int]:
+        """Carbonyl carbons and oxygens."""
+        return frozenset(self._other)
+
+
+@dataclass(frozen=True)
+class CrowdedCaps:
+    """Refuse fragments two of whose cap hydrogens replace the same small atom and would collide (rule 10)."""
+
+    molecule: Molecule
+
+    def __call__(self, kept: frozenset[int]) -> bool:
+        """Tell whether the fragment may be an amon."""
+        numbers, neighbours = self.molecule.numbers, self.molecule.neighbours
+        removed = [
+            other for atom in kept for other in neighbours[atom] if other not in kept and 1 < numbers[other] < _NEON
+        ]
+        return len(removed) == len(set(removed))
