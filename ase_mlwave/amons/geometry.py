@@ -14,7 +14,7 @@ from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolTransforms
 from ase_mlwave.amons.capping import CappedFragment, cap_fragment, is_crowded
 from ase_mlwave.amons.molecule import Molecule
 from ase_mlwave.amons.perception import molecule_from
-from ase_mlwave.amons.selection import find_amons, fragments_of
+from ase_mlwave.amons.selection import all_fragments, find_amons
 from ase_mlwave.data.record import Record
 from ase_mlwave.units import BOHR
 
@@ -29,7 +29,13 @@ _STEPS = 2000
 
 
 def amon_geometries(
-    query: Any, max_heavy: int = 7, *, seed: int = 0, conformers: int = 10, relax: bool = True
+    query: Any,
+    max_heavy: int = 7,
+    *,
+    max_contact_heavy: int | None = None,
+    seed: int = 0,
+    conformers: int = 10,
+    relax: bool = True,
 ) -> tuple[Record, ...]:
     """Return the amons of a query with geometries: what is to be labelled.
 
@@ -37,8 +43,8 @@ def amon_geometries(
     ----------
     query : str, Path, rdkit.Chem.Mol, ase.Atoms, Record or Molecule
         See ``amons_of``.
-    max_heavy : int
-        Largest number of heavy atoms.
+    max_heavy, max_contact_heavy : int
+        See ``amons_of``.
     seed : int
         Of the embedding of amons that come from a graph without coordinates.
     conformers : int
@@ -61,16 +67,18 @@ def amon_geometries(
     Notes
     -----
     Two geometries of one amon are the same conformer if their sorted row sums of 1/r_ij differ by at most 0.01/Angstrom
-    in the L1 norm. Fragments without MMFF94 parameters (boron, say) keep their coordinates.
+    in the L1 norm. Non-covalent amons stay as they are in the query but for their caps. Fragments without MMFF94
+    parameters (boron, say) keep their coordinates.
     Source: Huang and von Lilienfeld, Nat. Chem. 12, 945 (2020).
     """
     molecule = molecule_from(query)
     if molecule.positions is None:
-        named = [(amon.smiles, amon.n_heavy) for amon in find_amons(molecule, max_heavy)]
+        amons = find_amons(molecule, max_heavy, max_contact_heavy=max_contact_heavy)
+        named = [(amon.smiles, amon.n_heavy) for amon in amons]
         found = [record for smiles, n_heavy in named for record in _embedded(smiles, n_heavy, seed, conformers)]
         return tuple(found)
     known: dict[str, list[tuple[NDArray[np.float64], Record]]] = {}
-    for fragment in fragments_of(molecule, max_heavy):
+    for fragment in all_fragments(molecule, max_heavy, max_contact_heavy):
         kept = known.setdefault(fragment.smiles, [])
         capped = cap_fragment(molecule, frozenset(fragment.atoms), dict(fragment.orders))
         _add_conformer(kept, relax_fragment(capped) if relax else capped.molecule, fragment.smiles, fragment.atoms)
@@ -80,6 +88,9 @@ def amon_geometries(
 
 def relax_fragment(capped: CappedFragment) -> Molecule:
     """Relax a fragment with MMFF94: its hydrogens with heavy atoms fixed, then all but the heavy-atom torsions.
+
+    Of fragments in several parts only the caps are relaxed, each part by itself: how the parts touch is what they are
+    there to teach.
 
     Parameters
     ----------
@@ -97,20 +108,28 @@ def relax_fragment(capped: CappedFragment) -> Molecule:
         properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol)
     if properties is None:
         return capped.molecule
-    heavy = capped.molecule.heavy
-    field = rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties)
-    for atom in heavy:
+    parts = len(Chem.GetMolFrags(mol))
+    n_fixed = len(capped.molecule.heavy) if parts == 1 else len(capped.molecule) - capped.n_caps
+    if n_fixed == len(capped.molecule):
+        return capped.molecule
+    field = rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties, ignoreInterfragInteractions=True)
+    for atom in range(n_fixed):
         field.AddFixedPoint(atom)
     field.Minimize(maxIts=_STEPS)
+    if parts == 1:
+        _relax_all(mol, properties, capped.molecule)
+    return _with_positions(capped.molecule, np.array(mol.GetConformer().GetPositions()) / BOHR)
+
+
+def _relax_all(mol: Chem.Mol, properties: Any, molecule: Molecule) -> None:
+    """Relax all atoms, heavy-atom torsions between stiff walls."""
     field = rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties)
-    for i, j, k, l in _torsions(capped.molecule):
+    for i, j, k, l in _torsions(molecule):
         angle = _torsion(mol, i, j, k, l)
         if angle is not None:
-            field.MMFFAddTorsionConstraint(
-                i, j, k, l, False, angle - _TORSION_PLAY, angle + _TORSION_PLAY, _TORSION_STIFFNESS
-            )
+            low, high = angle - _TORSION_PLAY, angle + _TORSION_PLAY
+            field.MMFFAddTorsionConstraint(i, j, k, l, False, low, high, _TORSION_STIFFNESS)
     field.Minimize(maxIts=_STEPS)
-    return _with_positions(capped.molecule, np.array(mol.GetConformer().GetPositions()) / BOHR)
 
 
 def geometry_fingerprint(positions: NDArray[np.float64]) -> NDArray[np.float64]:

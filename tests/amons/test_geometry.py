@@ -15,10 +15,10 @@ from rdkit.Chem import rdDistGeom, rdMolTransforms
 
 from ase_mlwave.amons import amon_geometries, amons_of
 from ase_mlwave.amons.capping import CAP_LENGTHS, cap_fragment, is_crowded
+from ase_mlwave.amons.fragments import fragments_of
 from ase_mlwave.amons.geometry import geometry_fingerprint, relax_fragment
 from ase_mlwave.amons.molecule import canonical_smiles
 from ase_mlwave.amons.perception import molecule_from
-from ase_mlwave.amons.selection import fragments_of
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.units import BOHR
 

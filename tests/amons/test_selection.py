@@ -14,8 +14,8 @@ from rdkit import Chem
 
 from ase_mlwave.amons import amons_of, find_amons
 from ase_mlwave.amons.capping import cap_fragment
+from ase_mlwave.amons.fragments import fragments_of
 from ase_mlwave.amons.perception import molecule_from
-from ase_mlwave.amons.selection import fragments_of
 
 CASES: dict[str, Any] = json.loads((Path(__file__).parent / "files" / "amon_sets.json").read_text(encoding="utf-8"))
 SMILES = ["CC(=O)Nc1ccc(O)cc1", "O=C1OC(C(O)CO)C(O)=C1O", "CS(=O)(=O)Nc1ccc2[nH]ccc2c1", "[NH3+]CC(=O)[O-]"]
