@@ -1,0 +1,139 @@
+"""Solve (K + lambda) a = y by Cholesky factorisation, and know what the solution does not know.
+
+A kernel with a penalty is a Gaussian process: the penalty is the variance of the noise and the kernel that of the
+energies, both in units of an amplitude. Its posterior variance at a query with the kernel row k is
+
+    var = amplitude * (k(q, q) - k (K + lambda)^-1 k^T),
+
+and leaving out one training row costs nothing but the diagonal of the inverse: residual a_i / [(K + lambda)^-1]_ii,
+variance amplitude / [(K + lambda)^-1]_ii. The amplitude is chosen such that these residuals have the variance that is
+claimed for them.
+Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), sections 2.2, 5.4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["CoincidingRowsError", "Solution", "posterior_variance", "solve"]
+
+
+class CoincidingRowsError(ValueError):
+    """The kernel's matrix is not positive definite, because training rows coincide."""
+
+    def __init__(self, first: int, second: int, message: str) -> None:
+        super().__init__(message)
+        self.rows = (first, second)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Hold the solved equations.
+
+    Parameters
+    ----------
+    coefficients : Tensor, (R,)
+        a.
+    factor : Tensor, (R, R)
+        Lower triangle L of K + lambda = L L^T.
+    amplitude : float
+        Variance that one unit of the kernel stands for, Hartree^2.
+    log_likelihood : float
+        Of the targets, with the amplitude that maximises it.
+    residuals, variances : Tensor, (R,)
+        Of every row when it is predicted from all others.
+    """
+
+    coefficients: Tensor
+    factor: Tensor
+    amplitude: float
+    log_likelihood: float
+    residuals: Tensor
+    variances: Tensor
+
+
+def solve(kernel: Tensor, targets: Tensor, penalties: Tensor, name: Callable[[int], str] = "row {}".format) -> Solution:
+    """Solve the equations of kernel ridge regression.
+
+    Parameters
+    ----------
+    kernel : Tensor, (R, R)
+        Between training rows; not changed.
+    targets : Tensor, (R,)
+        y, Hartree and Hartree/Bohr.
+    penalties : Tensor, (R,)
+        lambda of every row, not negative.
+    name : callable
+        Names a row in messages.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    CoincidingRowsError
+        If the matrix is not positive definite; the message names the two rows that are most alike.
+
+    Notes
+    -----
+    The residuals and variances are those of really leaving out each row (``test_left_out_rows``).
+    """
+    matrix = kernel.clone()
+    matrix.diagonal().add_(penalties)
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if int(failed):
+        raise _coinciding(kernel, penalties, name)
+    coefficients = torch.cholesky_solve(targets[:, None], factor)[:, 0]
+    n_rows = len(targets)
+    quadratic = max(float(targets @ coefficients), 1e-300)
+    log_determinant = 2 * float(factor.diagonal().log().sum())
+    likelihood = -0.5 * (n_rows * math.log(2 * math.pi * quadratic / n_rows) + log_determinant + n_rows)
+    inverse = torch.cholesky_inverse(factor).diagonal()
+    residuals = coefficients / inverse
+    amplitude = float((residuals**2 * inverse).mean())
+    return Solution(coefficients, factor, amplitude, likelihood, residuals, amplitude / inverse)
+
+
+def posterior_variance(factor: Tensor, rows: Tensor, prior: Tensor, amplitude: float) -> Tensor:
+    """Compute the variance that training leaves.
+
+    Parameters
+    ----------
+    factor : Tensor, (R, R)
+        Lower Cholesky factor of K + lambda.
+    rows : Tensor, (Q, R)
+        Kernel between queries and training rows.
+    prior : Tensor, (Q,)
+        Kernel of each query with itself.
+    amplitude : float
+        Hartree^2.
+
+    Returns
+    -------
+    Tensor, (Q,)
+        Not negative; Hartree^2, of derivatives Hartree^2/Bohr^2.
+    """
+    explained = torch.linalg.solve_triangular(factor, rows.T, upper=False).square().sum(dim=0)
+    variance: Tensor = amplitude * (prior - explained).clamp(min=0)
+    return variance
+
+
+def _coinciding(kernel: Tensor, penalties: Tensor, name: Callable[[int], str]) -> CoincidingRowsError:
+    """Find the two rows that are most alike."""
+    scale = kernel.diagonal().clamp(min=1e-300).rsqrt()
+    alike = (kernel * scale[:, None] * scale).abs()
+    alike.fill_diagonal_(-1.0)
+    first, second = divmod(int(alike.argmax()), len(alike))
+    return CoincidingRowsError(
+        first,
+        second,
+        f"the kernel's matrix is not positive definite with a penalty of {float(penalties.min()):g}: {name(first)} and "
+        f"{name(second)} coincide (overlap {float(alike[first, second]):.12f}). Leave one of them out, or give a "
+        "larger penalty.",
+    )
