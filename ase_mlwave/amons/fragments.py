@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,7 @@ class Fragment:
     smiles: str
 
 
-def fragments_of(molecule: Molecule, max_heavy: int) -> Iterator[Fragment]:
+def fragments_of(molecule: Molecule, max_heavy: int, roots: Iterable[int] | None = None) -> Iterator[Fragment]:
     """Cut a molecule in all allowed ways.
 
     Parameters
@@ -47,6 +47,8 @@ def fragments_of(molecule: Molecule, max_heavy: int) -> Iterator[Fragment]:
         The query.
     max_heavy : int
         Largest number of heavy atoms.
+    roots : iterable of int, optional
+        Atoms of which one must be the smallest of the fragment; all by default.
 
     Yields
     ------
@@ -63,9 +65,12 @@ def fragments_of(molecule: Molecule, max_heavy: int) -> Iterator[Fragment]:
     place = {atom: index for index, atom in enumerate(heavy)}
     adjacent = [[place[other] for other in molecule.neighbours[atom] if other in place] for atom in heavy]
     names: dict[Any, str] = {}
-    for nodes in connected_subgraphs(adjacent, max_heavy):
+    starts = None if roots is None else [place[atom] for atom in roots if atom in place]
+    for nodes in connected_subgraphs(adjacent, max_heavy, starts):
         kept = frozenset(heavy[node] for node in nodes)
         if not all(rule(kept) for rule in rules):
+            continue
+        if len(kept & molecule.radicals) > 1:
             continue
         orders = perceived_orders(molecule, kept)
         if orders is None or (

@@ -13,8 +13,7 @@ from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolTransforms
 
 from ase_mlwave.amons.capping import CappedFragment, cap_fragment, is_crowded
 from ase_mlwave.amons.molecule import Molecule
-from ase_mlwave.amons.perception import molecule_from
-from ase_mlwave.amons.selection import all_fragments, find_amons
+from ase_mlwave.amons.selection import all_fragments
 from ase_mlwave.data.record import Record
 from ase_mlwave.units import BOHR
 
@@ -33,9 +32,10 @@ def amon_geometries(
     max_heavy: int = 7,
     *,
     max_contact_heavy: int | None = None,
+    allow_radicals: bool = False,
     seed: int = 0,
     conformers: int = 10,
-    relax: bool = True,
+    relax: bool | None = None,
 ) -> tuple[Record, ...]:
     """Return the amons of a query with geometries: what is to be labelled.
 
@@ -43,21 +43,23 @@ def amon_geometries(
     ----------
     query : str, Path, rdkit.Chem.Mol, ase.Atoms, Record or Molecule
         See ``amons_of``.
-    max_heavy, max_contact_heavy : int
+    max_heavy, max_contact_heavy, allow_radicals
         See ``amons_of``.
     seed : int
         Of the embedding of amons that come from a graph without coordinates.
     conformers : int
         Attempts at conformers for each of these.
-    relax : bool
-        Relax with MMFF94. If False, amons cut from a geometry keep the query's coordinates.
+    relax : bool, optional
+        Relax with MMFF94, as is done by default for molecules. If False, amons cut from a geometry keep the query's
+        coordinates, as is done by default for crystals.
 
     Returns
     -------
     tuple of Record
-        Neutral and without labels, sorted by number of heavy atoms, then by SMILES; all conformers of an amon that
-        differ. ``info`` has ``"smiles"``, ``"n_heavy"``, and for amons cut from a geometry ``"query_atoms"``, the heavy
-        atoms of the query (in the order of the record's, which come first).
+        Neutral, closed-shell (but for radicals that were allowed) and without labels, sorted by number of heavy atoms,
+        then by SMILES; all conformers of an amon that differ. ``info`` has ``"smiles"``, ``"n_heavy"``, and
+        for amons cut from a geometry ``"query_atoms"``, the heavy atoms of the query (in the order of the record's,
+        which come first).
 
     Raises
     ------
@@ -71,17 +73,20 @@ def amon_geometries(
     parameters (boron, say) keep their coordinates.
     Source: Huang and von Lilienfeld, Nat. Chem. 12, 945 (2020).
     """
-    molecule = molecule_from(query)
+    unrolled, fragments = all_fragments(query, max_heavy, max_contact_heavy, allow_radicals)
+    molecule = unrolled.molecule
     if molecule.positions is None:
-        amons = find_amons(molecule, max_heavy, max_contact_heavy=max_contact_heavy)
-        named = [(amon.smiles, amon.n_heavy) for amon in amons]
+        sizes = {fragment.smiles: len(fragment.atoms) for fragment in fragments}
+        named = sorted(sizes.items(), key=lambda item: (item[1], item[0]))
         found = [record for smiles, n_heavy in named for record in _embedded(smiles, n_heavy, seed, conformers)]
         return tuple(found)
+    relax = unrolled.roots is None if relax is None else relax
     known: dict[str, list[tuple[NDArray[np.float64], Record]]] = {}
-    for fragment in all_fragments(molecule, max_heavy, max_contact_heavy):
+    for fragment in fragments:
         kept = known.setdefault(fragment.smiles, [])
         capped = cap_fragment(molecule, frozenset(fragment.atoms), dict(fragment.orders))
-        _add_conformer(kept, relax_fragment(capped) if relax else capped.molecule, fragment.smiles, fragment.atoms)
+        atoms = tuple(unrolled.atoms[atom] for atom in fragment.atoms)
+        _add_conformer(kept, relax_fragment(capped) if relax else capped.molecule, fragment.smiles, atoms)
     ordered = sorted(known.items(), key=lambda item: (_n_heavy(item[1]), item[0]))
     return tuple(record for _, kept in ordered for _, record in kept)
 
@@ -169,7 +174,8 @@ def _add_conformer(
     if query_atoms is not None:
         info["query_atoms"] = query_atoms
     numbers = np.array(made.numbers, dtype=np.int64)
-    kept.append((fingerprint, Record(numbers=numbers, positions=made.positions, info=info)))
+    spin = int(numbers.sum() - sum(made.charges)) % 2
+    kept.append((fingerprint, Record(numbers=numbers, positions=made.positions, spin=spin, info=info)))
 
 
 def _embedded(smiles: str, n_heavy: int, seed: int, attempts: int) -> Iterator[Record]:

@@ -41,6 +41,8 @@ class Molecule:
         Atoms that RDKit calls aromatic.
     positions : (N, 3) float64 or None
         Bohr; None for a graph without geometry.
+    radicals : frozenset of int
+        Atoms with an unpaired electron; only crystals have them.
     """
 
     numbers: tuple[int, ...]
@@ -49,6 +51,7 @@ class Molecule:
     flat: frozenset[int] = frozenset()
     aromatic: frozenset[int] = frozenset()
     positions: NDArray[np.float64] | None = None
+    radicals: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         """Return the number of atoms, hydrogens too."""

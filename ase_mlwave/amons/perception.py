@@ -144,7 +144,7 @@ def _from_coordinates(atoms: Atoms) -> Molecule:
     if atoms.pbc.any():
         raise InputError(
             f"the query is periodic (pbc={atoms.pbc.tolist()}), but a molecule is asked for here. Set atoms.pbc = "
-            "False if it is a molecule in a box; fragments of crystals come from ase_mlwave.amons.periodic."
+            "False if it is a molecule in a box; crystals are queries of find_amons only."
         )
     if not np.isfinite(atoms.positions).all():
         raise InputError("the query has positions that are not finite numbers.")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ase import Atoms
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.amons.contacts import contact_fragments
 from ase_mlwave.amons.fragments import Fragment, fragments_of
-from ase_mlwave.amons.molecule import Molecule
 from ase_mlwave.amons.perception import molecule_from
+from ase_mlwave.amons.periodic import Unrolled, unroll
 
 __all__ = ["Amon", "all_fragments", "amons_of", "find_amons"]
 
@@ -39,19 +40,23 @@ class Amon:
         return len(self.occurrences)
 
 
-def amons_of(query: Any, max_heavy: int = 7, *, max_contact_heavy: int | None = None) -> tuple[str, ...]:
+def amons_of(
+    query: Any, max_heavy: int = 7, *, max_contact_heavy: int | None = None, allow_radicals: bool = False
+) -> tuple[str, ...]:
     """Return the canonical SMILES of all amons of a query.
 
     Parameters
     ----------
     query : str, Path, rdkit.Chem.Mol, ase.Atoms or Record
         A SMILES, a file (SDF, MOL, PDB, or any that ASE reads), or a molecule. With coordinates fragments whose cap
-        hydrogens would collide are left out.
+        hydrogens would collide are left out. Periodic ``Atoms`` are crystals, sheets or chains.
     max_heavy : int
         Largest number of heavy atoms of a covalent amon.
     max_contact_heavy : int, optional
         Largest number of heavy atoms of a non-covalent amon (two covalent ones that touch in the query, three for
         water and the like). None for covalent amons only.
+    allow_radicals : bool
+        Accept crystals whose atoms have unpaired electrons (single dopants), and fragments with one such atom.
 
     Returns
     -------
@@ -75,17 +80,22 @@ def amons_of(query: Any, max_heavy: int = 7, *, max_contact_heavy: int | None = 
     >>> amons_of("Cc1ccccc1", max_heavy=3)
     ('C', 'C=C', 'C=CC')
     """
-    return tuple(amon.smiles for amon in find_amons(query, max_heavy, max_contact_heavy=max_contact_heavy))
+    return tuple(
+        amon.smiles
+        for amon in find_amons(query, max_heavy, max_contact_heavy=max_contact_heavy, allow_radicals=allow_radicals)
+    )
 
 
-def find_amons(query: Any, max_heavy: int = 7, *, max_contact_heavy: int | None = None) -> tuple[Amon, ...]:
+def find_amons(
+    query: Any, max_heavy: int = 7, *, max_contact_heavy: int | None = None, allow_radicals: bool = False
+) -> tuple[Amon, ...]:
     """Find all amons of a query and the places where they occur.
 
     Parameters
     ----------
     query : str, Path, rdkit.Chem.Mol, ase.Atoms, Record or Molecule
         See ``amons_of``.
-    max_heavy, max_contact_heavy : int
+    max_heavy, max_contact_heavy, allow_radicals
         See ``amons_of``.
 
     Returns
@@ -99,37 +109,46 @@ def find_amons(query: Any, max_heavy: int = 7, *, max_contact_heavy: int | None 
         See ``amons_of``.
     """
     places: dict[str, list[tuple[int, ...]]] = {}
-    for fragment in all_fragments(molecule_from(query), max_heavy, max_contact_heavy):
-        places.setdefault(fragment.smiles, []).append(fragment.atoms)
+    unrolled, fragments = all_fragments(query, max_heavy, max_contact_heavy, allow_radicals)
+    for fragment in fragments:
+        places.setdefault(fragment.smiles, []).append(tuple(unrolled.atoms[atom] for atom in fragment.atoms))
     found = [Amon(smiles, len(where[0]), tuple(sorted(where))) for smiles, where in places.items()]
     return tuple(sorted(found, key=lambda amon: (amon.n_heavy, amon.smiles)))
 
 
-def all_fragments(molecule: Molecule, max_heavy: int, max_contact_heavy: int | None = None) -> tuple[Fragment, ...]:
-    """Return every place in a molecule where an amon is, covalent ones first.
+def all_fragments(
+    query: Any, max_heavy: int, max_contact_heavy: int | None = None, allow_radicals: bool = False
+) -> tuple[Unrolled, tuple[Fragment, ...]]:
+    """Return every place in a query where an amon is.
 
     Parameters
     ----------
-    molecule : Molecule
-        The query.
-    max_heavy, max_contact_heavy : int
+    query, max_heavy, max_contact_heavy, allow_radicals
         See ``amons_of``.
 
     Returns
     -------
-    tuple of Fragment
-        In the order of discovery.
+    unrolled : Unrolled
+        The query as the molecule that fragments are cut from.
+    fragments : tuple of Fragment
+        In the order of discovery, covalent ones first.
 
     Raises
     ------
     InputError
-        If a limit is too small, or contacts are asked of a molecule without positions.
+        See ``amons_of``.
     """
     if max_heavy < 1:
         raise InputError(f"max_heavy is the number of heavy atoms of the largest amon; {max_heavy} is below 1.")
     if max_contact_heavy is not None and max_contact_heavy < 2:
         raise InputError(f"max_contact_heavy counts the heavy atoms of two amons that touch; {max_contact_heavy} < 2.")
-    covalent = tuple(fragments_of(molecule, max_heavy))
+    if isinstance(query, Atoms) and query.pbc.any():
+        if max_contact_heavy is not None:
+            raise InputError("contacts between images of a crystal are not searched; leave max_contact_heavy at None.")
+        unrolled = unroll(query, max_heavy, allow_radicals=allow_radicals)
+    else:
+        unrolled = Unrolled.of_molecule(molecule_from(query))
+    covalent = tuple(fragments_of(unrolled.molecule, max_heavy, unrolled.roots))
     if max_contact_heavy is None:
-        return covalent
-    return (*covalent, *contact_fragments(molecule, covalent, max_contact_heavy))
+        return unrolled, covalent
+    return unrolled, (*covalent, *contact_fragments(unrolled.molecule, covalent, max_contact_heavy))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["connected_subgraphs", "rings"]
 
 
-def connected_subgraphs(neighbours: Sequence[Sequence[int]], largest: int) -> Iterator[tuple[int, ...]]:
+def connected_subgraphs(
+    neighbours: Sequence[Sequence[int]], largest: int, roots: Iterable[int] | None = None
+) -> Iterator[tuple[int, ...]]:
     """Enumerate the connected induced subgraphs with at most ``largest`` nodes.
 
     Parameters
@@ -16,6 +18,8 @@ def connected_subgraphs(neighbours: Sequence[Sequence[int]], largest: int) -> It
         Adjacent nodes of each node.
     largest : int
         Number of nodes of the largest subgraph, at least 1.
+    roots : iterable of int, optional
+        Nodes of which one must be the smallest of the subgraph; all by default.
 
     Yields
     ------
@@ -42,7 +46,7 @@ def connected_subgraphs(neighbours: Sequence[Sequence[int]], largest: int) -> It
             fresh = {other for other in neighbours[node] if other > nodes[0] and other not in seen}
             yield from grow((*nodes, node), frozenset(left | fresh), seen | fresh)
 
-    for root in range(len(neighbours)):
+    for root in range(len(neighbours)) if roots is None else roots:
         frontier = frozenset(other for other in neighbours[root] if other > root)
         yield from grow((root,), frontier, frontier | {root})
 

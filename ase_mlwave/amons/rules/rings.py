@@ -31,7 +31,7 @@ class RingSets:
     Attributes
     ----------
     all : tuple of frozenset of int
-        The rings, smaller ones first.
+        The rings that rules look at, smaller ones first: of 6 and 7 members those all of whose members conjugate.
     planar : frozenset of int
         Atoms that are sp or sp2. A three-coordinate N counts only next to C=O, where it is aromatic, or where its bond
         orders add up to more than 3: other amines are pyramidal, whatever they are bonded to.
@@ -41,7 +41,6 @@ class RingSets:
 
     def __init__(self, molecule: Molecule) -> None:
         self.molecule = molecule
-        self.all = rings(molecule.neighbours)
         self.planar = frozenset(atom for atom in molecule.heavy if _is_planar(molecule, atom))
         self.touching = frozenset(
             atom
@@ -50,6 +49,15 @@ class RingSets:
             and (molecule.numbers[atom] == _CARBON or self.is_donor(atom))
             and not self.planar.isdisjoint(molecule.neighbours[atom])
         )
+        self.all = self._rings()
+
+    def _rings(self) -> tuple[Ring, ...]:
+        """Find all rings of 3 to 5 members, and of 6 and 7 where all of them conjugate: no rule looks at others."""
+        neighbours = self.molecule.neighbours
+        conjugating = self.planar | self.touching
+        inner = [[b for b in around if b in conjugating] * (a in conjugating) for a, around in enumerate(neighbours)]
+        found = {*rings(neighbours, 5), *rings(inner, 7)}
+        return tuple(sorted(found, key=lambda ring: (len(ring), sorted(ring))))
 
     def is_donor(self, atom: int) -> bool:
         """Tell whether an atom is an N, O or S with a lone pair and single bonds only."""
