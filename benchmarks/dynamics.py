@@ -173,6 +173,7 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--temperature", type=float, default=300.0, help="mean of the run, K")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     parser.add_argument("--output", type=Path, default=Path("dynamics"), help="folder for dynamics.json and .png")
     chosen = parser.parse_args(words)
     for name in ("length", "timestep", "temperature"):
@@ -201,7 +202,7 @@ def measure(chosen: argparse.Namespace, console: Console) -> None:
     """Run all models, print a table, write dynamics.json and dynamics.png."""
     start = structure(chosen.molecule)
     name = start.get_chemical_formula()
-    calculators = {model: load_calculator(model, device=chosen.device) for model in chosen.models}
+    calculators = {model: load_calculator(model, device=chosen.device, dtype=chosen.dtype) for model in chosen.models}
     chosen.output.mkdir(parents=True, exist_ok=True)
     steps = round(1000 * chosen.length / chosen.timestep)
     runs: dict[str, Run] = {}
@@ -222,7 +223,7 @@ def measure(chosen: argparse.Namespace, console: Console) -> None:
     for key in columns[0]:
         table.add_row(key, *(f"{c[key]:.4g}" if isinstance(c[key], float) else str(c[key]) for c in columns))
     console.print(table)
-    settings = {key: getattr(chosen, key) for key in ("molecule", "length", "timestep", "temperature", "seed")}
+    settings = {key: getattr(chosen, key) for key in ("molecule", "length", "timestep", "temperature", "seed", "dtype")}
     written = {"settings": settings, "models": dict(zip(runs, columns, strict=True))}
     (chosen.output / "dynamics.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     title = f"{name} at constant energy, {chosen.temperature:g} K"

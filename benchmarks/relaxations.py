@@ -181,7 +181,7 @@ def references(chosen: argparse.Namespace, console: Console) -> None:
 
 def run(chosen: argparse.Namespace, console: Console) -> None:
     """Relax with every model, print tables, write relaxations.json."""
-    calculators = {model: load_calculator(model, device=chosen.device) for model in chosen.models}
+    calculators = {model: load_calculator(model, device=chosen.device, dtype=chosen.dtype) for model in chosen.models}
     minima = Minima(chosen.cache)
     molecules = minima.read()[: chosen.count]
     if not molecules:
@@ -202,7 +202,7 @@ def run(chosen: argparse.Namespace, console: Console) -> None:
             short.add_row(name, f"{value:.4g}")
         console.print(short)
         figures[model] = {"summary": summary(results), "molecules": [asdict(r) for r in results]}
-    settings = {key: getattr(chosen, key) for key in ("fmax", "steps", "temperature", "seed")}
+    settings = {key: getattr(chosen, key) for key in ("fmax", "steps", "temperature", "seed", "dtype")}
     written = {"reference": minima.level.name, "settings": settings, "models": figures}
     path = chosen.output / "relaxations.json"
     path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
@@ -236,6 +236,7 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     second.add_argument("--temperature", type=float, default=1500.0, help="of the displacements, K")
     second.add_argument("--seed", type=int, default=0)
     second.add_argument("--device")
+    second.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     second.set_defaults(action=run)
     return parser.parse_args(words)
 

@@ -70,6 +70,8 @@ class QDFConfig(BaseModel):
     """Hidden layers of the energy functional."""
     readout_width: int = Field(384, ge=1)
     """Width of the last of them: what the readout of every element weighs, and most of the model's cost."""
+    pair_functions: int = Field(16, ge=0)
+    """Learned functions of the distance for every pair of elements, in the repulsion of nuclei."""
     potential_layers: int = Field(3, ge=1)
     """Hidden layers of the Hohenberg-Kohn map."""
     potential_width: int = Field(32, ge=1)

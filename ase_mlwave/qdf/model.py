@@ -4,11 +4,13 @@
     N_A       = int w_A(r) sum_n psi_n(r)^2 dr                        electrons in the cell of atom A, before scaling
     s(r)      = sum_A w_A(r) Z_A / N_A,   psi -> sqrt(s) psi          every cell gets its Z_A electrons
     rho(r)    = sum_n psi_n(r)^2
-    E         = sum_A (E_ref,A - E_free,A) + int g(rho(r)) f(psi(r)) dr,   g(rho) = rho / (1 + rho/rho_0)
+    E         = sum_A (E_ref,A - E_free,A) + int g(rho(r)) f(psi(r)) dr + sum_A<B E_AB(R_AB),
+                                                                    g(rho) = rho / (1 + rho/rho_0)
 
 g vanishes with the density and levels off in the core, which is large, nearly the same in all molecules, and would
 otherwise drown what happens between the atoms.
-E_free,A is the same integral for the isolated atom, so that an isolated atom has the energy E_ref,A exactly.
+E_free,A is the same integral for the isolated atom, so that an isolated atom has the energy E_ref,A exactly. E_AB is
+the screened repulsion of nuclei, which is no functional of the field.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from ase_mlwave.qdf.field import FieldValues, ScaledField, count_electrons, inte
 from ase_mlwave.qdf.grids import atom_grid, cell_ratios, envelope, radial_grid
 from ase_mlwave.qdf.networks import EnergyFunctional, HohenbergKohnMap
 from ase_mlwave.qdf.orbitals import AtomicOrbitals
+from ase_mlwave.qdf.repulsion import NuclearRepulsion
 
 __all__ = ["QDF", "QDFOutput"]
 
@@ -79,7 +82,7 @@ class QDF(nn.Module):
     Source: Tsubaki and Mizoguchi, PRL 125, 206401 (2020).
     Differs from the paper: an integral instead of a sum over points; electrons are normalised atom by atom, without
     which energies are not size consistent; g(rho) f(psi) instead of a functional that does not vanish with the density;
-    smooth activations.
+    smooth activations; the repulsion of nuclei is a term of its own.
     """
 
     offsets: Tensor
@@ -103,6 +106,7 @@ class QDF(nn.Module):
         self.functional = EnergyFunctional(
             config.dimension, config.functional_layers, config.readout_width, len(config.elements)
         )
+        self.repulsion = NuclearRepulsion(config.numbers, config.pair_functions, 2 * config.cutoff)
         self.potential = HohenbergKohnMap(config.potential_width, config.potential_layers)
         self.grid_level = -1
         self.set_grid_level(config.grid_level)
@@ -223,8 +227,8 @@ class QDF(nn.Module):
         energies: Tensor = (field.measure * self.functional(field.psi, element)).sum(1).double()
         return energies
 
-    def readout_features(self, batch: FieldBatch) -> Tensor:
-        """Integrate g(rho) h_k(psi) over the cells of every element, less the same for isolated atoms.
+    def linear_terms(self, batch: FieldBatch) -> tuple[Tensor, Tensor]:
+        """Evaluate what the energy is linear in.
 
         Parameters
         ----------
@@ -233,8 +237,12 @@ class QDF(nn.Module):
 
         Returns
         -------
-        Tensor, (B, n_elements, K)
-            Hartree, float64; its product with the readout's weights is the energy less the atoms' references
+        fixed : Tensor, (B,)
+            Hartree, float64.
+        features : Tensor, (B, M)
+            Hartree, float64: first, for every element, g(rho) h_k(psi) integrated over its cells, less the same for
+            isolated atoms; then the learned functions of the repulsion, by pairs of elements. Their product with
+            ``linear_weights()`` plus ``fixed`` is the energy less the atoms' references
             (``test_energy_is_linear_in_the_readout``). Works under forward-mode differentiation.
         """
         element, dtype = self.elements_of(batch.numbers), self.dtype
@@ -248,9 +256,28 @@ class QDF(nn.Module):
         free = self._free_fields()[1]
         excess = cells - integrate(free, self.functional.features(free.psi))[element[centres]]
         rows = batch.system[centres] * len(self.config.elements) + element[centres]
-        total = excess.new_zeros(len(batch.n_atoms) * len(self.config.elements), excess.shape[1])
-        features: Tensor = total.index_add(0, rows, excess).unflatten(0, (len(batch.n_atoms), -1))
-        return features
+        count = len(batch.n_atoms)
+        total = excess.new_zeros(count * len(self.config.elements), excess.shape[1]).index_add(0, rows, excess)
+        terms = [self.repulsion.terms(*_pairs(block, batch.positions, element)) for block in batch.blocks]
+        system = batch.system[centres]
+        fixed = excess.new_zeros(count).index_add(0, system, torch.cat([wall for wall, _ in terms]))
+        pairs = torch.cat([functions for _, functions in terms]).flatten(1)
+        pairs = excess.new_zeros(count, pairs.shape[1]).index_add(0, system, pairs)
+        return fixed, torch.cat([total.reshape(count, -1), pairs], 1)
+
+    def linear_weights(self) -> Tensor:
+        """Give the weights (M,) that `linear_terms` are multiplied by, float64."""
+        return torch.cat([p.detach().double().flatten() for p in self._linear_parameters()])
+
+    @torch.no_grad()
+    def set_linear_weights(self, weights: Tensor) -> None:
+        """Set the weights (M,) that `linear_terms` are multiplied by."""
+        parameters = self._linear_parameters()
+        for parameter, part in zip(parameters, weights.split([p.numel() for p in parameters]), strict=True):
+            parameter.copy_(part.reshape(parameter.shape))
+
+    def _linear_parameters(self) -> tuple[Tensor, Tensor]:
+        return self.functional.readout.weight, self.repulsion.weight
 
     def _block_values(self, block: Block, positions: Tensor, element: Tensor) -> FieldValues:
         """Evaluate the field of a block on the model's grid."""
@@ -313,7 +340,8 @@ class QDF(nn.Module):
         counts = torch.cat([run(electrons, b, r, *v) for b, v in zip(batch.blocks, kept, strict=True)])[order]
         quota = batch.numbers.double() / counts
         parts = [run(energies, b, r, quota, *v) for b, v in zip(batch.blocks, kept, strict=True)]
-        cells = torch.cat([energy for energy, _ in parts])[order]
+        pairs = torch.cat([self.repulsion(*_pairs(block, r, element)) for block in batch.blocks])
+        cells = (torch.cat([energy for energy, _ in parts]) + pairs)[order]
         atomic = self.references[element] + cells - self.free_atoms()[element]
         total = atomic.new_zeros(len(batch.n_atoms)).index_add(0, batch.system, atomic)
         error = torch.cat([error for _, error in parts])[order] if potential else None
@@ -353,6 +381,12 @@ class QDF(nn.Module):
         quota = (batch.numbers.double() / cell_electrons).to(dtype)
         rho: Tensor = psi.square().sum(1) * (shares @ quota)
         return rho.double()
+
+
+def _pairs(block: Block, positions: Tensor, element: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Give what the repulsion is a function of: vectors (C, K, 3), elements and presence (C, K) of neighbours."""
+    vectors = positions[block.neighbours] - positions[block.centres][:, None]
+    return vectors, element[block.neighbours], block.present
 
 
 def _directly(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -46,14 +46,14 @@ class EnergyFunctional(nn.Module):
     readout of its own element is needed. Differs from the paper, whose one readout serves everywhere: the shares tell
     elements apart where their orbitals look alike.
     The network sees psi / (rho + b)^(1/4), whose size varies less between core and tail than that of psi.
-    The readout starts at zero: an untrained model gives the sum of its atoms' references.
+    The readout starts at zero: an untrained functional adds nothing to the atoms and the repulsion of their nuclei.
     """
 
     def __init__(self, dimension: int, n_layers: int, readout_width: int, n_elements: int) -> None:
         super().__init__()
         self.scale = math.sqrt(dimension)
         sizes = [dimension] * n_layers + [readout_width]
-        gains = [1.0] + [_GAIN] * (n_layers - 1)  # a smooth first layer: energies are of low order in psi
+        gains = [0.5] + [_GAIN] * (n_layers - 1)  # a smooth first layer: energies are of low order in psi
         self.layers = nn.ModuleList(_linear(a, b, g) for (a, b), g in zip(pairwise(sizes), gains, strict=True))
         self.readout = nn.Linear(readout_width, n_elements, bias=False, dtype=torch.float64)
         nn.init.zeros_(self.readout.weight)

@@ -15,6 +15,7 @@ def random_network(seed: int = 0, **settings: object) -> QDF:
         network = QDF(QDFConfig(elements=("H", "C", "N", "O"), **{"dimension": 16, "grid_level": 0, **settings}))
         with torch.no_grad():
             network.functional.readout.weight.normal_(std=0.04)  # forces of 0.3 to 1 eV/Angstrom, as real ones
+            network.repulsion.weight.normal_(std=0.01)
             network.cell_shifts.normal_(std=0.1)
             network.references.copy_(torch.tensor([-0.5, -37.8, -54.6, -75.0], dtype=torch.float64))
     return network

@@ -1,7 +1,7 @@
 """The readout of the energy functional in closed form: energies and forces are linear in its weights.
 
-With h_ek(R) the integrated features (`QDF.readout_features`), E = sum over atoms of E_ref + sum_ek v_ek h_ek, and the
-force along a direction u of all coordinates is -sum_ek v_ek u.grad h_ek. Least squares in v, with a penalty on the size
+With h_k(R) the terms that the energy is linear in (`QDF.linear_terms`), E = fixed + sum_k v_k h_k, and the force along
+a direction u of all coordinates is -u.grad fixed - sum_k v_k u.grad h_k. Least squares in v, with a penalty on the size
 of every contribution, is one Cholesky factorisation; gradient descent needs thousands of steps for the same, because
 the features are alike. Directions are drawn at random, a few per molecule: they carry the same information a row as
 single components, and molecules are what one has too few of.
@@ -38,6 +38,8 @@ Progress = Callable[[int], None]
 
 #: Directions that are differentiated along at a time, and rows that are kept before they are summed up.
 _CHUNK, _ROWS = 8, 512
+#: Least scale of a pair function, relative to the largest.
+_FLOOR = 0.1
 #: Levels by which the grid of the other orientations is finer.
 _FINER = 1
 
@@ -79,7 +81,7 @@ class NormalEquations:
         """Mean squared residual of a solution (M,)."""
         return float(solution @ (self.gram @ solution) - 2 * self.moment @ solution + self.square) / max(1, self.rows)
 
-    def solve(self, penalty: float, n_free: int) -> Array:
+    def solve(self, penalty: float, n_free: int, n_pairs: int = 0) -> Array:
         """Minimise the mean squared residual plus ``penalty`` times the mean squared contributions.
 
         Parameters
@@ -88,6 +90,9 @@ class NormalEquations:
             Without a unit: columns are scaled to a mean square of one.
         n_free : int
             Columns at the end that are hardly penalised.
+        n_pairs : int
+            Columns before these whose scale is at least a tenth of their largest: a function of a distance that hardly
+            any training molecule has is not free to be large where another molecule has it.
 
         Returns
         -------
@@ -100,6 +105,8 @@ class NormalEquations:
         """
         scale = np.sqrt(np.diagonal(self.gram) / self.rows) + 1e-300
         scale[scale < 1e-12 * scale.max()] = np.inf  # columns of zeros: an element that the data lack
+        pairs = scale[len(scale) - n_free - n_pairs : len(scale) - n_free]
+        pairs[pairs < np.inf] = np.maximum(pairs[pairs < np.inf], _FLOOR * pairs[pairs < np.inf].max(initial=0.0))
         weights = np.full(len(scale), penalty)
         weights[len(scale) - n_free :] = 1e-12
         matrix = self.gram / np.outer(scale, scale) / self.rows
@@ -171,7 +178,7 @@ def fit_readout(
     """
     n_elements = len(network.config.elements)
     n_free = 0 if fixed_references else n_elements
-    n_columns = n_elements * network.config.readout_width + n_free
+    n_columns = len(network.linear_weights()) + n_free
     train, valid, done = _read(checkpoint, n_columns)
     jobs = [(record, train) for record in training] + [(record, valid) for record in validation]
     counter = progress(len(jobs)) if progress else lambda n: None
@@ -193,7 +200,8 @@ def fit_readout(
         counter(1)
     if checkpoint is not None:
         _write(checkpoint, train, valid, len(jobs))
-    fits = sorted(_candidates(train, valid, settings, n_free), key=lambda fit: fit[0].valid_rms)
+    n_pairs = network.repulsion.weight.numel()
+    fits = sorted(_candidates(train, valid, settings, n_free, n_pairs), key=lambda fit: fit[0].valid_rms)
     if not fits:
         raise ValueError(f"no penalty of {list(settings.penalties)} makes the readout's equations solvable; add larger")
     best, solution = fits[0]
@@ -202,12 +210,12 @@ def fit_readout(
 
 
 def _candidates(
-    train: NormalEquations, valid: NormalEquations, settings: ReadoutSettings, n_free: int
+    train: NormalEquations, valid: NormalEquations, settings: ReadoutSettings, n_free: int, n_pairs: int
 ) -> Iterator[tuple[ReadoutFit, Array]]:
     """Solve for every penalty."""
     for penalty in settings.penalties:
         try:
-            solution = train.solve(penalty, n_free)
+            solution = train.solve(penalty, n_free, n_pairs)
         except LinAlgError:
             continue
         errors = [max(0.0, sums.mean_square(solution)) ** 0.5 for sums in (train, valid)]
@@ -217,7 +225,7 @@ def _candidates(
 def _rows(
     network: QDF, record: Record, settings: ReadoutSettings, rng: np.random.Generator, *, rotate: bool
 ) -> tuple[Array, Array]:
-    """Differentiate the features of one molecule; rows (R, E K + E) and targets (R,), weighted; references last."""
+    """Differentiate the features of one molecule; rows (R, M + E) and targets (R,), weighted; references last."""
     turn = Rotation.random(rng=rng).as_matrix() if rotate else np.eye(3)
     reach = 2 * network.config.cutoff
     batch = collate([(record.numbers, record.positions @ turn.T)], reach).to(network.references.device)
@@ -225,31 +233,35 @@ def _rows(
     references = network.references.cpu().numpy()
     weight = HARTREE / (settings.energy_unit * 1e-3 * len(record))
     force_weight = HARTREE_PER_BOHR / (settings.force_unit * 1e-3)
-    n_columns = len(composition) * network.config.readout_width
 
-    def features(r: Tensor) -> Tensor:
-        return network.readout_features(batch.at(r))[0].flatten()
+    def terms(r: Tensor) -> Tensor:
+        fixed, features = network.linear_terms(batch.at(r))
+        return torch.cat([features[0], fixed])
 
     with torch.no_grad():
         if record.forces is None or settings.directions == 0:
-            value, slopes, targets = features(batch.positions), None, np.zeros(0)
+            value, slopes, targets = terms(batch.positions), None, np.zeros(0)
         else:
             size = 3 * len(record)
             basis = np.linalg.qr(rng.normal(size=(size, min(size, settings.directions))))[0].T
             along = torch.from_numpy(basis).to(batch.positions.device).unflatten(1, (-1, 3))
-            value = features(batch.positions)
-            slopes = vmap(lambda u: jvp(features, (batch.positions,), (u,))[1], chunk_size=_CHUNK)(along)
+            value = terms(batch.positions)
+            slopes = vmap(lambda u: jvp(terms, (batch.positions,), (u,))[1], chunk_size=_CHUNK)(along)
             targets = basis @ (np.array(record.forces) @ turn.T).ravel()
     energy = (record.energy or 0.0) - composition @ references
-    rows = np.zeros((1 + len(targets), n_columns + len(composition)))
-    rows[0, :n_columns], rows[0, n_columns:] = value.cpu().numpy() * weight, composition * weight
+    values = value.cpu().numpy()
+    rows = np.zeros((1 + len(targets) + settings.orientations, len(values) - 1 + len(composition)))
+    rows[0] = np.concatenate([values[:-1], composition]) * weight
+    right = np.zeros(len(rows))
+    right[0] = (energy - values[-1]) * weight
+    forced, elsewhere = slice(1, 1 + len(targets)), slice(1 + len(targets), None)
     if slopes is not None:
-        rows[1:, :n_columns] = -slopes.cpu().numpy() * force_weight
-    elsewhere = np.zeros((settings.orientations, rows.shape[1]))
-    elsewhere[:, :n_columns] = _differences(network, record, value.cpu().numpy(), settings.orientations, rng)
-    elsewhere *= HARTREE / (settings.orientation_unit * 1e-3)
-    right = [np.array([energy * weight]), targets * force_weight, np.zeros(settings.orientations)]
-    return np.concatenate([rows, elsewhere]), np.concatenate(right)
+        derivatives = slopes.cpu().numpy()
+        rows[forced, : -len(composition)] = -derivatives[:, :-1] * force_weight
+        right[forced] = (targets + derivatives[:, -1]) * force_weight
+    differences = _differences(network, record, values[:-1], settings.orientations, rng)
+    rows[elsewhere, : -len(composition)] = differences * (HARTREE / (settings.orientation_unit * 1e-3))
+    return rows, right
 
 
 @torch.no_grad()
@@ -262,7 +274,7 @@ def _differences(network: QDF, record: Record, value: Array, count: int, rng: np
     try:
         turned = [(record.numbers, record.positions @ turn.T) for turn in Rotation.random(count, rng=rng).as_matrix()]
         batch = collate(turned, 2 * network.config.cutoff).to(network.references.device)
-        others: Array = network.readout_features(batch).flatten(1).cpu().numpy()
+        others: Array = network.linear_terms(batch)[1].cpu().numpy()
     finally:
         network.set_grid_level(level)
     return value - others
@@ -271,9 +283,7 @@ def _differences(network: QDF, record: Record, value: Array, count: int, rng: np
 @torch.no_grad()
 def _apply(network: QDF, solution: Array, n_free: int) -> None:
     """Set readout and references."""
-    weights = torch.from_numpy(solution[: len(solution) - n_free])
-    readout = network.functional.readout.weight
-    readout.copy_(weights.reshape(readout.shape))
+    network.set_linear_weights(torch.from_numpy(solution[: len(solution) - n_free]))
     if n_free:
         network.references.add_(torch.from_numpy(solution[len(solution) - n_free :]).to(network.references.device))
 

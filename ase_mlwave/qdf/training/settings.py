@@ -51,7 +51,7 @@ class ReadoutSettings(BaseModel):
     orientation_unit: float = Field(1.0, gt=0)
     """Difference between these energies, meV, that weighs as much as ``force_unit``. Without this term the fit finds
     features that only the grid's errors tell apart."""
-    penalties: tuple[float, ...] = Field((1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4), min_length=1)
+    penalties: tuple[float, ...] = Field((1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3), min_length=1)
     """Penalties on the readout's weights, relative to what the features vary; validation chooses."""
 
     @model_validator(mode="after")

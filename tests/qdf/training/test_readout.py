@@ -16,7 +16,7 @@ from ase_mlwave.qdf.batch import collate
 from ase_mlwave.qdf.inference import predict_batch
 from ase_mlwave.qdf.model import QDF
 from ase_mlwave.qdf.training import readout
-from ase_mlwave.qdf.training.readout import fit_readout
+from ase_mlwave.qdf.training.readout import NormalEquations, fit_readout
 from ase_mlwave.qdf.training.settings import ReadoutSettings
 from tests.qdf.networks import random_network
 
@@ -24,7 +24,7 @@ FEW = ReadoutSettings(directions=4, orientations=0, penalties=(1e-12, 1e-9, 1e-6
 
 
 def small_network() -> QDF:
-    return random_network(dimension=8, readout_width=12, potential_width=4)
+    return random_network(dimension=8, readout_width=12, potential_width=4, pair_functions=3)
 
 
 def molecules(count: int, seed: int = 0) -> list[Record]:
@@ -46,8 +46,7 @@ def labelled(network: QDF, records: list[Record]) -> Dataset:
 
 
 def without_readout(network: QDF) -> QDF:
-    with torch.no_grad():
-        network.functional.readout.weight.zero_()
+    network.set_linear_weights(torch.zeros_like(network.linear_weights()))
     return network
 
 
@@ -55,11 +54,11 @@ def test_energy_is_linear_in_the_readout() -> None:
     network, records = small_network(), molecules(3)
     batch = collate([(r.numbers, r.positions) for r in records], 12.0)
     with torch.no_grad():
-        features = network.readout_features(batch)
+        fixed, features = network.linear_terms(batch)
         energies = network(batch).energies
     atoms = network.references[network.elements_of(batch.numbers)]
     references = torch.zeros(len(records), dtype=torch.float64).index_add(0, batch.system, atoms)
-    excess = (features * network.functional.readout.weight).sum((1, 2))
+    excess = fixed + features @ network.linear_weights()
     assert torch.allclose(energies, references + excess, rtol=0, atol=1e-11)
     assert excess.abs().min() > 1e-3
 
@@ -76,7 +75,7 @@ def test_known_readout_is_found_again() -> None:
         assert answer.energy == pytest.approx(record.energy, abs=1e-7)
         assert answer.forces is not None
         assert record.forces is not None
-        assert answer.forces == pytest.approx(np.asarray(record.forces), abs=1e-6)
+        assert answer.forces == pytest.approx(np.asarray(record.forces), abs=5e-6)
         assert np.abs(record.forces).max() > 1e-4
 
 
@@ -112,7 +111,7 @@ def test_interrupted_fit_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     fit_readout(halves, data, data, FEW, checkpoint=file, checkpoint_minutes=0.0, progress=lambda total: seen.append)
     assert seen[0] == 11
     assert sum(seen) == 18
-    assert torch.equal(halves.functional.readout.weight, whole.functional.readout.weight)
+    assert torch.equal(halves.linear_weights(), whole.linear_weights())
 
 
 def test_energies_alone_can_be_fitted() -> None:
@@ -147,3 +146,14 @@ def test_energy_learns_to_be_the_same_in_all_orientations() -> None:
 
 def replace_settings(**changes: Any) -> ReadoutSettings:
     return ReadoutSettings.model_validate({**FEW.model_dump(), **changes})
+
+
+def test_a_distance_that_training_hardly_has_gets_no_large_energy() -> None:
+    rng = np.random.default_rng(0)
+    rows, targets = rng.normal(size=(200, 4)), rng.normal(size=200)
+    rows[:, 2] *= 1e-5  # a pair function in the tail of which all training molecules lie
+    sums = NormalEquations.empty(4)
+    sums.add(rows, targets)
+    assert abs(sums.solve(1e-4, 0)[2]) > 100
+    assert abs(sums.solve(1e-4, 0, n_pairs=2)[2]) < 1
+    assert sums.solve(1e-4, 0, n_pairs=2)[:2] == pytest.approx(sums.solve(1e-4, 0)[:2], abs=0.1)
