@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ase_mlwave.amons.slatm.config import SlatmConfig
 
-__all__ = ["Grid", "angle_grid", "distance_grid", "gaussian_windows", "switch"]
+__all__ = ["Grid", "angle_grid", "distance_grid", "switch", "window_tangents", "windows"]
 
 #: Where a Gaussian is left out, in standard deviations: there it is below 3e-18 of its peak. The two-body spectrum is
 #: multiplied with x^-6, which grows towards small x, and needs more.
@@ -80,13 +80,17 @@ def angle_grid(config: SlatmConfig) -> Grid:
     return Grid.make(first, last, config.angle_step, config.angle_width, _REACH_OF_ANGLES)
 
 
-def gaussian_windows(t: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Evaluate Gaussians on the grid points around their centres.
+def windows(t: Tensor, coefficients: Tensor, profiles: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Evaluate Gaussians, weighted with functions of the grid, on the points around their centres.
 
     Parameters
     ----------
     t : Tensor, (T,)
         Centres, Angstrom or radians.
+    coefficients : Tensor, (M, T)
+        c_m of every Gaussian.
+    profiles : Tensor, (M, grid.n)
+        Functions b_m(x) on the grid.
     grid : Grid
 
     Returns
@@ -94,18 +98,54 @@ def gaussian_windows(t: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     index : Tensor, (T, grid.window)
         Grid points, int64: a run of neighbours that lies wholly inside the grid.
     values : Tensor, (T, grid.window)
-        exp(-(x - t)^2 / 2 sigma^2).
+        sum_m c_m b_m(x) exp(-(x - t)^2 / 2 sigma^2).
 
     Notes
     -----
     What is left out is below 3e-18 of a Gaussian's peak (``test_windows_equal_whole_gaussians``).
     """
+    index, gaussians, _ = _gaussians(t, grid)
+    values = coefficients[0][:, None] * profiles[0][index]
+    for c, b in zip(coefficients[1:], profiles[1:], strict=True):
+        values = values + c[:, None] * b[index]
+    return index, values * gaussians
+
+
+def window_tangents(
+    t: Tensor, coefficients: Tensor, moved: tuple[Tensor, Tensor], profiles: Tensor, grid: Grid
+) -> tuple[Tensor, Tensor]:
+    """Differentiate `windows` along K directions, in closed form.
+
+    Parameters
+    ----------
+    t, coefficients, profiles, grid
+        As in `windows`.
+    moved : Tensor, (K, T) and Tensor, (K, M, T)
+        Derivatives of centres and coefficients.
+
+    Returns
+    -------
+    index : Tensor, (T, grid.window)
+        As in `windows`.
+    tangents : Tensor, (T, grid.window, K)
+        Derivatives of the values: a product of matrices, because only the derivatives of t and c_m depend on the
+        direction.
+    """
+    index, gaussians, offsets = _gaussians(t, grid)
+    shapes = profiles[:, index] * gaussians  # (M, T, window)
+    by_centre = (coefficients[:, :, None] * shapes).sum(0) * offsets / grid.sigma**2
+    basis = torch.cat([shapes, by_centre[None]]).permute(1, 2, 0)  # (T, window, M + 1)
+    factors = torch.cat([moved[1], moved[0][:, None]], dim=1).permute(2, 1, 0)  # (T, M + 1, K)
+    return index, basis @ factors
+
+
+def _gaussians(t: Tensor, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
+    """Give grid points (T, window) around centres, the Gaussians there, and x - t."""
     below = torch.floor((t.detach() - grid.start) / grid.step).long()
     first = (below - (grid.window // 2 - 1)).clamp(0, grid.n - grid.window)
     index = first[:, None] + torch.arange(grid.window, device=t.device)
-    narrow = 1 / (math.sqrt(2) * grid.sigma)
-    offsets = grid.points(t).mul(narrow)[index] - (t * narrow)[:, None]
-    return index, torch.exp(-offsets.square())
+    offsets = grid.points(t)[index] - t[:, None]
+    return index, torch.exp(offsets.square() * (-0.5 / grid.sigma**2)), offsets
 
 
 def switch(r: Tensor, cutoff: float, length: float) -> Tensor:

@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
+from ase_mlwave.amons.slatm.blocks import Rows
 from ase_mlwave.amons.slatm.config import SlatmConfig
-from ase_mlwave.amons.slatm.grids import angle_grid, distance_grid, switch
 from ase_mlwave.amons.slatm.neighbours import Geometry, SlatmBatch, collate
-from ase_mlwave.amons.slatm.three_body import angle_spectrum
-from ase_mlwave.amons.slatm.two_body import pair_spectrum
 from ase_mlwave.amons.slatm.types import TypeTable
 from ase_mlwave.units import BOHR
 
 __all__ = ["Slatm"]
-
-#: Triangles that are computed at once: few enough for a CPU's cache, many enough to fill a GPU.
-_TRIANGLES_ON_CPU, _TRIANGLES_ON_GPU = 1 << 13, 1 << 20
-#: How far ``smooth`` keeps angles from 0 and 180 degrees, in widths of their Gaussians.
-_SOFTENING = 1.0
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Consecutive atoms with their pairs and triangles; indices count from the block's first atom and first pair."""
-
-    atoms: slice
-    pairs: slice
-    elements: Tensor
-    centres: Tensor
-    ends: Tensor  # (2, pairs): elements of centre and neighbour
-    first: Tensor
-    second: Tensor
 
 
 class Slatm:
@@ -76,9 +55,12 @@ class Slatm:
 
     def __init__(self, config: SlatmConfig) -> None:
         self.config = config
-        self.distances = distance_grid(config)
-        self.angles = angle_grid(config)
-        self.table = TypeTable(config.numbers, self.distances.n, self.angles.n)
+        self._rows = Rows(config)
+
+    @property
+    def table(self) -> TypeTable:
+        """Which columns belong to which type, in both layouts."""
+        return self._rows.table
 
     @property
     def types(self) -> tuple[tuple[int, ...], ...]:
@@ -172,7 +154,7 @@ class Slatm:
         triangles, and `pullback` and `pushforward` are what stays small.
         """
         vectors = _vectors(batch)
-        return torch.cat([self._features(vectors[block.pairs], block) for block in self._blocks(batch)])
+        return torch.cat([self._rows.values(vectors[block.pairs], block) for block in self._rows.blocks(batch)])
 
     def pullback(self, batch: SlatmBatch, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Turn the gradient of a scalar by the environments into that by positions and cells.
@@ -199,9 +181,9 @@ class Slatm:
         with torch.enable_grad():
             vectors = _vectors(batch.at(positions, cells))
             by_vectors = torch.zeros_like(vectors)
-            for block in self._blocks(batch):
+            for block in self._rows.blocks(batch):
                 own = vectors[block.pairs].detach().requires_grad_()
-                rows = self._features(own, block)
+                rows = self._rows.values(own, block)
                 if rows.requires_grad:
                     (by_vectors[block.pairs],) = torch.autograd.grad(rows, own, gradient[block.atoms])
         by_positions, by_cells = torch.autograd.grad(
@@ -226,23 +208,16 @@ class Slatm:
 
         Notes
         -----
-        Forward-mode differentiation, block by block: no graph is kept.
+        Forward-mode differentiation, block by block: no graph is kept, and many directions cost little more than one.
         """
         plain = batch.at(batch.positions.detach(), batch.cells.detach())
         vectors = _vectors(plain)
         moved = (directions[:, batch.neighbours] - directions[:, batch.centres]) * BOHR
-        once: Any = (None, 0)  # the environments are the same for all directions
         rows, derivatives = [], []
-        for block in self._blocks(batch, len(directions)):
+        for block in self._rows.blocks(batch, len(directions)):
             own = vectors[block.pairs]
-
-            def along(tangent: Tensor, own: Tensor = own, block: _Block = block) -> tuple[Tensor, Tensor]:
-                result = torch.func.jvp(lambda v: self._features(v, block), (own,), (tangent,))
-                return result[0], result[1]
-
-            value, derivative = torch.func.vmap(along, out_dims=once)(moved[:, block.pairs])
-            rows.append(value)
-            derivatives.append(derivative)
+            rows.append(self._rows.values(own, block))
+            derivatives.append(self._rows.tangents(own, moved[:, block.pairs], block))
         return torch.cat(rows), torch.cat(derivatives, dim=1)
 
     def expand(self, environments: Tensor, numbers: Tensor) -> Tensor:
@@ -278,61 +253,8 @@ class Slatm:
             names = [chemical_symbols[z] if 0 < z < len(chemical_symbols) else str(z) for z in unknown]
             raise ValueError(f"elements {names} are unknown to this representation of {list(self.config.elements)}")
 
-    def _fade(self, r: Tensor) -> Tensor:
-        cutoff = self.config.cutoff_angstrom
-        if self.config.smooth:
-            return switch(r, cutoff, self.config.switch_angstrom)
-        return (r <= cutoff).to(r.dtype)
-
-    def _blocks(self, batch: SlatmBatch, copies: int = 1) -> Iterator[_Block]:
-        """Divide a batch into runs of atoms with about equally many triangles, for so many derivatives at once."""
-        table = torch.from_numpy(self.table.element_index).to(batch.numbers.device)
-        elements = table[batch.numbers]
-        limit = _TRIANGLES_ON_GPU if batch.numbers.is_cuda else _TRIANGLES_ON_CPU
-        for atoms, pairs, triangles in batch.portions(max(1, limit // copies)):
-            centres = batch.centres[pairs]
-            yield _Block(
-                atoms=atoms,
-                pairs=pairs,
-                elements=elements[atoms],
-                centres=centres - atoms.start,
-                ends=torch.stack([elements[centres], elements[batch.neighbours[pairs]]]),
-                first=batch.first[triangles] - pairs.start,
-                second=batch.second[triangles] - pairs.start,
-            )
-
-    def _features(self, vectors: Tensor, block: _Block) -> Tensor:
-        """Compute the compact rows of a block from its pair vectors (Angstrom)."""
-        table = self.table
-        charges = torch.tensor(table.numbers, dtype=vectors.dtype, device=vectors.device)
-        rows = vectors.new_zeros(len(block.elements), table.width)
-        rows[:, 0] = charges[block.elements]
-        flat = rows.view(-1)
-        r2 = vectors.square().sum(-1)
-        r = r2.sqrt()
-        fade = self._fade(r)
-        own, other = block.ends
-        begin = block.centres * table.width + 1
-        index, values = pair_spectrum(r, charges[own] * charges[other], fade, self.distances, self.config.power)
-        flat = _add(flat, begin + other * table.n_distance, index, values)
-        i, k = block.first, block.second
-        u, v = vectors[i], vectors[k]
-        opposite2 = (u - v).square().sum(-1)
-        weights = charges[own[i]] * charges[other[i]] * charges[other[k]]
-        weights = weights * fade[i] * fade[k] * self._fade(opposite2.sqrt())
-        soften = _SOFTENING * self.angles.sigma if self.config.smooth else 0.0
-        index, values = angle_spectrum(u, v, (r2[i], r2[k], opposite2), weights, self.angles, soften)
-        pair = torch.from_numpy(table.pair_index).to(vectors.device)[other[i], other[k]]
-        flat = _add(flat, begin[i] + table.n_elements * table.n_distance + pair * table.n_angle, index, values)
-        return flat.view(-1, table.width)
-
 
 def _vectors(batch: SlatmBatch) -> Tensor:
     if batch.positions.dtype != torch.float64:
         raise ValueError(f"positions must be float64, got {batch.positions.dtype}: convert them with .double()")
     return batch.vectors()
-
-
-def _add(flat: Tensor, begin: Tensor, index: Tensor, values: Tensor) -> Tensor:
-    """Add windows (T, W) to a flat tensor at grid points ``index`` of the blocks that begin at ``begin``."""
-    return flat.index_add(0, (begin[:, None] + index).flatten(), values.flatten())

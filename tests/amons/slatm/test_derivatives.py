@@ -9,9 +9,9 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from torch import Tensor
 
-from ase_mlwave.amons.slatm import representation as module
+from ase_mlwave.amons.slatm import blocks
 from ase_mlwave.amons.slatm.representation import Slatm
-from ase_mlwave.amons.slatm.three_body import angle
+from ase_mlwave.amons.slatm.terms import angle
 from ase_mlwave.units import BOHR
 from tests.amons.slatm.systems import geometry, random_molecule, slatm
 
@@ -56,7 +56,7 @@ def test_forward_mode_equals_finite_differences(smooth: bool) -> None:
 
 
 def test_pullback_and_pushforward_are_the_derivatives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TRIANGLES_ON_CPU", 40)  # several blocks
+    monkeypatch.setattr(blocks, "_TRIANGLES_ON_CPU", 40)  # several blocks
     representation = slatm(*ELEMENTS)
     systems = [random_molecule(ELEMENTS, 8, seed=3, side=4.5), molecule("CO2"), Atoms("O")]
     batch = representation.collate([geometry(atoms) for atoms in systems])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ase_mlwave.amons.slatm.config import SlatmConfig
-from ase_mlwave.amons.slatm.grids import Grid, angle_grid, distance_grid, gaussian_windows, switch
+from ase_mlwave.amons.slatm.grids import Grid, angle_grid, distance_grid, switch, windows
 
 CONFIG = SlatmConfig(elements=("H",))
 
@@ -22,20 +22,23 @@ def test_grids_are_those_of_the_publication() -> None:
 @pytest.mark.parametrize("grid", [distance_grid(CONFIG), angle_grid(CONFIG)])
 def test_windows_equal_whole_gaussians(grid: Grid) -> None:
     t = torch.linspace(0, min(grid.stop, np.pi), 1001, dtype=torch.float64)
-    index, values = gaussian_windows(t, grid)
+    profiles = torch.stack([torch.ones(grid.n), torch.linspace(0, 2, grid.n)]).double()
+    coefficients = torch.stack([1 - t / 5, t / 2])
+    index, values = windows(t, coefficients, profiles, grid)
     assert index.min() >= 0
     assert index.max() < grid.n
     whole = torch.zeros(len(t), grid.n, dtype=torch.float64).scatter_add(1, index, values)
-    exact = torch.exp(-((grid.points(t) - t[:, None]) ** 2) / (2 * grid.sigma**2))
-    assert (whole - exact).abs().max() < 1e-14
-    left_out = torch.ones_like(exact).scatter(1, index, 0.0) * exact
+    gaussians = torch.exp(-((grid.points(t) - t[:, None]) ** 2) / (2 * grid.sigma**2))
+    assert (whole - coefficients.T @ profiles * gaussians).abs().max() < 1e-14
+    left_out = torch.ones_like(gaussians).scatter(1, index, 0.0) * gaussians
     assert left_out.max() < 3e-18
 
 
 def test_a_grid_narrower_than_a_window_is_used_whole() -> None:
     grid = Grid.make(0.0, 0.2, 0.03, 0.05, 9.0)
     assert grid.window == grid.n == 7
-    index, _ = gaussian_windows(torch.tensor([0.0, 0.19], dtype=torch.float64), grid)
+    one = torch.ones(1, 7, dtype=torch.float64)
+    index, _ = windows(torch.tensor([0.0, 0.19], dtype=torch.float64), one[:, :2], one, grid)
     assert index.tolist() == [list(range(7))] * 2
 
 

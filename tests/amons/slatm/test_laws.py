@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk, graphene, molecule
 from scipy.spatial.transform import Rotation
 
-from ase_mlwave.amons.slatm import representation as module
+from ase_mlwave.amons.slatm import blocks
 from ase_mlwave.units import BOHR
 from tests.amons.slatm.systems import geometry, random_molecule, rows, slatm
 
@@ -56,7 +56,7 @@ def test_a_batch_is_its_systems(smooth: bool) -> None:
 def test_a_batch_does_not_depend_on_the_size_of_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     representation = slatm(*ELEMENTS)
     whole = rows(representation, *MOLECULES)
-    monkeypatch.setattr(module, "_TRIANGLES_ON_CPU", 10)
+    monkeypatch.setattr(blocks, "_TRIANGLES_ON_CPU", 10)
     same(rows(representation, *MOLECULES), whole, 1e-13)
 
 
