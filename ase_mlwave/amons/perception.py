@@ -21,10 +21,14 @@ from ase_mlwave.data.record import Record
 __all__ = ["molecule_from"]
 
 _RDKIT_FILES = frozenset({".sdf", ".mol", ".pdb"})
-#: A bond shorter than this many sums of covalent radii is certain, a gap wider than the second number is none.
-_SURELY_BONDED, _SURELY_APART = 1.3, 1.2
+#: In sums of covalent radii: bonds up to the second number; between the first and the third they are not certain.
+_LIMITS = (1.25, 1.27, 1.29)
+#: The same of two carbon atoms (1.78, 1.82, 1.85 A): the bridgeheads of bicyclo[1.1.1]pentane are 1.87 A apart.
+_CARBON_LIMITS = (1.17, 1.20, 1.22)
 #: Order of a bond -> sums of covalent radii that it does not exceed (C=C 1.47 A: three standard deviations at 300 K).
 _LONGEST_MULTIPLE = {2: 0.97, 3: 0.9}
+#: Two hydrogen atoms this near are a molecule, Angstrom.
+_LONGEST_HYDROGEN = 0.9
 _BONDS_SHOWN = 60
 
 
@@ -153,8 +157,7 @@ def _from_coordinates(atoms: Atoms) -> Molecule:
     charge = int(atoms.info.get("charge", 0))
     mol = _unbonded(atoms)
     with rdBase.BlockLogs():
-        rdDetermineBonds.DetermineConnectivity(mol)
-        _refuse_uncertain_bonds(mol, atoms)
+        _add_bonds(mol, atoms)
         try:
             rdDetermineBonds.DetermineBondOrders(mol, charge=charge, embedChiral=False, maxIterations=100_000)
             _pair_up_charges(mol)
@@ -206,20 +209,22 @@ def _move_charge(plus: Chem.Atom, minus: Chem.Atom) -> None:
     minus.SetFormalCharge(minus.GetFormalCharge() + 1)
 
 
-def _refuse_uncertain_bonds(mol: Chem.Mol, atoms: Atoms) -> None:
-    """Raise ``InputError`` where a distance lies between that of a bond and that of none."""
-    bonded = {_pair(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()}
+def _add_bonds(mol: Chem.RWMol, atoms: Atoms) -> None:
+    """Bond the atoms that are near; raise ``InputError`` where a distance lies between that of a bond and of none."""
     radii = covalent_radii[atoms.numbers]
-    tree = cKDTree(atoms.positions)
-    near = tree.query_pairs(2.0 * _SURELY_APART * float(radii.max()))
-    strange = []
-    for pair in sorted(bonded | {_pair(i, j) for i, j in near}):
-        ratio = float(np.linalg.norm(atoms.positions[pair[0]] - atoms.positions[pair[1]])) / float(radii[[*pair]].sum())
-        if (pair in bonded and ratio > _SURELY_BONDED) or (pair not in bonded and ratio < _SURELY_APART):
-            strange.append(pair)
-    if strange:
+    uncertain = []
+    for i, j in sorted(cKDTree(atoms.positions).query_pairs(2.0 * _LIMITS[2] * float(radii.max()))):
+        length = float(np.linalg.norm(atoms.positions[i] - atoms.positions[j]))
+        ratio = length / float(radii[i] + radii[j])
+        carbons = atoms.numbers[i] == atoms.numbers[j] == 6
+        surely_bonded, bonded, surely_apart = _CARBON_LIMITS if carbons else _LIMITS
+        if ratio < bonded or length < _LONGEST_HYDROGEN:
+            mol.AddBond(i, j, Chem.BondType.SINGLE)
+        if surely_bonded < ratio < surely_apart and length > _LONGEST_HYDROGEN:
+            uncertain.append((i, j))
+    if uncertain:
         raise InputError(
-            f"it is not certain whether these atoms are bonded: {_listed_pairs(strange, atoms)}. Give an SDF file or "
+            f"it is not certain whether these atoms are bonded: {_listed_pairs(uncertain, atoms)}. Give an SDF file or "
             f"an RDKit molecule that says so. Bonds found: {_listed(mol, atoms)}."
         )
 
