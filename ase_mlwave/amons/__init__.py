@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ase_mlwave.amons.geometry import amon_geometries
+    from ase_mlwave.amons.relaxation import relax_amons
     from ase_mlwave.amons.selection import Amon, amons_of, find_amons
 
-__all__ = ["Amon", "amon_geometries", "amons_of", "find_amons"]
+__all__ = ["Amon", "amon_geometries", "amons_of", "find_amons", "relax_amons"]
 
 #: Public name -> the module that defines it.
 _HOMES = {
@@ -22,6 +23,7 @@ _HOMES = {
     "amon_geometries": "ase_mlwave.amons.geometry",
     "amons_of": "ase_mlwave.amons.selection",
     "find_amons": "ase_mlwave.amons.selection",
+    "relax_amons": "ase_mlwave.amons.relaxation",
 }
 
 

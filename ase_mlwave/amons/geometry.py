@@ -17,10 +17,10 @@ from ase_mlwave.amons.selection import all_fragments
 from ase_mlwave.data.record import Record
 from ase_mlwave.units import BOHR
 
-__all__ = ["amon_geometries", "geometry_fingerprint", "relax_fragment"]
+__all__ = ["SAME_CONFORMER", "amon_geometries", "geometry_fingerprint", "relax_fragment"]
 
 #: Conformers whose fingerprints differ by no more than this (L1, 1/Angstrom) are the same.
-_SAME = 0.01
+SAME_CONFORMER = 0.01
 #: Deviation that a torsion between heavy atoms may have, degrees, and the stiffness beyond, kcal/mol/degree^2.
 _TORSION_PLAY, _TORSION_STIFFNESS = 2.0, 100.0
 _NEARLY_LINEAR = 175.0
@@ -168,7 +168,7 @@ def _add_conformer(
     if kept and is_crowded(made):
         return
     fingerprint = geometry_fingerprint(made.positions)
-    if any(float(np.abs(fingerprint - other).sum()) <= _SAME for other, _ in kept):
+    if any(float(np.abs(fingerprint - other).sum()) <= SAME_CONFORMER for other, _ in kept):
         return
     info: dict[str, Any] = {"smiles": smiles, "n_heavy": len(made.heavy)}
     if query_atoms is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ase_mlwave.amons.molecule import Bond, Molecule, canonical_smiles
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.record import Record
 
-__all__ = ["molecule_from"]
+__all__ = ["bonded_pairs", "molecule_from"]
 
 _RDKIT_FILES = frozenset({".sdf", ".mol", ".pdb"})
 #: In sums of covalent radii: bonds up to the second number; between the first and the third they are not certain.
@@ -209,19 +210,40 @@ def _move_charge(plus: Chem.Atom, minus: Chem.Atom) -> None:
     minus.SetFormalCharge(minus.GetFormalCharge() + 1)
 
 
-def _add_bonds(mol: Chem.RWMol, atoms: Atoms) -> None:
-    """Bond the atoms that are near; raise ``InputError`` where a distance lies between that of a bond and of none."""
+def bonded_pairs(atoms: Atoms) -> tuple[tuple[Bond, ...], tuple[Bond, ...]]:
+    """Find the atoms of a molecule that are near enough for a bond.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        A molecule.
+
+    Returns
+    -------
+    bonded : tuple of (int, int)
+        Distances up to 1.27 sums of covalent radii, 1.20 between carbon atoms; the smaller index first, sorted.
+    uncertain : tuple of (int, int)
+        Pairs so close to these limits that they may or may not be bonded.
+    """
     radii = covalent_radii[atoms.numbers]
-    uncertain = []
+    bonded, uncertain = [], []
     for i, j in sorted(cKDTree(atoms.positions).query_pairs(2.0 * _LIMITS[2] * float(radii.max()))):
         length = float(np.linalg.norm(atoms.positions[i] - atoms.positions[j]))
         ratio = length / float(radii[i] + radii[j])
         carbons = atoms.numbers[i] == atoms.numbers[j] == 6
-        surely_bonded, bonded, surely_apart = _CARBON_LIMITS if carbons else _LIMITS
-        if ratio < bonded or length < _LONGEST_HYDROGEN:
-            mol.AddBond(i, j, Chem.BondType.SINGLE)
-        if surely_bonded < ratio < surely_apart and length > _LONGEST_HYDROGEN:
+        low, limit, high = _CARBON_LIMITS if carbons else _LIMITS
+        if ratio < limit or length < _LONGEST_HYDROGEN:
+            bonded.append((i, j))
+        if low < ratio < high and length > _LONGEST_HYDROGEN:
             uncertain.append((i, j))
+    return tuple(bonded), tuple(uncertain)
+
+
+def _add_bonds(mol: Chem.RWMol, atoms: Atoms) -> None:
+    """Bond the atoms that are near; raise ``InputError`` where a distance lies between that of a bond and of none."""
+    bonded, uncertain = bonded_pairs(atoms)
+    for i, j in bonded:
+        mol.AddBond(i, j, Chem.BondType.SINGLE)
     if uncertain:
         raise InputError(
             f"it is not certain whether these atoms are bonded: {_listed_pairs(uncertain, atoms)}. Give an SDF file or "
@@ -274,7 +296,7 @@ def _listed(mol: Chem.Mol, atoms: Atoms) -> str:
     return _listed_pairs(pairs, atoms) or "none"
 
 
-def _listed_pairs(pairs: list[Bond], atoms: Atoms) -> str:
+def _listed_pairs(pairs: Sequence[Bond], atoms: Atoms) -> str:
     shown = [
         f"{atoms[i].symbol}{i}-{atoms[j].symbol}{j} ({np.linalg.norm(atoms.positions[i] - atoms.positions[j]):.2f} A)"
         for i, j in pairs[:_BONDS_SHOWN]
