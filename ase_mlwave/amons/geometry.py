@@ -12,19 +12,20 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolTransforms
 
 from ase_mlwave.amons.capping import CappedFragment, cap_fragment, is_crowded
+from ase_mlwave.amons.conformers import ConformerSet, geometry_fingerprint, most_different
 from ase_mlwave.amons.molecule import Molecule
 from ase_mlwave.amons.selection import all_fragments
 from ase_mlwave.data.record import Record
 from ase_mlwave.units import BOHR
 
-__all__ = ["SAME_CONFORMER", "amon_geometries", "geometry_fingerprint", "relax_fragment"]
+__all__ = ["amon_geometries", "geometry_fingerprint", "relax_fragment"]
 
-#: Conformers whose fingerprints differ by no more than this (L1, 1/Angstrom) are the same.
-SAME_CONFORMER = 0.01
 #: Deviation that a torsion between heavy atoms may have, degrees, and the stiffness beyond, kcal/mol/degree^2.
 _TORSION_PLAY, _TORSION_STIFFNESS = 2.0, 100.0
 _NEARLY_LINEAR = 175.0
 _STEPS = 2000
+#: Attempts at conformers of an amon without coordinates.
+_ATTEMPTS = 10
 
 
 def amon_geometries(
@@ -34,7 +35,7 @@ def amon_geometries(
     max_contact_heavy: int | None = None,
     allow_radicals: bool = False,
     seed: int = 0,
-    conformers: int = 10,
+    max_conformers: int | None = None,
     relax: bool | None = None,
 ) -> tuple[Record, ...]:
     """Return the amons of a query with geometries: what is to be labelled.
@@ -47,8 +48,9 @@ def amon_geometries(
         See ``amons_of``.
     seed : int
         Of the embedding of amons that come from a graph without coordinates.
-    conformers : int
-        Attempts at conformers for each of these.
+    max_conformers : int, optional
+        Largest number of conformers of an amon: those that differ most. All by default, of ten attempts for an amon
+        that comes from a graph.
     relax : bool, optional
         Relax with MMFF94, as is done by default for molecules. If False, amons cut from a geometry keep the query's
         coordinates, as is done by default for crystals.
@@ -57,14 +59,13 @@ def amon_geometries(
     -------
     tuple of Record
         Neutral, closed-shell (but for radicals that were allowed) and without labels, sorted by number of heavy atoms,
-        then by SMILES; all conformers of an amon that differ. ``info`` has ``"smiles"``, ``"n_heavy"``, and
-        for amons cut from a geometry ``"query_atoms"``, the heavy atoms of the query (in the order of the record's,
-        which come first).
+        then by SMILES. ``info`` has ``"smiles"``, ``"n_heavy"``, and for amons cut from a geometry ``"query_atoms"``,
+        the heavy atoms of the query (in the order of the record's, which come first).
 
     Raises
     ------
     InputError
-        See ``amons_of``.
+        See ``amons_of``; or if ``max_conformers`` is below 1.
 
     Notes
     -----
@@ -73,22 +74,23 @@ def amon_geometries(
     parameters (boron, say) keep their coordinates.
     Source: Huang and von Lilienfeld, Nat. Chem. 12, 945 (2020).
     """
+    if max_conformers is not None and max_conformers < 1:
+        raise InputError(f"max_conformers is the largest number of conformers of an amon; {max_conformers} is below 1.")
     unrolled, fragments = all_fragments(query, max_heavy, max_contact_heavy, allow_radicals)
     molecule = unrolled.molecule
-    if molecule.positions is None:
-        sizes = {fragment.smiles: len(fragment.atoms) for fragment in fragments}
-        named = sorted(sizes.items(), key=lambda item: (item[1], item[0]))
-        found = [record for smiles, n_heavy in named for record in _embedded(smiles, n_heavy, seed, conformers)]
-        return tuple(found)
     relax = unrolled.roots is None if relax is None else relax
-    known: dict[str, list[tuple[NDArray[np.float64], Record]]] = {}
+    found: dict[str, _Conformers] = {}
     for fragment in fragments:
-        kept = known.setdefault(fragment.smiles, [])
-        capped = cap_fragment(molecule, frozenset(fragment.atoms), dict(fragment.orders))
-        atoms = tuple(unrolled.atoms[atom] for atom in fragment.atoms)
-        _add_conformer(kept, relax_fragment(capped) if relax else capped.molecule, fragment.smiles, atoms)
-    ordered = sorted(known.items(), key=lambda item: (_n_heavy(item[1]), item[0]))
-    return tuple(record for _, kept in ordered for _, record in kept)
+        conformers = found.setdefault(fragment.smiles, _Conformers(fragment.smiles, len(fragment.atoms)))
+        if molecule.positions is not None:
+            capped = cap_fragment(molecule, frozenset(fragment.atoms), dict(fragment.orders))
+            made = relax_fragment(capped) if relax else capped.molecule
+            conformers.add(made, {"query_atoms": tuple(unrolled.atoms[atom] for atom in fragment.atoms)})
+    ordered = sorted(found.values(), key=lambda conformers: (conformers.n_heavy, conformers.smiles))
+    if molecule.positions is None:
+        for conformers in ordered:
+            conformers.embed(seed, max_conformers or _ATTEMPTS)
+    return tuple(record for conformers in ordered for record in conformers.chosen(max_conformers))
 
 
 def relax_fragment(capped: CappedFragment) -> Molecule:
@@ -137,67 +139,48 @@ def _relax_all(mol: Chem.Mol, properties: Any, molecule: Molecule) -> None:
     field.Minimize(maxIts=_STEPS)
 
 
-def geometry_fingerprint(positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what tells conformers of one molecule apart.
+class _Conformers:
+    """Collect the conformers of one amon."""
 
-    Parameters
-    ----------
-    positions : (N, 3) float64
-        Bohr.
+    def __init__(self, smiles: str, n_heavy: int) -> None:
+        self.smiles = smiles
+        self.n_heavy = n_heavy
+        self._seen = ConformerSet()
+        self._records: list[Record] = []
 
-    Returns
-    -------
-    (N,) float64
-        Sum of 1/r_ij over the other atoms for each atom, ascending, 1/Angstrom. Invariant to rotation, translation,
-        reflection and the order of atoms (``test_fingerprint_does_not_see_rotation_and_order``).
-    """
-    distances = np.linalg.norm(positions[:, None] - positions[None], axis=-1) * BOHR
-    np.fill_diagonal(distances, np.inf)
-    return np.asarray(np.sort((1.0 / distances).sum(axis=1)))
+    def add(self, made: Molecule, info: dict[str, Any]) -> None:
+        """Append a geometry if it is new and not crowded; the first is kept in any case."""
+        if made.positions is None or (self._records and is_crowded(made)) or not self._seen.add(made.positions):
+            return
+        numbers = np.array(made.numbers, dtype=np.int64)
+        spin = int(numbers.sum() - sum(made.charges)) % 2
+        described = {"smiles": self.smiles, "n_heavy": self.n_heavy, **info}
+        self._records.append(Record(numbers=numbers, positions=made.positions, spin=spin, info=described))
 
+    def embed(self, seed: int, attempts: int) -> None:
+        """Build conformers from the graph: distance geometry (ETKDG), relaxed with MMFF94."""
+        mol = Chem.AddHs(Chem.MolFromSmiles(self.smiles))
+        settings: Any = rdDistGeom.ETKDGv3()
+        settings.randomSeed = seed
+        with rdBase.BlockLogs():
+            ids = list(rdDistGeom.EmbedMultipleConfs(mol, attempts if self.n_heavy > 2 else 1, settings))
+            if not ids:
+                settings.useRandomCoords = True
+                ids = list(rdDistGeom.EmbedMultipleConfs(mol, 1, settings))
+            if not ids:
+                raise InputError(f"RDKit finds no geometry for the amon {self.smiles}; give a query with coordinates.")
+            if rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
+                rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(mol, maxIters=_STEPS)
+        graph = Molecule.from_rdkit(mol)
+        for index in ids:
+            self.add(_with_positions(graph, np.array(mol.GetConformer(index).GetPositions()) / BOHR), {})
 
-def _add_conformer(
-    kept: list[tuple[NDArray[np.float64], Record]],
-    made: Molecule,
-    smiles: str,
-    query_atoms: tuple[int, ...] | None = None,
-) -> None:
-    """Append a geometry if it is new and not crowded; the first is kept in any case."""
-    if made.positions is None:
-        raise InputError("an amon without coordinates has no conformers; this is a defect, please report it.")
-    if kept and is_crowded(made):
-        return
-    fingerprint = geometry_fingerprint(made.positions)
-    if any(float(np.abs(fingerprint - other).sum()) <= SAME_CONFORMER for other, _ in kept):
-        return
-    info: dict[str, Any] = {"smiles": smiles, "n_heavy": len(made.heavy)}
-    if query_atoms is not None:
-        info["query_atoms"] = query_atoms
-    numbers = np.array(made.numbers, dtype=np.int64)
-    spin = int(numbers.sum() - sum(made.charges)) % 2
-    kept.append((fingerprint, Record(numbers=numbers, positions=made.positions, spin=spin, info=info)))
-
-
-def _embedded(smiles: str, n_heavy: int, seed: int, attempts: int) -> Iterator[Record]:
-    """Build conformers of an amon: distance geometry (ETKDG), relaxed with MMFF94."""
-    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
-    settings: Any = rdDistGeom.ETKDGv3()
-    settings.randomSeed = seed
-    with rdBase.BlockLogs():
-        ids = list(rdDistGeom.EmbedMultipleConfs(mol, attempts if n_heavy > 2 else 1, settings))
-        if not ids:
-            settings.useRandomCoords = True
-            ids = list(rdDistGeom.EmbedMultipleConfs(mol, 1, settings))
-        if not ids:
-            raise InputError(f"RDKit finds no geometry for the amon {smiles}; give the query with coordinates.")
-        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
-            rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(mol, maxIters=_STEPS)
-    graph = Molecule.from_rdkit(Chem.Mol(mol, confId=ids[0]))
-    kept: list[tuple[NDArray[np.float64], Record]] = []
-    for index in ids:
-        positions = np.array(mol.GetConformer(index).GetPositions()) / BOHR
-        _add_conformer(kept, _with_positions(graph, positions), smiles)
-    return (record for _, record in kept)
+    def chosen(self, count: int | None) -> list[Record]:
+        """Return all conformers, or those that differ most."""
+        if count is None or len(self._records) <= count:
+            return self._records
+        fingerprints = np.array([geometry_fingerprint(record.positions) for record in self._records])
+        return [self._records[index] for index in most_different(fingerprints, count)]
 
 
 def _with_positions(molecule: Molecule, positions: NDArray[np.float64]) -> Molecule:
@@ -226,7 +209,3 @@ def _torsion(mol: Chem.Mol, i: int, j: int, k: int, l: int) -> float | None:
     if any(bend > _NEARLY_LINEAR for bend in bends):
         return None
     return float(rdMolTransforms.GetDihedralDeg(conformer, i, j, k, l))
-
-
-def _n_heavy(kept: list[tuple[NDArray[np.float64], Record]]) -> int:
-    return int(kept[0][1].info["n_heavy"])

@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from ase.optimize import BFGS
-from numpy.typing import NDArray
 
-from ase_mlwave.amons.geometry import SAME_CONFORMER, geometry_fingerprint
+from ase_mlwave.amons.conformers import ConformerSet
 from ase_mlwave.amons.perception import bonded_pairs
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.record import Record
@@ -46,7 +44,7 @@ def relax_amons(
     Source: Huang and von Lilienfeld, Nat. Chem. 12, 945 (2020), loose optimisation of amons.
     """
     kept: list[Record] = []
-    seen: dict[Any, list[NDArray[np.float64]]] = {}
+    seen: dict[tuple[str, str], ConformerSet] = {}
     for record in records:
         atoms = atoms_from_record(record)
         bonds, _ = bonded_pairs(atoms)
@@ -55,10 +53,7 @@ def relax_amons(
         if bonded_pairs(atoms)[0] != bonds:
             continue
         positions = atoms.positions / BOHR
-        fingerprint = geometry_fingerprint(positions)
-        alike = seen.setdefault((record.info.get("smiles"), record.formula), [])
-        if any(float(np.abs(fingerprint - other).sum()) <= SAME_CONFORMER for other in alike):
-            continue
-        alike.append(fingerprint)
-        kept.append(replace(record, positions=positions, energy=None, forces=None, matrices={}))
+        conformers = seen.setdefault((str(record.info.get("smiles")), record.formula), ConformerSet())
+        if conformers.add(positions):
+            kept.append(replace(record, positions=positions, energy=None, forces=None, matrices={}))
     return tuple(kept)

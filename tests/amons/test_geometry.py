@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.calculators.calculator import InputError
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdMolTransforms
 
 from ase_mlwave.amons import amon_geometries, amons_of
 from ase_mlwave.amons.capping import CAP_LENGTHS, cap_fragment, is_crowded
+from ase_mlwave.amons.conformers import geometry_fingerprint
 from ase_mlwave.amons.fragments import fragments_of
-from ase_mlwave.amons.geometry import geometry_fingerprint, relax_fragment
+from ase_mlwave.amons.geometry import relax_fragment
 from ase_mlwave.amons.molecule import canonical_smiles
 from ase_mlwave.amons.perception import molecule_from
 from ase_mlwave.data.convert import atoms_from_record
@@ -94,20 +96,6 @@ def test_fragment_without_force_field_keeps_its_coordinates() -> None:
     assert relax_fragment(capped) is capped.molecule
 
 
-def test_fingerprint_does_not_see_rotation_and_order(rng: np.random.Generator) -> None:
-    positions = rng.normal(size=(7, 3)) * 3
-    rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-    moved = (positions @ rotation + 5.0)[rng.permutation(7)]
-    np.testing.assert_allclose(geometry_fingerprint(moved), geometry_fingerprint(positions), rtol=1e-12)
-    two = np.array([(0.0, 0.0, 0.0), (2.0 / BOHR, 0.0, 0.0)])
-    np.testing.assert_allclose(geometry_fingerprint(two), [0.5, 0.5], rtol=1e-12)
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(3)
-
-
 def test_no_two_conformers_are_alike() -> None:
     records = amon_geometries(furyl())
     by_smiles: dict[str, list[np.ndarray]] = {}
@@ -125,6 +113,13 @@ def test_graph_gets_conformers_from_a_seed() -> None:
     again = amon_geometries("CCCCO", 5, seed=4)
     for one, two in zip(records, again, strict=True):
         np.testing.assert_array_equal(one.positions, two.positions)
+
+
+def test_number_of_conformers_can_be_limited() -> None:
+    few = amon_geometries(furyl(), max_conformers=1)
+    assert [record.info["smiles"] for record in few] == list(amons_of(furyl()))
+    with pytest.raises(InputError, match="0 is below 1"):
+        amon_geometries("CC", max_conformers=0)
 
 
 def test_crowded_geometry_is_told() -> None:
