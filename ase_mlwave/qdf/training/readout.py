@@ -40,6 +40,8 @@ Progress = Callable[[int], None]
 _CHUNK, _ROWS = 8, 512
 #: Least scale of a pair function, relative to the largest.
 _FLOOR = 0.1
+#: Names of rows and targets in the file of an interrupted fit.
+_KINDS = ("valid_rows", "valid_targets")
 #: Levels by which the grid of the other orientations is finer.
 _FINER = 1
 
@@ -124,7 +126,7 @@ class ReadoutFit:
     train_rms: float
     """Root of the weighted mean square of all rows, in units of ``ReadoutSettings.force_unit``."""
     valid_rms: float
-    """The same on the validation molecules."""
+    """The same of every validation molecule, median over these: a few that are unlike all others do not choose."""
 
 
 def fit_readout(
@@ -180,19 +182,18 @@ def fit_readout(
     n_free = 0 if fixed_references else n_elements
     n_columns = len(network.linear_weights()) + n_free
     train, valid, done = _read(checkpoint, n_columns)
-    jobs = [(record, train) for record in training] + [(record, valid) for record in validation]
+    jobs = [*training, *validation]
     counter = progress(len(jobs)) if progress else lambda n: None
     counter(done)
     last = time.monotonic()
     waiting: list[tuple[Array, Array]] = []
     for index in range(done, len(jobs)):
-        record, sums = jobs[index]
-        rows, targets = _rows(network, record, settings, np.random.default_rng([seed, index]), rotate=rotate)
-        waiting.append((rows[:, :n_columns], targets))
-        ends = index + 1 == len(jobs) or jobs[index + 1][1] is not sums
+        rng = np.random.default_rng([seed, index])
+        rows, targets = _rows(network, jobs[index], settings, rng, rotate=rotate)
+        (waiting if index < len(training) else valid).append((rows[:, :n_columns], targets))
         late = checkpoint is not None and time.monotonic() - last > 60 * checkpoint_minutes
-        if ends or late or sum(len(targets) for _, targets in waiting) >= _ROWS:
-            sums.add(np.concatenate([r for r, _ in waiting]), np.concatenate([t for _, t in waiting]))
+        if waiting and (late or index + 1 == len(training) or sum(len(t) for _, t in waiting) >= _ROWS):
+            train.add(np.concatenate([r for r, _ in waiting]), np.concatenate([t for _, t in waiting]))
             waiting = []
         if checkpoint is not None and late:
             _write(checkpoint, train, valid, index + 1)
@@ -210,7 +211,7 @@ def fit_readout(
 
 
 def _candidates(
-    train: NormalEquations, valid: NormalEquations, settings: ReadoutSettings, n_free: int, n_pairs: int
+    train: NormalEquations, valid: list[tuple[Array, Array]], settings: ReadoutSettings, n_free: int, n_pairs: int
 ) -> Iterator[tuple[ReadoutFit, Array]]:
     """Solve for every penalty."""
     for penalty in settings.penalties:
@@ -218,8 +219,9 @@ def _candidates(
             solution = train.solve(penalty, n_free, n_pairs)
         except LinAlgError:
             continue
-        errors = [max(0.0, sums.mean_square(solution)) ** 0.5 for sums in (train, valid)]
-        yield ReadoutFit(penalty, *errors), solution
+        errors = [float(np.mean(np.square(rows @ solution - targets))) ** 0.5 for rows, targets in valid]
+        train_rms = max(0.0, train.mean_square(solution)) ** 0.5
+        yield ReadoutFit(penalty, train_rms, float(np.median(errors))), solution
 
 
 def _rows(
@@ -288,28 +290,26 @@ def _apply(network: QDF, solution: Array, n_free: int) -> None:
         network.references.add_(torch.from_numpy(solution[len(solution) - n_free :]).to(network.references.device))
 
 
-def _write(path: Path, train: NormalEquations, valid: NormalEquations, done: int) -> None:
-    """Write the sums, whole or not at all."""
-    counts = np.array([done, train.rows, valid.rows], dtype=np.int64)
-    squares = np.array([train.square, valid.square])
-    arrays = {"train_gram": train.gram, "train_moment": train.moment, "valid_gram": valid.gram}
+def _write(path: Path, train: NormalEquations, valid: list[tuple[Array, Array]], done: int) -> None:
+    """Write the training molecules' sums and the validation molecules' rows, whole or not at all."""
+    pairs = [(f"{kind}_{i}", part) for i, pair in enumerate(valid) for kind, part in zip(_KINDS, pair, strict=True)]
+    counts = np.array([done, train.rows, len(valid)], dtype=np.int64)
+    sums = {"train_gram": train.gram, "train_moment": train.moment, "train_square": np.array([train.square])}
     partial = path.with_suffix(".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({**arrays, "valid_moment": valid.moment, "squares": squares, "counts": counts}, partial)
+    save_file({**dict(pairs), **sums, "counts": counts}, partial)
     partial.replace(path)
 
 
-def _read(path: Path | None, n_columns: int) -> tuple[NormalEquations, NormalEquations, int]:
-    """Read the sums, or start new ones."""
+def _read(path: Path | None, n_columns: int) -> tuple[NormalEquations, list[tuple[Array, Array]], int]:
+    """Read sums, rows and the number of molecules done, or start new ones."""
     if path is None or not path.exists():
-        return NormalEquations.empty(n_columns), NormalEquations.empty(n_columns), 0
+        return NormalEquations.empty(n_columns), [], 0
     held = load_file(path)
-    done, *rows = held["counts"].tolist()
-    train, valid = (
-        NormalEquations(held[f"{name}_gram"], held[f"{name}_moment"], float(square), n)
-        for name, square, n in zip(("train", "valid"), held["squares"], rows, strict=True)
-    )
-    return train, valid, done
+    done, n_rows, n_valid = held["counts"].tolist()
+    train = NormalEquations(held["train_gram"], held["train_moment"], float(held["train_square"][0]), n_rows)
+    rows, targets = ([held[f"{kind}_{i}"] for i in range(n_valid)] for kind in _KINDS)
+    return train, list(zip(rows, targets, strict=True)), done
 
 
 def write_summary(fit: ReadoutFit, path: Path) -> None:

@@ -72,10 +72,10 @@ def test_known_readout_is_found_again() -> None:
     fit = fit_readout(pupil, train, test, FEW, rotate=False)
     assert fit.valid_rms < 1e-3
     for answer, record in zip(predict_batch(pupil, list(test), forces=True), test, strict=True):
-        assert answer.energy == pytest.approx(record.energy, abs=1e-7)
+        assert answer.energy == pytest.approx(record.energy, abs=1e-5)
         assert answer.forces is not None
         assert record.forces is not None
-        assert answer.forces == pytest.approx(np.asarray(record.forces), abs=5e-6)
+        assert answer.forces == pytest.approx(np.asarray(record.forces), abs=1e-5)
         assert np.abs(record.forces).max() > 1e-4
 
 
@@ -157,3 +157,12 @@ def test_a_distance_that_training_hardly_has_gets_no_large_energy() -> None:
     assert abs(sums.solve(1e-4, 0)[2]) > 100
     assert abs(sums.solve(1e-4, 0, n_pairs=2)[2]) < 1
     assert sums.solve(1e-4, 0, n_pairs=2)[:2] == pytest.approx(sums.solve(1e-4, 0)[:2], abs=0.1)
+
+
+def test_one_strange_validation_molecule_does_not_choose_the_penalty() -> None:
+    data = labelled(small_network(), molecules(9))
+    strange = replace(data[0], energy=(data[0].energy or 0.0) + 10)
+    usual = fit_readout(without_readout(small_network()), data, data, FEW)
+    mixed = fit_readout(without_readout(small_network()), data, replace(data, records=(*data, strange)), FEW)
+    assert mixed.penalty == usual.penalty
+    assert mixed.valid_rms < 2 * usual.valid_rms + 1e-9
