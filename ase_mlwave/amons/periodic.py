@@ -19,7 +19,8 @@ from ase_mlwave.units import BOHR
 __all__ = ["Unrolled", "unroll"]
 
 #: Bonds are shorter than the first, gaps wider than the second number of sums of covalent radii; between, nobody knows.
-_SURELY_BONDED, _SURELY_APART = 1.2, 1.3
+#: (Silicon: 2.82 and 2.95 A, where the bond is 2.35 A long and the next neighbour 3.84 A away.)
+_SURELY_BONDED, _SURELY_APART = 1.27, 1.33
 #: Element -> numbers of bonds that it makes without a charge.
 _VALENCES = {
     1: (1,), 5: (3,), 6: (4,), 7: (3,), 8: (2,), 9: (1,), 14: (4,), 15: (3, 5), 16: (2, 4, 6), 17: (1,), 32: (4,),
@@ -95,7 +96,7 @@ def unroll(atoms: Atoms, max_heavy: int, *, allow_radicals: bool = False) -> Unr
 
     Notes
     -----
-    Bonds come from distances (up to 1.2 sums of covalent radii), valences from the element and the number of
+    Bonds come from distances (up to 1.27 sums of covalent radii), valences from the element and the number of
     neighbours; four-coordinate B and N carry formal charges. Multiple bonds pair up what valences are left, short
     bonds first. Source: no program for this has been published; rules and caps are those of molecules.
     """
