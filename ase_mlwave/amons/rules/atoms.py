@@ -72,11 +72,6 @@ class WholeCarbonyls:
         """Tell whether the fragment may be an amon."""
         return all(self._other.get(atom, atom) in kept for atom in kept)
 
-    @property
-    def carbons(self) -> frozenset[int]:
-        """Carbonyl carbons and oxygens."""
-        return frozenset(self._other)
-
 
 @dataclass(frozen=True)
 class CrowdedCaps:
