@@ -22,6 +22,7 @@ _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 #: The settings are a pydantic model with at least ``elements`` and ``level``; the network is a torch module that is
 #: made from them, keeps them as ``config``, and sets its precision with ``cast(dtype)``.
 KINDS: dict[str, tuple[str, str]] = {
+    "amons": ("ase_mlwave.amons.model:AmonModel", "ase_mlwave.amons.config:AmonConfig"),
     "phisnet": ("ase_mlwave.phisnet.model:PhiSNet", "ase_mlwave.phisnet.config:PhiSNetConfig"),
     "qdf": ("ase_mlwave.qdf.kinds:build_network", "ase_mlwave.qdf.kinds:parse_qdf_settings"),
 }

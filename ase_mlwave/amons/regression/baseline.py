@@ -31,7 +31,14 @@ def compositions(molecules: Sequence[ArrayLike], elements: Sequence[int]) -> Arr
     return np.array(counts, dtype=np.float64).reshape(len(molecules), len(elements))
 
 
-def atomic_baseline(counts: Array, energies: Array, free_atoms: Mapping[int, float], elements: Sequence[int]) -> Array:
+def atomic_baseline(
+    counts: Array,
+    energies: Array,
+    free_atoms: Mapping[int, float],
+    elements: Sequence[int],
+    *,
+    completed: bool = True,
+) -> Array:
     """Fit the energy of an atom of each element: least squares on compositions, free atoms where that is not unique.
 
     Parameters
@@ -44,6 +51,9 @@ def atomic_baseline(counts: Array, energies: Array, free_atoms: Mapping[int, flo
         Atomic number -> energy of the free atom, Hartree. Needed only where the compositions are linearly dependent.
     elements : sequence of int, (Z,)
         Atomic numbers of the columns.
+    completed : bool
+        Where compositions are linearly dependent, change the free atoms by as little as fits the energies best. The
+        publication takes them as they are, which leaves the binding energies of all molecules to the kernel.
 
     Returns
     -------
@@ -68,4 +78,7 @@ def atomic_baseline(counts: Array, energies: Array, free_atoms: Mapping[int, flo
             f"the free atoms' energies of {', '.join(missing)} are not given. Give them as free_atoms, or add "
             "molecules of other compositions."
         )
-    return np.array([free_atoms[z] for z in elements], dtype=np.float64)
+    free = np.array([free_atoms[z] for z in elements], dtype=np.float64)
+    if not completed:
+        return free
+    return free + np.asarray(np.linalg.lstsq(counts, energies - counts @ free)[0], dtype=np.float64)

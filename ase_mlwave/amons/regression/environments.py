@@ -7,7 +7,7 @@ environment uses is orthogonal to all of those: it counts in norms, which are of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Block", "Environments", "Geometry", "Representation", "gather"]
+__all__ = ["Block", "Environments", "Geometry", "Representation", "collect", "gather"]
 
 #: Atoms of molecules without directions that are computed at a time, and directions of one molecule.
 _ATOMS, _DIRECTIONS = 256, 32
@@ -190,18 +190,43 @@ def gather(
     -----
     Memory is that of the result and of one batch: columns of zeros are dropped molecule by molecule.
     """
+    return collect(_rows(representation, geometries, device, progress))
+
+
+def collect(molecules: Iterable[tuple[NDArray[np.int64], Tensor, Tensor]]) -> Environments:
+    """Sort the environments of molecules by element.
+
+    Parameters
+    ----------
+    molecules : iterable of (numbers (N,), environments (N, D), slopes (R, N, D))
+        In the order in which they are counted.
+
+    Returns
+    -------
+    Environments
+    """
     parts: dict[int, list[Block]] = {}
     n_molecules = n_directions = 0
+    for numbers, values, slopes in molecules:
+        for z in np.unique(numbers).tolist():
+            chosen = torch.from_numpy(np.flatnonzero(numbers == z)).to(values.device)
+            parts.setdefault(z, []).append(_part(values[chosen], slopes[:, chosen], n_molecules, n_directions))
+        n_molecules += 1
+        n_directions += len(slopes)
+    return Environments({z: _joined(parts[z]) for z in sorted(parts)}, n_molecules, n_directions)
+
+
+def _rows(
+    representation: Representation,
+    geometries: Sequence[Geometry],
+    device: torch.device | str,
+    progress: Callable[[int], None] | None,
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
     for batch in _batches(geometries):
-        for geometry, (values, slopes) in zip(batch, _compute(representation, batch, device), strict=True):
-            for z in np.unique(geometry.numbers).tolist():
-                chosen = torch.from_numpy(np.flatnonzero(geometry.numbers == z)).to(device)
-                parts.setdefault(z, []).append(_part(values[chosen], slopes[:, chosen], n_molecules, n_directions))
-            n_molecules += 1
-            n_directions += geometry.n_directions
+        for geometry, rows in zip(batch, _compute(representation, batch, device), strict=True):
+            yield geometry.numbers, *rows
         if progress is not None:
             progress(len(batch))
-    return Environments({z: _joined(parts[z]) for z in sorted(parts)}, n_molecules, n_directions)
 
 
 def _batches(geometries: Sequence[Geometry]) -> Iterator[list[Geometry]]:

@@ -24,8 +24,12 @@ def test_dressed_atoms_are_found() -> None:
 
 def test_free_atoms_stand_in_where_compositions_depend_on_each_other() -> None:
     counts = compositions([METHANE, METHANE, WATER], [1, 6, 8])
-    baseline = atomic_baseline(counts, counts @ np.array([-0.6, -38.0, -75.3]), FREE, [1, 6, 8])
+    energies = counts @ np.array([-0.6, -38.0, -75.3])
+    baseline = atomic_baseline(counts, energies, FREE, [1, 6, 8], completed=False)
     np.testing.assert_array_equal(baseline, [-0.5, -37.8, -75.0])
+    completed = atomic_baseline(counts, energies, FREE, [1, 6, 8])
+    np.testing.assert_allclose(counts @ completed, energies, atol=1e-10)
+    assert 0 < np.abs(completed - baseline).max() < 0.5
 
 
 def test_missing_free_atoms_are_named() -> None:

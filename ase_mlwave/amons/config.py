@@ -1,0 +1,92 @@
+"""Settings of a model learned from amons, and of its fit: classes whose attribute docstrings are the documentation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ase.data import chemical_symbols
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ase_mlwave.amons.slatm.config import SlatmConfig
+
+__all__ = ["AmonConfig", "BlockSizes", "FitSettings"]
+
+
+class FitSettings(BaseModel):
+    """Say how a model is fitted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hyperparameters: Literal["rule", "likelihood"] = "rule"
+    """Widths and penalties as the publication has them, or those that make the training data most likely; the search
+    starts from the values below."""
+    penalty: float = Field(1e-4, ge=0)
+    """lambda of energies, in units of the kernel."""
+    force_penalty: float = Field(1e-4, ge=0)
+    """lambda of derivatives along directions, in units of the kernel per Bohr^2."""
+    scale: float = Field(1.0, gt=0)
+    """What the widths of the publication's rule are multiplied by."""
+    directions: int | None = Field(None, ge=0)
+    """Directions per molecule along which forces are learned; None for all 3N, 0 for energies alone. Fewer are random
+    and orthogonal."""
+    baseline: Literal["completed", "published"] = "completed"
+    """What is taken off the energies: dressed atoms by least squares, and where compositions are linearly dependent free
+    atoms, as they are (as published) or changed by as little as fits the energies."""
+    variance_rows: int = Field(4000, ge=1)
+    """Rows (energies and directions) up to which all are kept for predictive variances. Larger fits keep the energies
+    alone, whose variances are too large rather than too small."""
+
+
+class BlockSizes(BaseModel):
+    """Sizes of the arrays of one element."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    environments: int = Field(ge=1)
+    """Training environments."""
+    columns: int = Field(ge=1)
+    """Features in use."""
+    vectors: int = Field(ge=0)
+    """Training environments with slopes: all or none."""
+    slopes: int = Field(ge=0)
+    """Slopes that are kept for variances."""
+
+
+class AmonConfig(BaseModel):
+    """What a fitted model is: its chemistry, its representation, and the sizes of its arrays."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    elements: tuple[str, ...]
+    """Chemical symbols that the model knows."""
+    level: str
+    """Level of theory of the training data."""
+    representation: SlatmConfig
+    """What an atom sees."""
+    fit: FitSettings
+    """How the model was fitted; penalties and scale are those that were used."""
+    blocks: dict[str, BlockSizes]
+    """Element -> sizes."""
+    n_molecules: int = Field(ge=1)
+    """Training molecules."""
+    n_directions: int = Field(ge=0)
+    """Rows of directions that are kept for variances."""
+    amons: tuple[str, ...] = ()
+    """SMILES, or formulas, of the training molecules."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AmonConfig:
+        known = [set(self.representation.elements), set(self.blocks)]
+        if any(set(self.elements) != other for other in known):
+            raise ValueError(f"elements {list(self.elements)} are not those of the representation and of the arrays")
+        return self
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Atomic numbers of ``elements``."""
+        return tuple(chemical_symbols.index(symbol) for symbol in self.elements)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that are kept for variances."""
+        return self.n_molecules + self.n_directions

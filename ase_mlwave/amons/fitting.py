@@ -1,0 +1,227 @@
+"""Fit a model to labelled amons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from ase.calculators.calculator import InputError
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ase_mlwave.amons.config import AmonConfig, BlockSizes, FitSettings
+from ase_mlwave.amons.model import AmonModel
+from ase_mlwave.amons.regression.baseline import atomic_baseline, compositions
+from ase_mlwave.amons.regression.environments import Block, Environments, Geometry, gather
+from ase_mlwave.amons.regression.expansion import expand
+from ase_mlwave.amons.regression.hyperparameters import Hyperparameters, most_likely
+from ase_mlwave.amons.regression.kernel import kernel_matrix, largest_distances
+from ase_mlwave.amons.regression.solver import Solution, solve
+from ase_mlwave.amons.slatm.config import SlatmConfig
+from ase_mlwave.amons.slatm.representation import Slatm
+from ase_mlwave.data.record import Record
+from ase_mlwave.units import HARTREE
+
+__all__ = ["Fit", "fit_amons"]
+
+#: Share of the training energies that may be less certain, when left out, than what is taken for certain enough.
+_WORST = 0.1
+#: Least threshold of the uncertainty: 1 kcal/mol, in eV.
+_CHEMICAL_ACCURACY = 0.0434
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came of a fit.
+
+    Parameters
+    ----------
+    model : AmonModel
+        Ready for predictions.
+    log_likelihood : float
+        Of the training data.
+    left_out : (B,)
+        Error of every training energy when it is predicted from all other rows, Hartree.
+    thresholds : mapping of str to float
+        For the model folder: entry of the calculator's ``extras`` -> largest value inside the domain, eV.
+    """
+
+    model: AmonModel
+    log_likelihood: float
+    left_out: NDArray[np.float64]
+    thresholds: Mapping[str, float]
+
+
+def fit_amons(
+    records: Sequence[Record],
+    level: str,
+    settings: FitSettings | None = None,
+    *,
+    representation: SlatmConfig | None = None,
+    others: Sequence[Geometry] = (),
+    free_atoms: Mapping[int, float] | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Fit:
+    """Fit a model to energies, and forces where the records have them.
+
+    Parameters
+    ----------
+    records : sequence of Record, (B,)
+        Labelled molecules.
+    level : str
+        Their level of theory.
+    settings : FitSettings, optional
+        Penalties, widths, directions.
+    representation : SlatmConfig, optional
+        By default the publication's settings, smooth, for the elements of the records.
+    others : sequence of Geometry
+        What else counts in the rule for the widths, such as the query.
+    free_atoms : mapping of int to float, optional
+        Atomic number -> energy of the free atom, Hartree; needed where compositions are linearly dependent.
+    seed : int
+        Of the directions.
+    device : torch.device or str
+        Where to compute.
+    progress : callable, optional
+        Called with the number of molecules whose environments are done since the last call.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError
+        If a record has no energy, or elements are missing.
+    ValueError
+        If free atoms are missing (`atomic_baseline`), or training molecules coincide (`CoincidingRowsError`).
+    """
+    settings = settings or FitSettings()
+    numbers = _elements(records)
+    symbols = tuple(chemical_symbols[z] for z in numbers)
+    slatm = Slatm(representation or SlatmConfig(elements=symbols))
+    geometries = [_geometry(record, settings.directions, [seed, n]) for n, record in enumerate(records)]
+    training = gather(slatm, geometries, device=device, progress=progress)
+    counts = compositions([record.numbers for record in records], numbers)
+    energies = np.array([record.energy for record in records])
+    completed = settings.baseline == "completed"
+    baseline = atomic_baseline(counts, energies, free_atoms or {}, numbers, completed=completed)
+    targets = torch.from_numpy(np.concatenate([energies - counts @ baseline, _slopes(records, geometries)])).to(device)
+    beyond = gather(slatm, [replace(other, directions=None) for other in others], device=device) if others else None
+    reaches = largest_distances(training, beyond)
+    chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
+    if settings.hyperparameters == "likelihood":
+        chosen = most_likely(training, targets, reaches, start=chosen)
+    widths = chosen.widths(reaches)
+    kernel = kernel_matrix(training, training, widths)
+    penalties = chosen.penalties(training)
+    solution = solve(kernel, targets, penalties, _namer(records, geometries))
+    kept, certain = training, solution
+    if training.n_rows > settings.variance_rows and training.n_directions:
+        n = training.n_molecules
+        kept = _without_slopes(training)
+        certain = solve(kernel[:n, :n], targets[:n], penalties[:n], _namer(records, geometries))
+    used = {"penalty": chosen.penalty, "force_penalty": chosen.force_penalty, "scale": chosen.scale}
+    config = AmonConfig(
+        elements=symbols,
+        level=level,
+        representation=slatm.config,
+        fit=settings.model_copy(update=used),
+        blocks={chemical_symbols[z]: _sizes(training.blocks[z], kept.blocks[z]) for z in numbers},
+        n_molecules=training.n_molecules,
+        n_directions=kept.n_directions,
+        amons=tuple(_name(record) for record in records),
+    )
+    model = (
+        AmonModel(config)
+        .to(device)
+        .fill(
+            kept,
+            expand(training, solution.coefficients, widths),
+            reaches,
+            baseline=torch.from_numpy(baseline),
+            factor=certain.factor,
+            amplitude=certain.amplitude,
+        )
+    )
+    left_out = solution.residuals[: training.n_molecules].cpu().numpy()
+    return Fit(model, solution.log_likelihood, left_out, _thresholds(certain, training.n_molecules))
+
+
+def _elements(records: Sequence[Record]) -> list[int]:
+    """Check that all records have energies, and list their elements."""
+    if not records:
+        raise InputError("there are no training molecules. Give at least one labelled record.")
+    for index, record in enumerate(records):
+        if record.energy is None:
+            raise InputError(f"training molecule {index} ({_name(record)}) has no energy. Label it first.")
+    return sorted({z for record in records for z in record.numbers.tolist()})
+
+
+def _geometry(record: Record, n_directions: int | None, seed: Sequence[int]) -> Geometry:
+    """Choose directions: all coordinates, some random orthogonal ones, or none."""
+    size = 3 * len(record)
+    wanted = size if n_directions is None else min(size, n_directions)
+    if record.forces is None or wanted == 0:
+        return Geometry(record.numbers, record.positions)
+    if wanted == size:
+        basis = np.eye(size)
+    else:
+        basis = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, wanted)))[0].T
+    return Geometry(record.numbers, record.positions, basis.reshape(wanted, -1, 3))
+
+
+def _slopes(records: Sequence[Record], geometries: Sequence[Geometry]) -> NDArray[np.float64]:
+    """Return the energies' derivatives along all directions, (R,)."""
+    slopes = [
+        -np.einsum("rnx,nx->r", geometry.directions, record.forces)
+        for record, geometry in zip(records, geometries, strict=True)
+        if geometry.directions is not None and record.forces is not None
+    ]
+    return np.concatenate(slopes) if slopes else np.zeros(0)
+
+
+def _without_slopes(training: Environments) -> Environments:
+    blocks = {
+        z: replace(
+            block,
+            slopes=block.slopes[:0],
+            products=block.products[:0],
+            slope_atoms=block.slope_atoms[:0],
+            slope_rows=block.slope_rows[:0],
+        )
+        for z, block in training.blocks.items()
+    }
+    return Environments(blocks, training.n_molecules, 0)
+
+
+def _sizes(fitted: Block, kept: Block) -> BlockSizes:
+    p, c = fitted.values.shape
+    return BlockSizes(environments=p, columns=c, vectors=p if len(fitted.slopes) else 0, slopes=len(kept.slopes))
+
+
+def _thresholds(solution: Solution, n_molecules: int) -> dict[str, float]:
+    """Take for certain what is no less certain than all but the worst training energies, when they are left out."""
+    deviations: Tensor = solution.variances[:n_molecules].sqrt() * HARTREE
+    return {"energy_uncertainty": max(_CHEMICAL_ACCURACY, float(deviations.quantile(1 - _WORST)))}
+
+
+def _name(record: Record) -> str:
+    return str(record.info.get("smiles", record.formula))
+
+
+def _namer(records: Sequence[Record], geometries: Sequence[Geometry]) -> Callable[[int], str]:
+    """Return what names the rows of a kernel in messages."""
+    owners = [index for index, geometry in enumerate(geometries) for _ in range(geometry.n_directions)]
+
+    def name(row: int) -> str:
+        molecule = row if row < len(records) else owners[row - len(records)]
+        what = "" if row < len(records) else "a direction of "
+        return f"{what}training molecule {molecule} ({_name(records[molecule])})"
+
+    return name

@@ -1,0 +1,149 @@
+"""A fitted model: training environments with their weights, the atoms' energies, and what variances need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ase_mlwave.amons.config import AmonConfig
+from ase_mlwave.amons.regression.environments import Block, Environments
+from ase_mlwave.amons.regression.expansion import Expansion
+from ase_mlwave.amons.slatm.representation import Slatm
+
+__all__ = ["AmonModel"]
+
+
+class AmonModel(nn.Module):
+    """Hold the arrays of a kernel regression on atomic environments.
+
+    Parameters
+    ----------
+    config : AmonConfig
+        Sizes of the arrays, which are zero until they are loaded or `fill` is called.
+
+    Notes
+    -----
+    All is float64, whatever `cast` is asked for: the weights are large and cancel.
+    """
+
+    baseline: Tensor
+    """(Z,) energies of dressed or free atoms, Hartree, in the order of ``config.elements``."""
+    amplitude: Tensor
+    """() variance that one unit of the kernel stands for, Hartree^2."""
+    factor: Tensor
+    """(R, R) lower Cholesky factor of the kernel between the rows that are kept for variances."""
+
+    def __init__(self, config: AmonConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.representation = Slatm(config.representation)
+        self._hold("baseline", len(config.elements))
+        self._hold("amplitude")
+        self._hold("factor", config.n_rows, config.n_rows)
+        for symbol, size in config.blocks.items():
+            p, c, e = size.environments, size.columns, size.slopes
+            self._hold(f"{symbol}_width")
+            self._hold(f"{symbol}_reach")
+            for name, shape in {
+                "values": (p, c),
+                "weights": (p,),
+                "vectors": (size.vectors, c),
+                "slopes": (e, c),
+            }.items():
+                self._hold(f"{symbol}_{name}", *shape)
+            for name, length in {"columns": c, "molecules": p, "slope_atoms": e, "slope_rows": e}.items():
+                self.register_buffer(f"{symbol}_{name}", torch.zeros(length, dtype=torch.int64))
+
+    def _hold(self, name: str, *shape: int) -> None:
+        self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+
+    def cast(self, dtype: torch.dtype) -> AmonModel:
+        """Stay in float64."""
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the arrays are."""
+        return self.baseline.device
+
+    def fill(
+        self,
+        training: Environments,
+        expansions: Mapping[int, Expansion],
+        reaches: Mapping[int, float],
+        *,
+        baseline: Tensor,
+        factor: Tensor,
+        amplitude: float,
+    ) -> AmonModel:
+        """Take over the result of a fit.
+
+        Parameters
+        ----------
+        training : Environments
+            What is kept for variances.
+        expansions : mapping of int to Expansion
+            Atomic number -> weights.
+        reaches : mapping of int to float
+            Atomic number -> largest distance between environments.
+        baseline, factor, amplitude
+            See the attributes.
+
+        Returns
+        -------
+        AmonModel
+            Itself.
+        """
+        held: dict[str, Tensor] = {"baseline": baseline, "factor": factor}
+        held["amplitude"] = torch.tensor(amplitude, dtype=torch.float64)
+        for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
+            block, expansion = training.blocks[z], expansions[z]
+            held |= {f"{symbol}_{name}": getattr(block, name) for name in ("values", "columns", "molecules")}
+            held |= {f"{symbol}_{name}": getattr(block, name) for name in ("slopes", "slope_atoms", "slope_rows")}
+            held |= {f"{symbol}_{name}": getattr(expansion, name) for name in ("weights", "vectors", "width")}
+            held[f"{symbol}_reach"] = torch.tensor(reaches[z], dtype=torch.float64)
+        self.load_state_dict(held)
+        return self
+
+    def expansions(self) -> dict[int, Expansion]:
+        """Return the weighted training environments by atomic number."""
+        found = {}
+        for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
+            values = self._held(symbol, "values")
+            found[z] = Expansion(
+                columns=self._held(symbol, "columns"),
+                values=values,
+                norms=values.square().sum(dim=1),
+                weights=self._held(symbol, "weights"),
+                vectors=self._held(symbol, "vectors"),
+                width=self._held(symbol, "width"),
+            )
+        return found
+
+    def known_rows(self) -> Environments:
+        """Return the rows that are kept for variances."""
+        blocks = {}
+        for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
+            values, slopes = self._held(symbol, "values"), self._held(symbol, "slopes")
+            atoms = self._held(symbol, "slope_atoms")
+            blocks[z] = Block(
+                columns=self._held(symbol, "columns"),
+                values=values,
+                norms=values.square().sum(dim=1),
+                molecules=self._held(symbol, "molecules"),
+                slopes=slopes,
+                products=(slopes * values[atoms]).sum(dim=1),
+                slope_atoms=atoms,
+                slope_rows=self._held(symbol, "slope_rows"),
+            )
+        return Environments(blocks, self.config.n_molecules, self.config.n_directions)
+
+    def by_element(self, name: str) -> dict[int, float]:
+        """Return a number of every element, ``"width"`` or ``"reach"``."""
+        pairs = zip(self.config.elements, self.config.numbers, strict=True)
+        return {z: float(self._held(symbol, name)) for symbol, z in pairs}
+
+    def _held(self, symbol: str, name: str) -> Tensor:
+        return self.get_buffer(f"{symbol}_{name}")
