@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def starting_geometries(text: str, seed: int = 0) -> tuple[Record, ...]:
     if is_smiles:
         return (from_smiles(text, seed),)
     raise InputError(
-        f"{text!r} is no data file, no SMILES{_need_rdkit()} and no molecule that ASE knows. "
+        f"{text!r} is no data file, no SMILES and no molecule that ASE knows. "
         f"Give a file, a SMILES such as 'CCO', or a name such as 'H2O'."
     )
 
@@ -82,10 +81,8 @@ def from_smiles(smiles: str, seed: int = 0) -> Record:
     Raises
     ------
     InputError
-        If RDKit is missing, the SMILES is malformed, has several parts, or RDKit finds no geometry.
+        If the SMILES is malformed, has several parts, or RDKit finds no geometry.
     """
-    if find_spec("rdkit") is None:
-        raise InputError("a SMILES needs RDKit, which is not installed. Install it: pip install 'ase-mlwave[smiles]'.")
     from rdkit import Chem
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
@@ -118,14 +115,10 @@ def _from_ase(name: str) -> Record:
 
 
 def _parse_smiles(smiles: str) -> Any:
-    """Return RDKit's molecule, or None if this is no SMILES or RDKit is missing."""
-    if find_spec("rdkit") is None or not smiles:
+    """Return RDKit's molecule, or None if this is no SMILES."""
+    if not smiles:
         return None
     from rdkit import Chem, rdBase
 
     with rdBase.BlockLogs():
         return Chem.MolFromSmiles(smiles)
-
-
-def _need_rdkit() -> str:
-    return "" if find_spec("rdkit") is not None else " (RDKit, which reads them, is not installed)"

@@ -8,7 +8,6 @@ import pytest
 from ase.build import molecule
 from ase.calculators.calculator import InputError
 
-from ase_mlwave.reference import molecules
 from ase_mlwave.reference.checks import check_geometry
 from ase_mlwave.reference.molecules import from_smiles, starting_geometries
 
@@ -72,11 +71,3 @@ def test_what_stands_for_nothing_is_refused() -> None:
         starting_geometries("C.C")
     with pytest.raises(InputError, match="ASE knows no molecule 'h2o'"):
         starting_geometries("ase:h2o")
-
-
-def test_rdkit_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(molecules, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'ase-mlwave\[smiles\]'"):
-        starting_geometries("smiles:CCO")
-    with pytest.raises(InputError, match="RDKit, which reads them, is not installed"):
-        starting_geometries("CCO")
