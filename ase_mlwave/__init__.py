@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 from ase_mlwave.plugin import register_stand_ins
 
 if TYPE_CHECKING:
+    from ase_mlwave.calculators.amons import AmonsCalculator
     from ase_mlwave.calculators.phisnet import PhiSNetCalculator
     from ase_mlwave.calculators.qdf import QDFCalculator
 
 __version__ = "0.1.0"
-__all__ = ["PhiSNetCalculator", "QDFCalculator", "__version__"]
+__all__ = ["AmonsCalculator", "PhiSNetCalculator", "QDFCalculator", "__version__"]
 
 #: Public name -> the module that defines it.
 _HOMES = {
+    "AmonsCalculator": "ase_mlwave.calculators.amons",
     "PhiSNetCalculator": "ase_mlwave.calculators.phisnet",
     "QDFCalculator": "ase_mlwave.calculators.qdf",
 }

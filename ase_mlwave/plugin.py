@@ -19,11 +19,13 @@ __all__ = ["CALCULATORS", "register", "register_stand_ins"]
 
 #: Name in ASE's registries -> where the class is.
 CALCULATORS = {
+    "amons": "ase_mlwave.calculators.amons.AmonsCalculator",
     "phisnet": "ase_mlwave.calculators.phisnet.PhiSNetCalculator",
     "qdf": "ase_mlwave.calculators.qdf.QDFCalculator",
 }
 
 _CITATIONS = {
+    "amons": "B. Huang and O. A. von Lilienfeld, Nat. Chem. 12, 945 (2020), doi:10.1038/s41557-020-0527-z",
     "phisnet": "O. T. Unke et al., NeurIPS 34, 14434 (2021), arXiv:2106.02347",
     "qdf": "M. Tsubaki and T. Mizoguchi, Phys. Rev. Lett. 125, 206401 (2020), doi:10.1103/PhysRevLett.125.206401",
 }

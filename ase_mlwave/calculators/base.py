@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -68,6 +69,8 @@ class MlwaveCalculator(Calculator):
     """Options and their defaults; a subclass lists only its own."""
     ignored_changes = {"initial_charges", "initial_magmoms"}
     """What may change in ``Atoms`` without a new calculation."""
+    serves_cells: ClassVar[bool] = False
+    """Whether periodic structures are served; otherwise they are refused."""
     pairs_per_batch: ClassVar[int] = 4096
     """Ordered pairs of atoms that `predict` computes at a time by default."""
 
@@ -131,7 +134,7 @@ class MlwaveCalculator(Calculator):
         self._check_options(parameters)
         if changed.keys() & {"model", "device", "dtype"}:
             members = self._load_members(parameters)
-            self.domain = common_domain(members)
+            self.domain = replace(common_domain(members), periodic=self.serves_cells)
             self.members = members
         self.parameters = type(self.parameters)(parameters)
         self.reset()

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import InputError
 from ase.data import chemical_symbols
+from ase.neighborlist import neighbor_list
 from scipy.spatial.distance import pdist, squareform
 
 from ase_mlwave.data.record import Record
@@ -39,6 +40,8 @@ class Domain:
     """Numbers of unpaired electrons."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """Entry of ``extras`` -> largest value inside the domain."""
+    periodic: bool = False
+    """Whether cells are served."""
 
     def common(self, other: Domain) -> Domain:
         """Return what both serve; the smaller threshold counts."""
@@ -49,6 +52,7 @@ class Domain:
             self.charges & other.charges,
             self.spins & other.spins,
             {n: min(self.thresholds.get(n, infinity), other.thresholds.get(n, infinity)) for n in names},
+            self.periodic and other.periodic,
         )
 
 
@@ -97,20 +101,20 @@ def read_atoms(atoms: Any, domain: Domain) -> Record:
     Returns
     -------
     Record
-        Positions in Bohr; no labels.
+        Positions in Bohr; no labels. Of a periodic structure ``info`` has ``"cell"`` ((3, 3), Bohr) and ``"pbc"``.
 
     Raises
     ------
     InputError
         If the structure is empty, periodic, has an element, charge or spin outside the domain, positions that are not
-        finite, coinciding atoms, or a number of electrons that does not go with its spin.
+        finite, coinciding atoms, or a number of electrons that does not go with its spin (of cells, any number goes).
     """
     if not isinstance(atoms, Atoms):
         raise InputError(f"a calculation needs an ase.Atoms object, got {type(atoms).__name__}.")
     if len(atoms) == 0:
         raise InputError("the Atoms object is empty. Give it at least one atom.")
     _check_elements(atoms, domain)
-    if atoms.pbc.any():
+    if atoms.pbc.any() and not domain.periodic:
         raise InputError(
             f"the model is for molecules, but the structure is periodic (pbc={atoms.pbc.tolist()}). "
             "Set atoms.pbc = False if it is a molecule in a box."
@@ -123,6 +127,9 @@ def read_atoms(atoms: Any, domain: Domain) -> Record:
                 f"atoms.info[{name!r}] is {value}, but the model was made for {name} "
                 f"{' or '.join(map(str, sorted(allowed)))}. Change atoms.info or take another model."
             )
+    if atoms.pbc.any():
+        cell = {"cell": np.array(atoms.cell.complete()) / BOHR, "pbc": np.array(atoms.pbc)}
+        return Record(numbers=atoms.numbers, positions=atoms.positions / BOHR, charge=charge, spin=spin, info=cell)
     n_electrons = int(atoms.numbers.sum()) - charge
     if n_electrons < spin or (n_electrons - spin) % 2:
         raise InputError(
@@ -169,6 +176,9 @@ def _check_positions(atoms: Atoms) -> None:
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
     if len(bad):
         raise InputError(f"the position of atom {bad[0]} is not finite: {atoms.positions[bad[0]].tolist()} Angstrom.")
+    if atoms.pbc.any():
+        _check_cell(atoms)
+        return
     if len(atoms) < 2:
         return
     distances = squareform(pdist(atoms.positions))
@@ -177,5 +187,25 @@ def _check_positions(atoms: Atoms) -> None:
     if distances[i, j] < MIN_DISTANCE_ANGSTROM:
         raise InputError(
             f"atoms {i} and {j} coincide: they are {distances[i, j]:.3g} Angstrom apart, and less than "
+            f"{MIN_DISTANCE_ANGSTROM} Angstrom is refused. Mend the structure."
+        )
+
+
+def _check_cell(atoms: Atoms) -> None:
+    """Refuse periods without a vector, a cell without volume, and atoms that coincide with any image."""
+    lengths = atoms.cell.lengths()
+    for axis, (periodic, length) in enumerate(zip(atoms.pbc, lengths, strict=True)):
+        if periodic and not length > 0:
+            raise InputError(
+                f"the structure is periodic along cell vector {axis}, which is zero. Set atoms.cell, or "
+                "atoms.pbc = False if it is a molecule."
+            )
+    finite = bool(np.isfinite(atoms.cell.array).all())
+    if not finite or np.linalg.matrix_rank(atoms.cell.array) < np.count_nonzero(lengths):
+        raise InputError(f"the cell vectors {atoms.cell.tolist()} are not finite or linearly dependent. Mend the cell.")
+    i, j, r = neighbor_list("ijd", atoms, MIN_DISTANCE_ANGSTROM)
+    if len(r):
+        raise InputError(
+            f"atoms {i[0]} and {j[0]} coincide: they, or images of them, are {r[0]:.3g} Angstrom apart, and less than "
             f"{MIN_DISTANCE_ANGSTROM} Angstrom is refused. Mend the structure."
         )

@@ -142,12 +142,15 @@ def warn_out_of_domain(extras: Mapping[str, Any], thresholds: Mapping[str, float
 
     Notes
     -----
-    The message has no measured value, so that Python shows it once in a trajectory, not once a step.
+    The message has no measured value, so that Python shows it once in a trajectory, not once a step. Where ``extras``
+    has ``"badly_covered"``, indices of atoms, it names them.
     """
+    worst = extras.get("badly_covered", ())
+    named = f" Least known are the surroundings of the atoms {', '.join(map(str, worst))}." if len(worst) else ""
     for name, limit in exceeded(extras, thresholds).items():
         warnings.warn(
             f"calc.extras[{name!r}] is above {limit:g}: the structure is unlike those that the model was trained "
-            "on, and its results may be wrong. Check it with a reference calculation.",
+            "on, and its results may be wrong. Check it with a reference calculation." + named,
             OutOfDomainWarning,
             stacklevel=4,
         )

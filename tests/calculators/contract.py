@@ -158,8 +158,9 @@ class CalculatorContract:
 
     def test_results_are_standard(self, calc: MlwaveCalculator) -> None:
         atoms = self.atoms()
-        calc.calculate(atoms, calc.implemented_properties)
-        assert set(calc.implemented_properties) <= set(calc.results) <= set(all_outputs)
+        of_molecules = set(calc.implemented_properties) - {"stress"}
+        calc.calculate(atoms, sorted(of_molecules))
+        assert of_molecules <= set(calc.results) <= set(all_outputs)
         assert calc.results["free_energy"] == calc.results["energy"]
         for value in calc.results.values():
             assert type(value) is float or (type(value) is np.ndarray and value.dtype == np.float64)

@@ -1,0 +1,227 @@
+"""`AmonsCalculator`: energies, forces and stress of a query from a kernel regression on its amons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import InputError, PropertyNotImplementedError
+from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import NDArray
+
+from ase_mlwave.amons.config import FitSettings
+from ase_mlwave.amons.inference import Prediction, force_uncertainty, predict_batch
+from ase_mlwave.amons.regression.environments import Geometry
+from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
+from ase_mlwave.calculators.checks import read_atoms
+from ase_mlwave.calculators.members import pick_device
+from ase_mlwave.data.record import Record
+from ase_mlwave.errors import suggestion
+from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
+
+if TYPE_CHECKING:
+    from ase_mlwave.calculators.amons_study import AmonStudy, LearningPoint
+    from ase_mlwave.reference.levels import LevelOfTheory
+
+__all__ = ["AmonsCalculator"]
+
+#: Values of the option ``uncertainty``: of nothing, of the energy, of energy and forces.
+_UNCERTAINTIES = ("none", "energy", "forces")
+#: Atoms that are named as badly covered at most, and the share of the largest novelty that they have at least.
+_NAMED, _SHARE = 5, 0.5
+
+
+class AmonsCalculator(MlwaveCalculator):
+    """Predict energies, forces and stress from the amons of a query.
+
+    Parameters
+    ----------
+    model : str, path, or sequence of them
+        A name in the zoo, a folder, or several models: a committee.
+    uncertainty : str
+        ``"energy"`` for the energy's standard deviation, ``"forces"`` for those of all force components, too (3N
+        passes through the representation), ``"none"`` for neither.
+    device, dtype, batch_size
+        As in `MlwaveCalculator`; all is computed in float64, whatever ``dtype`` is.
+
+    Raises
+    ------
+    TypeError, InputError
+        As `MlwaveCalculator`; also for an unknown ``uncertainty``.
+
+    Notes
+    -----
+    A sum over atoms of E_Z (dressed or free atoms) and of a Gaussian process on the atom's aSLATM environment; forces
+    and stress are its derivatives. Molecules, and cells of one to three periods; the stress is that of cells with three
+    vectors.
+    ``calc.extras`` holds after each calculation ``"novelty"`` ((N,), distance of each environment from the training
+    environments, in units of the largest distance between those), ``"badly_covered"`` (the least known atoms, worst
+    first), ``"energy_uncertainty"`` (eV), with ``uncertainty="forces"`` also ``"forces_uncertainty"`` ((N, 3),
+    eV/Angstrom), and ``"amons"``, the SMILES of the training molecules.
+    Source: Huang and von Lilienfeld, Nat. Chem. 12, 945 (2020).
+    """
+
+    name: ClassVar[str] = "amons"
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]
+    default_parameters = {"uncertainty": "energy"}
+    serves_cells: ClassVar[bool] = True
+
+    study: AmonStudy | None = None
+    """The query and its labelled amons, where `for_query` made the calculator."""
+
+    @classmethod
+    def for_query(
+        cls,
+        query: Any,
+        *,
+        reference: str | LevelOfTheory = "pbe/def2-svp",
+        max_heavy: int = 5,
+        max_contact_heavy: int | None = None,
+        database: str | PathLike[str] = "amons.db",
+        folder: str | PathLike[str] | None = None,
+        settings: FitSettings | None = None,
+        executor: Executor | None = None,
+        n_workers: int = 1,
+        **options: Any,
+    ) -> AmonsCalculator:
+        """Learn a query: find its amons, label those that the database lacks, fit, and save the model.
+
+        Parameters
+        ----------
+        query : Atoms, str, Path, rdkit.Chem.Mol or Record
+            A structure, a SMILES, or a file.
+        reference : str or LevelOfTheory
+            Level of theory; one database holds one level.
+        max_heavy, max_contact_heavy : int
+            Heavy atoms of the largest amons: covalent ones, and pairs and triples that touch (None for none).
+        database : str or path
+            ASE database of labelled amons, shared by all queries; made if it does not exist.
+        folder : str or path, optional
+            Where the model is saved; by default a folder beside the database.
+        settings : FitSettings, optional
+            How the model is fitted.
+        executor, n_workers
+            Where labels are computed, see `ase_mlwave.reference.labelling.label_geometries`.
+        **options
+            Those of the constructor.
+
+        Returns
+        -------
+        AmonsCalculator
+            Ready for the query; ``calc.extras["amons"]`` lists what it was learned from.
+
+        Raises
+        ------
+        InputError, CalculationFailed
+            See `ase_mlwave.calculators.amons_study.study_query`.
+        """
+        from ase_mlwave.calculators.amons_study import save_study, study_query  # needs RDKit, fitted models do not
+
+        place = Path(database)
+        study = study_query(
+            query,
+            reference=reference,
+            max_heavy=max_heavy,
+            max_contact_heavy=max_contact_heavy,
+            database=place,
+            settings=settings,
+            executor=executor,
+            n_workers=n_workers,
+        )
+        device = pick_device(options.get("device"))
+        calc = cls(save_study(study, None if folder is None else Path(folder), place, device), **options)
+        calc.study = study
+        calc.extras["amons"] = [str(record.info["smiles"]) for record in study.records]
+        return calc
+
+    def learning_curve(self, atoms: Atoms | None = None) -> list[LearningPoint]:
+        """Predict the query from its amons of growing size: the method's own test of convergence.
+
+        Parameters
+        ----------
+        atoms : Atoms, optional
+            The structure to predict; by default the query, if it has coordinates.
+
+        Returns
+        -------
+        list of LearningPoint
+            One for every size; sizes that lack an element of the structure are left out.
+
+        Raises
+        ------
+        InputError
+            If the calculator was not made by `for_query`, or there is no structure.
+        """
+        if self.study is None:
+            raise InputError("only a calculator from AmonsCalculator.for_query knows its amons; make it that way.")
+        geometry = self.study.query if atoms is None else _geometry(read_atoms(atoms, self.domain))
+        if geometry is None:
+            raise InputError("the query was given without coordinates. Write calc.learning_curve(atoms).")
+        return self.study.learning_curve(geometry, pick_device(self.parameters["device"]))
+
+    def _check_options(self, parameters: Mapping[str, Any]) -> None:
+        given = parameters["uncertainty"]
+        if given not in _UNCERTAINTIES:
+            raise InputError(f"uncertainty is {given!r}. {suggestion(str(given), _UNCERTAINTIES)}")
+
+    def _compute(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+        geometries = [_geometry(system) for system in systems]
+        if "stress" in properties:
+            _refuse_stress_without_volume(geometries)
+        wanted = self.parameters["uncertainty"]
+        found = predict_batch(
+            member.network,
+            geometries,
+            forces=bool({"forces", "stress"} & set(properties)),
+            uncertainty=wanted != "none",
+        )
+        outcomes = []
+        for geometry, result in zip(geometries, found, strict=True):
+            extras = _extras(result) | {"amons": list(member.network.config.amons)}
+            if wanted == "forces":
+                extras["forces_uncertainty"] = force_uncertainty(member.network, geometry) * HARTREE_PER_BOHR
+            outcomes.append(Outcome(_values(geometry, result), extras))
+        return outcomes
+
+
+def _geometry(system: Record) -> Geometry:
+    cell = system.info.get("cell")
+    return Geometry(system.numbers, system.positions, cell=cell, pbc=system.info.get("pbc"))
+
+
+def _refuse_stress_without_volume(geometries: Sequence[Geometry]) -> None:
+    if not all(_has_volume(geometry) for geometry in geometries):
+        raise PropertyNotImplementedError(
+            "the stress is that of cells with three periods; set atoms.cell and atoms.pbc."
+        )
+
+
+def _has_volume(geometry: Geometry) -> bool:
+    return geometry.cell is not None and geometry.pbc is not None and bool(np.all(geometry.pbc))
+
+
+def _values(geometry: Geometry, result: Prediction) -> dict[str, Any]:
+    """Collect what ASE knows, in atomic units."""
+    values: dict[str, Any] = {"energy": result.energy}
+    if result.forces is not None:
+        values["forces"] = result.forces
+    if result.virial is not None and geometry.cell is not None and _has_volume(geometry):
+        volume = abs(float(np.linalg.det(geometry.cell)))
+        stress: NDArray[np.float64] = full_3x3_to_voigt_6_stress(result.virial / volume)
+        values["stress"] = stress
+    return values
+
+
+def _extras(result: Prediction) -> dict[str, Any]:
+    """Collect what ASE does not know."""
+    order = np.argsort(-result.novelty, kind="stable")[:_NAMED]
+    worst = [int(i) for i in order if result.novelty[i] > 0 and result.novelty[i] >= _SHARE * result.novelty[order[0]]]
+    extras: dict[str, Any] = {"novelty": result.novelty, "badly_covered": worst}
+    if result.uncertainty is not None:
+        extras["energy_uncertainty"] = result.uncertainty * HARTREE
+    return extras

@@ -1,0 +1,103 @@
+"""A calculator that learns its query, with GFN2-xTB as the reference: fast, and an independent program."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.calculator import InputError
+
+from ase_mlwave.amons.config import FitSettings
+from ase_mlwave.calculators.amons import AmonsCalculator
+from ase_mlwave.calculators.amons_study import study_query
+from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.reference.levels import TbliteLevel
+
+pytest.importorskip("tblite")
+pytest.importorskip("rdkit")
+
+ENERGIES = FitSettings(directions=0)
+
+
+@pytest.fixture
+def labelled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note every molecule that is labelled."""
+    seen: list[str] = []
+    label = TbliteLevel.label
+
+    def noting(self: TbliteLevel, molecule: object) -> object:
+        seen.append(str(molecule.info["smiles"]))  # type: ignore[attr-defined]
+        return label(self, molecule)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TbliteLevel, "label", noting)
+    return seen
+
+
+def learn(query: object, database: Path, max_heavy: int = 2) -> AmonsCalculator:
+    with ThreadPoolExecutor(1) as threads:
+        return AmonsCalculator.for_query(
+            query, reference="gfn2-xtb", max_heavy=max_heavy, database=database, settings=ENERGIES, executor=threads
+        )
+
+
+def test_second_query_pays_for_new_amons_only(labelled: list[str], tmp_path: Path) -> None:
+    database = tmp_path / "amons.db"
+    first = learn(molecule("CH3CH2OH"), database)
+    paid = len(labelled)
+    assert paid == DatasetFile(database).counts()["labelled"]
+    assert set(first.extras["amons"]) <= set(labelled)
+    again = learn(molecule("CH3CH2OH"), database)
+    assert len(labelled) == paid
+    assert again.extras["amons"] == first.extras["amons"]
+    other = learn(molecule("CH3CH2NH2"), database)
+    new = labelled[paid:]
+    assert new
+    assert all("N" in smiles for smiles in new if smiles not in {"[H]", "[C]"})
+    assert {"C", "CC"} & set(other.extras["amons"]) <= set(labelled[:paid])
+
+
+def test_query_is_learned_from_its_fragments(tmp_path: Path) -> None:
+    query = molecule("CH3CH2OH")
+    calc = learn(query, tmp_path / "amons.db", max_heavy=3)  # the query is its own largest amon
+    curve = calc.learning_curve()
+    assert [point.max_heavy for point in curve] == [2, 3]  # methane and water alone do not determine three elements
+    assert curve[-1].n_amons == len(calc.extras["amons"])
+    query.calc = calc
+    energy = query.get_potential_energy()
+    assert curve[-1].energy == pytest.approx(energy, abs=1e-6)
+    exact = TbliteLevel("gfn2-xtb").calculator(query)
+    reference = query.copy()
+    reference.calc = exact
+    assert energy == pytest.approx(reference.get_potential_energy(), abs=0.15)
+    assert curve[0].uncertainty > curve[-1].uncertainty
+
+
+def test_smiles_has_no_geometry_of_its_own(tmp_path: Path) -> None:
+    calc = learn("CCO", tmp_path / "amons.db")
+    with pytest.raises(InputError, match=r"learning_curve\(atoms\)"):
+        calc.learning_curve()
+    assert calc.learning_curve(molecule("CH3CH2OH"))[-1].max_heavy == 2
+
+
+def test_model_of_a_query_is_a_folder(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        options = {"database": tmp_path / "amons.db", "folder": tmp_path / "model", "executor": threads}
+        calc = AmonsCalculator.for_query("CO", reference="gfn2-xtb", max_heavy=2, **options)
+    atoms: Atoms = molecule("CH3OH")
+    again = AmonsCalculator(tmp_path / "model")
+    for name, value in calc.predict([atoms])[0].items():
+        np.testing.assert_array_equal(value, again.predict([atoms])[0][name])
+    assert again.members[0].config.level == "gfn2-xtb"
+    with pytest.raises(InputError, match="for_query"):
+        again.learning_curve()
+
+
+def test_database_of_another_level_is_refused(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        study_query("C", reference="gfn2-xtb", max_heavy=1, database=tmp_path / "amons.db", executor=threads)
+        with pytest.raises(InputError, match="holds labels of the level 'gfn2-xtb'"):
+            study_query("CO", reference="gfn1-xtb", max_heavy=1, database=tmp_path / "amons.db", executor=threads)
