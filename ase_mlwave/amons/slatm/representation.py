@@ -150,8 +150,8 @@ class Slatm:
 
         Notes
         -----
-        Without derivatives, memory beyond the result is that of a few thousand triangles; with them it grows with all
-        triangles, and `pullback` and `pushforward` are what stays small.
+        Without derivatives, memory is that of the result, for a moment twice, and of a few thousand triangles. With
+        them it grows with all triangles; `pullback` and `pushforward` are what stays small.
         """
         vectors = _vectors(batch)
         return torch.cat([self._rows.values(vectors[block.pairs], block) for block in self._rows.blocks(batch)])
