@@ -265,6 +265,13 @@ class QDF(nn.Module):
         pairs = excess.new_zeros(count, pairs.shape[1]).index_add(0, system, pairs)
         return fixed, torch.cat([total.reshape(count, -1), pairs], 1)
 
+    def pair_energies(self, batch: FieldBatch) -> Tensor:
+        """Evaluate the repulsion of nuclei of every molecule, (B,), Hartree, float64."""
+        element = self.elements_of(batch.numbers)
+        centres = torch.cat([block.centres for block in batch.blocks])
+        halves = torch.cat([self.repulsion(*_pairs(block, batch.positions, element)) for block in batch.blocks])
+        return halves.new_zeros(len(batch.n_atoms)).index_add(0, batch.system[centres], halves)
+
     def linear_weights(self) -> Tensor:
         """Give the weights (M,) that `linear_terms` are multiplied by, float64."""
         return torch.cat([p.detach().double().flatten() for p in self._linear_parameters()])

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from ase.calculators.calculator import InputError
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg import LinAlgError
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.func import jvp, vmap
@@ -28,93 +30,45 @@ from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.qdf.batch import collate
 from ase_mlwave.qdf.config import MAX_GRID_LEVEL
 from ase_mlwave.qdf.model import QDF
+from ase_mlwave.qdf.training.normal_equations import NormalEquations
 from ase_mlwave.qdf.training.settings import ReadoutSettings
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
-__all__ = ["NormalEquations", "ReadoutFit", "fit_readout", "write_summary"]
+__all__ = ["ReadoutFit", "fit_readout", "write_summary"]
 
 Array = NDArray[np.float64]
 Progress = Callable[[int], None]
 
 #: Directions that are differentiated along at a time, and rows that are kept before they are summed up.
 _CHUNK, _ROWS = 8, 512
-#: Least scale of a pair function, relative to the largest.
-_FLOOR = 0.1
-#: Names of rows and targets in the file of an interrupted fit.
-_KINDS = ("valid_rows", "valid_targets")
+#: What rows are of; their number is their kind.
+_ENERGY, _FORCES, _ORIENTATION = _KINDS = range(3)
 #: Levels by which the grid of the other orientations is finer.
 _FINER = 1
 
 
-@dataclass
-class NormalEquations:
-    """Sums of products of rows: what least squares needs of any number of them.
+@dataclass(frozen=True)
+class Rows:
+    """Equations of molecules, in Hartree per atom, Hartree/Bohr and Hartree: weighted when they are solved.
 
     Parameters
     ----------
-    gram : (M, M)
-        Of the columns.
-    moment : (M,)
-        Of the columns with the targets.
-    square : float
-        Of the targets.
-    rows : int
-        How many.
+    matrix : (R, M)
+        Columns: what the energy is linear in, then the atoms' references.
+    targets : (R,)
+        Right-hand sides.
+    kinds : (R,)
+        What each is of: an energy, a force, or a difference between orientations.
     """
 
-    gram: Array
-    moment: Array
-    square: float = 0.0
-    rows: int = 0
+    matrix: Array
+    targets: Array
+    kinds: NDArray[np.int64]
 
-    @classmethod
-    def empty(cls, n_columns: int) -> NormalEquations:
-        """Start with no rows."""
-        return cls(np.zeros((n_columns, n_columns)), np.zeros(n_columns))
-
-    def add(self, rows: Array, targets: Array) -> None:
-        """Add rows (R, M) with targets (R,)."""
-        self.gram += rows.T @ rows
-        self.moment += rows.T @ targets
-        self.square += float(targets @ targets)
-        self.rows += len(targets)
-
-    def mean_square(self, solution: Array) -> float:
-        """Mean squared residual of a solution (M,)."""
-        return float(solution @ (self.gram @ solution) - 2 * self.moment @ solution + self.square) / max(1, self.rows)
-
-    def solve(self, penalty: float, n_free: int, n_pairs: int = 0) -> Array:
-        """Minimise the mean squared residual plus ``penalty`` times the mean squared contributions.
-
-        Parameters
-        ----------
-        penalty : float
-            Without a unit: columns are scaled to a mean square of one.
-        n_free : int
-            Columns at the end that are hardly penalised.
-        n_pairs : int
-            Columns before these whose scale is at least a tenth of their largest: a function of a distance that hardly
-            any training molecule has is not free to be large where another molecule has it.
-
-        Returns
-        -------
-        (M,)
-
-        Raises
-        ------
-        LinAlgError
-            If the penalty is too small for the columns' linear dependence.
-        """
-        scale = np.sqrt(np.diagonal(self.gram) / self.rows) + 1e-300
-        scale[scale < 1e-12 * scale.max()] = np.inf  # columns of zeros: an element that the data lack
-        pairs = scale[len(scale) - n_free - n_pairs : len(scale) - n_free]
-        pairs[pairs < np.inf] = np.maximum(pairs[pairs < np.inf], _FLOOR * pairs[pairs < np.inf].max(initial=0.0))
-        weights = np.full(len(scale), penalty)
-        weights[len(scale) - n_free :] = 1e-12
-        matrix = self.gram / np.outer(scale, scale) / self.rows
-        matrix[np.diag_indices_from(matrix)] += weights
-        solution: Array = cho_solve(cho_factor(matrix, lower=True), self.moment / scale / self.rows) / scale
-        return solution
+    def errors(self, solution: Array, weights: Sequence[float]) -> float:
+        """Root of the weighted mean square of the residuals."""
+        residuals = (self.matrix @ solution - self.targets) * np.asarray(weights)[self.kinds]
+        return float(np.sqrt(np.mean(np.square(residuals))))
 
 
 @dataclass(frozen=True)
@@ -159,7 +113,8 @@ def fit_readout(
     fixed_references : bool
         Keep the references: isolated atoms have the right energy, molecules a less flexible one.
     checkpoint : Path, optional
-        File of sums, written every ``checkpoint_minutes`` and read where it is there.
+        File of sums, written every ``checkpoint_minutes`` and read where it is there: a fit with other units or
+        penalties needs no more than a new solution.
     checkpoint_minutes : float
         Least time between two.
     progress : callable, optional
@@ -173,6 +128,8 @@ def fit_readout(
     ------
     ValueError
         If no penalty leaves the equations solvable.
+    InputError
+        If the file is of other molecules, directions, orientations, or another seed or grid.
 
     Notes
     -----
@@ -181,26 +138,37 @@ def fit_readout(
     n_elements = len(network.config.elements)
     n_free = 0 if fixed_references else n_elements
     n_columns = len(network.linear_weights()) + n_free
-    train, valid, done = _read(checkpoint, n_columns)
+    what = {
+        "directions": str(settings.directions),
+        "orientations": str(settings.orientations),
+        "seed": str(seed),
+        "rotate": str(rotate),
+        "grid_level": str(network.grid_level),
+        "columns": str(n_columns),
+        "training": training.content_hash(),
+        "validation": validation.content_hash(),
+    }
+    train, valid, done = _read(checkpoint, n_columns, what)
     jobs = [*training, *validation]
     counter = progress(len(jobs)) if progress else lambda n: None
     counter(done)
     last = time.monotonic()
-    waiting: list[tuple[Array, Array]] = []
+    waiting: list[Rows] = []
     for index in range(done, len(jobs)):
         rng = np.random.default_rng([seed, index])
-        rows, targets = _rows(network, jobs[index], settings, rng, rotate=rotate)
-        (waiting if index < len(training) else valid).append((rows[:, :n_columns], targets))
+        rows = _rows(network, jobs[index], settings, rng, rotate=rotate)
+        rows = replace(rows, matrix=rows.matrix[:, :n_columns])
+        (waiting if index < len(training) else valid).append(rows)
         late = checkpoint is not None and time.monotonic() - last > 60 * checkpoint_minutes
-        if waiting and (late or index + 1 == len(training) or sum(len(t) for _, t in waiting) >= _ROWS):
-            train.add(np.concatenate([r for r, _ in waiting]), np.concatenate([t for _, t in waiting]))
+        if waiting and (late or index + 1 == len(training) or sum(len(r.targets) for r in waiting) >= _ROWS):
+            _sum_up(train, waiting)
             waiting = []
         if checkpoint is not None and late:
-            _write(checkpoint, train, valid, index + 1)
+            _write(checkpoint, train, valid, index + 1, what)
             last = time.monotonic()
         counter(1)
-    if checkpoint is not None:
-        _write(checkpoint, train, valid, len(jobs))
+    if checkpoint is not None and done < len(jobs):
+        _write(checkpoint, train, valid, len(jobs), what)
     n_pairs = network.repulsion.weight.numel()
     fits = sorted(_candidates(train, valid, settings, n_free, n_pairs), key=lambda fit: fit[0].valid_rms)
     if not fits:
@@ -210,60 +178,62 @@ def fit_readout(
     return best
 
 
+def _sum_up(train: list[NormalEquations], waiting: list[Rows]) -> None:
+    """Add rows to the sums of their kinds."""
+    matrix, targets, kinds = (np.concatenate([getattr(r, f.name) for r in waiting]) for f in fields(Rows))
+    for kind in _KINDS:
+        train[kind].add(matrix[kinds == kind], targets[kinds == kind])
+
+
 def _candidates(
-    train: NormalEquations, valid: list[tuple[Array, Array]], settings: ReadoutSettings, n_free: int, n_pairs: int
+    train: list[NormalEquations], valid: list[Rows], settings: ReadoutSettings, n_free: int, n_pairs: int
 ) -> Iterator[tuple[ReadoutFit, Array]]:
     """Solve for every penalty."""
+    weights = [
+        1e3 * HARTREE / settings.energy_unit,
+        1e3 * HARTREE_PER_BOHR / settings.force_unit,
+        1e3 * HARTREE / settings.orientation_unit,
+    ]
+    joined = NormalEquations.weighted(train, weights)
     for penalty in settings.penalties:
         try:
-            solution = train.solve(penalty, n_free, n_pairs)
+            solution = joined.solve(penalty, n_free, n_pairs)
         except LinAlgError:
             continue
-        errors = [float(np.mean(np.square(rows @ solution - targets))) ** 0.5 for rows, targets in valid]
-        train_rms = max(0.0, train.mean_square(solution)) ** 0.5
+        train_rms = max(0.0, joined.mean_square(solution)) ** 0.5
+        errors = [rows.errors(solution, weights) for rows in valid]
         yield ReadoutFit(penalty, train_rms, float(np.median(errors))), solution
 
 
-def _rows(
-    network: QDF, record: Record, settings: ReadoutSettings, rng: np.random.Generator, *, rotate: bool
-) -> tuple[Array, Array]:
-    """Differentiate the features of one molecule; rows (R, M + E) and targets (R,), weighted; references last."""
+def _rows(network: QDF, record: Record, settings: ReadoutSettings, rng: np.random.Generator, *, rotate: bool) -> Rows:
+    """Differentiate what the energy of one molecule is linear in."""
     turn = Rotation.random(rng=rng).as_matrix() if rotate else np.eye(3)
     reach = 2 * network.config.cutoff
     batch = collate([(record.numbers, record.positions @ turn.T)], reach).to(network.references.device)
     composition = np.array([np.count_nonzero(record.numbers == z) for z in network.config.numbers], dtype=np.float64)
     references = network.references.cpu().numpy()
-    weight = HARTREE / (settings.energy_unit * 1e-3 * len(record))
-    force_weight = HARTREE_PER_BOHR / (settings.force_unit * 1e-3)
 
     def terms(r: Tensor) -> Tensor:
         fixed, features = network.linear_terms(batch.at(r))
         return torch.cat([features[0], fixed])
 
     with torch.no_grad():
-        if record.forces is None or settings.directions == 0:
-            value, slopes, targets = terms(batch.positions), None, np.zeros(0)
-        else:
+        values = terms(batch.positions).cpu().numpy()
+        slopes, forces = np.zeros((0, len(values))), np.zeros(0)
+        if record.forces is not None and settings.directions:
             size = 3 * len(record)
             basis = np.linalg.qr(rng.normal(size=(size, min(size, settings.directions))))[0].T
             along = torch.from_numpy(basis).to(batch.positions.device).unflatten(1, (-1, 3))
-            value = terms(batch.positions)
-            slopes = vmap(lambda u: jvp(terms, (batch.positions,), (u,))[1], chunk_size=_CHUNK)(along)
-            targets = basis @ (np.array(record.forces) @ turn.T).ravel()
-    energy = (record.energy or 0.0) - composition @ references
-    values = value.cpu().numpy()
-    rows = np.zeros((1 + len(targets) + settings.orientations, len(values) - 1 + len(composition)))
-    rows[0] = np.concatenate([values[:-1], composition]) * weight
-    right = np.zeros(len(rows))
-    right[0] = (energy - values[-1]) * weight
-    forced, elsewhere = slice(1, 1 + len(targets)), slice(1 + len(targets), None)
-    if slopes is not None:
-        derivatives = slopes.cpu().numpy()
-        rows[forced, : -len(composition)] = -derivatives[:, :-1] * force_weight
-        right[forced] = (targets + derivatives[:, -1]) * force_weight
+            slopes = vmap(lambda u: jvp(terms, (batch.positions,), (u,))[1], chunk_size=_CHUNK)(along).cpu().numpy()
+            forces = basis @ (np.array(record.forces) @ turn.T).ravel()
     differences = _differences(network, record, values[:-1], settings.orientations, rng)
-    rows[elsewhere, : -len(composition)] = differences * (HARTREE / (settings.orientation_unit * 1e-3))
-    return rows, right
+    energy = (record.energy or 0.0) - composition @ references - values[-1]
+    matrix = np.zeros((1 + len(forces) + len(differences), len(values) - 1 + len(composition)))
+    matrix[0] = np.concatenate([values[:-1], composition]) / len(record)
+    matrix[1:, : -len(composition)] = np.concatenate([-slopes[:, :-1], differences])
+    kinds = np.repeat(_KINDS, [1, len(forces), len(differences)])
+    targets = np.concatenate([[energy / len(record)], forces + slopes[:, -1], np.zeros(len(differences))])
+    return Rows(matrix, targets, kinds)
 
 
 @torch.no_grad()
@@ -290,26 +260,40 @@ def _apply(network: QDF, solution: Array, n_free: int) -> None:
         network.references.add_(torch.from_numpy(solution[len(solution) - n_free :]).to(network.references.device))
 
 
-def _write(path: Path, train: NormalEquations, valid: list[tuple[Array, Array]], done: int) -> None:
+def _write(path: Path, train: list[NormalEquations], valid: list[Rows], done: int, what: Mapping[str, str]) -> None:
     """Write the training molecules' sums and the validation molecules' rows, whole or not at all."""
-    pairs = [(f"{kind}_{i}", part) for i, pair in enumerate(valid) for kind, part in zip(_KINDS, pair, strict=True)]
-    counts = np.array([done, train.rows, len(valid)], dtype=np.int64)
-    sums = {"train_gram": train.gram, "train_moment": train.moment, "train_square": np.array([train.square])}
+    arrays = {f"valid_{f.name}_{i}": getattr(rows, f.name) for i, rows in enumerate(valid) for f in fields(Rows)}
+    for kind, sums in enumerate(train):
+        arrays |= {f"train_gram_{kind}": sums.gram, f"train_moment_{kind}": sums.moment}
+    counts = np.array([done, len(valid), *(sums.rows for sums in train)], dtype=np.int64)
+    squares = np.array([sums.square for sums in train])
     partial = path.with_suffix(".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({**dict(pairs), **sums, "counts": counts}, partial)
+    save_file({**arrays, "squares": squares, "counts": counts}, partial, metadata=dict(what))
     partial.replace(path)
 
 
-def _read(path: Path | None, n_columns: int) -> tuple[NormalEquations, list[tuple[Array, Array]], int]:
-    """Read sums, rows and the number of molecules done, or start new ones."""
+def _read(path: Path | None, n_columns: int, what: Mapping[str, str]) -> tuple[list[NormalEquations], list[Rows], int]:
+    """Read sums, rows and the number of molecules done, or start new ones; refuse those of another fit."""
     if path is None or not path.exists():
-        return NormalEquations.empty(n_columns), [], 0
+        return [NormalEquations.empty(n_columns) for _ in _KINDS], [], 0
+    with safe_open(path, "np") as file:
+        given = file.metadata() or {}
+    different = sorted(key for key in what if given.get(key) != what[key])
+    if different:
+        raise InputError(
+            f"{path} is of a fit with other {', '.join(different)}; go on with the same, or remove it to start over "
+            "(units and penalties may change)"
+        )
     held = load_file(path)
-    done, n_rows, n_valid = held["counts"].tolist()
-    train = NormalEquations(held["train_gram"], held["train_moment"], float(held["train_square"][0]), n_rows)
-    rows, targets = ([held[f"{kind}_{i}"] for i in range(n_valid)] for kind in _KINDS)
-    return train, list(zip(rows, targets, strict=True)), done
+    done, n_valid, *n_rows = held["counts"].tolist()
+    squares = held["squares"].tolist()
+    train = [
+        NormalEquations(held[f"train_gram_{kind}"], held[f"train_moment_{kind}"], squares[kind], n_rows[kind])
+        for kind in _KINDS
+    ]
+    valid = [Rows(*(held[f"valid_{f.name}_{i}"] for f in fields(Rows))) for i in range(n_valid)]
+    return train, valid, done
 
 
 def write_summary(fit: ReadoutFit, path: Path) -> None:

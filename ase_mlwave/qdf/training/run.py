@@ -10,6 +10,7 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
+from ase_mlwave.qdf.batch import collate
 from ase_mlwave.qdf.model import QDF
 from ase_mlwave.qdf.training.module import QDFData, QDFModule
 from ase_mlwave.qdf.training.readout import fit_readout, write_summary
@@ -137,13 +138,16 @@ def _initial_network(settings: TrainingSettings, training: Dataset) -> QDF:
         given_references = [settings.references_ev[e] / HARTREE for e in settings.model.elements]
         network.references.copy_(torch.tensor(given_references, dtype=torch.float64))
     elif settings.fit_statistics and settings.start_from is None:
-        network.references.copy_(torch.from_numpy(_fitted_references(training, settings.model.numbers)))
+        network.references.copy_(torch.from_numpy(_fitted_references(training, network)))
     return network.cast(getattr(torch, settings.precision))
 
 
-def _fitted_references(dataset: Dataset, numbers: tuple[int, ...]) -> np.ndarray:
-    """Fit energies by a sum over atoms, (n_elements,), Hartree; the shortest solution where there are many."""
+def _fitted_references(dataset: Dataset, network: QDF) -> np.ndarray:
+    """Fit energies less pair energies by a sum over atoms, (n_elements,), Hartree; the shortest solution."""
+    numbers = network.config.numbers
     composition = np.array([[np.count_nonzero(r.numbers == z) for z in numbers] for r in dataset], dtype=np.float64)
     energies = np.array([r.energy for r in dataset], dtype=np.float64)
-    references: np.ndarray = np.linalg.lstsq(composition, energies, rcond=None)[0]
+    with torch.no_grad():
+        pairs = [network.pair_energies(collate([(r.numbers, r.positions)], 2 * network.config.cutoff)) for r in dataset]
+    references: np.ndarray = np.linalg.lstsq(composition, energies - torch.cat(pairs).numpy(), rcond=None)[0]
     return references

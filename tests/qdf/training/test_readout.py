@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ase.calculators.calculator import InputError
 from scipy.spatial.transform import Rotation
 
 from ase_mlwave.data.record import Dataset, Record
@@ -16,7 +17,8 @@ from ase_mlwave.qdf.batch import collate
 from ase_mlwave.qdf.inference import predict_batch
 from ase_mlwave.qdf.model import QDF
 from ase_mlwave.qdf.training import readout
-from ase_mlwave.qdf.training.readout import NormalEquations, fit_readout
+from ase_mlwave.qdf.training.normal_equations import NormalEquations
+from ase_mlwave.qdf.training.readout import fit_readout
 from ase_mlwave.qdf.training.settings import ReadoutSettings
 from tests.qdf.networks import random_network
 
@@ -166,3 +168,22 @@ def test_one_strange_validation_molecule_does_not_choose_the_penalty() -> None:
     mixed = fit_readout(without_readout(small_network()), data, replace(data, records=(*data, strange)), FEW)
     assert mixed.penalty == usual.penalty
     assert mixed.valid_rms < 2 * usual.valid_rms + 1e-9
+
+
+def test_finished_sums_serve_other_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, file = labelled(small_network(), molecules(9)), tmp_path / "sums.safetensors"
+    first, again, fresh = (without_readout(small_network()) for _ in range(3))
+    fit_readout(first, data, data, FEW, checkpoint=file)
+    other = replace_settings(energy_unit=0.01, penalties=(1e-4,))
+    fit_readout(fresh, data, data, other)
+    monkeypatch.setattr(readout, "_rows", None)  # nothing is computed again
+    fit_readout(again, data, data, other, checkpoint=file)
+    assert torch.equal(again.linear_weights(), fresh.linear_weights())
+    assert not torch.equal(again.linear_weights(), first.linear_weights())
+
+
+def test_sums_of_another_fit_are_refused(tmp_path: Path) -> None:
+    data, file = labelled(small_network(), molecules(3)), tmp_path / "sums.safetensors"
+    fit_readout(small_network(), data, data, FEW, checkpoint=file)
+    with pytest.raises(InputError, match="other directions, seed; go on with the same"):
+        fit_readout(small_network(), data, data, replace_settings(directions=2), seed=5, checkpoint=file)
