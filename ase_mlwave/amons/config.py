@@ -30,8 +30,8 @@ class FitSettings(BaseModel):
     """Directions per molecule along which forces are learned; None for all 3N, 0 for energies alone. Fewer are random
     and orthogonal."""
     baseline: Literal["completed", "published"] = "completed"
-    """What is taken off the energies: dressed atoms by least squares, and where compositions are linearly dependent free
-    atoms, as they are (as published) or changed by as little as fits the energies."""
+    """What is taken off the energies: dressed atoms by least squares, and where compositions are linearly dependent
+    free atoms, as they are (as published) or changed by as little as fits the energies."""
     variance_rows: int = Field(4000, ge=1)
     """Rows (energies and directions) up to which all are kept for predictive variances. Larger fits keep the energies
     alone, whose variances are too large rather than too small."""
