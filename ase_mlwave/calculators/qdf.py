@@ -55,7 +55,7 @@ class QDFCalculator(MlwaveCalculator):
     outputs are in ``calc.extras["outputs"]`` (name -> Hartree).
     ``calc.extras`` holds after each calculation ``"atomic_energies"`` ((N,), Hartree, parts of the energy by cells) and
     ``"cell_electrons"`` ((N,), electrons of every cell before they are scaled to the nuclear charge).
-    The energy changes under rotation by what the grid leaves of the integral: about 1 meV a molecule for the shipped
+    The energy changes under rotation by what the grid leaves of the integral: 1 to 2 meV a molecule for the shipped
     models (``python -m benchmarks.orientation``). ``dtype="float32"`` is faster: the field and the networks run in it,
     sums over cells and the repulsion of nuclei stay in float64.
     Source: Tsubaki and Mizoguchi, PRL 125, 206401 (2020).
