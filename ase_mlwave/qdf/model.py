@@ -267,10 +267,13 @@ class QDF(nn.Module):
 
     def pair_energies(self, batch: FieldBatch) -> Tensor:
         """Evaluate the repulsion of nuclei of every molecule, (B,), Hartree, float64."""
-        element = self.elements_of(batch.numbers)
         centres = torch.cat([block.centres for block in batch.blocks])
-        halves = torch.cat([self.repulsion(*_pairs(block, batch.positions, element)) for block in batch.blocks])
+        halves = self._pair_halves(batch, self.elements_of(batch.numbers))
         return halves.new_zeros(len(batch.n_atoms)).index_add(0, batch.system[centres], halves)
+
+    def _pair_halves(self, batch: FieldBatch, element: Tensor) -> Tensor:
+        """Evaluate every centre's half of its pair energies, (N,), in the order of the blocks."""
+        return torch.cat([self.repulsion(*_pairs(block, batch.positions, element)) for block in batch.blocks])
 
     def linear_weights(self) -> Tensor:
         """Give the weights (M,) that `linear_terms` are multiplied by, float64."""
@@ -347,7 +350,7 @@ class QDF(nn.Module):
         counts = torch.cat([run(electrons, b, r, *v) for b, v in zip(batch.blocks, kept, strict=True)])[order]
         quota = batch.numbers.double() / counts
         parts = [run(energies, b, r, quota, *v) for b, v in zip(batch.blocks, kept, strict=True)]
-        pairs = torch.cat([self.repulsion(*_pairs(block, r, element)) for block in batch.blocks])
+        pairs = self._pair_halves(batch, element)
         cells = (torch.cat([energy for energy, _ in parts]) + pairs)[order]
         atomic = self.references[element] + cells - self.free_atoms()[element]
         total = atomic.new_zeros(len(batch.n_atoms)).index_add(0, batch.system, atomic)
