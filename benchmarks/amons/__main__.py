@@ -1,0 +1,128 @@
+"""Predict every system of the publication on amons from its amons, and compare with the reference method.
+
+    python -m benchmarks.amons --output results
+    python -m benchmarks.amons biomolecules water --output results
+    python -m benchmarks.amons --output results --write-docs
+
+Errors are those of the whole query, against the same method on the full system. Labels of amons are kept in ASE
+databases in the output folder, and so are finished curves: whatever is killed is resumed, and a class that is finished
+is not run again (``--again`` does). ``--write-docs`` writes docs/amons.md and a plot of each class from the finished
+curves. Run it from the root of the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from ase.calculators.calculator import InputError
+from rich.console import Console
+
+from ase_mlwave.errors import suggestion
+from benchmarks.amons.classes import CLASSES
+from benchmarks.amons.curve import Curve, Options, read_curves, write_curves
+from benchmarks.amons.plots import draw
+from benchmarks.amons.report import curve_table, markdown, summary_table
+
+_DOCS = Path("docs")
+
+
+def options(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.amons",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("classes", nargs="*", metavar="CLASS", help=f"of {', '.join(CLASSES)} (default: all)")
+    parser.add_argument("--output", type=Path, required=True, help="folder for databases, curves and plots")
+    parser.add_argument("--demo", type=Path, help="published data of phenylacetaldehyde and its amons, JSON")
+    parser.add_argument("--qm7", type=Path, help="QM7 as NumPy file")
+    parser.add_argument("--qm9", type=Path, help="QM9, or a part of it, as NumPy file")
+    parser.add_argument("--workers", type=int, default=1, help="processes that label")
+    parser.add_argument("--max-heavy", type=int, help="heavy atoms of the largest amons (default: each class's own)")
+    parser.add_argument("--systems", type=int, help="most systems of a class (default: all)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--again", action="store_true", help="fit again, though a class is finished; labels stay")
+    parser.add_argument("--write-docs", action="store_true", help="write docs/amons.md and its plots")
+    parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress bars")
+    return parser.parse_args(words)
+
+
+def check(chosen: argparse.Namespace) -> list[str]:
+    """Refuse what cannot work before anything runs, and return the classes to run."""
+    for name in chosen.classes:
+        if name not in CLASSES:
+            raise InputError(f"{name!r} is no class of systems. {suggestion(name, CLASSES)}")
+    for name in ("workers", "max_heavy", "systems"):
+        value = getattr(chosen, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} was {value}; it must be at least 1.")
+    for name in ("demo", "qm7", "qm9"):
+        path = getattr(chosen, name)
+        if path is not None and not path.is_file():
+            raise InputError(f"there is no file {path}; give --{name} another one.")
+    wanted = list(dict.fromkeys(chosen.classes)) or [one.name for one in CLASSES.values() if one.exists]
+    for name in wanted:
+        lacking = [f"--{need}" for need in CLASSES[name].needs if getattr(chosen, need) is None]
+        if lacking and (chosen.again or not (chosen.output / f"{name}.json").is_file()):
+            raise InputError(f"the class {name} needs {' and '.join(lacking)}; give the files, or name other classes.")
+    return wanted
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run what is not finished; print tables; write curves, plots and, if asked for, the documentation."""
+    chosen, console = options(words), Console()
+    torch.set_num_threads(1)
+    try:
+        wanted = check(chosen)
+        chosen.output.mkdir(parents=True, exist_ok=True)
+        results = {name: _curves(name, chosen, console) for name in wanted}
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from error
+    for name, curves in results.items():
+        console.print(curve_table(CLASSES[name], curves))
+        draw(CLASSES[name], curves, chosen.output / f"{name}.png")
+    if chosen.write_docs:
+        _write_docs(chosen.output, console)
+    console.print(summary_table(results))
+
+
+def _curves(name: str, chosen: argparse.Namespace, console: Console) -> list[Curve]:
+    """Read the curves of a class, or run it."""
+    path = chosen.output / f"{name}.json"
+    if path.is_file() and not chosen.again:
+        console.print(f"[dim]{name}: read from {path}[/dim]")
+        return read_curves(path)
+    console.print(f"{name} ...")
+    asked = Options(
+        output=chosen.output,
+        demo=chosen.demo,
+        qm7=chosen.qm7,
+        qm9=chosen.qm9,
+        n_workers=chosen.workers,
+        max_heavy=chosen.max_heavy,
+        n_systems=chosen.systems,
+        progress=chosen.progress,
+        seed=chosen.seed,
+    )
+    curves = CLASSES[name].run(asked)
+    write_curves(path, curves)
+    return curves
+
+
+def _write_docs(output: Path, console: Console) -> None:
+    """Write the documentation of all classes that are finished."""
+    finished = {name: output / f"{name}.json" for name in CLASSES}
+    results = {name: read_curves(path) for name, path in finished.items() if path.is_file()}
+    (_DOCS / "amons").mkdir(parents=True, exist_ok=True)
+    for name, curves in results.items():
+        draw(CLASSES[name], curves, _DOCS / "amons" / f"{name}.png")
+    (_DOCS / "amons.md").write_text(markdown(results), encoding="utf-8")
+    console.print(f"written: {_DOCS / 'amons.md'}")
+
+
+if __name__ == "__main__":
+    main()

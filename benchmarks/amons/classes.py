@@ -1,0 +1,70 @@
+"""The classes of systems: what each is, what it is asked to reach, and which module runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+
+from benchmarks.amons.curve import Curve, Options
+
+__all__ = ["CLASSES", "SystemClass"]
+
+
+@dataclass(frozen=True)
+class SystemClass:
+    """Describe one row of the table.
+
+    Parameters
+    ----------
+    name : str
+        On the command line; also the module in this package, with underscores for hyphens.
+    title, systems : str
+        In the table.
+    target : float
+        Mean absolute error that is asked for, kcal/mol per ``per``.
+    per : str
+        ``"molecule"``, ``"monomer"`` or ``"atom"``.
+    needs : tuple of str
+        Options that name files it needs.
+    """
+
+    name: str
+    title: str
+    systems: str
+    target: float
+    per: str = "molecule"
+    needs: tuple[str, ...] = ()
+
+    @property
+    def module(self) -> str:
+        """Module with the function ``run``."""
+        return f"benchmarks.amons.{self.name.replace('-', '_')}"
+
+    @property
+    def exists(self) -> bool:
+        """Whether the module is there."""
+        return find_spec(self.module) is not None
+
+    @property
+    def run(self) -> Callable[[Options], list[Curve]]:
+        """The function that runs the class; each module has a ``run(options) -> list[Curve]``."""
+        function: Callable[[Options], list[Curve]] = import_module(self.module).run
+        return function
+
+
+_ALL = (
+    SystemClass("demo", "public demo", "phenylacetaldehyde, published B3LYP data", 0.226, needs=("demo",)),
+    SystemClass("biomolecules", "biomolecules", "amino acids, peptides, sugars, vitamins, drugs, a steroid", 1.0),
+    SystemClass("organic", "organic molecules", "of QM7 and QM9, 7 to 9 heavy atoms", 1.5, needs=("qm7", "qm9")),
+    SystemClass("polymers", "polymers", "four common ones, chains and periodic cells", 1.0, "monomer"),
+    SystemClass("water", "water clusters", "(H2O)n", 0.3),
+    SystemClass("hbn", "hBN sheets", "pure and carbon-doped", 0.5, "atom"),
+    SystemClass("silicon", "bulk silicon", "perfect and distorted cells", 0.5, "atom"),
+    SystemClass("base-pairs", "base pairs", "A-T and G-C, and their interaction energies", 1.0),
+    SystemClass("pbe", "PBE/def2-SVP", "organic molecules with 7 to 9 heavy atoms", 1.5, needs=("qm7", "qm9")),
+)
+
+#: Name on the command line -> class, in the order of the table.
+CLASSES: dict[str, SystemClass] = {one.name: one for one in _ALL}
