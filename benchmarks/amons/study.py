@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from ase.optimize import BFGS
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ase_mlwave.amons.config import FitSettings
+from ase_mlwave.amons.conformers import ConformerSet, geometry_fingerprint, most_different
 from ase_mlwave.amons.fitting import fit_amons
 from ase_mlwave.amons.inference import predict_batch
 from ase_mlwave.amons.perception import bonded_pairs
@@ -27,7 +28,7 @@ from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
 from ase_mlwave.units import BOHR, HARTREE_PER_BOHR
 from benchmarks.amons.curve import KCAL_PER_MOL, Curve, Options
 
-__all__ = ["PUBLISHED", "Query", "Relaxing", "bar", "free_atoms", "label", "learning_curves", "need"]
+__all__ = ["PUBLISHED", "Query", "Relaxing", "bar", "distinct", "free_atoms", "label", "learning_curves", "need"]
 
 #: How the publication fits: energies alone, widths and penalty by rule.
 PUBLISHED = FitSettings(directions=0)
@@ -167,6 +168,35 @@ def label(
 def _key(record: Record) -> str:
     """Name a geometry as the database does."""
     return f"sha256:{record.geometry_hash()}"
+
+
+def distinct(records: Iterable[Record], max_conformers: int | None = None) -> list[Record]:
+    """Keep every amon once: one record per SMILES and conformer.
+
+    Parameters
+    ----------
+    records : iterable of Record
+        Amons, of many queries.
+    max_conformers : int, optional
+        Most conformers of an amon: those that differ most.
+
+    Returns
+    -------
+    list of Record
+        Sorted by number of heavy atoms, then by SMILES.
+    """
+    seen: dict[tuple[int, str], tuple[ConformerSet, list[Record]]] = {}
+    for record in records:
+        key = int(record.info["n_heavy"]), f"{record.info['smiles']} {record.formula}"
+        conformers, kept = seen.setdefault(key, (ConformerSet(), []))
+        if conformers.add(record.positions):
+            kept.append(record)
+    found: list[Record] = []
+    for _, (_, kept) in sorted(seen.items(), key=lambda item: item[0]):
+        fingerprints = np.array([geometry_fingerprint(record.positions) for record in kept])
+        chosen = range(len(kept)) if max_conformers is None else most_different(fingerprints, max_conformers)
+        found += [kept[index] for index in chosen]
+    return found
 
 
 def free_atoms(numbers: Sequence[int], level: LevelOfTheory) -> dict[int, float]:
