@@ -32,8 +32,8 @@ __all__ = ["PUBLISHED", "Query", "Relaxing", "bar", "distinct", "free_atoms", "l
 
 #: How the publication fits: energies alone, widths and penalty by rule.
 PUBLISHED = FitSettings(directions=0)
-#: Queries that are predicted at a time.
-_BATCH = 20
+#: Queries that are predicted at a time, and that count in the rule for the widths.
+_BATCH, _FOR_WIDTHS = 20, 50
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def learning_curves(
     Parameters
     ----------
     queries : sequence of Query
-        Systems; all of them, and all amons, count in the rule for the kernel's widths.
+        Systems; the first 50 of them, and all amons, count in the rule for the kernel's widths.
     amons : sequence of Record
         Labelled; ``info["n_heavy"]`` is their size.
     level : str
@@ -258,7 +258,7 @@ def learning_curves(
             chosen = [n for n, query in enumerate(queries) if set(query.geometry.numbers.tolist()) <= known]
             if chosen:
                 rest = [Geometry(one.numbers, one.positions) for one in amons if one.info["n_heavy"] > size]
-                seen = _of([*rest, *geometries], known)
+                seen = _of([*rest, *geometries[:_FOR_WIDTHS]], known)
                 fit = fit_amons(kept, level, settings, others=seen, free_atoms=free, **others)
                 for start in range(0, len(chosen), _BATCH):
                     some = chosen[start : start + _BATCH]

@@ -1,0 +1,55 @@
+"""A thousand molecules of QM7 and QM9, learned from the amons of all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase.calculators.calculator import InputError
+
+from ase_mlwave.amons.geometry import amon_geometries
+from ase_mlwave.data.record import Record
+from ase_mlwave.reference.levels import TbliteLevel
+from benchmarks.amons.curve import Curve, Options
+from benchmarks.amons.molecules import choose
+from benchmarks.amons.study import Query, Relaxing, bar, distinct, free_atoms, label, learning_curves, need
+
+__all__ = ["run"]
+
+#: Of each file: heavy atoms, and how many molecules.
+_FROM_QM7, _FROM_QM9 = ((7,), 500), ((8, 9), 500)
+_MAX_HEAVY, _CONFORMERS = 6, 2
+
+
+def run(options: Options) -> list[Curve]:
+    """Relax the molecules, pool their amons, relax and label those, and predict all molecules with one model."""
+    level = TbliteLevel("gfn2-xtb")
+    tight = Relaxing(level, largest_force=2e-4, steps=500)
+    relaxed = label(_molecules(options), options.output / "organic-queries.db", tight, options, "relax molecules")
+    queries = [query for query in relaxed if query is not None]
+    cut: list[Record] = []
+    with bar(options, "cut amons") as advance:
+        for query in queries:
+            cut += _amons(query, options)
+            advance(1, len(queries))
+    pooled = distinct(cut, _CONFORMERS)
+    found = label(pooled, options.output / "organic.db", Relaxing(level), options, "relax and label amons")
+    amons = distinct(amon for amon in found if amon is not None)
+    free = free_atoms(np.unique(np.concatenate([query.numbers for query in queries])).tolist(), level)
+    named = [Query.of(query, str(query.info["name"])) for query in queries]
+    return learning_curves(named, amons, level.name, free=free, options=options)
+
+
+def _molecules(options: Options) -> list[Record]:
+    """Take half from each file."""
+    found = []
+    for name, (sizes, count) in (("qm7", _FROM_QM7), ("qm9", _FROM_QM9)):
+        most = count if options.n_systems is None else min(count, (options.n_systems + 1) // 2)
+        found += choose(need(options, name), sizes, most, options.seed)
+    return found[: options.n_systems]
+
+
+def _amons(query: Record, options: Options) -> tuple[Record, ...]:
+    """Cut a molecule; it has none where its bonds are no longer certain."""
+    try:
+        return amon_geometries(query, options.max_heavy or _MAX_HEAVY, seed=options.seed)
+    except InputError:
+        return ()
