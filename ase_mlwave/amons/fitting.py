@@ -10,7 +10,6 @@ import torch
 from ase.calculators.calculator import InputError
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ase_mlwave.amons.config import AmonConfig, BlockSizes, FitSettings
 from ase_mlwave.amons.model import AmonModel
@@ -19,18 +18,13 @@ from ase_mlwave.amons.regression.environments import Block, Environments, Geomet
 from ase_mlwave.amons.regression.expansion import expand
 from ase_mlwave.amons.regression.hyperparameters import Hyperparameters, most_likely
 from ase_mlwave.amons.regression.kernel import kernel_matrix, largest_distances
-from ase_mlwave.amons.regression.solver import Solution, solve
+from ase_mlwave.amons.regression.solver import solve
 from ase_mlwave.amons.slatm.config import SlatmConfig
 from ase_mlwave.amons.slatm.representation import Slatm
+from ase_mlwave.amons.thresholds import library_thresholds
 from ase_mlwave.data.record import Record
-from ase_mlwave.units import HARTREE
 
 __all__ = ["Fit", "fit_amons"]
-
-#: Share of the training energies that may be less certain, when left out, than what is taken for certain enough.
-_WORST = 0.1
-#: Least threshold of the uncertainty: 1 kcal/mol, in eV.
-_CHEMICAL_ACCURACY = 0.0434
 
 
 @dataclass(frozen=True)
@@ -120,7 +114,7 @@ def fit_amons(
     widths = chosen.widths(reaches)
     kernel = kernel_matrix(training, training, widths)
     penalties = chosen.penalties(training)
-    solution = solve(kernel, targets, penalties, _namer(records, geometries))
+    solution = solve(kernel, targets, penalties, _namer(records, geometries), n_energies=len(records))
     kept, certain = training, solution
     if training.n_rows > settings.variance_rows and training.n_directions:
         n = training.n_molecules
@@ -150,7 +144,8 @@ def fit_amons(
         )
     )
     left_out = solution.residuals[: training.n_molecules].cpu().numpy()
-    return Fit(model, solution.log_likelihood, left_out, _thresholds(certain, training.n_molecules))
+    deviations = certain.variances[: training.n_molecules].sqrt().cpu().numpy()
+    return Fit(model, solution.log_likelihood, left_out, library_thresholds(deviations))
 
 
 def _elements(records: Sequence[Record]) -> list[int]:
@@ -203,12 +198,6 @@ def _without_slopes(training: Environments) -> Environments:
 def _sizes(fitted: Block, kept: Block) -> BlockSizes:
     p, c = fitted.values.shape
     return BlockSizes(environments=p, columns=c, vectors=p if len(fitted.slopes) else 0, slopes=len(kept.slopes))
-
-
-def _thresholds(solution: Solution, n_molecules: int) -> dict[str, float]:
-    """Take for certain what is no less certain than all but the worst training energies, when they are left out."""
-    deviations: Tensor = solution.variances[:n_molecules].sqrt() * HARTREE
-    return {"energy_uncertainty": max(_CHEMICAL_ACCURACY, float(deviations.quantile(1 - _WORST)))}
 
 
 def _name(record: Record) -> str:

@@ -21,6 +21,7 @@ from ase_mlwave.amons.geometry import amon_geometries, geometry_fingerprint
 from ase_mlwave.amons.inference import predict_batch
 from ase_mlwave.amons.regression.baseline import compositions
 from ase_mlwave.amons.regression.environments import Geometry
+from ase_mlwave.amons.thresholds import query_thresholds
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.reference.labelling import label_geometries
@@ -202,7 +203,7 @@ def save_study(study: AmonStudy, folder: str | Path | None, database: str | Path
         fit.model,
         training_data=TrainingData(source=source, sha256=sha256, n_records=len(study.records)),
         card=_card(study),
-        thresholds=fit.thresholds,
+        thresholds=query_thresholds(None if study.query is None else len(study.query)),
     )
     if folder is None:
         place = Path(database)

@@ -60,6 +60,18 @@ def test_variances_are_those_of_the_residuals(case: tuple[torch.Tensor, ...]) ->
     assert float((solution.residuals**2 / solution.variances).mean()) == pytest.approx(1.0, rel=1e-12)
 
 
+def test_slopes_that_are_easy_do_not_make_energies_certain(case: tuple[torch.Tensor, ...]) -> None:
+    x, y, penalties = case
+    y = torch.cat([3 * y[:4], 0 * y[4:]])  # the last rows are foretold without error, the first ones are not
+    alone = solve(kernel_of(x, x), y, penalties)
+    known = solve(kernel_of(x, x), y, penalties, n_energies=4)
+    asked = known.residuals**2 / known.variances
+    assert float(asked[:4].mean()) == pytest.approx(1.0, rel=1e-12)
+    assert known.amplitude > 1.5 * alone.amplitude
+    hard = solve(kernel_of(x, x), y.flip(0), penalties, n_energies=4)  # and never less certain than all rows ask for
+    assert float((hard.residuals**2 / hard.variances).mean()) == pytest.approx(1.0, rel=1e-12)
+
+
 def test_variance_vanishes_at_training_points_and_returns_far_away(case: tuple[torch.Tensor, ...]) -> None:
     x, y, _ = case
     solution = solve(kernel_of(x, x), y, torch.full((N,), 1e-10, dtype=torch.float64))

@@ -1,0 +1,22 @@
+"""Past which deviation a calculator warns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ase_mlwave.amons.thresholds import library_thresholds, query_thresholds
+from ase_mlwave.units import HARTREE
+
+KCAL = 23.0605
+
+
+def test_query_is_held_to_chemical_accuracy() -> None:
+    limits = [query_thresholds(n)["energy_uncertainty"] * KCAL for n in (None, 3, 20, 100)]
+    assert limits == pytest.approx([1, 1, 1, 5], rel=2e-3)
+
+
+def test_library_is_held_to_what_it_claims_of_its_like() -> None:
+    deviations = np.linspace(0, 1, 11) / HARTREE
+    assert library_thresholds(deviations)["energy_uncertainty"] == pytest.approx(0.9)
+    assert library_thresholds(deviations / 100)["energy_uncertainty"] * KCAL == pytest.approx(1, rel=2e-3)
