@@ -32,9 +32,28 @@ class FitSettings(BaseModel):
     baseline: Literal["completed", "published"] = "completed"
     """What is taken off the energies: dressed atoms by least squares, and where compositions are linearly dependent
     free atoms, as they are (as published) or changed by as little as fits the energies."""
+    basis: int | None = Field(None, ge=1)
+    """Environments of an element that energies are expanded in; None takes all, and every direction. A basis costs time
+    in proportion to the number of forces, where None costs its square in memory and its cube in time; then
+    ``hyperparameters`` must be ``"rule"``."""
     variance_rows: int = Field(4000, ge=1)
     """Rows (energies and directions) up to which all are kept for predictive variances. Larger fits keep the energies
     alone, whose variances are too large rather than too small."""
+
+    @model_validator(mode="after")
+    def _searchable(self) -> FitSettings:
+        if self.basis is not None and self.hyperparameters == "likelihood":
+            raise ValueError("a fit with a basis cannot search for hyperparameters: leave basis or likelihood out")
+        return self
+
+    @classmethod
+    def for_forces(cls) -> FitSettings:
+        """Return the settings with which forces of many displaced geometries are learned.
+
+        To go with `SlatmConfig.for_forces`. Widths are five times the rule's, because the most different environments
+        of an element, in hot geometries, say little of how smooth the energy is.
+        """
+        return cls(penalty=1e-6, force_penalty=1e-6, scale=5.0, basis=400)
 
 
 class BlockSizes(BaseModel):
@@ -71,6 +90,8 @@ class AmonConfig(BaseModel):
     """Training molecules."""
     n_directions: int = Field(ge=0)
     """Rows of directions that are kept for variances."""
+    n_basis: int = Field(0, ge=0)
+    """Basis environments; 0 where all environments are kept."""
     amons: tuple[str, ...] = ()
     """SMILES, or formulas, of the training molecules."""
 
@@ -89,4 +110,4 @@ class AmonConfig(BaseModel):
     @property
     def n_rows(self) -> int:
         """Rows that are kept for variances."""
-        return self.n_molecules + self.n_directions
+        return self.n_basis or self.n_molecules + self.n_directions

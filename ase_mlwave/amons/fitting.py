@@ -10,15 +10,17 @@ import torch
 from ase.calculators.calculator import InputError
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ase_mlwave.amons.config import AmonConfig, BlockSizes, FitSettings
 from ase_mlwave.amons.model import AmonModel
 from ase_mlwave.amons.regression.baseline import atomic_baseline, compositions
-from ase_mlwave.amons.regression.environments import Block, Environments, Geometry, gather
+from ase_mlwave.amons.regression.environments import Block, Environments, Geometry, environment_rows, gather
 from ase_mlwave.amons.regression.expansion import expand
 from ase_mlwave.amons.regression.hyperparameters import Hyperparameters, most_likely
 from ase_mlwave.amons.regression.kernel import kernel_matrix, largest_distances
 from ase_mlwave.amons.regression.solver import solve
+from ase_mlwave.amons.regression.sparse import choose_basis, solve_sparse, sum_rows
 from ase_mlwave.amons.slatm.config import SlatmConfig
 from ase_mlwave.amons.slatm.representation import Slatm
 from ase_mlwave.amons.thresholds import library_thresholds
@@ -95,57 +97,136 @@ def fit_amons(
     ValueError
         If free atoms are missing (`atomic_baseline`), or training molecules coincide (`CoincidingRowsError`).
     """
-    settings = settings or FitSettings()
+    task = _prepare(records, settings or FitSettings(), representation, free_atoms or {}, seed, device)
+    reaches = _reaches(task, others)
+    return (_fit_all if task.settings.basis is None else _fit_basis)(task, level, reaches, progress)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be fitted."""
+
+    records: Sequence[Record]
+    settings: FitSettings
+    slatm: Slatm
+    geometries: list[Geometry]
+    baseline: NDArray[np.float64]
+    energies: Tensor
+    slopes: Tensor
+    device: torch.device | str
+
+    @property
+    def n_fitted(self) -> int:
+        """How many numbers the baseline took from the energies."""
+        return int(np.linalg.matrix_rank(compositions([r.numbers for r in self.records], self.slatm.config.numbers)))
+
+    def plain(self) -> list[Geometry]:
+        """Return the geometries without directions."""
+        return [replace(geometry, directions=None) for geometry in self.geometries]
+
+    def config(self, level: str, chosen: Hyperparameters, blocks: Mapping[int, BlockSizes], **sizes: int) -> AmonConfig:
+        """Say what the model is."""
+        used = {"penalty": chosen.penalty, "force_penalty": chosen.force_penalty, "scale": chosen.scale}
+        return AmonConfig(
+            elements=self.slatm.config.elements,
+            level=level,
+            representation=self.slatm.config,
+            fit=self.settings.model_copy(update=used),
+            blocks={chemical_symbols[z]: size for z, size in blocks.items()},
+            n_molecules=len(self.records),
+            amons=tuple(_name(record) for record in self.records),
+            **sizes,
+        )
+
+
+def _prepare(
+    records: Sequence[Record],
+    settings: FitSettings,
+    representation: SlatmConfig | None,
+    free_atoms: Mapping[int, float],
+    seed: int,
+    device: torch.device | str,
+) -> _Task:
     numbers = _elements(records)
-    symbols = tuple(chemical_symbols[z] for z in numbers)
-    slatm = Slatm(representation or SlatmConfig(elements=symbols))
+    slatm = Slatm(representation or SlatmConfig(elements=tuple(chemical_symbols[z] for z in numbers)))
+    if tuple(numbers) != slatm.config.numbers:
+        raise InputError(
+            f"the representation is one of {list(slatm.config.elements)}, the records have "
+            f"{[chemical_symbols[z] for z in numbers]}. They must be the same."
+        )
     geometries = [_geometry(record, settings.directions, [seed, n]) for n, record in enumerate(records)]
-    training = gather(slatm, geometries, device=device, progress=progress)
     counts = compositions([record.numbers for record in records], numbers)
     energies = np.array([record.energy for record in records])
     completed = settings.baseline == "completed"
-    baseline = atomic_baseline(counts, energies, free_atoms or {}, numbers, completed=completed)
-    targets = torch.from_numpy(np.concatenate([energies - counts @ baseline, _slopes(records, geometries)])).to(device)
-    beyond = gather(slatm, [replace(other, directions=None) for other in others], device=device) if others else None
-    reaches = largest_distances(training, beyond)
+    baseline = atomic_baseline(counts, energies, free_atoms, numbers, completed=completed)
+    targets = torch.from_numpy(energies - counts @ baseline).to(device)
+    slopes = torch.from_numpy(_slopes(records, geometries)).to(device)
+    return _Task(records, settings, slatm, geometries, baseline, targets, slopes, device)
+
+
+def _reaches(task: _Task, others: Sequence[Geometry]) -> dict[int, float]:
+    """Find the largest distances of environments, those of other geometries included."""
+    beyond = [replace(other, directions=None) for other in others]
+    found = gather(task.slatm, beyond, device=task.device) if beyond else None
+    return largest_distances(gather(task.slatm, task.plain(), device=task.device), found)
+
+
+def _fit_all(task: _Task, level: str, reaches: Mapping[int, float], progress: Callable[[int], None] | None) -> Fit:
+    """Fit with all rows."""
+    settings, name = task.settings, _namer(task.records, task.geometries)
+    training = gather(task.slatm, task.geometries, device=task.device, progress=progress)
+    targets = torch.cat([task.energies, task.slopes])
     chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
     if settings.hyperparameters == "likelihood":
         chosen = most_likely(training, targets, reaches, start=chosen)
     widths = chosen.widths(reaches)
     kernel = kernel_matrix(training, training, widths)
-    penalties = chosen.penalties(training)
-    solution = solve(kernel, targets, penalties, _namer(records, geometries), n_energies=len(records))
+    penalties, n = chosen.penalties(training), training.n_molecules
+    solution = solve(kernel, targets, penalties, name, n_energies=n, n_fitted=task.n_fitted)
     kept, certain = training, solution
     if training.n_rows > settings.variance_rows and training.n_directions:
-        n = training.n_molecules
         kept = _without_slopes(training)
-        certain = solve(kernel[:n, :n], targets[:n], penalties[:n], _namer(records, geometries))
-    used = {"penalty": chosen.penalty, "force_penalty": chosen.force_penalty, "scale": chosen.scale}
-    config = AmonConfig(
-        elements=symbols,
-        level=level,
-        representation=slatm.config,
-        fit=settings.model_copy(update=used),
-        blocks={chemical_symbols[z]: _sizes(training.blocks[z], kept.blocks[z]) for z in numbers},
-        n_molecules=training.n_molecules,
-        n_directions=kept.n_directions,
-        amons=tuple(_name(record) for record in records),
+        certain = solve(kernel[:n, :n], targets[:n], penalties[:n], name, n_fitted=task.n_fitted)
+    sizes = {z: _sizes(training.blocks[z], kept.blocks[z]) for z in training.blocks}
+    model = AmonModel(task.config(level, chosen, sizes, n_directions=kept.n_directions)).to(task.device)
+    model.fill(
+        kept,
+        expand(training, solution.coefficients, widths),
+        reaches,
+        baseline=torch.from_numpy(task.baseline),
+        factor=certain.factor,
+        amplitude=certain.amplitude,
     )
+    deviations = certain.variances[:n].sqrt().cpu().numpy()
+    left_out = solution.residuals[:n].cpu().numpy()
+    return Fit(model, solution.log_likelihood, left_out, library_thresholds(deviations))
+
+
+def _fit_basis(task: _Task, level: str, reaches: Mapping[int, float], progress: Callable[[int], None] | None) -> Fit:
+    """Fit in a basis of environments, molecule by molecule."""
+    settings = task.settings
+    chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
+    widths = chosen.widths(reaches)
+    basis = choose_basis(gather(task.slatm, task.plain(), device=task.device), widths, settings.basis or 1)
+    rows = environment_rows(task.slatm, task.geometries, device=task.device, progress=progress)
+    sums = sum_rows(rows, basis, widths, task.energies, task.slopes)
+    solution = solve_sparse(basis, widths, sums, settings.penalty, settings.force_penalty)
+    sizes = {z: _sizes(block, block) for z, block in basis.blocks.items()}
+    config = task.config(level, chosen, sizes, n_directions=0, n_basis=basis.n_molecules)
     model = (
         AmonModel(config)
-        .to(device)
+        .to(task.device)
         .fill(
-            kept,
-            expand(training, solution.coefficients, widths),
+            basis,
+            expand(basis, solution.coefficients, widths),
             reaches,
-            baseline=torch.from_numpy(baseline),
-            factor=certain.factor,
-            amplitude=certain.amplitude,
+            baseline=torch.from_numpy(task.baseline),
+            factor=solution.factor,
+            amplitude=solution.amplitude,
         )
     )
-    left_out = solution.residuals[: training.n_molecules].cpu().numpy()
-    deviations = certain.variances[: training.n_molecules].sqrt().cpu().numpy()
-    return Fit(model, solution.log_likelihood, left_out, library_thresholds(deviations))
+    deviations = solution.variances.sqrt().cpu().numpy()
+    return Fit(model, solution.log_likelihood, solution.residuals.cpu().numpy(), library_thresholds(deviations))
 
 
 def _elements(records: Sequence[Record]) -> list[int]:

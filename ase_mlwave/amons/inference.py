@@ -13,7 +13,6 @@ from torch import Tensor
 from ase_mlwave.amons.model import AmonModel
 from ase_mlwave.amons.regression.environments import Environments, Geometry, collect
 from ase_mlwave.amons.regression.kernel import kernel_matrix
-from ase_mlwave.amons.regression.solver import posterior_variance
 
 __all__ = ["Prediction", "force_uncertainty", "predict_batch"]
 
@@ -150,7 +149,7 @@ def _variance(model: AmonModel, query: Environments) -> Tensor:
     widths = model.by_element("width")
     across = kernel_matrix(query, model.known_rows(), widths)
     prior = kernel_matrix(query, query, widths).diagonal()
-    return posterior_variance(model.factor, across, prior, float(model.amplitude))
+    return model.left_variance(across, prior)
 
 
 def _numpy(tensor: Tensor) -> Array:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ase_mlwave.amons.config import AmonConfig
 from ase_mlwave.amons.regression.environments import Block, Environments
 from ase_mlwave.amons.regression.expansion import Expansion
+from ase_mlwave.amons.regression.solver import posterior_variance
+from ase_mlwave.amons.regression.sparse import basis_factor, sparse_variance
 from ase_mlwave.amons.slatm.representation import Slatm
 
 __all__ = ["AmonModel"]
@@ -25,7 +27,8 @@ class AmonModel(nn.Module):
 
     Notes
     -----
-    All is float64, whatever `cast` is asked for: the weights are large and cancel.
+    Computes in float64, whatever `cast` is asked for: the weights are large and cancel. A basis is kept in single
+    precision, to which it was rounded before the fit.
     """
 
     baseline: Tensor
@@ -41,13 +44,14 @@ class AmonModel(nn.Module):
         self.representation = Slatm(config.representation)
         self._hold("baseline", len(config.elements))
         self._hold("amplitude")
-        self._hold("factor", config.n_rows, config.n_rows)
+        kept = torch.float32 if config.n_basis else torch.float64
+        self._hold("factor", config.n_rows, config.n_rows, dtype=kept)
         for symbol, size in config.blocks.items():
             p, c, e = size.environments, size.columns, size.slopes
             self._hold(f"{symbol}_width")
             self._hold(f"{symbol}_reach")
+            self._hold(f"{symbol}_values", p, c, dtype=kept)
             for name, shape in {
-                "values": (p, c),
                 "weights": (p,),
                 "vectors": (size.vectors, c),
                 "slopes": (e, c),
@@ -56,8 +60,8 @@ class AmonModel(nn.Module):
             for name, length in {"columns": c, "molecules": p, "slope_atoms": e, "slope_rows": e}.items():
                 self.register_buffer(f"{symbol}_{name}", torch.zeros(length, dtype=torch.int64))
 
-    def _hold(self, name: str, *shape: int) -> None:
-        self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+    def _hold(self, name: str, *shape: int, dtype: torch.dtype = torch.float64) -> None:
+        self.register_buffer(name, torch.zeros(shape, dtype=dtype))
 
     def cast(self, dtype: torch.dtype) -> AmonModel:
         """Stay in float64."""
@@ -111,7 +115,7 @@ class AmonModel(nn.Module):
         """Return the weighted training environments by atomic number."""
         found = {}
         for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
-            values = self._held(symbol, "values")
+            values = self._held(symbol, "values").double()
             found[z] = Expansion(
                 columns=self._held(symbol, "columns"),
                 values=values,
@@ -126,7 +130,7 @@ class AmonModel(nn.Module):
         """Return the rows that are kept for variances."""
         blocks = {}
         for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
-            values, slopes = self._held(symbol, "values"), self._held(symbol, "slopes")
+            values, slopes = self._held(symbol, "values").double(), self._held(symbol, "slopes")
             atoms = self._held(symbol, "slope_atoms")
             blocks[z] = Block(
                 columns=self._held(symbol, "columns"),
@@ -138,7 +142,27 @@ class AmonModel(nn.Module):
                 slope_atoms=atoms,
                 slope_rows=self._held(symbol, "slope_rows"),
             )
-        return Environments(blocks, self.config.n_molecules, self.config.n_directions)
+        return Environments(blocks, self.config.n_basis or self.config.n_molecules, self.config.n_directions)
+
+    def left_variance(self, rows: Tensor, own: Tensor) -> Tensor:
+        """Compute the variance that training leaves of queries.
+
+        Parameters
+        ----------
+        rows : Tensor, (Q, R)
+            Kernel between queries and `known_rows`.
+        own : Tensor, (Q,)
+            Kernel of each query with itself.
+
+        Returns
+        -------
+        Tensor, (Q,)
+            Hartree^2, of derivatives Hartree^2/Bohr^2.
+        """
+        if not self.config.n_basis:
+            return posterior_variance(self.factor, rows, own, float(self.amplitude))
+        prior = basis_factor(self.known_rows(), self.by_element("width"))
+        return sparse_variance(prior, self.factor.double(), rows, own, float(self.amplitude))
 
     def by_element(self, name: str) -> dict[int, float]:
         """Return a number of every element, ``"width"`` or ``"reach"``."""

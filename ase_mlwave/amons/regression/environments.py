@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Block", "Environments", "Geometry", "Representation", "collect", "gather"]
+__all__ = ["Block", "Environments", "Geometry", "Representation", "collect", "environment_rows", "gather"]
 
 #: Atoms of molecules without directions that are computed at a time, and directions of one molecule.
 _ATOMS, _DIRECTIONS = 256, 32
@@ -190,7 +190,7 @@ def gather(
     -----
     Memory is that of the result and of one batch: columns of zeros are dropped molecule by molecule.
     """
-    return collect(_rows(representation, geometries, device, progress))
+    return collect(environment_rows(representation, geometries, device=device, progress=progress))
 
 
 def collect(molecules: Iterable[tuple[NDArray[np.int64], Tensor, Tensor]]) -> Environments:
@@ -216,12 +216,27 @@ def collect(molecules: Iterable[tuple[NDArray[np.int64], Tensor, Tensor]]) -> En
     return Environments({z: _joined(parts[z]) for z in sorted(parts)}, n_molecules, n_directions)
 
 
-def _rows(
+def environment_rows(
     representation: Representation,
     geometries: Sequence[Geometry],
-    device: torch.device | str,
-    progress: Callable[[int], None] | None,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    """Compute the environments of molecules one after the other.
+
+    Parameters
+    ----------
+    representation, geometries, device, progress
+        As for `gather`.
+
+    Yields
+    ------
+    numbers : (N,)
+    environments : Tensor, (N, D)
+    slopes : Tensor, (R, N, D)
+        Derivatives along the molecule's directions.
+    """
     for batch in _batches(geometries):
         for geometry, rows in zip(batch, _compute(representation, batch, device), strict=True):
             yield geometry.numbers, *rows

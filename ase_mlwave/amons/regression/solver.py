@@ -9,6 +9,7 @@ and leaving out one training row costs nothing but the diagonal of the inverse: 
 variance amplitude / [(K + lambda)^-1]_ii. The amplitude is chosen such that these residuals have the variance that is
 claimed for them, those of energies as well as those of all rows. Rows of slopes are many and foretell each other within
 a molecule; left to them, the amplitude claims too little of the energies (``python -m benchmarks.amons_calibration``).
+Energies of atoms that were fitted to the same energies count as degrees of freedom that these have no more.
 Source: Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), sections 2.2, 5.4.
 """
 
@@ -22,6 +23,10 @@ import torch
 from torch import Tensor
 
 __all__ = ["CoincidingRowsError", "Solution", "posterior_variance", "solve"]
+
+
+#: Amplitude where so few energies were fitted that none is left to tell, Hartree^2: that of most molecules' amons.
+_USUAL = 0.03**2
 
 
 class CoincidingRowsError(ValueError):
@@ -65,6 +70,7 @@ def solve(
     name: Callable[[int], str] = "row {}".format,
     *,
     n_energies: int | None = None,
+    n_fitted: int = 0,
 ) -> Solution:
     """Solve the equations of kernel ridge regression.
 
@@ -80,6 +86,8 @@ def solve(
         Names a row in messages.
     n_energies : int, optional
         How many of the rows, the first ones, are energies; by default all.
+    n_fitted : int
+        How many numbers were fitted to these energies before.
 
     Returns
     -------
@@ -108,9 +116,15 @@ def solve(
     likelihood = -0.5 * (n_rows * math.log(2 * math.pi * quadratic / n_rows) + log_determinant + n_rows)
     inverse = torch.cholesky_inverse(factor).diagonal()
     residuals = coefficients / inverse
-    asked = residuals**2 * inverse
-    amplitude = max(float(asked[:n_energies].mean()), float(asked.mean()))
+    amplitude = _amplitude(residuals**2 * inverse, n_rows if n_energies is None else n_energies, n_fitted)
     return Solution(coefficients, factor, amplitude, likelihood, residuals, amplitude / inverse)
+
+
+def _amplitude(asked: Tensor, n_energies: int, n_fitted: int) -> float:
+    """Choose the amplitude by what every left-out row asks for: squared residual over variance."""
+    freedom = n_energies - n_fitted
+    of_energies = float(asked[:n_energies].sum()) / freedom if freedom > 0 else _USUAL
+    return max(of_energies, float(asked.mean()))
 
 
 def posterior_variance(factor: Tensor, rows: Tensor, prior: Tensor, amplitude: float) -> Tensor:

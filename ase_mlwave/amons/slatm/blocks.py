@@ -169,7 +169,8 @@ class Rows:
         opposite2 = (u - v).square().sum(-1)
         weights = own[i] * other[i] * other[k] * fade[i] * fade[k] * self._fade(opposite2.sqrt())
         soften = _SOFTENING * self.angles.sigma if self.config.smooth else 0.0
-        angles, of_triangles = angle_terms(u, v, (r2[i], r2[k], opposite2), weights, self.angles, soften)
+        sides, power = (r2[i], r2[k], opposite2), self.config.triangle_power
+        angles, of_triangles = angle_terms(u, v, sides, weights, self.angles, soften, power)
         return r, pair_terms(own * other, fade, self.distances), angles, of_triangles
 
     def _fade(self, r: Tensor) -> Tensor:

@@ -57,7 +57,13 @@ def angle_profiles(grid: Grid, like: Tensor) -> Tensor:
 
 
 def angle_terms(
-    u: Tensor, v: Tensor, sides: tuple[Tensor, Tensor, Tensor], weights: Tensor, grid: Grid, soften: float
+    u: Tensor,
+    v: Tensor,
+    sides: tuple[Tensor, Tensor, Tensor],
+    weights: Tensor,
+    grid: Grid,
+    soften: float,
+    power: float = 3.0,
 ) -> tuple[Tensor, Tensor]:
     """Evaluate the angles of triangles at their centres, and their coefficients.
 
@@ -73,13 +79,15 @@ def angle_terms(
         Of angles.
     soften : float
         See `angle`.
+    power : float
+        p; that of the publication is 3.
 
     Returns
     -------
     angles : Tensor, (T,)
         Radians.
     coefficients : Tensor, (2, T)
-        Those of 1 and cos x: weight / 3 dg / (sqrt(2 pi) s) / (a b c)^3, and that times cos C_1 cos C_2.
+        Those of 1 and cos x: weight / 3 dg / (sqrt(2 pi) s) / (a b c)^p, and that times cos C_1 cos C_2.
 
     Notes
     -----
@@ -90,7 +98,7 @@ def angle_terms(
     between = (u * v).sum(-1)
     cosines = (a2 - between) * (b2 - between) / (c2 * (a2 * b2).sqrt())
     product = a2 * b2 * c2
-    strength = grid.scale / 3 * weights / (product * product.sqrt())
+    strength = grid.scale / 3 * weights / _power(product, power / 2)
     return angle(u, v, a2, b2, soften), torch.stack([strength, strength * cosines])
 
 
@@ -124,3 +132,10 @@ def angle(u: Tensor, v: Tensor, a2: Tensor, b2: Tensor, soften: float) -> Tensor
     bent = square > _COLLINEAR
     sine = torch.where(bent, square, 1.0).sqrt()
     return torch.atan2(torch.where(bent, sine, 0.0), cosine)
+
+
+def _power(x: Tensor, exponent: float) -> Tensor:
+    """Raise to a multiple of one half without a logarithm where that is possible."""
+    if exponent == 1.5:
+        return x * x.sqrt()
+    return x if exponent == 1.0 else x**exponent
