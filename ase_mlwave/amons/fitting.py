@@ -134,7 +134,7 @@ class _Task:
             fit=self.settings.model_copy(update=used),
             blocks={chemical_symbols[z]: size for z, size in blocks.items()},
             n_molecules=len(self.records),
-            amons=tuple(_name(record) for record in self.records),
+            amons=tuple(dict.fromkeys(_name(record) for record in self.records)),
             **sizes,
         )
 

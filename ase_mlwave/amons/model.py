@@ -38,12 +38,16 @@ class AmonModel(nn.Module):
     factor: Tensor
     """(R, R) lower Cholesky factor of the kernel between the rows that are kept for variances."""
 
+    prior: Tensor
+    """(M, M) Cholesky factor of the basis, computed when it is first needed."""
+
     def __init__(self, config: AmonConfig) -> None:
         super().__init__()
         self.config = config
         self.representation = Slatm(config.representation)
         self._hold("baseline", len(config.elements))
         self._hold("amplitude")
+        self.register_buffer("prior", torch.zeros(0, 0, dtype=torch.float64), persistent=False)
         kept = torch.float32 if config.n_basis else torch.float64
         self._hold("factor", config.n_rows, config.n_rows, dtype=kept)
         for symbol, size in config.blocks.items():
@@ -109,6 +113,7 @@ class AmonModel(nn.Module):
             held |= {f"{symbol}_{name}": getattr(expansion, name) for name in ("weights", "vectors", "width")}
             held[f"{symbol}_reach"] = torch.tensor(reaches[z], dtype=torch.float64)
         self.load_state_dict(held)
+        self.prior = self.prior.new_zeros(0, 0)
         return self
 
     def expansions(self) -> dict[int, Expansion]:
@@ -161,8 +166,9 @@ class AmonModel(nn.Module):
         """
         if not self.config.n_basis:
             return posterior_variance(self.factor, rows, own, float(self.amplitude))
-        prior = basis_factor(self.known_rows(), self.by_element("width"))
-        return sparse_variance(prior, self.factor.double(), rows, own, float(self.amplitude))
+        if not len(self.prior):
+            self.prior = basis_factor(self.known_rows(), self.by_element("width"))
+        return sparse_variance(self.prior, self.factor.double(), rows, own, float(self.amplitude))
 
     def by_element(self, name: str) -> dict[int, float]:
         """Return a number of every element, ``"width"`` or ``"reach"``."""

@@ -42,7 +42,7 @@ class SlatmConfig(BaseModel):
         Differs from the paper: spectra of 0.05 Angstrom tell two geometries of one molecule apart as much as two
         molecules, so that forces at one say nothing of forces at the other. Here they are three times as wide, weight
         what is far away less steeply, and end at 4 Angstrom: amons lack what lies beyond
-        (``python -m benchmarks.amons forces``).
+        (``python -m benchmarks.amons_forces``).
         """
         return cls(
             elements=elements,
