@@ -38,7 +38,7 @@ class FitSettings(BaseModel):
     ``hyperparameters`` must be ``"rule"``."""
     variance_rows: int = Field(4000, ge=1)
     """Rows (energies and directions) up to which all are kept for predictive variances. Larger fits keep the energies
-    alone, whose variances are too large rather than too small."""
+    alone, and larger bases as many environments: variances become too large rather than too small."""
 
     @model_validator(mode="after")
     def _searchable(self) -> FitSettings:
@@ -62,7 +62,7 @@ class BlockSizes(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     environments: int = Field(ge=1)
-    """Training environments."""
+    """Training environments, or those of the basis."""
     columns: int = Field(ge=1)
     """Features in use."""
     vectors: int = Field(ge=0)
@@ -91,7 +91,7 @@ class AmonConfig(BaseModel):
     n_directions: int = Field(ge=0)
     """Rows of directions that are kept for variances."""
     n_basis: int = Field(0, ge=0)
-    """Basis environments; 0 where all environments are kept."""
+    """Basis environments that are kept for variances; 0 where all training environments are the basis."""
     amons: tuple[str, ...] = ()
     """SMILES, or formulas, of the training molecules."""
 
@@ -106,6 +106,11 @@ class AmonConfig(BaseModel):
     def numbers(self) -> tuple[int, ...]:
         """Atomic numbers of ``elements``."""
         return tuple(chemical_symbols.index(symbol) for symbol in self.elements)
+
+    @property
+    def basis_share(self) -> int:
+        """Basis environments of an element that are kept for variances, at most."""
+        return max(1, self.fit.variance_rows // len(self.elements))
 
     @property
     def n_rows(self) -> int:

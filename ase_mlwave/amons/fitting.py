@@ -20,7 +20,7 @@ from ase_mlwave.amons.regression.expansion import expand
 from ase_mlwave.amons.regression.hyperparameters import Hyperparameters, most_likely
 from ase_mlwave.amons.regression.kernel import kernel_matrix, largest_distances
 from ase_mlwave.amons.regression.solver import solve
-from ase_mlwave.amons.regression.sparse import choose_basis, solve_sparse, sum_rows
+from ase_mlwave.amons.regression.sparse import choose_basis, leading, rounded, solve_sparse, sum_rows
 from ase_mlwave.amons.slatm.config import SlatmConfig
 from ase_mlwave.amons.slatm.representation import Slatm
 from ase_mlwave.amons.thresholds import library_thresholds
@@ -207,12 +207,15 @@ def _fit_basis(task: _Task, level: str, reaches: Mapping[int, float], progress: 
     settings = task.settings
     chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
     widths = chosen.widths(reaches)
-    basis = choose_basis(gather(task.slatm, task.plain(), device=task.device), widths, settings.basis or 1)
+    basis = rounded(choose_basis(gather(task.slatm, task.plain(), device=task.device), widths, settings.basis or 1))
     rows = environment_rows(task.slatm, task.geometries, device=task.device, progress=progress)
     sums = sum_rows(rows, basis, widths, task.energies, task.slopes)
     solution = solve_sparse(basis, widths, sums, settings.penalty, settings.force_penalty)
+    share = max(1, settings.variance_rows // len(basis.blocks))
+    kept, places = leading(basis, share)
+    inner = (solution.factor @ solution.factor.T)[places][:, places]
     sizes = {z: _sizes(block, block) for z, block in basis.blocks.items()}
-    config = task.config(level, chosen, sizes, n_directions=0, n_basis=basis.n_molecules)
+    config = task.config(level, chosen, sizes, n_directions=0, n_basis=kept.n_molecules)
     model = (
         AmonModel(config)
         .to(task.device)
@@ -221,7 +224,7 @@ def _fit_basis(task: _Task, level: str, reaches: Mapping[int, float], progress: 
             expand(basis, solution.coefficients, widths),
             reaches,
             baseline=torch.from_numpy(task.baseline),
-            factor=solution.factor,
+            factor=torch.linalg.cholesky(inner),
             amplitude=solution.amplitude,
         )
     )

@@ -27,7 +27,7 @@ class AmonModel(nn.Module):
 
     Notes
     -----
-    Computes in float64, whatever `cast` is asked for: the weights are large and cancel. A basis is kept in single
+    Computes in float64, whatever `cast` is asked for: the weights are large and cancel. A basis is kept in half
     precision, to which it was rounded before the fit.
     """
 
@@ -48,13 +48,12 @@ class AmonModel(nn.Module):
         self._hold("baseline", len(config.elements))
         self._hold("amplitude")
         self.register_buffer("prior", torch.zeros(0, 0, dtype=torch.float64), persistent=False)
-        kept = torch.float32 if config.n_basis else torch.float64
-        self._hold("factor", config.n_rows, config.n_rows, dtype=kept)
+        self._hold("factor", config.n_rows, config.n_rows, dtype=torch.float32 if config.n_basis else torch.float64)
         for symbol, size in config.blocks.items():
             p, c, e = size.environments, size.columns, size.slopes
             self._hold(f"{symbol}_width")
             self._hold(f"{symbol}_reach")
-            self._hold(f"{symbol}_values", p, c, dtype=kept)
+            self._hold(f"{symbol}_values", p, c, dtype=torch.float16 if config.n_basis else torch.float64)
             for name, shape in {
                 "weights": (p,),
                 "vectors": (size.vectors, c),
@@ -133,6 +132,8 @@ class AmonModel(nn.Module):
 
     def known_rows(self) -> Environments:
         """Return the rows that are kept for variances."""
+        if self.config.n_basis:
+            return self._basis()
         blocks = {}
         for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
             values, slopes = self._held(symbol, "values").double(), self._held(symbol, "slopes")
@@ -147,7 +148,27 @@ class AmonModel(nn.Module):
                 slope_atoms=atoms,
                 slope_rows=self._held(symbol, "slope_rows"),
             )
-        return Environments(blocks, self.config.n_basis or self.config.n_molecules, self.config.n_directions)
+        return Environments(blocks, self.config.n_molecules, self.config.n_directions)
+
+    def _basis(self) -> Environments:
+        """Return the basis for variances: of each element the same share, as far as there are so many."""
+        blocks, first = {}, 0
+        none = self.baseline.new_zeros(0)
+        for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
+            values = self._held(symbol, "values")[: self.config.basis_share].double()
+            rows = torch.arange(first, first + len(values), device=values.device)
+            blocks[z] = Block(
+                columns=self._held(symbol, "columns"),
+                values=values,
+                norms=values.square().sum(dim=1),
+                molecules=rows,
+                slopes=values[:0],
+                products=none,
+                slope_atoms=none.long(),
+                slope_rows=none.long(),
+            )
+            first += len(values)
+        return Environments(blocks, first, 0)
 
     def left_variance(self, rows: Tensor, own: Tensor) -> Tensor:
         """Compute the variance that training leaves of queries.

@@ -69,6 +69,18 @@ def test_model_folder_keeps_a_basis(fit: Fit, tmp_path: Path) -> None:
     assert fit.model.config.n_basis <= 3 * 400
 
 
+def test_a_smaller_basis_for_variances_claims_no_less_uncertainty(fit: Fit) -> None:
+    settings = FitSettings.for_forces().model_copy(update={"variance_rows": 60})
+    representation = SlatmConfig.for_forces(("C", "H", "O"))
+    small = fit_amons(methanols(range(60)), "springs", settings, representation=representation, free_atoms=FREE)
+    assert small.model.config.n_basis == len(small.model.factor) == 60
+    systems = [*map(geometry, methanols(range(3000, 3005)))]
+    pairs = [predict_batch(model, systems, uncertainty=True) for model in (small.model, fit.model)]
+    for one, other in zip(*pairs, strict=True):
+        assert one.energy == pytest.approx(other.energy, abs=1e-9)
+        assert one.uncertainty > other.uncertainty
+
+
 def test_a_basis_has_fixed_hyperparameters() -> None:
     with pytest.raises(ValidationError, match="leave basis or likelihood out"):
         FitSettings(basis=10, hyperparameters="likelihood")

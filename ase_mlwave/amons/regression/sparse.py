@@ -29,7 +29,10 @@ from torch import Tensor
 from ase_mlwave.amons.regression.environments import Block, Environments
 from ase_mlwave.amons.regression.kernel import squared_distances
 
-__all__ = ["SparseSolution", "Sums", "basis_factor", "choose_basis", "solve_sparse", "sparse_variance", "sum_rows"]
+__all__ = [
+    *("SparseSolution", "Sums", "basis_factor", "choose_basis", "leading", "rounded", "solve_sparse"),
+    *("sparse_variance", "sum_rows"),
+]
 
 #: Share of an environment's prior variance that a basis may leave unexplained before it is complete.
 _COMPLETE = 1e-9
@@ -59,20 +62,38 @@ def choose_basis(training: Environments, widths: Mapping[int, float], size: int)
     Notes
     -----
     A Cholesky factorisation with pivots, which always takes what those taken already explain least
-    (``test_basis_explains_all_environments``). Values are rounded to single precision, in which models keep them.
+    (``test_basis_explains_all_environments``). In this order, so that the first ones are a smaller basis.
     """
     blocks, first = {}, 0
     for z, block in training.blocks.items():
         chosen = _pivots(block, widths[z], size)
-        values = block.values[chosen].float().double()
         blocks[z] = replace(
             block,
-            values=values,
-            norms=values.square().sum(dim=1),
+            values=block.values[chosen],
+            norms=block.norms[chosen],
             molecules=torch.arange(first, first + len(chosen), device=block.values.device),
         )
         first += len(chosen)
     return Environments(blocks, first, 0)
+
+
+def rounded(basis: Environments) -> Environments:
+    """Round a basis to half precision, in which models keep it: points near the data are as good a basis.
+
+    Parameters
+    ----------
+    basis : Environments
+        From `choose_basis`.
+
+    Returns
+    -------
+    Environments
+    """
+    blocks = {}
+    for z, block in basis.blocks.items():
+        values = block.values.half().double()
+        blocks[z] = replace(block, values=values, norms=values.square().sum(dim=1))
+    return replace(basis, blocks=blocks)
 
 
 @dataclass(frozen=True)
@@ -236,6 +257,33 @@ def basis_factor(basis: Environments, widths: Mapping[int, float]) -> Tensor:
     return factor
 
 
+def leading(basis: Environments, size: int) -> tuple[Environments, Tensor]:
+    """Take the first environments of each element.
+
+    Parameters
+    ----------
+    basis : Environments
+        From `choose_basis`.
+    size : int
+        How many of each element, at most.
+
+    Returns
+    -------
+    smaller : Environments
+        A basis.
+    places : Tensor, (M',)
+        Where its rows are among those of the larger one.
+    """
+    blocks, places, first = {}, [], 0
+    for z, block in basis.blocks.items():
+        n = min(size, len(block.values))
+        places.append(block.molecules[:n])
+        rows = torch.arange(first, first + n, device=block.values.device)
+        blocks[z] = replace(block, values=block.values[:n], norms=block.norms[:n], molecules=rows)
+        first += n
+    return Environments(blocks, first, 0), torch.cat(places)
+
+
 def sparse_variance(prior: Tensor, factor: Tensor, rows: Tensor, own: Tensor, amplitude: float) -> Tensor:
     """Compute the variance that training leaves.
 
@@ -265,7 +313,7 @@ def sparse_variance(prior: Tensor, factor: Tensor, rows: Tensor, own: Tensor, am
 
 
 def _pivots(block: Block, width: float, size: int) -> Tensor:
-    """Choose environments by a Cholesky factorisation with pivots; ascending indices."""
+    """Choose environments by a Cholesky factorisation with pivots; the most telling ones first."""
     n = len(block.values)
     left = block.values.new_ones(n)  # variance that is not explained
     columns = block.values.new_zeros(min(size, n), n)
@@ -280,7 +328,7 @@ def _pivots(block: Block, width: float, size: int) -> Tensor:
         left = (left - columns[rank].square()).clamp_(min=0)
         left[best] = 0.0
         chosen.append(best)
-    return torch.tensor(sorted(chosen), device=block.values.device)
+    return torch.tensor(chosen, device=block.values.device)
 
 
 def _rows_of(
