@@ -25,8 +25,11 @@ def mlwave_lines(text: str) -> list[list[str]]:
 
 def check_command(verb: str, *arguments: str) -> None:
     """Check that the verb and its options exist, and that settings of ``mlwave train`` are ones of their kind."""
-    command: Any = get_command(app)
-    known = {name for parameter in command.commands[verb].params for name in parameter.opts} | {"--help"}
+    app_command: Any = get_command(app)
+    command = app_command.commands[verb]
+    if hasattr(command, "commands"):  # `mlwave amons QUERY` is `mlwave amons list QUERY`
+        command = command.commands[arguments[0] if arguments[0] in command.commands else "list"]
+    known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
     options = {argument.split("=")[0] for argument in arguments if argument.startswith("-")}
     assert options <= known, (verb, options - known)
     if verb == "train":

@@ -1,4 +1,7 @@
-"""``mlwave``: every other file of this folder is a verb and defines one function of the file's name."""
+"""``mlwave``: every other file of this folder is a verb and defines one function of the file's name.
+
+A verb with verbs of its own defines a ``Typer`` of that name instead; names that begin with ``_`` are no verbs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from ase_mlwave import cli
 __all__ = ["app"]
 
 #: The order of a project in ``mlwave --help``; verbs that are not named here follow.
-_ORDER = ("demo", "sample", "label", "train", "evaluate", "predict", "models")
+_ORDER = ("demo", "sample", "label", "train", "evaluate", "predict", "amons", "models")
 
 
 class _Tidy(TyperGroup):
@@ -90,9 +93,13 @@ def _say(message: str, style: str) -> None:
 
 
 def _verbs() -> list[str]:
-    found = {module.name for module in iter_modules(cli.__path__)} - {"main"}
+    found = {module.name for module in iter_modules(cli.__path__) if not module.name.startswith("_")} - {"main"}
     return [verb for verb in _ORDER if verb in found] + sorted(found - set(_ORDER))
 
 
 for _verb in _verbs():
-    app.command()(getattr(import_module(f"{cli.__name__}.{_verb}"), _verb))
+    _found = getattr(import_module(f"{cli.__name__}.{_verb}"), _verb)
+    if isinstance(_found, typer.Typer):
+        app.add_typer(_found, name=_verb)
+    else:
+        app.command()(_found)

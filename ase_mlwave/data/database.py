@@ -4,37 +4,38 @@ Every row is a molecule with a ``status``: ``pending`` (no labels yet), ``labell
 says why). Geometry, energy and forces are in ASE's own columns and units (Angstrom, eV, eV/Angstrom), matrices bit for
 bit in ``data`` (Hartree, PySCF AO order), entries of ``Record.info`` in the key-value pairs where ASE accepts them and
 in ``data["info"]`` where not. The metadata hold the format version, the units and the level of theory.
+Many processes may use one dataset at a time: see `ase_mlwave.data.claims` for how they share the work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from ase.db import connect
 from ase.db.row import AtomsRow
 
+from ase_mlwave.data.claims import Claims
 from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
+from ase_mlwave.data.metadata import FORMAT, FORMAT_VERSION, check_metadata, new_metadata
 from ase_mlwave.data.record import Dataset, Record
-from ase_mlwave.data.rows import FAILED, LABELLED, PENDING, columns, record_from_row, row_key
-from ase_mlwave.units import BOHR, HARTREE
+from ase_mlwave.data.rows import (
+    FAILED,
+    LABELLED,
+    PENDING,
+    RowState,
+    columns,
+    record_from_row,
+    row_key,
+    row_numbers,
+    row_states,
+    write_new,
+)
+from ase_mlwave.data.stores import store_at
 
-__all__ = ["FORMAT_VERSION", "DatasetFile", "Failure", "read_database", "write_database"]
-
-#: Increased when the layout changes; older versions are upgraded on reading, newer ones refused.
-FORMAT_VERSION = 1
-
-_FORMAT = "ase-mlwave dataset"
-_CONVENTIONS = {
-    "units": {"positions": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "matrices": "Hartree"},
-    "ao_convention": "pyscf spherical",
-}
-#: Relative deviation of the stored unit constants beyond which a file is refused.
-_UNIT_TOLERANCE = 1e-7
+__all__ = ["FORMAT_VERSION", "DatasetFile", "Failure", "RowState", "read_database", "write_database"]
 
 
 @dataclass(frozen=True)
@@ -51,31 +52,29 @@ class DatasetFile:
     Parameters
     ----------
     path : str or Path
-        An SQLite file (``.db``). ``create`` makes a new one.
+        An SQLite file (``.db``), or the address of a PostgreSQL database (``postgresql://user@host/database``).
+        ``create`` makes a new one.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If there is none.
     ValueError
         If it is no dataset of ours, of a newer format, or in other units.
+    InputError, ConnectionError
+        If the library for PostgreSQL is not installed, or the server does not answer.
 
     Notes
     -----
-    Each method is one transaction, so a process may be killed at any moment. ASE's lock file is not used, because it
-    outlives a killed process; SQLite locks on its own.
+    Each method is one transaction, so a process may be killed at any moment.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = str(path)
-        self._db = _connect(path)
+        self._store = store_at(path)
+        self.path = self._store.name
+        self._db = self._store.connect()
         self.metadata: dict[str, Any] = _read_metadata(self._db, self.path)
-        if self.metadata.get("format") != _FORMAT:
-            raise ValueError(
-                f"{self.path} is an ASE database but no {_FORMAT} (its metadata do not say so). "
-                "Read it with read_dataset, and write a new file with write_database."
-            )
-        _check_conventions(self.metadata, self.path)
+        check_metadata(self.metadata, self.path)
 
     @classmethod
     def create(cls, path: str | Path, level: str, settings: Mapping[str, Any] | None = None) -> DatasetFile:
@@ -84,7 +83,7 @@ class DatasetFile:
         Parameters
         ----------
         path : str or Path
-            Must not exist.
+            Must not exist; the database of a server must be empty.
         level : str
             Level of theory, such as ``"pbe/def2-svp"``.
         settings : mapping, optional
@@ -97,22 +96,33 @@ class DatasetFile:
         Raises
         ------
         FileExistsError
-            If the file exists.
+            If there is something already.
         """
-        if Path(path).exists():
-            raise FileExistsError(f"{path} exists already; open it with DatasetFile, or choose another name.")
-        db = _connect(path, must_exist=False)
-        with db:
-            db.metadata = {
-                "format": _FORMAT,
-                "format_version": FORMAT_VERSION,
-                "title": f"{_FORMAT}: {level}" if level else _FORMAT,
-                "level": level,
-                "level_settings": dict(settings or {}),
-                **_CONVENTIONS,
-                "constants": {"hartree_in_ev": HARTREE, "bohr_in_angstrom": BOHR},
-                "versions": {name: version(name) for name in ("ase", "pyscf", "numpy")},
-            }
+
+        def fill(db: Any) -> None:
+            db.metadata = new_metadata(level, settings or {})
+
+        store_at(path).create(fill)
+        return cls(path)
+
+    @classmethod
+    def open_or_create(cls, path: str | Path, level: str, settings: Mapping[str, Any] | None = None) -> DatasetFile:
+        """Open a dataset, or make it if there is none; two processes may do so at once.
+
+        Parameters
+        ----------
+        path, level, settings
+            See ``create``. Those of a dataset that exists may be others.
+
+        Returns
+        -------
+        DatasetFile
+        """
+        if not store_at(path).exists():
+            try:
+                return cls.create(path, level, settings)
+            except FileExistsError:  # another process was faster
+                pass
         return cls(path)
 
     @property
@@ -133,17 +143,68 @@ class DatasetFile:
         int
             Number of new rows.
         """
-        known = self._hashes()
-        n_new = 0
-        with self._db as db:
+        given = list(records)
+        with self._writing() as db:
+            known = row_numbers(db)
+            n_before = len(known)
+            for record in given:
+                write_new(db, record, known)
+            return len(known) - n_before
+
+    def add_unless(
+        self, records: Sequence[Record], same: Callable[[Record, Record], bool], key: str = "smiles"
+    ) -> list[int]:
+        """Find the row that stands for each molecule, and add those that none stands for.
+
+        Parameters
+        ----------
+        records : sequence of Record
+            With an entry ``key`` in ``info``.
+        same : callable
+            Tells whether a row of the file, given first, stands for a molecule.
+        key : str
+            Only rows with the molecule's value of this entry are asked.
+
+        Returns
+        -------
+        list of int
+            Numbers of the rows. Rows that have failed stand for nothing but their own geometry.
+
+        Notes
+        -----
+        Searching and adding is one step: of two processes that want the same molecule at once, one adds it.
+        """
+        with self._writing() as db:
+            known = row_numbers(db)
+            candidates = {
+                value: [(row.id, record_from_row(row)) for row in db.select(**{key: value}) if row.status != FAILED]
+                for value in {record.info[key] for record in records}
+            }
+            numbers = []
             for record in records:
-                key = row_key(record)
-                if key not in known:
-                    known.add(key)
-                    n_new += 1
-                    status = PENDING if record.energy is None else LABELLED
-                    db.write(atoms_from_record(replace(record, info={})), *columns(record, key, status))
-        return n_new
+                there = candidates[record.info[key]]
+                found = next((number for number, other in there if same(other, record)), None)
+                if found is None:
+                    found = write_new(db, record, known)
+                    there.append((found, record))
+                numbers.append(found)
+            return numbers
+
+    def numbers(self, records: Iterable[Record]) -> list[int]:
+        """Return the numbers of the rows that hold these geometries; those that the file lacks are left out."""
+        with self._db as db:
+            known = row_numbers(db)
+        return [known[key] for key in map(row_key, records) if key in known]
+
+    def records(self, rows: Iterable[int]) -> list[Record]:
+        """Return the molecules of rows, with their labels if they have any."""
+        with self._db as db:
+            return [record_from_row(db.get(id=row)) for row in rows]
+
+    def states(self, rows: Iterable[int] | None = None) -> dict[int, RowState]:
+        """Return how far rows, by default all, have come."""
+        with self._db as db:
+            return row_states(db, rows)
 
     def pending(self, retry_failed: bool = False) -> dict[int, Record]:
         """Return the molecules without labels by row number, in order.
@@ -158,7 +219,7 @@ class DatasetFile:
         return dict(sorted(rows.items()))
 
     def store(self, row: int, record: Record) -> None:
-        """Give a row its labels.
+        """Give a row its labels; a row that has labels keeps them.
 
         Parameters
         ----------
@@ -170,7 +231,7 @@ class DatasetFile:
         self._rewrite(row, record, LABELLED)
 
     def fail(self, row: int, record: Record, reason: str) -> None:
-        """Mark a row as failed.
+        """Mark a row as failed, unless it has labels.
 
         Parameters
         ----------
@@ -183,14 +244,20 @@ class DatasetFile:
         """
         self._rewrite(row, record, FAILED, reason)
 
+    def claims(self) -> Claims:
+        """Return new claims to rows: what this process has in work."""
+        return self._store.claims()
+
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each status."""
         with self._db as db:
             return {status: db.count(status=status) for status in (LABELLED, FAILED, PENDING)}
 
-    def failures(self) -> list[Failure]:
-        """Return what has failed, in the order of the rows."""
-        return [Failure(record_from_row(row), row["reason"]) for row in self._rows(FAILED)]
+    def failures(self, rows: Iterable[int] | None = None) -> list[Failure]:
+        """Return what has failed, in the order of the rows; of all rows by default."""
+        wanted = None if rows is None else set(rows)
+        failed = [row for row in self._rows(FAILED) if wanted is None or row.id in wanted]
+        return [Failure(record_from_row(row), row["reason"]) for row in failed]
 
     def read(self) -> Dataset:
         """Return the labelled molecules in the order of the rows; all molecules of a file without a level of theory."""
@@ -212,7 +279,7 @@ class DatasetFile:
         ValueError
             If the number of values is another.
         """
-        with self._db as db:
+        with self._writing() as db:
             rows = [row.id for row in db.select(status=LABELLED, sort="id", include_data=False)]
             if len(rows) != len(values):
                 raise ValueError(
@@ -221,15 +288,19 @@ class DatasetFile:
             for row, value in zip(rows, values, strict=True):
                 db.update(row, **{key: value})
 
-    def _rewrite(self, row: int, record: Record, status: str, reason: str = "") -> None:
+    @contextmanager
+    def _writing(self) -> Iterator[Any]:
+        """Open a transaction that reads what is, and lets nobody else write."""
         with self._db as db:
-            key = db.get(id=row).geometry_hash
-            atoms = atoms_from_record(replace(record, info={}))
-            db.write(atoms, *columns(record, key, status, reason), id=row)
+            self._store.begin(db)
+            yield db
 
-    def _hashes(self) -> set[str]:
-        with self._db as db:
-            return {row.geometry_hash for row in db.select(include_data=False)}
+    def _rewrite(self, row: int, record: Record, status: str, reason: str = "") -> None:
+        with self._writing() as db:
+            before = db.get(id=row)
+            if before.status != LABELLED:
+                atoms = atoms_from_record(replace(record, info={}))
+                db.write(atoms, *columns(record, before.geometry_hash, status, reason), id=row)
 
     def _rows(self, status: str | None = None) -> list[AtomsRow]:
         with self._db as db:
@@ -263,12 +334,12 @@ def write_database(path: str | Path, dataset: Dataset, settings: Mapping[str, An
 
 
 def read_database(path: str | Path) -> Dataset:
-    """Read a dataset file, or any other ASE database of molecules.
+    """Read a dataset, or any other ASE database of molecules.
 
     Parameters
     ----------
     path : str or Path
-        SQLite file.
+        SQLite file, or the address of a PostgreSQL database.
 
     Returns
     -------
@@ -280,47 +351,22 @@ def read_database(path: str | Path) -> Dataset:
     ValueError
         If the file is no ASE database, or in other units or a newer format.
     """
-    db = _connect(path)
-    metadata = _read_metadata(db, str(path))
-    if metadata.get("format") == _FORMAT:
+    store = store_at(path)
+    db = store.connect()
+    metadata = _read_metadata(db, store.name)
+    if metadata.get("format") == FORMAT:
         return DatasetFile(path).read()
     with db:
         rows = list(db.select(sort="id"))
     records = tuple(record_from_atoms(row.toatoms(), **row.key_value_pairs) for row in rows)
-    return Dataset(records=records, level=str(metadata.get("level", "")), source=str(path))
+    return Dataset(records=records, level=str(metadata.get("level", "")), source=store.name)
 
 
-def _connect(path: str | Path, must_exist: bool = True) -> Any:
-    """Return ASE's database object."""
-    file = Path(path)
-    if file.suffix != ".db":
-        raise ValueError(f"a dataset file is an SQLite database whose name ends in .db (got {file.name!r}).")
-    if must_exist and not file.is_file():
-        raise FileNotFoundError(f"no dataset file {file}.")
-    if not file.parent.is_dir():
-        raise FileNotFoundError(f"no folder {file.parent} to keep {file.name} in.")
-    return connect(str(file), type="db", use_lock_file=False)
-
-
-def _read_metadata(db: Any, path: str) -> dict[str, Any]:
+def _read_metadata(db: Any, name: str) -> dict[str, Any]:
     try:
         with db:
             return dict(db.metadata)
+    except ConnectionError:
+        raise
     except Exception as error:  # SQLite and ASE raise many kinds for a file that is something else
-        raise ValueError(f"{path} is no ASE database: {error}") from error
-
-
-def _check_conventions(metadata: Mapping[str, Any], path: str) -> None:
-    """Refuse a newer format, other units or another AO order."""
-    found = metadata.get("format_version")
-    if not isinstance(found, int) or found > FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has format version {found}; this program reads versions up to {FORMAT_VERSION}. Update it."
-        )
-    for key, expected in _CONVENTIONS.items():
-        if metadata.get(key) != expected:
-            raise ValueError(f"{path} has {key} {metadata.get(key)!r}; allowed is {expected!r}.")
-    constants = metadata.get("constants", {})
-    for key, value in (("hartree_in_ev", HARTREE), ("bohr_in_angstrom", BOHR)):
-        if not np.isclose(constants.get(key, np.nan), value, rtol=_UNIT_TOLERANCE, atol=0):
-            raise ValueError(f"{path} was written with {key} = {constants.get(key)}; here it is {value}.")
+        raise ValueError(f"{name} is no ASE database: {error}") from error

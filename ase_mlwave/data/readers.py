@@ -12,6 +12,7 @@ from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.database import read_database
 from ase_mlwave.data.npz import read_npz
 from ase_mlwave.data.record import Dataset
+from ase_mlwave.data.stores import is_server
 
 __all__ = ["read_dataset"]
 
@@ -22,9 +23,10 @@ def read_dataset(path: str | Path) -> Dataset:
     Parameters
     ----------
     path : str or Path
-        ``.db``: a dataset file of ours or another ASE database; ``.extxyz`` or ``.xyz``: energies and forces in eV and
-        eV/Angstrom where there are any, the level of theory from an entry ``level`` of the comment lines, charge and
-        spin from ``charge`` and ``spin``; ``.npz``: a NumPy archive in one of the layouts of ``ase_mlwave.data.npz``.
+        ``.db`` or ``postgresql://...``: a dataset of ours or another ASE database; ``.extxyz`` or ``.xyz``: energies
+        and forces in eV and eV/Angstrom where there are any, the level of theory from an entry ``level`` of the comment
+        lines, charge and spin from ``charge`` and ``spin``; ``.npz``: a NumPy archive in one of the layouts of
+        ``ase_mlwave.data.npz``.
 
     Returns
     -------
@@ -38,6 +40,8 @@ def read_dataset(path: str | Path) -> Dataset:
     ValueError
         If the kind of file is unknown or its content does not fit.
     """
+    if is_server(path):
+        return read_database(path)
     file = Path(path)
     if file.suffix not in _READERS:
         raise ValueError(f"cannot read {file}: known kinds of data file are {', '.join(_READERS)}.")

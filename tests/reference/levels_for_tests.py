@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
@@ -15,6 +16,21 @@ def slow(record: Record) -> Calculator:
     """Return EMT after a moment."""
     time.sleep(0.2)
     return EMT()
+
+
+def noted(record: Record) -> Calculator:
+    """Return EMT after a moment, and note the molecule and the process in a file of the working directory."""
+    time.sleep(0.2)
+    with open("labels.txt", "a") as notes:
+        notes.write(f"{record.info['index']} {os.getpid()}\n")
+    return EMT()
+
+
+def announced(record: Record) -> Calculator:
+    """Do as ``noted`` does, with a file for each molecule and process that says that it has begun."""
+    Path(f"begun-{record.info['index']}-{os.getpid()}").touch()
+    time.sleep(0.3)
+    return noted(record)
 
 
 def deadly(record: Record) -> Calculator:

@@ -1,0 +1,85 @@
+"""What the metadata of a dataset say, and which are accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from ase_mlwave.units import BOHR, HARTREE
+
+__all__ = ["FORMAT", "FORMAT_VERSION", "check_metadata", "new_metadata"]
+
+#: Increased when the layout changes; older versions are upgraded on reading, newer ones refused.
+FORMAT_VERSION = 1
+
+FORMAT = "ase-mlwave dataset"
+_CONVENTIONS = {
+    "units": {"positions": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "matrices": "Hartree"},
+    "ao_convention": "pyscf spherical",
+}
+#: Relative deviation of the stored unit constants beyond which a file is refused.
+_UNIT_TOLERANCE = 1e-7
+
+
+def new_metadata(level: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a new dataset.
+
+    Parameters
+    ----------
+    level : str
+        Level of theory.
+    settings : mapping
+        Everything that decides the numbers, JSON types.
+
+    Returns
+    -------
+    dict
+        Format, units, level of theory and versions.
+    """
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "title": f"{FORMAT}: {level}" if level else FORMAT,
+        "level": level,
+        "level_settings": dict(settings),
+        **_CONVENTIONS,
+        "constants": {"hartree_in_ev": HARTREE, "bohr_in_angstrom": BOHR},
+        "versions": {name: version(name) for name in ("ase", "pyscf", "numpy")},
+    }
+
+
+def check_metadata(metadata: Mapping[str, Any], name: str) -> None:
+    """Refuse what is no dataset, a newer format, other units or another AO order.
+
+    Parameters
+    ----------
+    metadata : mapping
+        As read.
+    name : str
+        What the dataset is called in messages.
+
+    Raises
+    ------
+    ValueError
+        With what was found and what is allowed.
+    """
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{name} is an ASE database but no {FORMAT} (its metadata do not say so). "
+            "Read it with read_dataset, and write a new file with write_database."
+        )
+    found = metadata.get("format_version")
+    if not isinstance(found, int) or found > FORMAT_VERSION:
+        raise ValueError(
+            f"{name} has format version {found}; this program reads versions up to {FORMAT_VERSION}. Update it."
+        )
+    for key, expected in _CONVENTIONS.items():
+        if metadata.get(key) != expected:
+            raise ValueError(f"{name} has {key} {metadata.get(key)!r}; allowed is {expected!r}.")
+    constants = metadata.get("constants", {})
+    for key, value in (("hartree_in_ev", HARTREE), ("bohr_in_angstrom", BOHR)):
+        if not np.isclose(constants.get(key, np.nan), value, rtol=_UNIT_TOLERANCE, atol=0):
+            raise ValueError(f"{name} was written with {key} = {constants.get(key)}; here it is {value}.")

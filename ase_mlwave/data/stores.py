@@ -1,0 +1,186 @@
+"""Where a dataset is kept: in an SQLite file, or on a PostgreSQL server."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from ase.db.sqlite import SQLite3Database
+
+from ase_mlwave.data.claims import Claims, FileClaims
+
+__all__ = ["SqliteStore", "Store", "is_server", "store_at"]
+
+#: Seconds to wait for others that write.
+_PATIENCE = 120.0
+
+
+class Store(ABC):
+    """A place of one dataset.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in messages; never has a password.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Tell whether there is a dataset or something else already."""
+
+    @abstractmethod
+    def connect(self) -> Any:
+        """Return ASE's database object.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is nothing.
+        """
+
+    @abstractmethod
+    def create(self, fill: Callable[[Any], None]) -> None:
+        """Make an empty database and fill it, as one step: a process that is killed leaves all or nothing.
+
+        Parameters
+        ----------
+        fill : callable
+            Writes into the ASE database object that it is given.
+
+        Raises
+        ------
+        FileExistsError
+            If there is something already.
+        """
+
+    @abstractmethod
+    def begin(self, db: Any) -> None:
+        """Inside ``with db:`` wait until nobody else writes, and keep others from it up to the end of the block."""
+
+    @abstractmethod
+    def claims(self) -> Claims:
+        """Return new claims to rows of the dataset."""
+
+
+def store_at(address: str | Path) -> Store:
+    """Find the kind of a store by its address.
+
+    Parameters
+    ----------
+    address : str or Path
+        The path of an SQLite file, ``.db``, or ``postgresql://user@host/database``.
+
+    Returns
+    -------
+    Store
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    InputError
+        If the library for PostgreSQL is not installed.
+    """
+    if is_server(address):
+        from ase_mlwave.data.postgresql import PostgresStore  # its library is an optional extra
+
+        return PostgresStore(str(address))
+    return SqliteStore(Path(address))
+
+
+def is_server(address: str | Path) -> bool:
+    """Tell the address of a server from the path of a file."""
+    return str(address).startswith(("postgresql:", "postgres:"))
+
+
+class SqliteStore(Store):
+    """An SQLite file.
+
+    Parameters
+    ----------
+    path : Path
+        Its name ends in ``.db``, and its folder exists.
+
+    Raises
+    ------
+    ValueError
+        If the name ends otherwise.
+    FileNotFoundError
+        If there is no such folder.
+
+    Notes
+    -----
+    ASE's lock file is not used, because it outlives a killed process; SQLite locks on its own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._path = path
+        if path.suffix != ".db":
+            raise ValueError(f"a dataset file is an SQLite database whose name ends in .db (got {path.name!r}).")
+
+    def exists(self) -> bool:
+        """Tell whether there is a file."""
+        return self._path.is_file()
+
+    def connect(self) -> Any:
+        """Return ASE's database object."""
+        if not self.exists():
+            raise FileNotFoundError(f"no dataset file {self.name}.")
+        return _Database(self._path)
+
+    def create(self, fill: Callable[[Any], None]) -> None:
+        """Make the file under another name, and give it its own when it is complete."""
+        if not self._path.parent.is_dir():
+            raise FileNotFoundError(f"no folder {self._path.parent} to keep {self._path.name} in.")
+        refusal = f"{self.name} exists already; open it with DatasetFile, or choose another name."
+        if self.exists():
+            raise FileExistsError(refusal)
+        draft = self._path.with_name(f".{self._path.name}.{uuid4().hex}")
+        try:
+            with _Database(draft) as db:
+                fill(db)
+            _publish(draft, self._path)
+        except FileExistsError:
+            raise FileExistsError(refusal) from None
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def begin(self, db: Any) -> None:
+        """Start a transaction that holds SQLite's lock for writing."""
+        db.connection.execute("BEGIN IMMEDIATE")
+
+    def claims(self) -> Claims:
+        """Return claims by file locks."""
+        return FileClaims(self._path)
+
+
+class _Database(SQLite3Database):
+    """ASE's database, with patience: many processes may want to write at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        super().__init__(str(self._path))
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=_PATIENCE)
+
+
+def _publish(draft: Path, path: Path) -> None:
+    """Give a file its name unless that is taken."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError from None
+        draft.rename(path)

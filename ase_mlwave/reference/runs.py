@@ -1,0 +1,242 @@
+"""One process's part in labelling a dataset: claim rows, feed them to an executor, store what comes back."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from ase.calculators.calculator import CalculationFailed
+
+from ase_mlwave.data.claims import Claims
+from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.data.record import Record
+from ase_mlwave.data.rows import FAILED, LABELLED, PENDING
+from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.reference.workers import DEATH, Outcome, Workers, is_death, label_one, process_pool
+
+__all__ = ["LabellingRun", "Progress"]
+
+#: Seconds between two looks at what others have in work.
+_PAUSE = 0.3
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Say how far labelling has come."""
+
+    labelled: int
+    """Rows with labels, including those from before."""
+    failed: int
+    """Rows that have failed, including those from before."""
+    total: int
+    """Rows of the file."""
+    n_to_do: int
+    """How many this run set out to see labelled."""
+    n_done: int
+    """How many of those are done, well or badly, here or in another process."""
+    last_failure: str = ""
+    """Why the latest molecule failed; empty if it did not."""
+
+
+class LabellingRun:
+    """Feed molecules to an executor and store what comes back.
+
+    Parameters
+    ----------
+    file : DatasetFile
+        Where rows are.
+    level : LevelOfTheory
+        What is computed.
+    claims : Claims
+        Open, of this file.
+    workers : Workers
+        Where to run.
+    progress : callable, optional
+        Called after every molecule.
+    """
+
+    def __init__(
+        self,
+        file: DatasetFile,
+        level: LevelOfTheory,
+        claims: Claims,
+        workers: Workers,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.file = file
+        self.level = level
+        self.claims = claims
+        self.workers = workers
+        self.progress = progress
+        self.ready: deque[int] = deque()  # claimed rows
+        self.suspects: deque[int] = deque()  # claimed rows that were in work when a worker died; tried alone
+        self.tried_alone: set[int] = set()
+        self.elsewhere: deque[int] = deque()  # rows that others have claimed and this run waits for
+
+    def work(self, own: Mapping[int, Record], others: Mapping[int, Record]) -> None:
+        """Label rows; return when each has labels or a reason.
+
+        Parameters
+        ----------
+        own : mapping of int to Record
+            Rows to be seen labelled, whoever does it.
+        others : mapping of int to Record
+            Rows to label after those, unless somebody is at them.
+
+        Raises
+        ------
+        CalculationFailed
+            If a given executor cannot run what it is given, or loses it.
+        KeyboardInterrupt
+            On Ctrl-C, after what is in work has been stored.
+        """
+        self.rows = {**own, **others}
+        self.own = own.keys()
+        self.before = self.file.states(self.rows)
+        self.counts = self.file.counts()
+        self.total = sum(self.counts.values())
+        # A failed row that is tried again counts as pending until it is done.
+        self.counts[FAILED] -= sum(state.status == FAILED for state in self.before.values())
+        self.n_to_do, self.n_done = len(self.rows), 0
+        self.queue = deque(self.rows)
+        self._report()
+        while self._wait_for_work():
+            with ExitStack() as stack:
+                executor = self.workers.executor or stack.enter_context(process_pool(self.workers.n_workers))
+                self._run_until_broken(executor)
+
+    def _wait_for_work(self) -> bool:
+        """Wait until there is something to do here; False if all is done."""
+        while not (self.suspects or self.ready):
+            if not self._claim_next():
+                if not self.elsewhere:
+                    return False
+                time.sleep(_PAUSE)
+                self._look_again()
+        return True
+
+    def _claim_next(self) -> bool:
+        """Make a row ready that nobody has in work; False if there is none now."""
+        while self.queue:
+            row = self.queue.popleft()
+            if self.claims.take(row):
+                # Only now it is certain that nobody writes it: what was read before may have changed.
+                state = self.file.states([row])[row]
+                if state.status == PENDING or state == self.before[row]:
+                    self.ready.append(row)
+                    return True
+                self.claims.release(row)
+                self._count(state.status)
+            elif row in self.own:
+                self.elsewhere.append(row)
+            else:
+                self.n_to_do -= 1
+        return False
+
+    def _look_again(self) -> None:
+        """See whether others have finished their rows, or died, once there is nothing else to do."""
+        if not self.queue:
+            self.queue, self.elsewhere = self.elsewhere, deque()
+
+    def _run_until_broken(self, executor: Executor) -> None:
+        """Keep the executor busy until nothing is left to do here or a worker dies."""
+        running: dict[Future[Outcome], int] = {}
+        try:
+            while self._submit(executor, running):
+                pause = _PAUSE if self.elsewhere else None
+                for future in wait(running, timeout=pause, return_when=FIRST_COMPLETED).done:
+                    self._collect(future, running[future])
+                    del running[future]
+                self._look_again()
+        except BrokenExecutor as error:
+            self._sort_out(running)
+            if self.workers.executor is not None:
+                raise CalculationFailed(f"the given executor broke: {error}. {self._kept()}") from error
+        except CalculationFailed:
+            self._abandon(running)
+            raise
+        except KeyboardInterrupt:
+            self._abandon(running)
+            raise
+
+    def _submit(self, executor: Executor, running: dict[Future[Outcome], int]) -> bool:
+        """Hand out work, suspects alone."""
+        while len(running) < (1 if self.suspects else self.workers.n_at_once):
+            if self.suspects:
+                source = self.suspects
+                self.tried_alone.add(source[0])
+            elif self.ready or self._claim_next():
+                source = self.ready
+            else:
+                break
+            row = source[0]
+            running[executor.submit(label_one, self.level, self.rows[row], self.workers.n_threads)] = row
+            source.popleft()  # only now: a dead pool refuses
+        return bool(running)
+
+    def _collect(self, future: Future[Outcome], row: int) -> None:
+        """Store what a future brings; one whose worker died is tried again once."""
+        try:
+            outcome = future.result()
+        except BrokenExecutor:
+            raise
+        except (Exception, CancelledError) as error:  # `label_one` turns what goes wrong in it into an outcome
+            if not is_death(error):
+                reason = f"{type(error).__name__}: {error}".rstrip(": ")
+                raise CalculationFailed(f"the given executor lost a molecule ({reason}). {self._kept()}") from error
+            if row not in self.tried_alone:
+                self.suspects.append(row)
+                return
+            outcome = DEATH
+        self._store(row, outcome)
+
+    def _sort_out(self, running: dict[Future[Outcome], int]) -> None:
+        """After a pool's death: store what was finished; a lone molecule was the cause, of several each may be."""
+        lost = self._store_finished(running)
+        if len(lost) == 1 and self.workers.executor is None:
+            self._store(lost[0], DEATH)
+        else:
+            self.suspects.extend(lost)
+
+    def _abandon(self, running: dict[Future[Outcome], int]) -> None:
+        """Take back what has not been begun, and store the rest when it is finished."""
+        for future in running:
+            future.cancel()
+        wait([future for future in running if not future.cancelled()])
+        self._store_finished(running)
+
+    def _store_finished(self, running: dict[Future[Outcome], int]) -> list[int]:
+        """Store what was finished, and return the rows of the rest."""
+        lost = []
+        for future, row in running.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._store(row, future.result())
+            else:
+                lost.append(row)
+        return lost
+
+    def _store(self, row: int, outcome: Outcome) -> None:
+        """Write one outcome to the file, let others see it, and report it."""
+        if outcome.record is not None:
+            self.file.store(row, outcome.record)
+        else:
+            self.file.fail(row, self.rows[row], outcome.reason)
+        self.claims.release(row)
+        self._count(LABELLED if outcome.record is not None else FAILED, outcome.reason)
+
+    def _count(self, status: str, reason: str = "") -> None:
+        self.counts[status] += 1
+        self.n_done += 1
+        self._report(reason)
+
+    def _kept(self) -> str:
+        return f"{self.file.path} keeps all labels so far; run the same again to go on"
+
+    def _report(self, last_failure: str = "") -> None:
+        if self.progress is not None:
+            labelled, failed = self.counts[LABELLED], self.counts[FAILED]
+            self.progress(Progress(labelled, failed, self.total, self.n_to_do, self.n_done, last_failure))
