@@ -14,7 +14,7 @@ from ase.db.sqlite import SQLite3Database
 
 from ase_mlwave.data.claims import Claims, FileClaims
 
-__all__ = ["SqliteStore", "Store", "is_server", "store_at"]
+__all__ = ["SqliteStore", "Store", "as_address", "dataset_exists", "is_server", "store_at"]
 
 #: Seconds to wait for others that write.
 _PATIENCE = 120.0
@@ -94,6 +94,17 @@ def store_at(address: str | Path) -> Store:
 
         return PostgresStore(str(address))
     return SqliteStore(Path(address))
+
+
+def as_address(address: str | os.PathLike[str]) -> str | Path:
+    """Return the address of a server as it is, and anything else as a path."""
+    text = os.fspath(address)
+    return text if is_server(text) else Path(text)
+
+
+def dataset_exists(address: str | Path) -> bool:
+    """Tell whether there is a dataset, or something else, at an address."""
+    return store_at(address).exists()
 
 
 def is_server(address: str | Path) -> bool:

@@ -33,6 +33,7 @@ def label_geometries(
     n_workers: int = 1,
     n_threads: int = 1,
     retry_failed: bool = False,
+    leftovers: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> DatasetFile:
     """Label geometries into a dataset; what it has already is not done again.
@@ -54,6 +55,8 @@ def label_geometries(
         Threads of one worker.
     retry_failed : bool
         Whether molecules that failed in an earlier run are tried again.
+    leftovers : bool
+        Whether to label after those given what else the dataset has pending and nobody is at.
     progress : callable, optional
         Called after every molecule.
 
@@ -77,8 +80,7 @@ def label_geometries(
     not depend on who finishes first, and a run that was killed and resumed leaves the same file as one that was not
     (``test_killed_labelling_resumes_to_the_same_result``).
     The geometries have labels, or have failed, when this returns, whoever labels them: of two processes that share some
-    neither labels what the other has (``test_two_processes_share_the_work``). Molecules that the dataset has pending
-    from others come last, unless somebody is at them.
+    neither labels what the other has (``test_two_processes_share_the_work``).
     A molecule whose worker dies (out of memory, a crash) is tried once more alone, then recorded as failed.
     """
     chosen = LevelOfTheory.parse(level) if isinstance(level, str) else level
@@ -87,7 +89,7 @@ def label_geometries(
     file = open_dataset(path, chosen)
     file.add(records)
     given = file.numbers(records)
-    label_rows(file, chosen, given, workers=workers, retry_failed=retry_failed, leftovers=True, progress=progress)
+    label_rows(file, chosen, given, workers=workers, retry_failed=retry_failed, leftovers=leftovers, progress=progress)
     return file
 
 

@@ -1,0 +1,114 @@
+"""The shared database of labelled amons: what it has is looked up, what it lacks is labelled once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from ase.calculators.calculator import CalculationFailed
+
+from ase_mlwave.amons.conformers import geometry_fingerprint
+from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.data.record import Record
+from ase_mlwave.data.rows import LABELLED
+from ase_mlwave.data.stores import is_server
+from ase_mlwave.reference.labelling import Progress, label_rows, open_dataset
+from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.reference.workers import Workers
+
+__all__ = ["find_or_label", "models_beside", "same_conformer"]
+
+#: Largest difference of fingerprints, 1/Angstrom, up to which two geometries are one conformer.
+_SAME = 0.01
+_N_NAMED = 5
+
+
+def find_or_label(
+    wanted: Sequence[Record],
+    database: str | Path,
+    level: LevelOfTheory,
+    *,
+    workers: Workers,
+    progress: Callable[[Progress], None] | None = None,
+) -> tuple[list[Record], int]:
+    """Look amons up in a database, and label those that it lacks.
+
+    Parameters
+    ----------
+    wanted : sequence of Record
+        With ``"smiles"`` in ``info``.
+    database : str or Path
+        A ``.db`` file or the address of a PostgreSQL database; made if it does not exist.
+    level : LevelOfTheory
+        Must be that of the database.
+    workers : Workers
+        Where labels are computed.
+    progress : callable, optional
+        Called after every label.
+
+    Returns
+    -------
+    records : list of Record
+        With labels, in the order given; where the database has the same conformer, its own.
+    n_new : int
+        How many were not labelled before.
+
+    Raises
+    ------
+    InputError
+        If the database has another level of theory.
+    CalculationFailed
+        If amons cannot be labelled; the message names them.
+
+    Notes
+    -----
+    Several processes may do so at once with amons in common: each is labelled once, and whoever needs it waits for it
+    (``test_two_queries_at_once_pay_for_each_amon_once``). Work that others left in the database is not done here.
+    """
+    file = open_dataset(database, level)
+    rows = file.add_unless(wanted, same_conformer)
+    before = file.states(rows)
+    n_new = sum(state.status != LABELLED for state in before.values())
+    if n_new:
+        label_rows(file, level, rows, workers=workers, progress=progress)
+        _refuse_failures(file, rows)
+    return file.records(rows), n_new
+
+
+def same_conformer(known: Record, wanted: Record) -> bool:
+    """Tell whether two geometries of one SMILES are the same conformer.
+
+    Parameters
+    ----------
+    known, wanted : Record
+        Of one SMILES.
+
+    Returns
+    -------
+    bool
+        Whether the sorted row sums of 1/r_ij differ by at most 0.01 per Angstrom, and both are conformers or both are
+        displaced copies (with ``"origin"`` in ``info``).
+    """
+    if len(known) != len(wanted) or (known.charge, known.spin) != (wanted.charge, wanted.spin):
+        return False
+    if ("origin" in known.info) != ("origin" in wanted.info):  # displaced copies stand for themselves only
+        return False
+    difference = geometry_fingerprint(known.positions) - geometry_fingerprint(wanted.positions)
+    return bool(np.abs(difference).sum() <= _SAME)
+
+
+def models_beside(database: str | Path) -> Path:
+    """Return the folder of the models that are learned from a database: beside a file, here for a server."""
+    if is_server(database):
+        return Path("amons-models")
+    return Path(database).with_name(f"{Path(database).stem}-models")
+
+
+def _refuse_failures(file: DatasetFile, rows: Sequence[int]) -> None:
+    missing = [f"{failure.record.info['smiles']} ({failure.reason})" for failure in file.failures(rows)]
+    if missing:
+        raise CalculationFailed(
+            f"{len(missing)} amons could not be labelled at {file.level}: {'; '.join(missing[:_N_NAMED])}. Their rows "
+            f"are marked as failed in {file.path}; try another level of theory, or a smaller max_heavy."
+        )
