@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from itertools import chain
 
-from ase_mlwave.amons.geometry import amon_geometries
 from ase_mlwave.reference.levels import TbliteLevel
 from ase_mlwave.reference.molecules import from_smiles
 from benchmarks.amons.curve import Curve, Options
-from benchmarks.amons.study import Query, Relaxing, bar, distinct, free_atoms, label, learning_curves
+from benchmarks.amons.study import Query, Relaxing, bar, cut_amons, distinct, free_atoms, label, learning_curves
 
 __all__ = ["MOLECULES", "run"]
 
@@ -49,7 +48,7 @@ _MAX_HEAVY = 7
 
 
 def run(options: Options) -> list[Curve]:
-    """Relax each molecule, cut its amons, relax and label them, and predict the molecule."""
+    """Relax each molecule, cut its amons, relax their caps, label them, and predict the molecule."""
     level = TbliteLevel("gfn2-xtb")
     names = list(MOLECULES)[: options.n_systems]
     built = [from_smiles(MOLECULES[name], options.seed) for name in names]
@@ -59,7 +58,7 @@ def run(options: Options) -> list[Curve]:
     cuts = []
     with bar(options, "cut amons") as advance:
         for _, query in pairs:
-            cuts.append(amon_geometries(query, options.max_heavy or _MAX_HEAVY, seed=options.seed))
+            cuts.append(cut_amons(query, options.max_heavy or _MAX_HEAVY))
             advance(1, len(pairs))
     amons = iter(label([*chain(*cuts)], options.output / "biomolecules.db", Relaxing(level), options, "label amons"))
     free = free_atoms([z for _, query in pairs for z in query.numbers.tolist()], level)

