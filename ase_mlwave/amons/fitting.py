@@ -210,10 +210,8 @@ def _fit_basis(task: _Task, level: str, reaches: Mapping[int, float], progress: 
     basis = rounded(choose_basis(gather(task.slatm, task.plain(), device=task.device), widths, settings.basis or 1))
     rows = environment_rows(task.slatm, task.geometries, device=task.device, progress=progress)
     sums = sum_rows(rows, basis, widths, task.energies, task.slopes)
-    solution = solve_sparse(basis, widths, sums, settings.penalty, settings.force_penalty)
-    share = max(1, settings.variance_rows // len(basis.blocks))
-    kept, places = leading(basis, share)
-    inner = (solution.factor @ solution.factor.T)[places][:, places]
+    kept, places = leading(basis, max(1, settings.variance_rows // len(basis.blocks)))
+    solution = solve_sparse(basis, widths, sums, settings.penalty, settings.force_penalty, kept=places)
     sizes = {z: _sizes(block, block) for z, block in basis.blocks.items()}
     config = task.config(level, chosen, sizes, n_directions=0, n_basis=kept.n_molecules)
     model = (
@@ -224,7 +222,7 @@ def _fit_basis(task: _Task, level: str, reaches: Mapping[int, float], progress: 
             expand(basis, solution.coefficients, widths),
             reaches,
             baseline=torch.from_numpy(task.baseline),
-            factor=torch.linalg.cholesky(inner),
+            factor=solution.factor,
             amplitude=solution.amplitude,
         )
     )

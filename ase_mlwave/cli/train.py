@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 #: Value of the setting ``kind`` -> where training that model is at home.
-_HOMES = {"phisnet": "ase_mlwave.phisnet.training", "qdf": "ase_mlwave.qdf.training"}
+_HOMES = {kind: f"ase_mlwave.{kind}.training" for kind in ("amons", "phisnet", "qdf")}
 
 
 def train(

@@ -110,6 +110,8 @@ class Sums:
         Sum of f^T f over directions.
     vector : Tensor, (M,)
         Sum of f^T y over directions.
+    own : Tensor, (B,)
+        Kernel of each molecule with itself.
     square : float
         Sum of y^2 over directions.
     n_directions : int
@@ -120,6 +122,7 @@ class Sums:
     targets: Tensor
     matrix: Tensor
     vector: Tensor
+    own: Tensor
     square: float
     n_directions: int
 
@@ -158,18 +161,20 @@ def sum_rows(
     prior = basis_factor(basis, widths)
     matrix = torch.zeros(size, size, dtype=torch.float64, device=device)
     vector = torch.zeros(size, dtype=torch.float64, device=device)
-    rows, first = [], 0
+    rows, own, first = [], [], 0
     for numbers, values, along in molecules:
         kernels = _rows_of(numbers, values, along, basis, widths)
         whitened = torch.linalg.solve_triangular(prior, kernels.T, upper=False).T
         rows.append(whitened[0])
+        own.append(_own_kernel(numbers, values, widths))
         target = slopes[first : first + len(along)]
         first += len(along)
         matrix.addmm_(whitened[1:].T, whitened[1:])
         vector.addmv_(whitened[1:].T, target)
         if progress is not None:
             progress(1)
-    return Sums(torch.stack(rows), energies, matrix, vector, float(slopes.square().sum()), first)
+    square = float(slopes.square().sum())
+    return Sums(torch.stack(rows), energies, matrix, vector, torch.stack(own), square, first)
 
 
 @dataclass(frozen=True)
@@ -181,14 +186,17 @@ class SparseSolution:
     coefficients : Tensor, (M,)
         w.
     factor : Tensor, (M, M)
-        Lower Cholesky factor of 1 + F^T L^-1 F; its singular values are 1 or more, so that single precision keeps it
-        well.
+        Lower Cholesky factor of 1 + F^T L^-1 F in the basis for variances; its singular values are 1 or more, so that
+        single precision keeps it well.
     amplitude : float
-        Variance that one unit of the kernel stands for, Hartree^2.
+        Variance that one unit of the kernel stands for, Hartree^2, such that the residuals have the variances that are
+        claimed for them.
     log_likelihood : float
         Of all targets, with the amplitude that maximises it.
-    residuals, variances : Tensor, (B,)
-        Of every energy when it is predicted from all other rows; the basis stays.
+    residuals : Tensor, (B,)
+        Errors of every energy when it is predicted from all other rows; the basis stays.
+    variances : Tensor, (B,)
+        What the basis for variances claims of them.
     """
 
     coefficients: Tensor
@@ -200,7 +208,13 @@ class SparseSolution:
 
 
 def solve_sparse(
-    basis: Environments, widths: Mapping[int, float], sums: Sums, penalty: float, force_penalty: float
+    basis: Environments,
+    widths: Mapping[int, float],
+    sums: Sums,
+    penalty: float,
+    force_penalty: float,
+    *,
+    kept: Tensor | None = None,
 ) -> SparseSolution:
     """Solve the equations of the sparse regression.
 
@@ -214,6 +228,8 @@ def solve_sparse(
         From `sum_rows`.
     penalty, force_penalty : float
         lambda of energies and of directions.
+    kept : Tensor, optional, (M',)
+        Places of the basis for variances, from `leading`; by default all.
 
     Returns
     -------
@@ -237,11 +253,14 @@ def solve_sparse(
     determinant = 2 * float(root.diagonal().log().sum())
     determinant += len(sums.targets) * math.log(penalty) + sums.n_directions * math.log(force_penalty)
     likelihood = -0.5 * (n_rows * (math.log(2 * math.pi * quadratic / n_rows) + 1) + determinant)
-    explained = torch.linalg.solve_triangular(root, sums.energies.T, upper=False).square().sum(dim=0) / penalty
-    inverse = (1 - explained).clamp(min=1e-12) / penalty  # diagonal of (F F^T + L)^-1
-    residuals = (sums.targets - sums.energies @ solved) / penalty / inverse
-    amplitude = float((residuals**2 * inverse).mean())
-    return SparseSolution(coefficients, root, amplitude, likelihood, residuals, amplitude / inverse)
+    left_out = _left_out(root, sums.energies, penalty)
+    residuals = (sums.targets - sums.energies @ solved) / penalty * left_out
+    factor, rows = root, sums.energies
+    if kept is not None and len(kept) < len(root):
+        factor, rows = torch.linalg.cholesky(matrix[kept][:, kept]), sums.energies[:, kept]
+    claimed = _left_out(factor, rows, penalty) + (sums.own - rows.square().sum(dim=1)).clamp(min=0)
+    amplitude = float((residuals.square() / claimed).mean())
+    return SparseSolution(coefficients, factor, amplitude, likelihood, residuals, amplitude * claimed)
 
 
 def basis_factor(basis: Environments, widths: Mapping[int, float]) -> Tensor:
@@ -329,6 +348,22 @@ def _pivots(block: Block, width: float, size: int) -> Tensor:
         left[best] = 0.0
         chosen.append(best)
     return torch.tensor(chosen, device=block.values.device)
+
+
+def _left_out(factor: Tensor, rows: Tensor, penalty: float) -> Tensor:
+    """Return the variances of energies that are predicted from all other rows, in units of the amplitude; (B,)."""
+    explained = torch.linalg.solve_triangular(factor, rows.T, upper=False).square().sum(dim=0) / penalty
+    variances: Tensor = penalty / (1 - explained).clamp(min=1e-12)
+    return variances
+
+
+def _own_kernel(numbers: NDArray[np.int64], values: Tensor, widths: Mapping[int, float]) -> Tensor:
+    """Return the kernel () of a molecule with itself."""
+    total = values.new_zeros(())
+    for z in np.unique(numbers).tolist():
+        x = values[torch.from_numpy(np.flatnonzero(numbers == z)).to(values.device)]
+        total = total + torch.exp(-0.5 * torch.cdist(x, x).square() / widths[z] ** 2).sum()
+    return total
 
 
 def _rows_of(

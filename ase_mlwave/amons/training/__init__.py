@@ -1,0 +1,1 @@
+"""Fitting a model to a whole data set: ``mlwave train`` with ``kind: amons``."""
