@@ -19,9 +19,9 @@ from ase_mlwave.amons.molecule import Bond, Molecule, canonical_smiles
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.record import Record
 
-__all__ = ["bonded_pairs", "molecule_from"]
+__all__ = ["RDKIT_FILES", "bonded_pairs", "looks_like_a_file", "molecule_from", "read_with_ase"]
 
-_RDKIT_FILES = frozenset({".sdf", ".mol", ".pdb"})
+RDKIT_FILES = frozenset({".sdf", ".mol", ".pdb"})
 #: In sums of covalent radii: bonds up to the second number; between the first and the third they are not certain.
 _LIMITS = (1.25, 1.27, 1.29)
 #: The same of two carbon atoms (1.78, 1.82, 1.85 A): the bridgeheads of bicyclo[1.1.1]pentane are 1.87 A apart.
@@ -63,7 +63,7 @@ def molecule_from(query: Any) -> Molecule:
         return _from_coordinates(atoms_from_record(query))
     if isinstance(query, Atoms):
         return _from_coordinates(query)
-    if isinstance(query, Path) or (isinstance(query, str) and _looks_like_a_file(query)):
+    if isinstance(query, Path) or (isinstance(query, str) and looks_like_a_file(query)):
         return _from_file(Path(query))
     if isinstance(query, str):
         return _from_smiles(query)
@@ -73,9 +73,9 @@ def molecule_from(query: Any) -> Molecule:
     )
 
 
-def _looks_like_a_file(text: str) -> bool:
+def looks_like_a_file(text: str) -> bool:
     """Tell a path from a SMILES: there is such a file, or it ends as one would."""
-    return Path(text).suffix.lower() in {*_RDKIT_FILES, ".xyz", ".extxyz", ".cif"} or Path(text).is_file()
+    return Path(text).suffix.lower() in {*RDKIT_FILES, ".xyz", ".extxyz", ".cif"} or Path(text).is_file()
 
 
 def _from_smiles(smiles: str) -> Molecule:
@@ -105,8 +105,8 @@ def _from_file(path: Path) -> Molecule:
     if not path.is_file():
         raise InputError(f"there is no file {str(path)!r}. Give the path of a structure, or a SMILES such as 'CCO'.")
     kind = path.suffix.lower()
-    if kind not in _RDKIT_FILES:
-        return _from_coordinates(_read_with_ase(path))
+    if kind not in RDKIT_FILES:
+        return _from_coordinates(read_with_ase(path))
     with rdBase.BlockLogs():
         if kind == ".pdb":
             found = [Chem.MolFromPDBFile(str(path), removeHs=False, sanitize=False)]
@@ -117,11 +117,28 @@ def _from_file(path: Path) -> Molecule:
             f"{path} has {len(found)} molecules or cannot be read by RDKit; give a file with one molecule."
         )
     if kind == ".pdb" and not _is_complete(found[0]):
-        return _from_coordinates(_read_with_ase(path))  # residues that RDKit does not know: all their bonds are single
+        return _from_coordinates(read_with_ase(path))  # residues that RDKit does not know: all their bonds are single
     return _from_rdkit(found[0])
 
 
-def _read_with_ase(path: Path) -> Atoms:
+def read_with_ase(path: Path) -> Atoms:
+    """Read the last structure of a file.
+
+    Parameters
+    ----------
+    path : Path
+        Of any kind that ASE knows.
+
+    Returns
+    -------
+    Atoms
+        Of a PDB file without its cell.
+
+    Raises
+    ------
+    InputError
+        If ASE cannot read it.
+    """
     try:
         atoms: Atoms = ase.io.read(path)  # type: ignore[assignment]  # one structure: the last one
     except Exception as error:
