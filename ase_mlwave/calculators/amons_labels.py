@@ -52,7 +52,7 @@ def find_or_label(
     records : list of Record
         With labels, in the order given; where the database has the same conformer, its own.
     n_new : int
-        How many were not labelled before.
+        How many rows of the database were not labelled before.
 
     Raises
     ------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,27 +13,26 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import CalculationFailed
 from ase.data import chemical_symbols, ground_state_magnetic_moments
 
 from ase_mlwave.amons.config import FitSettings
 from ase_mlwave.amons.fitting import Fit, fit_amons
-from ase_mlwave.amons.geometry import amon_geometries, geometry_fingerprint
+from ase_mlwave.amons.geometry import amon_geometries
 from ase_mlwave.amons.inference import predict_batch
 from ase_mlwave.amons.regression.baseline import compositions
 from ase_mlwave.amons.regression.environments import Geometry
+from ase_mlwave.amons.slatm.config import SlatmConfig
 from ase_mlwave.amons.thresholds import query_thresholds
-from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.calculators.amons_displaced import Displacements, draw_copies, known_copies, needed
+from ase_mlwave.calculators.amons_labels import find_or_label, models_beside
 from ase_mlwave.data.record import Dataset, Record
-from ase_mlwave.reference.labelling import label_geometries
+from ase_mlwave.reference.labelling import Progress, label_geometries
 from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.reference.workers import Workers
 from ase_mlwave.units import BOHR, HARTREE
 from ase_mlwave.zoo import ModelFolder, TrainingData
 
-__all__ = ["AmonStudy", "LearningPoint", "query_geometry", "save_study", "study_query"]
-
-#: Largest difference of fingerprints, 1/Angstrom, up to which two geometries are one conformer.
-_SAME = 0.01
+__all__ = ["AmonStudy", "LearningPoint", "label_amons", "label_copies", "query_geometry", "save_study", "study_query"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ class AmonStudy:
     query : Geometry or None
         The query, if it has coordinates.
     n_new : int
-        Amons that had to be labelled.
+        Geometries that had to be labelled.
+    displaced : Displacements or None
+        At which displaced geometries forces were labelled, too.
     """
 
     records: tuple[Record, ...]
@@ -83,6 +85,7 @@ class AmonStudy:
     settings: FitSettings
     query: Geometry | None
     n_new: int
+    displaced: Displacements | None = None
 
     @property
     def geometries(self) -> list[Geometry]:
@@ -93,8 +96,16 @@ class AmonStudy:
     def fit(self, max_heavy: int | None = None, device: torch.device | str = "cpu") -> Fit:
         """Fit a model to the amons with at most ``max_heavy`` heavy atoms, by default to all."""
         kept = [r for r in self.records if max_heavy is None or r.info["n_heavy"] <= max_heavy]
-        others, free = self.geometries, self.free_atoms
-        return fit_amons(kept, self.level, self.settings, others=others, free_atoms=free, device=device)
+        symbols = tuple(chemical_symbols[z] for z in _elements(kept))
+        return fit_amons(
+            kept,
+            self.level,
+            self.settings,
+            representation=None if self.displaced is None else SlatmConfig.for_forces(symbols),
+            others=self.geometries,
+            free_atoms=self.free_atoms,
+            device=device,
+        )
 
     def learning_curve(self, query: Geometry, device: torch.device | str = "cpu") -> list[LearningPoint]:
         """Predict the query from amons of growing size; sizes that lack one of its elements are left out."""
@@ -122,8 +133,10 @@ def study_query(
     max_contact_heavy: int | None = None,
     database: str | Path = "amons.db",
     settings: FitSettings | None = None,
+    displaced: Displacements | int = 16,
     executor: Executor | None = None,
     n_workers: int = 1,
+    progress: Callable[[Progress], None] | None = None,
 ) -> AmonStudy:
     """Find the amons of a query and label those that the database lacks.
 
@@ -138,9 +151,14 @@ def study_query(
     database : str or Path
         An ASE database that grows; made if it does not exist.
     settings : FitSettings, optional
-        How models are fitted; by default with forces along twelve random directions per amon.
-    executor, n_workers
-        As for `ase_mlwave.reference.labelling.label_geometries`.
+        How models are fitted; by default `FitSettings.for_forces`, and without displaced copies the publication's rules
+        for energies alone.
+    displaced : Displacements or int
+        Displaced copies of every amon, at which forces are learned; 0 for none. For energies alone
+        (``FitSettings(directions=0)``) none are made.
+    executor, n_workers, progress
+        As for `ase_mlwave.reference.labelling.label_geometries`; one worker is a thread of this process, so that a
+        script needs no ``if __name__ == "__main__":``.
 
     Returns
     -------
@@ -159,21 +177,104 @@ def study_query(
     per Angstrom): a second query pays for the others only (``test_second_query_pays_for_new_amons_only``).
     """
     level = LevelOfTheory.parse(reference) if isinstance(reference, str) else reference
-    path = Path(database)
     wanted = [_shared(record) for record in amon_geometries(query, max_heavy, max_contact_heavy=max_contact_heavy)]
-    known = _known(path, wanted)
-    new = [record for record, there in zip(wanted, known, strict=True) if there is None]
+    with ExitStack() as stack:
+        if executor is None and n_workers == 1:
+            executor = stack.enter_context(ThreadPoolExecutor(1))
+        run: dict[str, Any] = {"executor": executor, "n_workers": n_workers, "progress": progress}
+        records, n_new = label_amons(wanted, database, level, **run)
+        free = [] if _determined(records, _elements(records)) else [_free_atom(z) for z in _elements(records)]
+        atoms, _ = label_amons(free, database, level, **run) if free else ((), 0)
+        hot = needed(displaced, settings)
+        if hot is not None:
+            copies, n_copies = label_copies(records, database, level, hot, **run)
+            records, n_new = records + copies, n_new + n_copies
+    free_atoms = {int(r.numbers[0]): float(r.energy) for r in atoms if r.energy is not None}
+    chosen = settings or (FitSettings(directions=0) if hot is None else FitSettings.for_forces())
+    return AmonStudy(records, level.name, free_atoms, chosen, query_geometry(query), n_new, hot)
 
-    def label(records: list[Record]) -> list[Record]:
-        file = label_geometries(records, path, level, executor=executor, n_workers=n_workers)
-        return _labels(file, records)
 
-    labels = iter(label(new) if new or not path.exists() else [])
-    records = tuple(next(labels) if there is None else there for there in known)
-    free = [] if _determined(records, _elements(records)) else [_free_atom(z) for z in _elements(records)]
-    free_atoms = {int(r.numbers[0]): float(r.energy) for r in label(free) if r.energy is not None} if free else {}
-    chosen = settings or FitSettings(directions=12)
-    return AmonStudy(records, level.name, free_atoms, chosen, query_geometry(query), len(new))
+def label_amons(
+    wanted: Sequence[Record],
+    database: str | Path,
+    level: LevelOfTheory,
+    *,
+    executor: Executor | None = None,
+    n_workers: int = 1,
+    progress: Callable[[Progress], None] | None = None,
+) -> tuple[tuple[Record, ...], int]:
+    """Look amons up in a database, and label those that it lacks.
+
+    Parameters
+    ----------
+    wanted : sequence of Record
+        With ``"smiles"`` in ``info``.
+    database : str or Path
+        Made if it does not exist.
+    level : LevelOfTheory
+        Must be that of the database.
+    executor, n_workers, progress
+        As for `ase_mlwave.reference.labelling.label_geometries`.
+
+    Returns
+    -------
+    records : tuple of Record
+        With labels, in the order given; where the database has the same conformer, its own.
+    n_new : int
+        How many had to be labelled.
+
+    Raises
+    ------
+    InputError, CalculationFailed
+        As `study_query`.
+    """
+    workers = Workers(executor, n_workers)
+    records, n_new = find_or_label(wanted, database, level, workers=workers, progress=progress)
+    return tuple(records), n_new
+
+
+def label_copies(
+    origins: Sequence[Record],
+    database: str | Path,
+    level: LevelOfTheory,
+    displaced: Displacements,
+    *,
+    executor: Executor | None = None,
+    n_workers: int = 1,
+    progress: Callable[[Progress], None] | None = None,
+) -> tuple[tuple[Record, ...], int]:
+    """Look displaced copies of conformers up in a database; draw and label those that it lacks.
+
+    Parameters
+    ----------
+    origins : sequence of Record
+        Conformers as `label_amons` returned them.
+    database, level, executor, n_workers, progress
+        As for `label_amons`.
+    displaced : Displacements
+        Which copies.
+
+    Returns
+    -------
+    records : tuple of Record
+        With labels, by conformer.
+    n_new : int
+        How many had to be labelled.
+
+    Raises
+    ------
+    CalculationFailed
+        If dynamics diverge, or labels fail.
+    """
+    counts = [len(some) for some in known_copies(database, origins, displaced)]
+    drawn = draw_copies(origins, counts, displaced, level, executor=executor, n_workers=n_workers)
+    before = sum(counts)
+    if drawn:
+        label_geometries(
+            drawn, database, level, executor=executor, n_workers=n_workers, leftovers=False, progress=progress
+        )
+    found = [record for some in known_copies(database, origins, displaced) for record in some]
+    return tuple(found), len(found) - before
 
 
 def save_study(study: AmonStudy, folder: str | Path | None, database: str | Path, device: torch.device | str) -> Path:
@@ -195,7 +296,7 @@ def save_study(study: AmonStudy, folder: str | Path | None, database: str | Path
     Path
     """
     fit = study.fit(device=device)
-    data = Dataset(study.records, study.level, str(database))
+    data = Dataset(study.records, study.level, "")
     sha256 = data.content_hash()
     source = f"{len(study.records)} amons, labelled at {study.level}"
     packed = ModelFolder.pack(
@@ -206,10 +307,9 @@ def save_study(study: AmonStudy, folder: str | Path | None, database: str | Path
         thresholds=query_thresholds(None if study.query is None else len(study.query)),
     )
     if folder is None:
-        place = Path(database)
         shape = b"" if study.query is None else study.query.positions.tobytes()
         key = hashlib.sha256(sha256.encode() + study.settings.model_dump_json().encode() + shape).hexdigest()[:12]
-        folder = place.with_name(f"{place.stem}-models") / key
+        folder = models_beside(database) / key
     return packed.save(folder)
 
 
@@ -230,50 +330,6 @@ def _shared(record: Record) -> Record:
     return replace(record, info={key: record.info[key] for key in ("smiles", "n_heavy")})
 
 
-def _known(path: Path, wanted: Sequence[Record]) -> list[Record | None]:
-    """Find each amon among those that are labelled."""
-    there: dict[str, list[Record]] = {}
-    for record in DatasetFile(path).read() if path.exists() else ():
-        there.setdefault(str(record.info.get("smiles")), []).append(record)
-    return [next((k for k in there.get(r.info["smiles"], ()) if _same(k, r)), None) for r in wanted]
-
-
-def _same(known: Record, wanted: Record) -> bool:
-    """Tell whether two geometries of one SMILES are the same conformer."""
-    if len(known) != len(wanted) or (known.charge, known.spin) != (wanted.charge, wanted.spin):
-        return False
-    difference = geometry_fingerprint(known.positions) - geometry_fingerprint(wanted.positions)
-    return bool(np.abs(difference).sum() <= _SAME)
-
-
-def _labels(file: DatasetFile, records: Sequence[Record]) -> list[Record]:
-    """Return the labelled records of a file for geometries that were asked for, in their order."""
-    failed = {failure.record.geometry_hash(): failure.reason for failure in file.failures()}
-    labelled: dict[str, list[Record]] = {}
-    for record in file.read():
-        labelled.setdefault(str(record.info.get("smiles")), []).append(record)
-    found, missing = [], []
-    for record in records:
-        near = (r for r in labelled.get(str(record.info["smiles"]), ()) if r.spin == record.spin)
-        match = next((r for r in near if _alike(r, record)), None)
-        if match is None:
-            missing.append(f"{record.info['smiles']} ({failed.get(record.geometry_hash(), 'no label')})")
-        else:
-            found.append(match)
-    if missing:
-        raise CalculationFailed(
-            f"{len(missing)} amons could not be labelled at {file.level}: {'; '.join(missing[:5])}. Their rows are "
-            f"marked as failed in {file.path}; try another level of theory, or a smaller max_heavy."
-        )
-    return found
-
-
-def _alike(one: Record, other: Record) -> bool:
-    """Tell whether two records have the same atoms in the same places, but for the rounding of a file's units."""
-    same = np.array_equal(one.numbers, other.numbers)
-    return same and bool(np.allclose(one.positions, other.positions, rtol=0, atol=1e-9))
-
-
 def _elements(records: Sequence[Record]) -> list[int]:
     return sorted({z for record in records for z in record.numbers.tolist()})
 
@@ -291,9 +347,10 @@ def _free_atom(number: int) -> Record:
 
 
 def _card(study: AmonStudy) -> str:
-    names = [str(record.info["smiles"]) for record in study.records]
-    listed = ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+    names = dict.fromkeys(str(record.info["smiles"]) for record in study.records)
+    listed = ", ".join(f"`{name}`" for name in names)
     return (
-        f"# Amons of one query\n\nFitted to {len(names)} geometries of amons at {study.level}: {listed}.\n\n"
+        f"# Amons of one query\n\nFitted to {len(study.records)} geometries of {len(names)} amons at {study.level}: "
+        f"{listed}.\n\n"
         "Good for this query and what is made of the same fragments; `calc.extras` tells the uncertainty of others.\n"
     )

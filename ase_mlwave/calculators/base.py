@@ -24,7 +24,7 @@ from ase.calculators.calculator import (
 
 from ase_mlwave.calculators.checks import Domain, charge_and_spin, read_atoms
 from ase_mlwave.calculators.members import Member, ModelName, common_domain, model_names, pick_device, pick_dtype
-from ase_mlwave.calculators.outcome import Outcome, average, to_ase, warn_out_of_domain
+from ase_mlwave.calculators.outcome import Outcome, average, exceeded, to_ase, warn_out_of_domain
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import UnknownOptionError, suggestion
 from ase_mlwave.plugin import register
@@ -133,12 +133,16 @@ class MlwaveCalculator(Calculator):
         _check_batch_size(parameters["batch_size"])
         self._check_options(parameters)
         if changed.keys() & {"model", "device", "dtype"}:
-            members = self._load_members(parameters)
-            self.domain = replace(common_domain(members), periodic=self.serves_cells)
-            self.members = members
+            self._load_anew(parameters)
         self.parameters = type(self.parameters)(parameters)
         self.reset()
         return changed
+
+    def _load_anew(self, parameters: Mapping[str, Any]) -> None:
+        """Replace the models, all or none."""
+        members = self._load_members(parameters)
+        self.domain = replace(common_domain(members), periodic=self.serves_cells)
+        self.members = members
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
         """Raise ``InputError`` if an option of the subclass has a value that is not allowed."""
@@ -170,6 +174,10 @@ class MlwaveCalculator(Calculator):
         list of Outcome, (B,)
             In atomic units; more properties than asked for where they cost nothing.
         """
+
+    def _advise(self, system: Record, outcome: Outcome) -> tuple[Outcome, str]:
+        """Add to the extras of a structure outside the domain, and to its warning (text that begins with a space)."""
+        return outcome, ""
 
     def _load_members(self, parameters: Mapping[str, Any]) -> tuple[Member, ...]:
         device, dtype = pick_device(parameters["device"]), pick_dtype(parameters["dtype"])
@@ -327,7 +335,9 @@ class MlwaveCalculator(Calculator):
             by_member = [self._compute_in_memory(member, chunk, properties) for member in self.members]
             for system, members in zip(chunk, zip(*by_member, strict=True), strict=True):
                 outcome = average([to_ase(member, len(system)) for member in members])
-                warn_out_of_domain(outcome.extras, self.domain.thresholds)
+                if exceeded(outcome.extras, self.domain.thresholds):
+                    outcome, advice = self._advise(system, outcome)
+                    warn_out_of_domain(outcome.extras, self.domain.thresholds, advice)
                 outcomes.append(outcome)
             if progress is not None:
                 progress(len(chunk))

@@ -132,25 +132,24 @@ def exceeded(extras: Mapping[str, Any], thresholds: Mapping[str, float]) -> dict
     }
 
 
-def warn_out_of_domain(extras: Mapping[str, Any], thresholds: Mapping[str, float]) -> None:
+def warn_out_of_domain(extras: Mapping[str, Any], thresholds: Mapping[str, float], advice: str = "") -> None:
     """Warn where a measured uncertainty lies past its calibrated threshold.
 
     Parameters
     ----------
     extras, thresholds : mapping
         As in `exceeded`.
+    advice : str
+        What else is to be said, beginning with a space.
 
     Notes
     -----
-    The message has no measured value, so that Python shows it once in a trajectory, not once a step. Where ``extras``
-    has ``"badly_covered"``, indices of atoms, it names them.
+    The message has no measured value, so that Python shows it once in a trajectory, not once a step.
     """
-    worst = extras.get("badly_covered", ())
-    named = f" Least known are the surroundings of the atoms {', '.join(map(str, worst))}." if len(worst) else ""
     for name, limit in exceeded(extras, thresholds).items():
         warnings.warn(
             f"calc.extras[{name!r}] is above {limit:g}: the structure is unlike those that the model was trained "
-            "on, and its results may be wrong. Check it with a reference calculation." + named,
+            f"on, and its results may be wrong. Check it with a reference calculation.{advice}",
             OutOfDomainWarning,
             stacklevel=4,
         )

@@ -72,6 +72,14 @@ def test_slopes_that_are_easy_do_not_make_energies_certain(case: tuple[torch.Ten
     assert float((hard.residuals**2 / hard.variances).mean()) == pytest.approx(1.0, rel=1e-12)
 
 
+def test_energies_that_were_fitted_say_less(case: tuple[torch.Tensor, ...]) -> None:
+    x, y, penalties = case
+    plain = solve(kernel_of(x, x), y, penalties).amplitude
+    assert solve(kernel_of(x, x), y, penalties, n_fitted=3).amplitude == pytest.approx(plain * N / (N - 3), rel=1e-12)
+    nothing = solve(kernel_of(x, x), 0 * y, penalties, n_fitted=N)  # all energies went into the baseline
+    assert nothing.amplitude == pytest.approx(9e-4)
+
+
 def test_variance_vanishes_at_training_points_and_returns_far_away(case: tuple[torch.Tensor, ...]) -> None:
     x, y, _ = case
     solution = solve(kernel_of(x, x), y, torch.full((N,), 1e-10, dtype=torch.float64))

@@ -1,0 +1,175 @@
+"""Hot copies of amons, at which forces are learned: drawn once for every conformer, labelled, kept in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ase.calculators.calculator import CalculationFailed
+from pydantic import BaseModel, ConfigDict, Field
+from threadpoolctl import threadpool_limits
+
+from ase_mlwave.amons.config import FitSettings
+from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.data.record import Record
+from ase_mlwave.data.stores import dataset_exists
+from ase_mlwave.reference.dynamics import LangevinSettings, sample_langevin
+from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
+from ase_mlwave.reference.sampling import level_calculator
+from ase_mlwave.reference.workers import process_pool
+
+__all__ = ["Displacements", "draw_copies", "known_copies", "needed"]
+
+#: Heat up, then take a geometry every 25 fs: torsions and bonds have moved on by then.
+_DYNAMICS = LangevinSettings(timestep=0.5, friction=0.02, equilibration=150.0, interval=25.0)
+
+
+class Displacements(BaseModel):
+    """Say at which displaced geometries of amons forces are learned."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int = Field(16, ge=1)
+    """Copies of every conformer. Errors of forces fall with it, about as its square root."""
+    temperature: float = Field(400.0, gt=0)
+    """K; somewhat above that of the dynamics to come."""
+    sampler: str | None = None
+    """Level of theory of the dynamics that copies are taken from; it moves atoms, labels are those of the reference. By
+    default the reference where that is an ASE calculator, and else GFN2-xTB where tblite is installed."""
+
+    def level(self, reference: LevelOfTheory) -> LevelOfTheory:
+        """Return the level of the dynamics."""
+        if self.sampler is not None:
+            return LevelOfTheory.parse(self.sampler)
+        if isinstance(reference, CalculatorLevel) or find_spec("tblite") is None:
+            return reference
+        return LevelOfTheory.parse("gfn2-xtb")
+
+
+def needed(displaced: Displacements | int, settings: FitSettings | None) -> Displacements | None:
+    """Read what a user gave: a number means the default dynamics, and no copies serve energies alone."""
+    if displaced == 0 or (settings is not None and settings.directions == 0):
+        return None
+    return Displacements(number=displaced) if isinstance(displaced, int) else displaced
+
+
+def known_copies(database: str | Path, origins: Sequence[Record], wanted: Displacements) -> list[list[Record]]:
+    """Find the labelled copies of conformers in a database.
+
+    Parameters
+    ----------
+    database : str or Path
+        May not exist.
+    origins : sequence of Record
+        Conformers as the database has them.
+    wanted : Displacements
+        Copies of another temperature or from other dynamics do not count.
+
+    Returns
+    -------
+    list of list of Record
+        For each conformer its first ``wanted.number`` copies.
+    """
+    places = {origin.geometry_hash(): place for place, origin in enumerate(origins)}
+    found: list[list[Record]] = [[] for _ in origins]
+    for record in DatasetFile(database).read() if dataset_exists(database) else ():
+        place = places.get(str(record.info.get("origin")))
+        if place is not None and record.info.get("drawn") == _drawn(wanted):
+            found[place].append(record)
+    return [sorted(some, key=lambda record: int(record.info["copy"]))[: wanted.number] for some in found]
+
+
+def draw_copies(
+    origins: Sequence[Record],
+    counts: Sequence[int],
+    wanted: Displacements,
+    reference: LevelOfTheory,
+    *,
+    executor: Executor | None = None,
+    n_workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> list[Record]:
+    """Draw copies of conformers from dynamics at constant temperature.
+
+    Parameters
+    ----------
+    origins : sequence of Record
+        Conformers; single atoms have no copies.
+    counts : sequence of int
+        How many copies of each are there already; a conformer that lacks some gets all anew, the same again.
+    wanted : Displacements
+        How many, and how hot.
+    reference : LevelOfTheory
+        That of the labels.
+    executor : concurrent.futures.Executor, optional
+        Where to run.
+    n_workers : int
+        Number of processes without an ``executor``.
+    progress : callable, optional
+        Called with 1 after every conformer.
+
+    Returns
+    -------
+    list of Record
+        Without labels; ``info`` has also ``"origin"``, ``"drawn"`` and ``"copy"``.
+
+    Raises
+    ------
+    CalculationFailed
+        If dynamics diverge.
+
+    Notes
+    -----
+    A conformer always gets the same copies (``test_copies_are_drawn_once``).
+    """
+    level = wanted.level(reference)
+    level.load()
+    jobs = [
+        (origin, wanted, level)
+        for origin, count in zip(origins, counts, strict=True)
+        if len(origin) > 1 and count < wanted.number
+    ]
+    drawn: list[Record] = []
+    with ExitStack() as stack:
+        for copies in _mapped(jobs, executor, n_workers, stack):
+            drawn += copies
+            if progress is not None:
+                progress(1)
+    return drawn
+
+
+def _mapped(
+    jobs: Sequence[tuple[Record, Displacements, LevelOfTheory]], executor: Executor | None, n_workers: int, stack: Any
+) -> Iterable[list[Record]]:
+    """Run the dynamics here, in processes or where the executor is."""
+    if executor is None and n_workers == 1:
+        return map(_draw, jobs)
+    return (executor or stack.enter_context(process_pool(n_workers))).map(_draw, jobs)
+
+
+def _draw(job: tuple[Record, Displacements, LevelOfTheory]) -> list[Record]:
+    """Draw the copies of one conformer."""
+    origin, wanted, level = job
+    key = origin.geometry_hash()
+    start = replace(origin, energy=None, forces=None, matrices={})
+    info = {"smiles": origin.info.get("smiles"), "n_heavy": origin.info.get("n_heavy"), "origin": key}
+    try:
+        with threadpool_limits(limits=1):
+            found = sample_langevin(
+                start, level_calculator(level, start), [wanted.temperature], wanted.number, int(key[:8], 16), _DYNAMICS
+            )
+    except CalculationFailed as error:
+        raise CalculationFailed(f"no copies of {info['smiles']} at {wanted.temperature} K: {error}") from error
+    return [
+        replace(record, info=info | {"drawn": _drawn(wanted), "copy": number}) for number, record in enumerate(found)
+    ]
+
+
+def _drawn(wanted: Displacements) -> str:
+    """Name the dynamics; how many copies are taken of them does not matter."""
+    return f"{wanted.temperature:g} K, {wanted.sampler or 'default'}"
