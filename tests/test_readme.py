@@ -77,9 +77,21 @@ def test_quantum_deep_field_of_the_readme_runs(
     assert Path("density.cube").is_file()
 
 
+def test_amons_of_the_readme_are_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tblite")
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    (block,) = _blocks("python", _section("Teach yourself the query, then run it"))
+    _execute(block, namespace)
+    assert namespace["calc"].extras["amons"][-1] == "CCO"
+    assert Path("amons.db").is_file()
+
+
 def test_models_of_the_readme_ship() -> None:
-    named = set(re.findall(r"\b(?:phisnet|qdf)-[a-z]+\b", re.sub(r"\S*/\S*", "", README)))
-    assert {"phisnet-water", "qdf-chno", "qdf-ethanol"} <= named
+    named = set(re.findall(r"\b(?:amons|phisnet|qdf)-[a-z]+\b", re.sub(r"\S*/\S*", "", README)))
+    assert {"amons-chno", "phisnet-water", "qdf-chno", "qdf-ethanol"} <= named
     assert named <= set(list_models())
 
 
@@ -95,10 +107,11 @@ def test_training_on_a_file_of_the_readme_runs(
     _execute(divide, {})
     assert read_dataset("mine.db").splits.keys() == {"train", "valid", "test"}
     lines = [line for line in mlwave_lines(section) if any("mine.db" in word for word in line)]
-    assert [line[0] for line in lines] == ["train", "evaluate", "train", "train", "evaluate"]
+    assert [line[0] for line in lines] == ["train", "evaluate", "train", "evaluate", "train", "train", "evaluate"]
     for verb, *arguments in lines:
         if verb == "train":
-            _run(verb, str(ROOT / arguments[0]), *arguments[1:], *TINY)
+            smaller = ("--no-progress",) if "amons" in arguments[0] else TINY
+            _run(verb, str(ROOT / arguments[0]), *arguments[1:], *smaller)
         else:
             _run(verb, *arguments)
     if forces:  # two energies are too few to draw
@@ -118,12 +131,21 @@ def _labelled(name: str, seed: int, forces: bool) -> Atoms:
     return atoms
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/own_model.md", "docs/published_qdf.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/own_model.md", "docs/published_qdf.md", "docs/databases.md"])
 def test_commands_of_the_documents_are_understood(document: str) -> None:
     lines = mlwave_lines((ROOT / document).read_text(encoding="utf-8"))
     assert len(lines) >= 2
     for line in lines:
         check_command(*line)
+
+
+def test_code_about_databases_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = _blocks("python", (ROOT / "docs/databases.md").read_text(encoding="utf-8"))
+    assert len(blocks) == 2
+    for block in blocks:
+        _execute(block, {})
+    assert len(read_dataset("copy.db")) == 1
 
 
 def test_make_targets_of_the_readme_exist() -> None:

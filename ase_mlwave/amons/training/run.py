@@ -86,10 +86,12 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
 
 
 def _parts(training: Dataset, settings: TrainingSettings) -> list[list[Record]]:
-    """Take shares of the training set at random, each part of the next."""
+    """Take shares of the training set at random, each part of the next; those that lack an element are left out."""
     order = np.random.default_rng(settings.seed).permutation(len(training)).tolist()
     sizes = sorted({max(1, round(share * len(training))) for share in settings.curve})
-    return [[training.records[index] for index in sorted(order[:size])] for size in sizes if size < len(training)]
+    parts = [[training.records[index] for index in sorted(order[:size])] for size in sizes if size < len(training)]
+    wanted = set(settings.model.numbers)
+    return [part for part in parts if {z for record in part for z in record.numbers.tolist()} == wanted]
 
 
 def _fit(records: Sequence[Record], settings: TrainingSettings, progress: bool) -> Fit:
@@ -100,6 +102,7 @@ def _fit(records: Sequence[Record], settings: TrainingSettings, progress: bool) 
             settings.model.level,
             settings.fit,
             representation=settings.model.slatm(),
+            free_atoms=dict.fromkeys(settings.model.numbers, 0.0),  # the shortest fit where compositions allow many
             seed=settings.seed,
             progress=counter,
         )
