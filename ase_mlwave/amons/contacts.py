@@ -1,4 +1,4 @@
-"""Non-covalent amons: pairs of covalent ones that touch in the query, and chains of three small molecules."""
+"""Non-covalent amons: pairs of covalent ones that touch in the query, and clusters of small molecules."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from ase_mlwave.amons.capping import cap_fragment, is_crowded
 from ase_mlwave.amons.fragments import Fragment
 from ase_mlwave.amons.molecule import Bond, Molecule
+from ase_mlwave.amons.subgraphs import connected_subgraphs
 from ase_mlwave.units import BOHR
 
 __all__ = ["contact_fragments", "find_contacts"]
@@ -88,7 +89,8 @@ def contact_fragments(molecule: Molecule, fragments: Iterable[Fragment], max_hea
     ------
     Fragment
         Pairs with at least one contact between atoms of the query, no common atom and no bond between them; and
-        chains of three molecules of one heavy atom each (water). Combinations in which atoms collide are left out.
+        connected clusters of three or more molecules of one heavy atom each (water), as many as ``max_heavy`` allows
+        (the public program ends at three). Combinations in which atoms collide are left out.
         The SMILES of the parts are joined by dots in alphabetical order.
 
     Raises
@@ -103,7 +105,7 @@ def contact_fragments(molecule: Molecule, fragments: Iterable[Fragment], max_hea
     for part in parts:
         for atom in part.atoms:
             at.setdefault(atom, []).append(part)
-    for group in (*_pairs(molecule, links, at, max_heavy), *_chains(molecule, links, at, max_heavy)):
+    for group in (*_pairs(molecule, links, at, max_heavy), *_clusters(molecule, links, at, max_heavy)):
         joined = _joined(group)
         if not is_crowded(cap_fragment(molecule, frozenset(joined.atoms), dict(joined.orders)).molecule):
             yield joined
@@ -125,30 +127,26 @@ def _pairs(
     return list(found.values())
 
 
-def _chains(
+def _clusters(
     molecule: Molecule, links: Sequence[Bond], at: dict[int, list[Fragment]], max_heavy: int
 ) -> list[tuple[Fragment, ...]]:
-    """Return triples of molecules of one heavy atom that touch one after another, each triple once."""
+    """Return sets of three or more molecules of one heavy atom that hang together by contacts, each set once."""
     if max_heavy < 3:
         return []
-    alone = {
-        atom: part
+    alone = [
+        (atom, part)
         for atom in molecule.heavy
         if all(molecule.numbers[other] == 1 for other in molecule.neighbours[atom])
         for part in at.get(atom, ())
-    }
-    touching: dict[int, list[int]] = {atom: [] for atom in alone}
+    ]
+    place = {atom: index for index, (atom, _) in enumerate(alone)}
+    touching: list[list[int]] = [[] for _ in alone]
     for a, b in links:
-        if a in alone and b in alone:
-            touching[a].append(b)
-            touching[b].append(a)
-    triples = {
-        tuple(sorted((one, middle, two)))
-        for middle, others in touching.items()
-        for n, one in enumerate(others)
-        for two in others[n + 1 :]
-    }
-    return [tuple(alone[atom] for atom in triple) for triple in sorted(triples)]
+        if a in place and b in place:
+            touching[place[a]].append(place[b])
+            touching[place[b]].append(place[a])
+    groups = (group for group in connected_subgraphs(touching, max_heavy) if len(group) > 2)
+    return [tuple(alone[index][1] for index in group) for group in sorted(groups, key=lambda g: (len(g), g))]
 
 
 def _owner(molecule: Molecule, atom: int) -> int:

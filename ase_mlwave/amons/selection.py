@@ -53,8 +53,8 @@ def amons_of(
     max_heavy : int
         Largest number of heavy atoms of a covalent amon.
     max_contact_heavy : int, optional
-        Largest number of heavy atoms of a non-covalent amon (two covalent ones that touch in the query, three for
-        water and the like). None for covalent amons only.
+        Largest number of heavy atoms of a non-covalent amon (two covalent ones that touch in the query, so many as
+        there may be of water and the like). None for covalent amons only.
     allow_radicals : bool
         Accept crystals whose atoms have unpaired electrons (single dopants), and fragments with one such atom.
 

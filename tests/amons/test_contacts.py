@@ -68,6 +68,11 @@ def test_water_cluster_has_pairs_and_chains_of_three() -> None:
     assert "O.O.O" not in amons_of(water_chain(5), 1, max_contact_heavy=2)
 
 
+def test_water_clusters_are_as_large_as_the_limit_allows() -> None:
+    amons = {amon.smiles: amon.count for amon in find_amons(water_chain(6), 1, max_contact_heavy=5)}
+    assert amons == {"O": 6, "O.O": 5, "O.O.O": 4, "O.O.O.O": 3, "O.O.O.O.O": 2}
+
+
 def test_contact_amons_share_no_atom_and_no_bond() -> None:
     molecule = molecule_from(s22["Phenol_dimer"])
     for amon in find_amons(molecule, 5, max_contact_heavy=8):
