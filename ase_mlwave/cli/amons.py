@@ -1,0 +1,237 @@
+"""``mlwave amons``: the fragments of a query, and a model that learns the query from them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase import Atoms
+    from rich.table import Table
+
+    from ase_mlwave.amons import Amon
+    from ase_mlwave.calculators.amons_study import LearningPoint
+
+_KCAL_PER_MOL = 23.060547830619  # in one eV
+
+_Query = Annotated[
+    str, typer.Argument(help="A SMILES, or a file: .sdf, .mol, .pdb, .xyz, .cif, ...", show_default=False)
+]
+_ContactHeavy = Annotated[
+    int | None,
+    typer.Option(help="Largest amons of molecules that touch; needs coordinates.", show_default="none of these"),
+]
+
+
+class _QueryFirst(TyperGroup):
+    """Take a first word that is none of the verbs for the query of ``list``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+amons = typer.Typer(
+    cls=_QueryFirst,
+    no_args_is_help=True,
+    help="List the amons of a query, or learn the query from them. `mlwave amons QUERY` is `mlwave amons list QUERY`.",
+)
+
+
+@amons.command("list")
+def list_amons(
+    query: _Query,
+    max_heavy: Annotated[int, typer.Option(help="Heavy atoms of the largest amons.")] = 7,
+    max_contact_heavy: _ContactHeavy = None,
+    draw: Annotated[Path | None, typer.Option(help="Draw them: .png or .svg.", show_default="no")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write their geometries: .extxyz.", show_default="no")
+    ] = None,
+) -> None:
+    """List the amons of a query: all chemically sensible fragments, and in how many places each occurs."""
+    from rich.console import Console
+
+    from ase_mlwave.amons import amon_geometries, find_amons
+    from ase_mlwave.amons.drawing import check_picture, draw_amons
+    from ase_mlwave.data.convert import atoms_from_record
+
+    if draw is not None:
+        check_picture(draw)
+    if output is not None:
+        _check_output(output)
+    structure = _read(query)
+    found = find_amons(structure, max_heavy, max_contact_heavy=max_contact_heavy)
+    console, notes = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(_amon_table(found))
+    console.print()
+    console.print(_size_table(found))
+    if draw is not None:
+        draw_amons(found, draw)
+        notes.print(f"{draw}: {len(found)} amons")
+    if output is not None:
+        from ase.io import write
+
+        records = amon_geometries(structure, max_heavy, max_contact_heavy=max_contact_heavy)
+        write(output, [atoms_from_record(_described(record)) for record in records], format="extxyz")
+        notes.print(f"{output}: {len(records)} geometries of {len(found)} amons")
+
+
+@amons.command("fit")
+def fit(
+    query: _Query,
+    reference: Annotated[
+        str, typer.Option(help="Level of theory: functional/basis for PySCF, gfn2-xtb or gfn1-xtb.")
+    ] = "pbe/def2-svp",
+    max_heavy: Annotated[int, typer.Option(help="Heavy atoms of the largest amons.")] = 5,
+    max_contact_heavy: _ContactHeavy = None,
+    database: Annotated[
+        str, typer.Option(help="Labelled amons, shared by all queries: .db, or postgresql://user@host/database.")
+    ] = "amons.db",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the model.", show_default="beside the database")
+    ] = None,
+    displaced: Annotated[
+        int, typer.Option(help="Displaced copies of every amon, to learn forces from; 0 for energies alone.", min=0)
+    ] = 16,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Worker processes; with --dask amons in work at a time.", show_default="1; all of Dask's"),
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option(help="Label on a Dask cluster: its scheduler's address, or scheduler file.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the learning curve: .png, .svg or .pdf.", show_default="no")
+    ] = None,
+) -> None:
+    """Learn a query from its amons: label those that the database lacks, fit, and show how the energy converges.
+
+    May be interrupted or killed at any moment: the same command goes on where it stopped. Several at once may share one
+    database.
+    """
+    from rich.console import Console
+
+    from ase_mlwave.amons.drawing import check_picture, draw_learning_curve
+    from ase_mlwave.calculators.amons import AmonsCalculator
+    from ase_mlwave.cli._labelling import Bar, chosen_workers, resumable
+    from ase_mlwave.reference.levels import LevelOfTheory
+
+    level = LevelOfTheory.parse(reference)
+    if plot is not None:
+        check_picture(plot, (".png", ".svg", ".pdf"))
+    structure = _read(query)
+    notes = Console(stderr=True, soft_wrap=True, highlight=False)
+    with resumable(notes, database), chosen_workers(dask, workers) as place, Bar(notes, level.name) as bar:
+        calc = AmonsCalculator.for_query(
+            structure,
+            reference=level,
+            max_heavy=max_heavy,
+            max_contact_heavy=max_contact_heavy,
+            database=database,
+            folder=output,
+            displaced=displaced,
+            executor=place.executor,
+            n_workers=place.n_workers,
+            progress=bar,
+        )
+    assert calc.study is not None
+    notes.print(
+        f"{calc.parameters['model']}: learned from {len(calc.study.records)} geometries of {len(calc.extras['amons'])} "
+        f"amons at {level.name}, {calc.study.n_new} of them new"
+    )
+    points = calc.learning_curve(_with_coordinates(structure))
+    Console(soft_wrap=True).print(_curve_table(points))
+    if plot is not None:
+        sizes, energies = [point.max_heavy for point in points], [point.energy for point in points]
+        draw_learning_curve(sizes, energies, [point.uncertainty for point in points], plot, f"{query} ({level.name})")
+        notes.print(f"{plot}: the learning curve")
+
+
+def _read(query: str) -> Any:
+    """Return what a query's text stands for: coordinates of any file that has cells, else the text."""
+    from ase_mlwave.amons.perception import RDKIT_FILES, looks_like_a_file, read_with_ase
+
+    path = Path(query)
+    if not looks_like_a_file(query) or path.suffix.lower() in RDKIT_FILES or not path.is_file():
+        return query
+    return read_with_ase(path)
+
+
+def _with_coordinates(structure: Any) -> Atoms:
+    """Return the query's geometry; that of a SMILES is RDKit's, relaxed with MMFF94."""
+    from ase import Atoms
+
+    from ase_mlwave.amons.perception import looks_like_a_file, read_with_ase
+    from ase_mlwave.data.convert import atoms_from_record
+    from ase_mlwave.reference.molecules import from_smiles
+
+    if isinstance(structure, Atoms):
+        return structure
+    if looks_like_a_file(structure):
+        return read_with_ase(Path(structure))
+    return atoms_from_record(from_smiles(structure))
+
+
+def _check_output(output: Path) -> None:
+    from ase.calculators.calculator import InputError
+
+    if output.suffix != ".extxyz":
+        raise InputError(f"geometries are written to an .extxyz file (got {output.name!r}).")
+    if not output.parent.is_dir():
+        raise InputError(f"there is no folder {output.parent} for {output.name}.")
+
+
+def _described(record: Any) -> Any:
+    """Keep of a record's entries what an extxyz file takes."""
+    from dataclasses import replace
+
+    kept = {key: list(value) if isinstance(value, tuple) else value for key, value in record.info.items()}
+    return replace(record, info=kept)
+
+
+def _amon_table(found: Sequence[Amon]) -> Table:
+    from rich.markup import escape
+
+    table = _table("heavy atoms", "amon", "places in the query")
+    for amon in found:
+        table.add_row(str(amon.n_heavy), escape(amon.smiles), str(amon.count))
+    return table
+
+
+def _size_table(found: Sequence[Amon]) -> Table:
+    table = _table("heavy atoms", "amons", "places")
+    places: Counter[int] = Counter()
+    for amon in found:
+        places[amon.n_heavy] += amon.count
+    for size, number in sorted(Counter(amon.n_heavy for amon in found).items()):
+        table.add_row(str(size), str(number), str(places[size]))
+    table.add_section()
+    table.add_row("all", str(len(found)), str(sum(places.values())))
+    return table
+
+
+def _curve_table(points: Sequence[LearningPoint]) -> Table:
+    table = _table("heavy atoms", "geometries", "energy, eV", "change, kcal/mol", "uncertainty, kcal/mol")
+    before = None
+    for point in points:
+        change = "" if before is None else f"{(point.energy - before) * _KCAL_PER_MOL:+.2f}"
+        uncertainty = f"{point.uncertainty * _KCAL_PER_MOL:.2f}"
+        table.add_row(str(point.max_heavy), str(point.n_amons), f"{point.energy:.4f}", change, uncertainty)
+        before = point.energy
+    return table
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "amon" else "right", no_wrap=True)
+    return table
