@@ -100,6 +100,29 @@ def test_lcao_is_a_gcn(tmp_path: Path) -> None:
     assert (tmp_path / "lcao_is_a_gcn.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_learning_curve(tmp_path: Path) -> None:
+    pytest.importorskip("tblite")
+    output = _run("learning_curve.py", tmp_path)
+    rows = re.findall(r"^ +(\d+) +(\d+) +(-?[\d.]+)  \+- ([\d.]+)$", output, flags=re.MULTILINE)
+    assert [int(row[0]) for row in rows] == [2, 3, 4, 5, 6, 7]
+    errors, claims = [abs(float(row[2])) for row in rows], [float(row[3]) for row in rows]
+    assert errors[-1] < 15 < 50 < errors[0]  # kcal/mol; the ring comes with six
+    assert all(error < 3 * claim for error, claim in zip(errors, claims, strict=True))
+    assert "c1ccccc1" in output
+    assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_drug(tmp_path: Path) -> None:
+    pytest.importorskip("tblite")
+    output = _run("drug.py", tmp_path)
+    distances = [float(x) for x in re.findall(r"minimum ([\d.]+) A", output)]
+    assert len(distances) == 2
+    assert max(distances) < 0.1
+    error, claim = map(float, re.findall(r"energy (-?[\d.]+) kcal/mol, claimed \+- ([\d.]+)", output)[0])
+    assert abs(error) < max(5, 3 * claim)
+
+
 def test_commands_of_the_readme_are_understood() -> None:
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     lines = mlwave_lines(text)
