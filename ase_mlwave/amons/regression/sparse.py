@@ -38,6 +38,8 @@ __all__ = [
 _COMPLETE = 1e-9
 #: Added to the diagonal of K_MM, whose largest element is 1.
 _JITTER = 1e-11
+#: Rows whose products are summed up at once.
+_TOGETHER = 512
 
 Molecule = tuple[NDArray[np.int64], Tensor, Tensor]
 
@@ -161,20 +163,34 @@ def sum_rows(
     prior = basis_factor(basis, widths)
     matrix = torch.zeros(size, size, dtype=torch.float64, device=device)
     vector = torch.zeros(size, dtype=torch.float64, device=device)
-    rows, own, first = [], [], 0
+    rows: list[Tensor] = []
+    own: list[Tensor] = []
+    waiting: list[Tensor] = []
+    first = 0
+
+    def add() -> None:
+        """Whiten the rows of directions that wait, and add their products: many at once, for the sake of speed."""
+        nonlocal first
+        together = torch.cat(waiting)
+        waiting.clear()
+        whitened = torch.linalg.solve_triangular(prior, together.T, upper=False).T
+        matrix.addmm_(whitened.T, whitened)
+        vector.addmv_(whitened.T, slopes[first : first + len(together)])
+        first += len(together)
+
     for numbers, values, along in molecules:
         kernels = _rows_of(numbers, values, along, basis, widths)
-        whitened = torch.linalg.solve_triangular(prior, kernels.T, upper=False).T
-        rows.append(whitened[0])
+        rows.append(kernels[0])
         own.append(_own_kernel(numbers, values, widths))
-        target = slopes[first : first + len(along)]
-        first += len(along)
-        matrix.addmm_(whitened[1:].T, whitened[1:])
-        vector.addmv_(whitened[1:].T, target)
+        waiting.append(kernels[1:])
+        if sum(map(len, waiting)) >= _TOGETHER:
+            add()
         if progress is not None:
             progress(1)
-    square = float(slopes.square().sum())
-    return Sums(torch.stack(rows), energies, matrix, vector, torch.stack(own), square, first)
+    if waiting:
+        add()
+    whitened = torch.linalg.solve_triangular(prior, torch.stack(rows).T, upper=False).T
+    return Sums(whitened, energies, matrix, vector, torch.stack(own), float(slopes.square().sum()), first)
 
 
 @dataclass(frozen=True)
