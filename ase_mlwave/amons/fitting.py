@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ase_mlwave.amons.config import AmonConfig, BlockSizes, FitSettings
 from ase_mlwave.amons.model import AmonModel
-from ase_mlwave.amons.regression.baseline import atomic_baseline, compositions
+from ase_mlwave.amons.regression.baseline import atomic_baseline, compositions, lost_freedom
 from ase_mlwave.amons.regression.environments import Block, Environments, Geometry, environment_rows, gather
 from ase_mlwave.amons.regression.expansion import expand
 from ase_mlwave.amons.regression.hyperparameters import Hyperparameters, most_likely
@@ -120,6 +120,11 @@ class _Task:
         """How many numbers the baseline took from the energies."""
         return int(np.linalg.matrix_rank(compositions([r.numbers for r in self.records], self.slatm.config.numbers)))
 
+    @property
+    def doubt(self) -> float:
+        """What variances grow by as the baseline was fitted to the same energies."""
+        return lost_freedom(compositions([r.numbers for r in self.records], self.slatm.config.numbers))
+
     def plain(self) -> list[Geometry]:
         """Return the geometries without directions."""
         return [replace(geometry, directions=None) for geometry in self.geometries]
@@ -223,10 +228,10 @@ def _fit_basis(task: _Task, level: str, reaches: Mapping[int, float], progress: 
             reaches,
             baseline=torch.from_numpy(task.baseline),
             factor=solution.factor,
-            amplitude=solution.amplitude,
+            amplitude=task.doubt * solution.amplitude,
         )
     )
-    deviations = solution.variances.sqrt().cpu().numpy()
+    deviations = (task.doubt * solution.variances).sqrt().cpu().numpy()
     return Fit(model, solution.log_likelihood, solution.residuals.cpu().numpy(), library_thresholds(deviations))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["atomic_baseline", "compositions"]
+__all__ = ["atomic_baseline", "compositions", "lost_freedom"]
 
 Array = NDArray[np.float64]
 
@@ -82,3 +82,21 @@ def atomic_baseline(
     if not completed:
         return free
     return free + np.asarray(np.linalg.lstsq(counts, energies - counts @ free)[0], dtype=np.float64)
+
+
+def lost_freedom(counts: Array) -> float:
+    """Say how much too small the variance of energies looks once a baseline was fitted to them.
+
+    Parameters
+    ----------
+    counts : ndarray, (B, Z)
+        From `compositions`.
+
+    Returns
+    -------
+    float
+        n / (n - r) for n different compositions of which r are independent; n where no freedom is left. Copies of a
+        molecule in other geometries are energies of their own, but tell nothing more of the baseline.
+    """
+    different = np.unique(counts, axis=0)
+    return len(different) / max(1, len(different) - int(np.linalg.matrix_rank(different)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ase_mlwave.amons.regression.baseline import atomic_baseline, compositions
+from ase_mlwave.amons.regression.baseline import atomic_baseline, compositions, lost_freedom
 
 FREE = {1: -0.5, 6: -37.8, 8: -75.0}
 METHANE, WATER, METHANOL = [6, 1, 1, 1, 1], [8, 1, 1], [6, 8, 1, 1, 1, 1]
@@ -36,3 +36,14 @@ def test_missing_free_atoms_are_named() -> None:
     counts = compositions([METHANE], [1, 6])
     with pytest.raises(ValueError, match=r"1 training molecules do not determine .* 2 kinds .* of C are not given"):
         atomic_baseline(counts, np.array([-40.5]), {1: -0.5}, [1, 6])
+
+
+def test_fitted_baseline_takes_freedom() -> None:
+    energies = np.random.default_rng(0).normal(size=(2000, 5))
+    counts = np.array([[4.0, 1], [6, 2], [4, 2], [8, 3], [2, 2]])
+    left = energies - energies @ counts @ np.linalg.pinv(counts)
+    assert (left**2).mean() * lost_freedom(counts) == pytest.approx((energies**2).mean(), rel=0.05)
+    copies = np.repeat(counts, 7, axis=0)
+    assert lost_freedom(copies) == lost_freedom(counts) == 5 / 3
+    assert lost_freedom(counts[:1]) == 1
+    assert lost_freedom(counts[:2]) == 2
