@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -28,6 +28,9 @@ class SystemClass:
         ``"molecule"``, ``"monomer"`` or ``"atom"``.
     needs : tuple of str
         Options that name files it needs.
+    max_heavy : int or None
+        Heavy atoms of the largest amons that the target is for, where some curves go on beyond; None for each curve's
+        last point.
     """
 
     name: str
@@ -36,6 +39,16 @@ class SystemClass:
     target: float
     per: str = "molecule"
     needs: tuple[str, ...] = ()
+    max_heavy: int | None = None
+
+    def errors(self, curves: Sequence[Curve]) -> list[float]:
+        """Return the errors that the target is for, kcal/mol per unit, of the curves that have one."""
+        found = []
+        for curve in curves:
+            points = zip(curve.sizes, curve.errors_kcal, strict=True)
+            kept = [error for size, error in points if self.max_heavy is None or size <= self.max_heavy]
+            found += kept[-1:]
+        return found
 
     @property
     def module(self) -> str:
@@ -53,10 +66,17 @@ class SystemClass:
         function: Callable[[Options], list[Curve]] = import_module(self.module).run
         return function
 
+    @property
+    def notes(self) -> str:
+        """What a reader of the table should know, Markdown: ``NOTES`` of the module, if it has any."""
+        return str(getattr(import_module(self.module), "NOTES", "")).strip() if self.exists else ""
+
 
 _ALL = (
     SystemClass("demo", "public demo", "phenylacetaldehyde, published B3LYP data", 0.226, needs=("demo",)),
-    SystemClass("biomolecules", "biomolecules", "amino acids, peptides, sugars, vitamins, drugs, a steroid", 1.0),
+    SystemClass(
+        "biomolecules", "biomolecules", "amino acids, peptides, sugars, vitamins, drugs, steroids", 1.0, max_heavy=7
+    ),
     SystemClass("organic", "organic molecules", "of QM7 and QM9, 7 to 9 heavy atoms", 1.5, needs=("qm7", "qm9")),
     SystemClass("polymers", "polymers", "four common ones, chains and periodic cells", 1.0, "monomer"),
     SystemClass("water", "water clusters", "(H2O)n", 0.3),

@@ -41,7 +41,7 @@ def draw(kind: SystemClass, curves: Sequence[Curve], path: Path) -> None:
         FigureCanvasAgg(figure)
         axes = figure.subplots()
         _systems(axes, curves)
-        means = mean_errors(curves)
+        means = [point for point in mean_errors(curves) if 2 * point[1] > len(curves)]
         if len(curves) > 1 and means:
             sizes, values = [size for size, _, _ in means], [max(error, _LEAST) for _, _, error in means]
             axes.plot(sizes, values, "ko-", linewidth=2, markersize=6, label="mean", zorder=4)

@@ -38,10 +38,10 @@ def mean_errors(curves: Sequence[Curve]) -> list[tuple[int, int, float]]:
 
 
 def _summary(kind: SystemClass, curves: Sequence[Curve]) -> list[str]:
-    errors = np.abs([curve.final for curve in curves if curve.final is not None])
+    errors = np.abs(kind.errors(curves))
     if not len(errors):
         return [kind.title, str(len(curves)), "", "", "", "", f"{kind.target:g}", kind.per]
-    size = max(curve.sizes[-1] for curve in curves if curve.sizes)
+    size = min(kind.max_heavy or 99, max(curve.sizes[-1] for curve in curves if curve.sizes))
     figures = [f"{value:.2f}" for value in (errors.mean(), np.median(errors), errors.max())]
     return [kind.title, str(len(curves)), str(size), *figures, f"{kind.target:g}", kind.per]
 
@@ -67,7 +67,7 @@ def _rows(curves: Sequence[Curve]) -> list[list[str]]:
         rows.append([curve.system, str(curve.n_atoms or "-"), str(max(curve.n_amons, default=0)), *cells])
     atoms = np.mean([curve.n_atoms for curve in curves]) if curves else 0
     amons = np.mean([max(curve.n_amons, default=0) for curve in curves]) if curves else 0
-    means = [f"{error:.2f}" for _, _, error in points]
+    means = [f"{error:.2f}" if 2 * count > len(curves) else "-" for _, count, error in points]
     return [head, *rows, [f"mean absolute, {len(curves)}", f"{atoms:.0f}", f"{amons:.0f}", *means]]
 
 
@@ -97,6 +97,7 @@ def markdown(results: Mapping[str, Sequence[Curve]]) -> str:
         parts.append(f"## {kind.title[0].upper()}{kind.title[1:]}\n\n{kind.systems[0].upper()}{kind.systems[1:]}.")
         parts.append(f"Predicted minus reference energy, kcal/mol a {kind.per}; k: heavy atoms of the largest amons.")
         parts.append(_markdown_table(_rows(curves)))
+        parts += [kind.notes] if kind.notes else []
         parts.append(f"![learning curves: {kind.title}](amons/{name}.png)")
     return "\n\n".join(parts) + "\n"
 
