@@ -192,7 +192,7 @@ def picture(claims: Sequence[Claim]) -> Figure:
     left.axvline(limit, color="k", lw=0.8, ls="--", label="warning (up to 20 atoms)")
     left.set(xlabel="claimed deviation, kcal/mol", ylabel="error, kcal/mol", xlim=span, ylim=(1e-2, 100))
     right.set(xlabel="claimed deviations", ylabel="share of smaller errors", xlim=(0, 4), ylim=(0, 1))
-    left.legend(fontsize=7, loc="lower right")
+    left.legend(fontsize=7, loc="upper left")
     right.legend(fontsize=7, loc="lower right")
     return figure
 
@@ -233,7 +233,7 @@ def main(words: Sequence[str] | None = None) -> None:
     chosen = options(words)
     chosen.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    console, claims = Console(), []
+    console, claims = Console(width=120), []
     database = chosen.database or chosen.output / "amons.db"
     for smiles in QUERIES[: chosen.queries]:
         atoms, energy = built(smiles)
