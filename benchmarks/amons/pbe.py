@@ -28,8 +28,8 @@ __all__ = ["run"]
 NOTES = """
 - A random choice: four of QM7, six of QM9's molecules with at most 14 atoms. Query and amons are relaxed with
   GFN2-xTB, amons as a whole, and labelled with PBE/def2-SVP.
-- The mean is that of two molecules: a triazole fused to a four-membered ring, whose strain is gone in the relaxed
-  amons, and a sulfonamide, which few amons know (sulfur that loses three neighbours is dropped).
+- Two molecules make two thirds of the mean: a triazole fused to a four-membered ring, whose strain is gone in relaxed
+  amons, and a sulfonamide, of which few amons are left (sulfur that loses three neighbours is dropped).
 """
 #: Of each file: heavy atoms and how many.
 _FROM_QM7, _FROM_QM9 = ((7,), 4), ((8, 9), 6)

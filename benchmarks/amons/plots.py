@@ -53,7 +53,7 @@ def draw(kind: SystemClass, curves: Sequence[Curve], path: Path) -> None:
         axes.set_ylabel(f"absolute error (kcal/mol a {kind.per})")
         axes.set_title(f"{kind.title}: {kind.systems}", fontsize=10)
         axes.legend(frameon=False, fontsize=8)
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=95)
 
 
 def _systems(axes: Any, curves: Sequence[Curve]) -> None:

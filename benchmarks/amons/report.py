@@ -14,7 +14,7 @@ __all__ = ["curve_table", "markdown", "mean_errors", "summary_table"]
 
 #: Systems of a class up to which each has a row of its own.
 _LISTED = 40
-_HEAD = ("class", "systems", "amons, heavy atoms", "mean |error|", "median", "largest", "target", "unit")
+_HEAD = ("class", "systems", "amons, heavy atoms", "mean absolute error", "median", "largest", "target", "unit")
 
 
 def mean_errors(curves: Sequence[Curve]) -> list[tuple[int, int, float]]:
