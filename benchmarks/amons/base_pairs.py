@@ -1,7 +1,9 @@
 """Watson-Crick base pairs, adenine-thymine and guanine-cytosine, and the energy that each is bound with.
 
 Pairs and bases are relaxed with the reference, each by itself, and so are the amons: what is learned is the energies of
-minima. An amon of the pair is a fragment of a base, or fragments of both that touch.
+minima. An amon of the pair is a fragment of a base, or fragments of both that touch; those of both pairs are learned
+together. The rules leave out adenine and purine themselves (bonds of the five-ring differ between Kekule structures),
+so that larger amons do not make adenine better.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import CalculationFailed
 from ase.data.s22 import create_s22_system
 from numpy.typing import NDArray
 
@@ -25,7 +28,7 @@ from benchmarks.amons.study import Query, Relaxing, distinct, free_atoms, label,
 __all__ = ["guanine_cytosine", "run"]
 
 #: Heavy atoms of the largest amons, of one base or of both.
-_MAX_HEAVY = 9
+_MAX_HEAVY = 10
 #: Atoms of the first base of each pair.
 _ADENINE_ATOMS, _GUANINE_ATOMS = 15, 16
 _GUANINE, _CYTOSINE = "Nc1nc2[nH]cnc2c(=O)[nH]1", "Nc1cc[nH]c(=O)n1"
@@ -36,16 +39,31 @@ _APART = 2.9
 
 
 def run(options: Options) -> list[Curve]:
-    """Relax pairs and bases, cut and relax amons, and predict the pairs, the bases and the energies between them."""
+    """Relax pairs and bases, cut and relax amons, and predict all from all amons together."""
     level = TbliteLevel("gfn2-xtb")
     tight = Relaxing(level, largest_force=5e-4, steps=300)
     adenine_thymine = create_s22_system("Adenine-thymine_Watson-Crick_complex")
     pairs = {"A-T": (adenine_thymine, _ADENINE_ATOMS), "G-C": (guanine_cytosine(), _GUANINE_ATOMS)}
-    curves = []
+    queries: list[Query] = []
+    amons: list[Record] = []
     for name in list(pairs)[: options.n_systems]:
         atoms, n_first = pairs[name]
-        curves += _study(name, atoms, n_first, level, tight, options)
-    return curves
+        systems = [record_from_atoms(part) for part in (atoms, atoms[:n_first], atoms[n_first:])]
+        found = label(systems, options.output / "base-pairs-queries.db", tight, options, f"relax {name}")
+        relaxed = [one for one in found if one is not None]
+        if len(relaxed) < len(systems):
+            raise CalculationFailed(f"the pair {name} or a base could not be relaxed.")
+        names = [name, *(f"{name}: {base}" for base in name.split("-"))]
+        queries += [Query.of(one, system) for one, system in zip(relaxed, names, strict=True)]
+        largest = options.max_heavy or _MAX_HEAVY
+        cut = amon_geometries(relaxed[0], largest, max_contact_heavy=max(2, largest))
+        title = f"label amons of {name}"
+        labelled = label(cut, options.output / "base-pairs.db", Relaxing(level), options, title)
+        amons += [amon for amon in labelled if amon is not None]
+    free = free_atoms([1, 6, 7, 8], level)
+    curves = learning_curves(queries, distinct(amons), level.name, free=free, options=options)
+    triples = [curves[start : start + 3] for start in range(0, len(curves), 3)]
+    return [one for pair, *bases in triples for one in (pair, _interaction(pair, bases))]
 
 
 def guanine_cytosine() -> Atoms:
@@ -74,33 +92,14 @@ def _along(positions: NDArray[np.float64], edge: tuple[int, int, int]) -> NDArra
     return turned
 
 
-def _study(name: str, atoms: Atoms, n_first: int, level: TbliteLevel, tight: Relaxing, options: Options) -> list[Curve]:
-    """Learn one pair."""
-    systems = [record_from_atoms(part) for part in (atoms, atoms[:n_first], atoms[n_first:])]
-    found = label(systems, options.output / "base-pairs-queries.db", tight, options, f"relax {name}")
-    relaxed: list[Record] = [one for one in found if one is not None]
-    if len(relaxed) < len(systems):
-        return []
-    largest = options.max_heavy or _MAX_HEAVY
-    cut = amon_geometries(relaxed[0], largest, max_contact_heavy=max(2, largest))
-    title = f"label amons of {name}"
-    labelled = label(cut, options.output / "base-pairs.db", Relaxing(level), options, title)
-    amons = distinct(amon for amon in labelled if amon is not None)
-    free = free_atoms([1, 6, 7, 8], level)
-    names = [name, *(f"{name}: {base}" for base in name.split("-"))]
-    queries = [Query.of(one, system) for one, system in zip(relaxed, names, strict=True)]
-    pair, *bases = learning_curves(queries, amons, level.name, free=free, options=options)
-    return [pair, _interaction(name, pair, bases)]
-
-
-def _interaction(name: str, pair: Curve, bases: list[Curve]) -> Curve:
+def _interaction(pair: Curve, bases: list[Curve]) -> Curve:
     """Take the energies of the bases off that of the pair, where all three are known."""
     errors = [dict(zip(curve.sizes, curve.errors_kcal, strict=True)) for curve in (pair, *bases)]
     sizes = [size for size in pair.sizes if all(size in known for known in errors)]
     binding = pair.reference_energy - sum(base.reference_energy for base in bases)
     return replace(
         pair,
-        system=f"{name}, interaction ({binding * KCAL_PER_MOL:.1f})",
+        system=f"{pair.system}, interaction ({binding * KCAL_PER_MOL:.1f})",
         reference_energy=binding,
         sizes=tuple(sizes),
         n_amons=tuple(n for size, n in zip(pair.sizes, pair.n_amons, strict=True) if size in sizes),

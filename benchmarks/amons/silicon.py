@@ -24,22 +24,23 @@ from benchmarks.amons.study import Query, free_atoms, label, learning_curves
 
 __all__ = ["cells", "periodic_geometry", "run", "supercell_energy"]
 
-#: Largest fragments of which all are cut (one less of cells with eight atoms), and conformers of each.
-_MAX_HEAVY, _CONFORMERS = 6, 8
+#: Largest fragments of which all are cut (silicon has rings of six), and conformers of each.
+_MAX_HEAVY, _CONFORMERS = 6, 16
 #: Bonds around the centre of a shell, and its largest size.
 _SHELL, _LARGEST_SHELL = 2, 17
 #: Repetitions of the cell in the reference.
 _SUPERCELL = (2, 2, 2)
-_SETTINGS = FitSettings(directions=0, penalty=1e-6)
+#: Of a few widths and penalties those with which the training data are likeliest.
+_SETTINGS = FitSettings(directions=0, penalty=1e-6, scale=2.0)
 
 
 def run(options: Options) -> list[Curve]:
     """Cut amons from each cell, label them as they are, and predict the cell."""
     level = TbliteLevel("gfn2-xtb")
     free = free_atoms([1, 14], level)
+    largest = options.max_heavy or _MAX_HEAVY
     curves = []
     for name, cell, cubic in list(cells(options.seed))[: options.n_systems]:
-        largest = options.max_heavy or (_MAX_HEAVY if len(cell) == 2 else _MAX_HEAVY - 1)
         cut = amon_geometries(cell, largest, max_conformers=_CONFORMERS)
         if options.max_heavy is None:
             shells = shell_geometries(cell, _SHELL, max_heavy=_LARGEST_SHELL)
