@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -121,7 +122,8 @@ class AmonsCalculator(MlwaveCalculator):
         displaced : Displacements or int
             Displaced copies of every amon, at which forces are learned; 0 for energies alone, with 1/17 of the labels.
         executor, n_workers, progress
-            Where labels are computed, see `ase_mlwave.reference.labelling.label_geometries`.
+            Where labels are computed, see `ase_mlwave.reference.labelling.label_geometries`; by default a progress bar
+            where a person watches.
         **options
             Those of the constructor.
 
@@ -135,22 +137,29 @@ class AmonsCalculator(MlwaveCalculator):
         InputError, CalculationFailed
             See `ase_mlwave.calculators.amons_study.study_query`.
         """
+        from rich.console import Console
+
         from ase_mlwave.calculators.amons_extension import LabelSource  # needs RDKit, fitted models do not
         from ase_mlwave.calculators.amons_study import save_study, study_query
+        from ase_mlwave.reference.bar import LabellingBar
 
         place, kept = as_address(database), None if folder is None else Path(folder)
-        study = study_query(
-            query,
-            reference=reference,
-            max_heavy=max_heavy,
-            max_contact_heavy=max_contact_heavy,
-            database=place,
-            settings=settings,
-            displaced=displaced,
-            executor=executor,
-            n_workers=n_workers,
-            progress=progress,
-        )
+        with ExitStack() as stack:
+            if progress is None:
+                name = reference if isinstance(reference, str) else reference.name
+                progress = stack.enter_context(LabellingBar(Console(stderr=True), name))
+            study = study_query(
+                query,
+                reference=reference,
+                max_heavy=max_heavy,
+                max_contact_heavy=max_contact_heavy,
+                database=place,
+                settings=settings,
+                displaced=displaced,
+                executor=executor,
+                n_workers=n_workers,
+                progress=progress,
+            )
         device = pick_device(options.get("device"))
         calc = cls(save_study(study, kept, place, device), **options)
         calc.study, calc.source = study, LabelSource.of(reference, place, kept)

@@ -267,7 +267,15 @@ def label_copies(
         If dynamics diverge, or labels fail.
     """
     counts = [len(some) for some in known_copies(database, origins, displaced)]
-    drawn = draw_copies(origins, counts, displaced, level, executor=executor, n_workers=n_workers)
+    done = 0
+
+    def advance(n: int) -> None:
+        nonlocal done
+        done += n
+        if progress is not None:
+            progress(Progress(0, 0, 0, len(origins), done, stage="drawing copies"))
+
+    drawn = draw_copies(origins, counts, displaced, level, executor=executor, n_workers=n_workers, progress=advance)
     before = sum(counts)
     if drawn:
         label_geometries(

@@ -1,4 +1,4 @@
-"""What the verbs that label have in common: where labels are computed, a progress bar, and a word after Ctrl-C."""
+"""What the verbs that label have in common: where labels are computed, and a word after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ase_mlwave.reference.labelling import Progress
     from ase_mlwave.reference.workers import Workers
 
 
@@ -43,34 +42,3 @@ def resumable(console: Console, database: str) -> Iterator[None]:
                 highlight=False,
             )
         raise
-
-
-class Bar:
-    """Show progress with the time left where a person watches, and a line per failure always."""
-
-    def __init__(self, console: Console, name: str) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[failed]} failed"),
-            TimeRemainingColumn(),
-        )
-        self._console = console
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._progress.add_task(f"labelling at {name}", total=None, failed=0)
-
-    def __enter__(self) -> Bar:
-        self._progress.__enter__()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._progress.__exit__(None, None, None)
-
-    def __call__(self, state: Progress) -> None:
-        """Show the state of a run."""
-        self._progress.update(self._task, completed=state.n_done, total=state.n_to_do, failed=state.failed)
-        if state.last_failure:
-            self._console.print(f"failed: {state.last_failure}", style="yellow", soft_wrap=True, markup=False)

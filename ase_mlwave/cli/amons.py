@@ -120,7 +120,8 @@ def fit(
 
     from ase_mlwave.amons.drawing import check_picture, draw_learning_curve
     from ase_mlwave.calculators.amons import AmonsCalculator
-    from ase_mlwave.cli._labelling import Bar, chosen_workers, resumable
+    from ase_mlwave.cli._labelling import chosen_workers, resumable
+    from ase_mlwave.reference.bar import LabellingBar
     from ase_mlwave.reference.levels import LevelOfTheory
 
     level = LevelOfTheory.parse(reference)
@@ -128,7 +129,7 @@ def fit(
         check_picture(plot, (".png", ".svg", ".pdf"))
     structure = _read(query)
     notes = Console(stderr=True, soft_wrap=True, highlight=False)
-    with resumable(notes, database), chosen_workers(dask, workers) as place, Bar(notes, level.name) as bar:
+    with resumable(notes, database), chosen_workers(dask, workers) as place, LabellingBar(notes, level.name) as bar:
         calc = AmonsCalculator.for_query(
             structure,
             reference=level,

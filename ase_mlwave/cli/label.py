@@ -52,9 +52,10 @@ def label(
     """
     from rich.console import Console
 
-    from ase_mlwave.cli._labelling import Bar, chosen_workers, resumable
+    from ase_mlwave.cli._labelling import chosen_workers, resumable
     from ase_mlwave.data.readers import read_dataset
     from ase_mlwave.data.splits import assign_splits, parse_fractions
+    from ase_mlwave.reference.bar import LabellingBar
     from ase_mlwave.reference.labelling import label_geometries
     from ase_mlwave.reference.levels import LevelOfTheory
 
@@ -62,7 +63,11 @@ def label(
     chosen = LevelOfTheory.parse(level)
     dataset = read_dataset(geometries)
     console = Console(stderr=True)
-    with resumable(console, output), chosen_workers(dask, workers, threads) as place, Bar(console, chosen.name) as bar:
+    with (
+        resumable(console, output),
+        chosen_workers(dask, workers, threads) as place,
+        LabellingBar(console, chosen.name) as bar,
+    ):
         file = label_geometries(
             dataset,
             output,

@@ -40,6 +40,8 @@ class Progress:
     """How many of those are done, well or badly, here or in another process."""
     last_failure: str = ""
     """Why the latest molecule failed; empty if it did not."""
+    stage: str = "labelling"
+    """What is being done; ``n_to_do`` and ``n_done`` count it."""
 
 
 class LabellingRun:
