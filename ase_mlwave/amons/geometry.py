@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase.calculators.calculator import InputError
@@ -36,7 +36,7 @@ def amon_geometries(
     allow_radicals: bool = False,
     seed: int = 0,
     max_conformers: int | None = None,
-    relax: bool | None = None,
+    relax: bool | Literal["caps"] | None = None,
 ) -> tuple[Record, ...]:
     """Return the amons of a query with geometries: what is to be labelled.
 
@@ -51,9 +51,9 @@ def amon_geometries(
     max_conformers : int, optional
         Largest number of conformers of an amon: those that differ most. All by default, of ten attempts for an amon
         that comes from a graph.
-    relax : bool, optional
+    relax : bool or "caps", optional
         Relax with MMFF94, as is done by default for molecules. If False, amons cut from a geometry keep the query's
-        coordinates, as is done by default for crystals.
+        coordinates, as is done by default for crystals; with ``"caps"`` all but the hydrogens that cap cut bonds do.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def amon_geometries(
         conformers = found.setdefault(fragment.smiles, _Conformers(fragment.smiles, len(fragment.atoms)))
         if molecule.positions is not None:
             capped = cap_fragment(molecule, frozenset(fragment.atoms), dict(fragment.orders))
-            made = relax_fragment(capped) if relax else capped.molecule
+            made = relax_fragment(capped, caps_only=relax == "caps") if relax else capped.molecule
             conformers.add(made, {"query_atoms": tuple(unrolled.atoms[atom] for atom in fragment.atoms)})
     ordered = sorted(found.values(), key=lambda conformers: (conformers.n_heavy, conformers.smiles))
     if molecule.positions is None:
@@ -93,7 +93,7 @@ def amon_geometries(
     return tuple(record for conformers in ordered for record in conformers.chosen(max_conformers))
 
 
-def relax_fragment(capped: CappedFragment) -> Molecule:
+def relax_fragment(capped: CappedFragment, *, caps_only: bool = False) -> Molecule:
     """Relax a fragment with MMFF94: its hydrogens with heavy atoms fixed, then all but the heavy-atom torsions.
 
     Of fragments in several parts only the caps are relaxed, each part by itself: how the parts touch is what they are
@@ -103,6 +103,8 @@ def relax_fragment(capped: CappedFragment) -> Molecule:
     ----------
     capped : CappedFragment
         With positions.
+    caps_only : bool
+        Relax the caps of all fragments, and nothing else.
 
     Returns
     -------
@@ -116,14 +118,15 @@ def relax_fragment(capped: CappedFragment) -> Molecule:
     if properties is None:
         return capped.molecule
     parts = len(Chem.GetMolFrags(mol))
-    n_fixed = len(capped.molecule.heavy) if parts == 1 else len(capped.molecule) - capped.n_caps
+    whole = parts == 1 and not caps_only
+    n_fixed = len(capped.molecule.heavy) if whole else len(capped.molecule) - capped.n_caps
     if n_fixed == len(capped.molecule):
         return capped.molecule
     field = rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties, ignoreInterfragInteractions=True)
     for atom in range(n_fixed):
         field.AddFixedPoint(atom)
     field.Minimize(maxIts=_STEPS)
-    if parts == 1:
+    if whole:
         _relax_all(mol, properties, capped.molecule)
     return _with_positions(capped.molecule, np.array(mol.GetConformer().GetPositions()) / BOHR)
 

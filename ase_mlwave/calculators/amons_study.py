@@ -134,6 +134,7 @@ def study_query(
     database: str | Path = "amons.db",
     settings: FitSettings | None = None,
     displaced: Displacements | int = 16,
+    keep_geometry: bool = False,
     executor: Executor | None = None,
     n_workers: int = 1,
     progress: Callable[[Progress], None] | None = None,
@@ -156,6 +157,8 @@ def study_query(
     displaced : Displacements or int
         Displaced copies of every amon, at which forces are learned; 0 for none. For energies alone
         (``FitSettings(directions=0)``) none are made.
+    keep_geometry : bool
+        Amons keep the query's coordinates, but for the hydrogens that cap cut bonds.
     executor, n_workers, progress
         As for `ase_mlwave.reference.labelling.label_geometries`; one worker is a thread of this process, so that a
         script needs no ``if __name__ == "__main__":``.
@@ -177,7 +180,10 @@ def study_query(
     per Angstrom): a second query pays for the others only (``test_second_query_pays_for_new_amons_only``).
     """
     level = LevelOfTheory.parse(reference) if isinstance(reference, str) else reference
-    wanted = [_shared(record) for record in amon_geometries(query, max_heavy, max_contact_heavy=max_contact_heavy)]
+    cut = amon_geometries(
+        query, max_heavy, max_contact_heavy=max_contact_heavy, relax="caps" if keep_geometry else None
+    )
+    wanted = [_shared(record) for record in cut]
     with ExitStack() as stack:
         if executor is None and n_workers == 1:
             executor = stack.enter_context(ThreadPoolExecutor(1))

@@ -138,3 +138,13 @@ def test_geometries_are_ase_molecules_in_angstrom() -> None:
     (methane,) = amon_geometries("C", 1)
     lengths = atoms_from_record(methane).get_distances(0, [1, 2, 3, 4])
     np.testing.assert_allclose(lengths, 1.092, atol=0.01)
+
+
+def test_caps_alone_are_relaxed() -> None:
+    query = molecule("CH3CH2OH")
+    for record in amon_geometries(query, 2, relax="caps"):
+        moved = np.abs(record.positions[:, None] * BOHR - query.positions).sum(axis=2).min(axis=1) > 1e-6
+        kept = len(record) - int(moved.sum())
+        assert 0 < moved.sum() <= 2  # one cap for each cut bond
+        assert kept >= record.info["n_heavy"]
+        assert np.all(record.numbers[moved] == 1)

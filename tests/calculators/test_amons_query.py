@@ -105,3 +105,18 @@ def test_database_of_another_level_is_refused(tmp_path: Path) -> None:
             study_query("CO", reference="gfn1-xtb", max_heavy=1, database=tmp_path / "amons.db", executor=threads)
         with pytest.raises(InputError, match="holds labels of the level 'gfn2-xtb'"):  # nothing new to label
             study_query("C", reference="gfn1-xtb", max_heavy=1, database=tmp_path / "amons.db", executor=threads)
+
+
+def test_amons_in_the_geometry_of_the_query_tell_its_energy_better(tmp_path: Path) -> None:
+    query = molecule("CH3CH2OH")
+    query.calc = TbliteLevel("gfn2-xtb").calculator(query)
+    exact = query.get_potential_energy()
+    errors = []
+    with ThreadPoolExecutor(1) as threads:
+        for keep in (False, True):
+            options = {"database": tmp_path / f"{keep}.db", "settings": ENERGIES, "executor": threads}
+            calc = AmonsCalculator.for_query(
+                query, reference="gfn2-xtb", max_heavy=2, keep_geometry=keep, uncertainty="none", **options
+            )
+            errors.append(abs(calc.get_potential_energy(query) - exact))
+    assert errors[1] < errors[0]
