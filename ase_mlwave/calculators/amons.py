@@ -97,7 +97,7 @@ class AmonsCalculator(MlwaveCalculator):
         folder: str | PathLike[str] | None = None,
         settings: FitSettings | None = None,
         displaced: Displacements | int = 16,
-        keep_geometry: bool = False,
+        keep_geometry: bool | None = None,
         executor: Executor | None = None,
         n_workers: int = 1,
         progress: Callable[[Progress], None] | None = None,
@@ -122,9 +122,10 @@ class AmonsCalculator(MlwaveCalculator):
             How the model is fitted.
         displaced : Displacements or int
             Displaced copies of every amon, at which forces are learned; 0 for energies alone, with 1/17 of the labels.
-        keep_geometry : bool
-            Amons keep the query's coordinates, but for the hydrogens that cap cut bonds. Without displaced copies this
-            gives a relaxed query far better energies (docs/amons.md), but such amons serve no other query.
+        keep_geometry : bool, optional
+            Amons keep the query's coordinates, but for the hydrogens that cap cut bonds. By default those of molecules
+            do where no displaced copies are made: energies are far better then, but such amons serve no other query.
+            Those with displaced copies are relaxed with MMFF94 first, and shared.
         executor, n_workers, progress
             Where labels are computed, see `ase_mlwave.reference.labelling.label_geometries`; by default a progress bar
             where a person watches.

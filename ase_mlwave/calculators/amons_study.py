@@ -134,7 +134,7 @@ def study_query(
     database: str | Path = "amons.db",
     settings: FitSettings | None = None,
     displaced: Displacements | int = 16,
-    keep_geometry: bool = False,
+    keep_geometry: bool | None = None,
     executor: Executor | None = None,
     n_workers: int = 1,
     progress: Callable[[Progress], None] | None = None,
@@ -157,8 +157,9 @@ def study_query(
     displaced : Displacements or int
         Displaced copies of every amon, at which forces are learned; 0 for none. For energies alone
         (``FitSettings(directions=0)``) none are made.
-    keep_geometry : bool
-        Amons keep the query's coordinates, but for the hydrogens that cap cut bonds.
+    keep_geometry : bool, optional
+        Amons keep the query's coordinates, but for the hydrogens that cap cut bonds; by default those of molecules do
+        where no displaced copies are made.
     executor, n_workers, progress
         As for `ase_mlwave.reference.labelling.label_geometries`; one worker is a thread of this process, so that a
         script needs no ``if __name__ == "__main__":``.
@@ -180,9 +181,10 @@ def study_query(
     per Angstrom): a second query pays for the others only (``test_second_query_pays_for_new_amons_only``).
     """
     level = LevelOfTheory.parse(reference) if isinstance(reference, str) else reference
-    cut = amon_geometries(
-        query, max_heavy, max_contact_heavy=max_contact_heavy, relax="caps" if keep_geometry else None
-    )
+    hot = needed(displaced, settings)
+    periodic = isinstance(query, Atoms) and bool(query.pbc.any())
+    keep = hot is None and not periodic if keep_geometry is None else keep_geometry
+    cut = amon_geometries(query, max_heavy, max_contact_heavy=max_contact_heavy, relax="caps" if keep else None)
     wanted = [_shared(record) for record in cut]
     with ExitStack() as stack:
         if executor is None and n_workers == 1:
@@ -191,7 +193,6 @@ def study_query(
         records, n_new = label_amons(wanted, database, level, **run)
         free = [] if _determined(records, _elements(records)) else [_free_atom(z) for z in _elements(records)]
         atoms, _ = label_amons(free, database, level, **run) if free else ((), 0)
-        hot = needed(displaced, settings)
         if hot is not None:
             copies, n_copies = label_copies(records, database, level, hot, **run)
             records, n_new = records + copies, n_new + n_copies

@@ -38,10 +38,9 @@ def labelled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def learn(query: object, database: Path, max_heavy: int = 2) -> AmonsCalculator:
+    options = {"reference": "gfn2-xtb", "max_heavy": max_heavy, "settings": ENERGIES, "keep_geometry": False}
     with ThreadPoolExecutor(1) as threads:
-        return AmonsCalculator.for_query(
-            query, reference="gfn2-xtb", max_heavy=max_heavy, database=database, settings=ENERGIES, executor=threads
-        )
+        return AmonsCalculator.for_query(query, database=database, executor=threads, **options)
 
 
 def test_second_query_pays_for_new_amons_only(labelled: list[str], tmp_path: Path) -> None:
