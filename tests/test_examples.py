@@ -137,3 +137,20 @@ def test_commands_of_the_readme_are_understood() -> None:
 def test_settings_are_understood_and_named_in_the_readme(path: Path) -> None:
     check_command("train", str(path))
     assert f"{path.parent.name}/{path.name}" in (EXAMPLES / "README.md").read_text(encoding="utf-8")
+
+
+def test_water_dynamics(tmp_path: Path) -> None:
+    pytest.importorskip("tblite")
+    output = _run("water_dynamics.py", tmp_path)
+    assert float(re.findall(r"\+- ([\d.]+) meV", output)[0]) < 5
+    assert float(re.findall(r"on the way: (\d+) meV/A", output)[0]) < 150
+
+
+def test_hbn_carbon(tmp_path: Path) -> None:
+    pytest.importorskip("tblite")
+    output = _run("hbn_carbon.py", tmp_path)
+    assert "C2B15N15" in output
+    energies = [float(e) for e in re.findall(r"^ +\d+ +\d+ +(-[\d.]+)$", output, flags=re.MULTILINE)]
+    assert len(energies) == 4
+    assert abs(energies[-1] - energies[-2]) < 0.1 < abs(energies[1] - energies[0])
+    assert "would help" in output
