@@ -106,8 +106,8 @@ def test_learning_curve(tmp_path: Path) -> None:
     rows = re.findall(r"^ +(\d+) +(\d+) +(-?[\d.]+)  \+- ([\d.]+)$", output, flags=re.MULTILINE)
     assert [int(row[0]) for row in rows] == [2, 3, 4, 5, 6, 7]
     errors, claims = [abs(float(row[2])) for row in rows], [float(row[3]) for row in rows]
-    assert errors[-1] < 15 < 50 < errors[0]  # kcal/mol; the ring comes with six
-    assert all(error < 3 * claim for error, claim in zip(errors, claims, strict=True))
+    assert errors[-1] < 1 < 50 < errors[0]  # kcal/mol; the ring comes with six, and nothing foretells it
+    assert all(error < 3 * claim for error, claim in zip(errors[-2:], claims[-2:], strict=True))
     assert "c1ccccc1" in output
     assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
 
