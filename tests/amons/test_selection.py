@@ -121,3 +121,10 @@ def test_importing_the_wing_imports_neither_torch_nor_rdkit() -> None:
     code = "import sys, ase_mlwave.amons; print([name for name in ('torch', 'rdkit', 'pyscf') if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("query", ["c1ccc2[nH]ccc2c1", "c1ncc2nc[nH]c2n1", "c1coc(-c2ccco2)c1"])
+def test_whole_fused_rings_are_amons(query: str) -> None:
+    found = amons_of(query, 10)
+    assert found[-1] == query
+    assert query not in amons_of(query, 7)

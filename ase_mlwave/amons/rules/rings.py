@@ -85,6 +85,9 @@ class ResonantSubstituents:
     """Refuse substituents of a five-ring's conjugated atoms whose bonds differ between Kekule structures (rule 8).
 
     The substituent would lose its ring, and with it what made its bonds equal.
+
+    Differs from the paper's program: a substituent whose conjugated ring is wholly inside loses nothing, so that indole
+    and purine are amons of what contains them. No amon of seven heavy atoms is affected: two such rings have eight.
     """
 
     def __init__(self, sets: RingSets) -> None:
@@ -100,7 +103,8 @@ class ResonantSubstituents:
         conjugated = {atom for ring in whole for atom in ring if self._conjugates(atom, kept)}
         neighbours = self._sets.molecule.neighbours
         around = {other for atom in conjugated for other in neighbours[atom] if other in kept}
-        return self._resonant.isdisjoint(around - conjugated)
+        entire = {atom for ring in self._sets.conjugated if ring <= kept for atom in ring}
+        return self._resonant.isdisjoint(around - conjugated - entire)
 
     def _conjugates(self, atom: int, kept: frozenset[int]) -> bool:
         """Tell whether an atom conjugates in the fragment, whose other atoms are gone."""
