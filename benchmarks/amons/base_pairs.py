@@ -2,8 +2,7 @@
 
 Pairs and bases are relaxed with the reference, each by itself, and so are the amons: what is learned is the energies of
 minima. An amon of the pair is a fragment of a base, or fragments of both that touch; those of both pairs are learned
-together. The rules leave out adenine and purine themselves (bonds of the five-ring differ between Kekule structures),
-so that larger amons do not make adenine better.
+together. Purine (nine heavy atoms) and adenine (ten) are among them.
 """
 
 from __future__ import annotations
