@@ -98,8 +98,7 @@ def fit_amons(
         If free atoms are missing (`atomic_baseline`), or training molecules coincide (`CoincidingRowsError`).
     """
     task = _prepare(records, settings or FitSettings(), representation, free_atoms or {}, seed, device)
-    reaches = _reaches(task, others)
-    return (_fit_all if task.settings.basis is None else _fit_basis)(task, level, reaches, progress)
+    return (_fit_all if task.settings.basis is None else _fit_basis)(task, level, others, progress)
 
 
 @dataclass(frozen=True)
@@ -169,17 +168,17 @@ def _prepare(
     return _Task(records, settings, slatm, geometries, baseline, targets, slopes, device)
 
 
-def _reaches(task: _Task, others: Sequence[Geometry]) -> dict[int, float]:
+def _reaches(task: _Task, training: Environments, others: Sequence[Geometry]) -> dict[int, float]:
     """Find the largest distances of environments, those of other geometries included."""
     beyond = [replace(other, directions=None) for other in others]
-    found = gather(task.slatm, beyond, device=task.device) if beyond else None
-    return largest_distances(gather(task.slatm, task.plain(), device=task.device), found)
+    return largest_distances(training, gather(task.slatm, beyond, device=task.device) if beyond else None)
 
 
-def _fit_all(task: _Task, level: str, reaches: Mapping[int, float], progress: Callable[[int], None] | None) -> Fit:
+def _fit_all(task: _Task, level: str, others: Sequence[Geometry], progress: Callable[[int], None] | None) -> Fit:
     """Fit with all rows."""
     settings, name = task.settings, _namer(task.records, task.geometries)
     training = gather(task.slatm, task.geometries, device=task.device, progress=progress)
+    reaches = _reaches(task, training, others)
     targets = torch.cat([task.energies, task.slopes])
     chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
     if settings.hyperparameters == "likelihood":
@@ -207,12 +206,14 @@ def _fit_all(task: _Task, level: str, reaches: Mapping[int, float], progress: Ca
     return Fit(model, solution.log_likelihood, left_out, library_thresholds(deviations))
 
 
-def _fit_basis(task: _Task, level: str, reaches: Mapping[int, float], progress: Callable[[int], None] | None) -> Fit:
+def _fit_basis(task: _Task, level: str, others: Sequence[Geometry], progress: Callable[[int], None] | None) -> Fit:
     """Fit in a basis of environments, molecule by molecule."""
     settings = task.settings
+    plain = gather(task.slatm, task.plain(), device=task.device)
+    reaches = _reaches(task, plain, others)
     chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
     widths = chosen.widths(reaches)
-    basis = rounded(choose_basis(gather(task.slatm, task.plain(), device=task.device), widths, settings.basis or 1))
+    basis = rounded(choose_basis(plain, widths, settings.basis or 1))
     rows = environment_rows(task.slatm, task.geometries, device=task.device, progress=progress)
     sums = sum_rows(rows, basis, widths, task.energies, task.slopes)
     kept, places = leading(basis, max(1, settings.variance_rows // len(basis.blocks)))
