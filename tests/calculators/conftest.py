@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from pyscf.scf import hf
 
+from ase_mlwave.data.record import Record
+from ase_mlwave.reference.levels import TbliteLevel
 from tests.calculators.morse import morse_folder
 
 
@@ -35,3 +37,17 @@ def broken_model(tmp_path: Path) -> str:
     config = folder.config
     packed = ModelFolder.pack(config.kind, network, training_data=config.training_data, card=folder.card)
     return str(replace(packed, card=folder.card).save(tmp_path / "broken"))
+
+
+@pytest.fixture
+def labelled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note every molecule that tblite labels."""
+    seen: list[str] = []
+    label = TbliteLevel.label
+
+    def noting(self: TbliteLevel, molecule: Record) -> Record:
+        seen.append(str(molecule.info.get("smiles", "")))
+        return label(self, molecule)
+
+    monkeypatch.setattr(TbliteLevel, "label", noting)
+    return seen

@@ -19,29 +19,13 @@ from ase_mlwave.amons.geometry import amon_geometries
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.database import DatasetFile
-from ase_mlwave.data.record import Record
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.reference.calculator import ReferenceCalculator
-from ase_mlwave.reference.levels import TbliteLevel
 
 pytest.importorskip("tblite")
 pytest.importorskip("rdkit")
 
 ENERGIES = FitSettings(directions=0)
-
-
-@pytest.fixture
-def labelled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note every molecule that is labelled."""
-    seen: list[str] = []
-    label = TbliteLevel.label
-
-    def noting(self: TbliteLevel, record: Record) -> Record:
-        seen.append(str(record.info.get("smiles", "")))
-        return label(self, record)
-
-    monkeypatch.setattr(TbliteLevel, "label", noting)
-    return seen
 
 
 def learn(query: Any, place: Path, max_heavy: int = 1, settings: FitSettings | None = ENERGIES, **more: Any) -> Any:

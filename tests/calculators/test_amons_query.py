@@ -23,20 +23,6 @@ pytest.importorskip("rdkit")
 ENERGIES = FitSettings(directions=0)
 
 
-@pytest.fixture
-def labelled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note every molecule that is labelled."""
-    seen: list[str] = []
-    label = TbliteLevel.label
-
-    def noting(self: TbliteLevel, molecule: object) -> object:
-        seen.append(str(molecule.info["smiles"]))  # type: ignore[attr-defined]
-        return label(self, molecule)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(TbliteLevel, "label", noting)
-    return seen
-
-
 def learn(query: object, database: Path, max_heavy: int = 2) -> AmonsCalculator:
     options = {"reference": "gfn2-xtb", "max_heavy": max_heavy, "settings": ENERGIES, "keep_geometry": False}
     with ThreadPoolExecutor(1) as threads:
