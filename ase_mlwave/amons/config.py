@@ -20,6 +20,8 @@ class FitSettings(BaseModel):
     hyperparameters: Literal["rule", "likelihood"] = "rule"
     """Widths and penalties as the publication has them, or those that make the training data most likely; the search
     starts from the values below."""
+    likelihood_molecules: int = Field(400, ge=2)
+    """Training molecules, drawn at random where there are more, whose likelihood is maximised."""
     penalty: float = Field(1e-4, ge=0)
     """lambda of energies, in units of the kernel."""
     force_penalty: float = Field(1e-4, ge=0)

@@ -80,7 +80,7 @@ def fit_amons(
     free_atoms : mapping of int to float, optional
         Atomic number -> energy of the free atom, Hartree; needed where compositions are linearly dependent.
     seed : int
-        Of the directions.
+        Of the directions, and of the molecules that a search for hyperparameters looks at.
     device : torch.device or str
         Where to compute.
     progress : callable, optional
@@ -113,6 +113,7 @@ class _Task:
     energies: Tensor
     slopes: Tensor
     device: torch.device | str
+    seed: int
 
     @property
     def n_fitted(self) -> int:
@@ -165,7 +166,7 @@ def _prepare(
     baseline = atomic_baseline(counts, energies, free_atoms, numbers, completed=completed)
     targets = torch.from_numpy(energies - counts @ baseline).to(device)
     slopes = torch.from_numpy(_slopes(records, geometries)).to(device)
-    return _Task(records, settings, slatm, geometries, baseline, targets, slopes, device)
+    return _Task(records, settings, slatm, geometries, baseline, targets, slopes, device, seed)
 
 
 def _reaches(task: _Task, training: Environments, others: Sequence[Geometry]) -> dict[int, float]:
@@ -182,7 +183,7 @@ def _fit_all(task: _Task, level: str, others: Sequence[Geometry], progress: Call
     targets = torch.cat([task.energies, task.slopes])
     chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
     if settings.hyperparameters == "likelihood":
-        chosen = most_likely(training, targets, reaches, start=chosen)
+        chosen = most_likely(*_sample(task, training, targets), reaches, start=chosen)
     widths = chosen.widths(reaches)
     kernel = kernel_matrix(training, training, widths)
     penalties, n = chosen.penalties(training), training.n_molecules
@@ -204,6 +205,18 @@ def _fit_all(task: _Task, level: str, others: Sequence[Geometry], progress: Call
     deviations = certain.variances[:n].sqrt().cpu().numpy()
     left_out = solution.residuals[:n].cpu().numpy()
     return Fit(model, solution.log_likelihood, left_out, library_thresholds(deviations))
+
+
+def _sample(task: _Task, training: Environments, targets: Tensor) -> tuple[Environments, Tensor]:
+    """Draw the molecules whose likelihood is maximised, with their targets."""
+    most, n = task.settings.likelihood_molecules, len(task.records)
+    if n <= most:
+        return training, targets
+    drawn = np.sort(np.random.default_rng(task.seed).permutation(n)[:most])
+    owners = np.repeat(np.arange(n), [geometry.n_directions for geometry in task.geometries])
+    rows = np.concatenate([drawn, n + np.flatnonzero(np.isin(owners, drawn))])
+    kept = gather(task.slatm, [task.geometries[index] for index in drawn], device=task.device)
+    return kept, targets[torch.from_numpy(rows).to(targets.device)]
 
 
 def _fit_basis(task: _Task, level: str, others: Sequence[Geometry], progress: Callable[[int], None] | None) -> Fit:

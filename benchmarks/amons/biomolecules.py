@@ -7,7 +7,7 @@ from itertools import chain
 from ase_mlwave.reference.levels import TbliteLevel
 from ase_mlwave.reference.molecules import from_smiles
 from benchmarks.amons.curve import Curve, Options
-from benchmarks.amons.study import Query, Relaxing, bar, cut_amons, distinct, free_atoms, label, learning_curves
+from benchmarks.amons.study import LIKELY, Query, Relaxing, bar, cut_amons, distinct, free_atoms, label, learning_curves
 
 __all__ = ["MOLECULES", "run"]
 
@@ -15,11 +15,10 @@ __all__ = ["MOLECULES", "run"]
 NOTES = """
 - Molecules are relaxed with GFN2-xTB from one MMFF94 conformer each. Amons keep the coordinates of the relaxed
   molecule; only the hydrogens that cap cut bonds are relaxed, so that the strain of the molecule is in its amons.
-- Tryptophan and caffeine, which have two fused aromatic rings, make more than half of the mean; without them it is 1.3.
-  No amon of seven atoms shows more than one of the rings. Their curves go on to nine atoms, the size of both rings,
-  where indole is an amon of tryptophan: 0.2 there, and 2.8 for caffeine.
-- Retinol's conjugation is longer than seven atoms; what else misses the target has hydrogen bonds within the molecule
-  (aspartame, sucrose, histidine, vitamin C), of which covalent amons know little, or is large (cholesterol).
+- Fragments that touch, such as the two ends of a hydrogen bond within the molecule, are amons as well, up to seven
+  heavy atoms together. Widths of the kernel and the penalty are the most likely ones.
+- No amon of seven atoms shows more than one of the two fused aromatic rings of tryptophan and caffeine. Their curves go
+  on to nine atoms, where indole is an amon of tryptophan.
 """
 #: Neutral, without stereochemistry: RDKit chooses.
 MOLECULES = {
@@ -70,12 +69,13 @@ def run(options: Options) -> list[Curve]:
     cuts = []
     with bar(options, "cut amons") as advance:
         for name, query in pairs:
-            cuts.append(cut_amons(query, options.max_heavy or _FUSED.get(name, _MAX_HEAVY)))
+            size = options.max_heavy or _FUSED.get(name, _MAX_HEAVY)
+            cuts.append(cut_amons(query, size, max_contact_heavy=min(size, _MAX_HEAVY)))
             advance(1, len(pairs))
     amons = iter(label([*chain(*cuts)], options.output / "biomolecules.db", Relaxing(level), options, "label amons"))
     free = free_atoms([z for _, query in pairs for z in query.numbers.tolist()], level)
     curves = []
     for (name, query), cut in zip(pairs, cuts, strict=True):
         own = distinct(amon for _, amon in zip(cut, amons, strict=False) if amon is not None)
-        curves += learning_curves([Query.of(query, name)], own, level.name, free=free)
+        curves += learning_curves([Query.of(query, name)], own, level.name, free=free, settings=LIKELY)
     return curves

@@ -83,7 +83,10 @@ _ALL = (
     SystemClass("hbn", "hBN sheets", "pure and carbon-doped", 0.5, "atom"),
     SystemClass("silicon", "bulk silicon", "perfect and distorted cells", 0.5, "atom"),
     SystemClass("base-pairs", "base pairs", "A-T and G-C, and their interaction energies", 1.0),
-    SystemClass("pbe", "PBE/def2-SVP", "organic molecules with 7 to 9 heavy atoms", 1.5, needs=("qm7", "qm9")),
+    SystemClass("pbe", "PBE/def2-SVP", "well-known organic molecules with 7 to 9 heavy atoms", 1.5),
+    SystemClass(
+        "pbe-random", "PBE/def2-SVP, at random", "7 to 9 heavy atoms, of QM7 and QM9", 1.5, needs=("qm7", "qm9")
+    ),
 )
 
 #: Name on the command line -> class, in the order of the table.

@@ -1,39 +1,46 @@
 """Organic molecules with density functional theory: PBE/def2-SVP energies at geometries relaxed with GFN2-xTB.
 
-Query and amons are relaxed with the same cheap method and labelled with the expensive one, as quantum chemists do who
-write PBE/def2-SVP//GFN2-xTB.
+Queries are relaxed with a cheap method and labelled with an expensive one, as quantum chemists do who write
+PBE/def2-SVP//GFN2-xTB. Amons keep the coordinates of their query but for the hydrogens that cap cut bonds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 from ase.calculators.calculator import CalculationFailed, SCFError
-from rdkit import Chem
 
-from ase_mlwave.amons.geometry import amon_geometries
-from ase_mlwave.amons.perception import molecule_from
 from ase_mlwave.data.record import Record
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.reference.levels import LevelOfTheory, PyscfLevel, TbliteLevel
+from ase_mlwave.reference.molecules import from_smiles
 from benchmarks.amons.curve import Curve, Options
-from benchmarks.amons.molecules import choose
-from benchmarks.amons.study import Query, Relaxing, distinct, free_atoms, label, learning_curves, need
+from benchmarks.amons.study import Query, Relaxing, cut_amons, distinct, free_atoms, label, learning_curves
 
-__all__ = ["run"]
+__all__ = ["learn", "run"]
 
 #: For the table.
 NOTES = """
-- A random choice: four of QM7, six of QM9's molecules with at most 14 atoms. Query and amons are relaxed with
-  GFN2-xTB, amons as a whole, and labelled with PBE/def2-SVP.
-- Two molecules make two thirds of the mean: a triazole fused to a four-membered ring, whose strain is gone in relaxed
-  amons, and a sulfonamide, of which few amons are left (sulfur that loses three neighbours is dropped).
+- Ten molecules that chemists know, chosen before any was computed. Relaxed with GFN2-xTB; amons keep the coordinates
+  of the molecule but for their caps, and are labelled with PBE/def2-SVP like the molecule.
 """
-#: Of each file: heavy atoms and how many.
-_FROM_QM7, _FROM_QM9 = ((7,), 4), ((8, 9), 6)
-_MAX_HEAVY, _CONFORMERS = 6, 2
+#: 7 to 9 heavy atoms.
+MOLECULES = {
+    "cyclohexanol": "OC1CCCCC1",
+    "benzaldehyde": "O=Cc1ccccc1",
+    "anisole": "COc1ccccc1",
+    "aniline": "Nc1ccccc1",
+    "valine": "CC(C)C(N)C(=O)O",
+    "ethyl acetoacetate": "CCOC(=O)CC(C)=O",
+    "N-methylpyrrolidone": "CN1CCCC1=O",
+    "diisopropyl ether": "CC(C)OC(C)C",
+    "glutaric acid": "OC(=O)CCCC(=O)O",
+    "nicotinamide": "NC(=O)c1cccnc1",
+}
+_MAX_HEAVY = 6
 #: The tighter default threshold changes energies by less than 1e-6 Hartree.
 LEVEL = "pbe/def2-svp conv_tol=1e-8"
 
@@ -68,38 +75,53 @@ class Energies(LevelOfTheory):
 
 
 def run(options: Options) -> list[Curve]:
-    """Learn each molecule from its own amons."""
+    """Learn molecules that chemists know, each from its own amons."""
+    names = list(MOLECULES)[: options.n_systems]
+    return learn(names, [from_smiles(MOLECULES[name], options.seed) for name in names], "pbe", options)
+
+
+def learn(names: Sequence[str], molecules: Sequence[Record], prefix: str, options: Options) -> list[Curve]:
+    """Relax molecules, cut their amons, label both, and predict each molecule from its own amons.
+
+    Parameters
+    ----------
+    names : sequence of str, (B,)
+        For the table.
+    molecules : sequence of Record, (B,)
+        Geometries to start from.
+    prefix : str
+        Of the databases' names.
+    options : Options
+        Where databases are kept, workers, largest amons.
+
+    Returns
+    -------
+    list of Curve
+        Of the molecules that could be labelled.
+    """
     level = LevelOfTheory.parse(LEVEL)
     if not isinstance(level, PyscfLevel):
         raise CalculationFailed(f"{level.name} is no level of PySCF.")
-    cheap, database = TbliteLevel("gfn2-xtb"), options.output / "pbe.db"
-    molecules = _molecules(options)
+    cheap, exact = TbliteLevel("gfn2-xtb"), Energies(level)
     tight = Relaxing(cheap, largest_force=2e-4, steps=500)
-    relaxed = label(molecules, options.output / "pbe-queries.db", tight, options, "relax molecules")
-    queries = [query for query in relaxed if query is not None]
-    cut = [amon_geometries(query, options.max_heavy or _MAX_HEAVY, seed=options.seed) for query in queries]
-    loose = Relaxing(cheap)
-    found = label(distinct(chain(*cut)), options.output / "pbe-amons.db", loose, options, "relax amons")
-    amons = distinct((amon for amon in found if amon is not None), _CONFORMERS)
-    exact = label([*queries, *amons], database, Energies(level), options, "label")
-    labelled = [record for record in exact[len(queries) :] if record is not None]
-    free = free_atoms([z for query in queries for z in query.numbers.tolist()], level)
+    relaxed = label(molecules, options.output / f"{prefix}-queries.db", tight, options, "relax molecules")
+    pairs = [(name, query) for name, query in zip(names, relaxed, strict=True) if query is not None]
+    cuts = [_smaller(query, options.max_heavy or _MAX_HEAVY) for _, query in pairs]
+    capped = label([*chain(*cuts)], options.output / f"{prefix}-amons.db", Relaxing(cheap), options, "relax caps")
+    wanted = [*(query for _, query in pairs), *(amon for amon in capped if amon is not None)]
+    found = label(wanted, options.output / f"{prefix}.db", exact, options, "label")
+    queries, amons = found[: len(pairs)], iter(found[len(pairs) :])
+    done = iter([None if amon is None else next(amons) for amon in capped])
+    free = free_atoms([z for query in wanted for z in query.numbers.tolist()], level)
     curves = []
-    for query, own in zip(exact, cut, strict=False):
+    for (name, _), query, cut in zip(pairs, queries, cuts, strict=True):
+        own = distinct(amon for _, amon in zip(cut, done, strict=False) if amon is not None)
         if query is not None:
-            names = {amon.info["smiles"] for amon in own}
-            known = [record for record in labelled if record.info["smiles"] in names]
-            curves += learning_curves([Query.of(query, _name(query))], known, level.name, free=free)
+            curves += learning_curves([Query.of(query, name)], own, level.name, free=free)
     return curves
 
 
-def _name(query: Record) -> str:
-    """Write a molecule as SMILES."""
-    return str(Chem.MolToSmiles(Chem.RemoveHs(molecule_from(query).to_rdkit()), isomericSmiles=False))
-
-
-def _molecules(options: Options) -> list[Record]:
-    found = []
-    for name, (sizes, count) in (("qm7", _FROM_QM7), ("qm9", _FROM_QM9)):
-        found += choose(need(options, name), sizes, count, options.seed)
-    return found[: options.n_systems]
+def _smaller(query: Record, max_heavy: int) -> list[Record]:
+    """Cut amons that are smaller than the query itself."""
+    size = int((query.numbers > 1).sum())
+    return [amon for amon in cut_amons(query, max_heavy) if amon.info["n_heavy"] < size]

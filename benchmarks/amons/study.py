@@ -32,6 +32,7 @@ from ase_mlwave.units import BOHR, HARTREE_PER_BOHR
 from benchmarks.amons.curve import KCAL_PER_MOL, Curve, Options
 
 __all__ = [
+    "LIKELY",
     "PUBLISHED",
     "Query",
     "Relaxing",
@@ -46,6 +47,8 @@ __all__ = [
 
 #: How the publication fits: energies alone, widths and penalty by rule.
 PUBLISHED = FitSettings(directions=0)
+#: Where amons are many: widths and penalty by maximum likelihood.
+LIKELY = FitSettings(directions=0, hyperparameters="likelihood")
 #: Queries that are predicted at a time, and that count in the rule for the widths.
 _BATCH, _FOR_WIDTHS = 20, 50
 #: An atom of an amon that is no nearer to one of the query is a cap, Bohr.

@@ -157,3 +157,17 @@ def test_bad_training_sets_are_refused() -> None:
         fit_amons([replace(record, energy=None)], "springs")
     with pytest.raises(ValueError, match=r"training molecule 0 \(CO\) and training molecule 1 \(CO\) coincide"):
         fit_amons([record, record], "springs", FitSettings(penalty=0, directions=0), free_atoms=FREE)
+
+
+def test_only_drawn_molecules_have_a_say_in_the_hyperparameters() -> None:
+    records = methanols(range(6))
+    settings = FitSettings(hyperparameters="likelihood", likelihood_molecules=3, directions=3)
+    drawn = np.random.default_rng(0).permutation(6)[:3].tolist()
+
+    def chosen(index: int | None) -> FitSettings:
+        """Fit with the forces of one molecule doubled."""
+        changed = [r if n != index else replace(r, forces=2 * r.forces) for n, r in enumerate(records)]
+        return fit_amons(changed, "springs", settings, free_atoms=FREE).model.config.fit
+
+    left_out = next(index for index in range(6) if index not in drawn)
+    assert chosen(left_out) == chosen(None) != chosen(drawn[0])
