@@ -18,7 +18,7 @@ NOTES = """
 - Fragments that touch, such as the two ends of a hydrogen bond within the molecule, are amons as well, up to seven
   heavy atoms together. Widths of the kernel and the penalty are the most likely ones.
 - No amon of seven atoms shows more than one of the two fused aromatic rings of tryptophan and caffeine. Their curves go
-  on to nine atoms, where indole is an amon of tryptophan.
+  on to nine atoms, where indole is an amon of tryptophan; taken there, the mean over all molecules is 0.72.
 """
 #: Neutral, without stereochemistry: RDKit chooses.
 MOLECULES = {

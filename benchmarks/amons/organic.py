@@ -9,7 +9,18 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.reference.levels import TbliteLevel
 from benchmarks.amons.curve import Curve, Options
 from benchmarks.amons.molecules import choose
-from benchmarks.amons.study import Query, Relaxing, bar, cut_amons, distinct, free_atoms, label, learning_curves, need
+from benchmarks.amons.study import (
+    LIKELY,
+    Query,
+    Relaxing,
+    bar,
+    cut_amons,
+    distinct,
+    free_atoms,
+    label,
+    learning_curves,
+    need,
+)
 
 __all__ = ["run"]
 
@@ -44,7 +55,7 @@ def run(options: Options) -> list[Curve]:
     free = free_atoms(np.unique(np.concatenate([query.numbers for query in queries])).tolist(), level)
     named = [Query.of(query, str(query.info["name"])) for query in queries]
     sizes = [size for size in _SIZES if size <= (options.max_heavy or _MAX_HEAVY)]
-    return learning_curves(named, amons, level.name, free=free, sizes=sizes, options=options)
+    return learning_curves(named, amons, level.name, free=free, settings=LIKELY, sizes=sizes, options=options)
 
 
 def _molecules(options: Options) -> list[Record]:

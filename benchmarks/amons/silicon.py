@@ -12,7 +12,6 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from ase_mlwave.amons.config import FitSettings
 from ase_mlwave.amons.geometry import amon_geometries
 from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.amons.shells import shell_geometries
@@ -20,7 +19,7 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.reference.levels import TbliteLevel
 from ase_mlwave.units import BOHR, HARTREE
 from benchmarks.amons.curve import Curve, Options
-from benchmarks.amons.study import Query, free_atoms, label, learning_curves
+from benchmarks.amons.study import LIKELY, Query, free_atoms, label, learning_curves
 
 __all__ = ["cells", "periodic_geometry", "run", "supercell_energy"]
 
@@ -30,8 +29,6 @@ _MAX_HEAVY, _CONFORMERS = 6, 16
 _SHELL, _LARGEST_SHELL = 2, 17
 #: Repetitions of the cell in the reference.
 _SUPERCELL = (2, 2, 2)
-#: Of a few widths and penalties those with which the training data are likeliest.
-_SETTINGS = FitSettings(directions=0, penalty=1e-6, scale=2.0)
 
 
 def run(options: Options) -> list[Curve]:
@@ -49,7 +46,7 @@ def run(options: Options) -> list[Curve]:
         amons = [amon for amon in labelled if amon is not None]
         energy = supercell_energy(cubic) * len(cell) / len(cubic)
         query = Query(name, periodic_geometry(cell), energy, "atom", len(cell))
-        curves += learning_curves([query], amons, level.name, free=free, settings=_SETTINGS, options=options)
+        curves += learning_curves([query], amons, level.name, free=free, settings=LIKELY, options=options)
     return curves
 
 

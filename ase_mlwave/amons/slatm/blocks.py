@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -139,39 +138,51 @@ class Rows:
 
         Notes
         -----
-        Distances, angles and coefficients are differentiated in forward mode, the Gaussians in closed form.
+        Every distance, angle and coefficient depends on one or two vectors. Its derivatives by these are computed once,
+        in reverse mode, and serve all directions; the Gaussians are differentiated in closed form.
         """
-        r, of_pairs, angles, of_triangles = self._terms(vectors, block)
-
-        def along(tangent: Tensor) -> Any:
-            return torch.func.jvp(lambda v: self._terms(v, block), (vectors,), (tangent,))[1]
-
-        r_moved, of_pairs_moved, angles_moved, of_triangles_moved = torch.func.vmap(along)(moved)
+        own, other = self._charges(vectors)[block.ends]
+        with torch.enable_grad():
+            v = vectors.detach().requires_grad_()
+            r, of_pairs = self._pair_terms(v, own * other)
+            slopes = _slopes((r, of_pairs[0]), (v,))  # (2, E, 3)
+            start = vectors.detach()[block.first].requires_grad_()
+            end = vectors.detach()[block.second].requires_grad_()
+            angles, of_triangles = self._triangle_terms(start, end, own[block.first], other, block)
+            first, second = _slopes((angles, *of_triangles), (start, end)).split(3, dim=-1)  # (3, T, 3) each
+        along = torch.einsum("sex,kex->kse", slopes, moved)
         flat = vectors.new_zeros(len(block.elements) * self.table.width, len(moved))
         decay = pair_profiles(self.distances, self.config.power, vectors)
-        index, values = window_tangents(r, of_pairs, (r_moved, of_pairs_moved), decay, self.distances)
+        moved_terms = (along[:, 0], along[:, 1:])
+        index, values = window_tangents(r.detach(), of_pairs.detach(), moved_terms, decay, self.distances)
         flat.index_add_(0, self._pair_places(block, index), values.flatten(0, 1))
+        along = torch.einsum("stx,ktx->kst", first, moved[:, block.first])
+        along += torch.einsum("stx,ktx->kst", second, moved[:, block.second])
         profiles = angle_profiles(self.angles, vectors)
-        moved_terms = (angles_moved, of_triangles_moved)
-        index, values = window_tangents(angles, of_triangles, moved_terms, profiles, self.angles)
+        moved_terms = (along[:, 0], along[:, 1:])
+        index, values = window_tangents(angles.detach(), of_triangles.detach(), moved_terms, profiles, self.angles)
         flat.index_add_(0, self._triangle_places(block, index), values.flatten(0, 1))
         return flat.T.reshape(len(moved), -1, self.table.width)
 
     def _terms(self, vectors: Tensor, block: Block) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Give distances and coefficients of pairs, angles and coefficients of triangles."""
-        charges = self._charges(vectors)
-        own, other = charges[block.ends]
-        r2 = vectors.square().sum(-1)
-        r = r2.sqrt()
-        fade = self._fade(r)
-        i, k = block.first, block.second
-        u, v = vectors[i], vectors[k]
-        opposite2 = (u - v).square().sum(-1)
-        weights = own[i] * other[i] * other[k] * fade[i] * fade[k] * self._fade(opposite2.sqrt())
+        own, other = self._charges(vectors)[block.ends]
+        u, v = vectors[block.first], vectors[block.second]
+        return *self._pair_terms(vectors, own * other), *self._triangle_terms(u, v, own[block.first], other, block)
+
+    def _pair_terms(self, vectors: Tensor, charges: Tensor) -> tuple[Tensor, Tensor]:
+        """Give distances (E,) and coefficients (1, E)."""
+        r = vectors.square().sum(-1).sqrt()
+        return r, pair_terms(charges, self._fade(r), self.distances)
+
+    def _triangle_terms(self, u: Tensor, v: Tensor, own: Tensor, other: Tensor, block: Block) -> tuple[Tensor, Tensor]:
+        """Give angles (T,) and coefficients (2, T) of triangles with the sides u and v (T, 3)."""
+        sides = u.square().sum(-1), v.square().sum(-1), (u - v).square().sum(-1)
+        weights = own * other[block.first] * other[block.second]
+        for side in sides:
+            weights = weights * self._fade(side.sqrt())
         soften = _SOFTENING * self.angles.sigma if self.config.smooth else 0.0
-        sides, power = (r2[i], r2[k], opposite2), self.config.triangle_power
-        angles, of_triangles = angle_terms(u, v, sides, weights, self.angles, soften, power)
-        return r, pair_terms(own * other, fade, self.distances), angles, of_triangles
+        return angle_terms(u, v, sides, weights, self.angles, soften, self.config.triangle_power)
 
     def _fade(self, r: Tensor) -> Tensor:
         cutoff = self.config.cutoff_angstrom
@@ -193,3 +204,16 @@ class Rows:
         pairs = torch.from_numpy(self.table.pair_index).to(index.device)[other[block.first], other[block.second]]
         begin = block.centres[block.first] * self.table.width + self.table.pair_stop + pairs * self.table.n_angle
         return (begin[:, None] + index).flatten()
+
+
+def _slopes(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
+    """Differentiate outputs (T,) by the rows of inputs (T, 3) that they depend on: (outputs, T, 3 inputs)."""
+    found = []
+    for output in outputs:
+        ones = torch.ones_like(output)
+        if output.requires_grad:
+            slopes = torch.autograd.grad(output, inputs, ones, retain_graph=True, materialize_grads=True)
+        else:  # hard cutoffs
+            slopes = tuple(torch.zeros_like(one) for one in inputs)
+        found.append(torch.cat(slopes, dim=-1))
+    return torch.stack(found)

@@ -208,7 +208,8 @@ class Slatm:
 
         Notes
         -----
-        Forward-mode differentiation, block by block: no graph is kept, and many directions cost little more than one.
+        Block by block, so that no graph is kept; derivatives by pair vectors are computed once for all directions, and many
+        directions cost little more than one.
         """
         plain = batch.at(batch.positions.detach(), batch.cells.detach())
         vectors = _vectors(plain)
