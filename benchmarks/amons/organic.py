@@ -27,7 +27,8 @@ __all__ = ["run"]
 #: For the table.
 NOTES = """
 - One model for all molecules, of the amons of all of them: amons smaller than the molecule they are cut from, at most
-  two conformers each. Half of the molecules are QM7's of seven heavy atoms, half QM9's of eight and nine.
+  two conformers each; widths of the kernel and the penalty are the most likely ones of 400 amons. Half of the molecules
+  are QM7's of seven heavy atoms, half QM9's of eight and nine.
 - The part of QM9 at hand holds molecules of at most 14 atoms: poor in hydrogen, conjugated, strained, fused. Amons of
   seven atoms, out of nine, do not show all of that; QM7's molecules are closer to what chemists make.
 """

@@ -66,7 +66,7 @@ def test_model_folder_keeps_a_basis(fit: Fit, tmp_path: Path) -> None:
     (expected,) = predict_batch(fit.model, [geometry(record)], uncertainty=True)
     assert atoms.get_potential_energy() == pytest.approx(expected.energy * HARTREE, abs=1e-9)
     assert atoms.calc.extras["energy_uncertainty"] == pytest.approx(expected.uncertainty * HARTREE, rel=1e-4)
-    assert fit.model.config.n_basis <= 3 * 800
+    assert fit.model.config.n_basis <= fit.model.config.fit.variance_rows
 
 
 def test_a_smaller_basis_for_variances_claims_no_less_uncertainty(fit: Fit) -> None:
