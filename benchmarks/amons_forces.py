@@ -162,7 +162,7 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("molecules", nargs="*", metavar="MOLECULE", help=f"of {', '.join(MOLECULES)} (default: all)")
     parser.add_argument("--output", type=Path, required=True, help="folder for the database and forces.json")
-    parser.add_argument("--max-heavy", type=int, default=8, help="heavy atoms of the largest amons")
+    parser.add_argument("--max-heavy", type=int, default=9, help="heavy atoms of the largest amons")
     parser.add_argument("--max-contact-heavy", type=int, help="heavy atoms of amons that touch (default: none)")
     parser.add_argument("--copies", type=int, default=64, help="displaced copies of every amon")
     parser.add_argument("--geometries", type=int, default=20, help="at which forces are compared")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,9 @@ class AmonModel(nn.Module):
     def __init__(self, config: AmonConfig) -> None:
         super().__init__()
         self.config = config
+        self._expansions: dict[int, Expansion] = {}
+        self._rows: Environments | None = None
+        self.register_load_state_dict_post_hook(lambda module, _: module._forget())  # type: ignore[no-untyped-call]
         self.representation = Slatm(config.representation)
         self._hold("baseline", len(config.elements))
         self._hold("amplitude")
@@ -65,6 +68,16 @@ class AmonModel(nn.Module):
 
     def _hold(self, name: str, *shape: int, dtype: torch.dtype = torch.float64) -> None:
         self.register_buffer(name, torch.zeros(shape, dtype=dtype))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AmonModel:
+        """Move the arrays, and forget what was made of them."""
+        self._forget()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def _forget(self) -> None:
+        self._expansions, self._rows = {}, None
+        self.prior = self.prior.new_zeros(0, 0)
 
     def cast(self, dtype: torch.dtype) -> AmonModel:
         """Stay in float64."""
@@ -112,11 +125,12 @@ class AmonModel(nn.Module):
             held |= {f"{symbol}_{name}": getattr(expansion, name) for name in ("weights", "vectors", "width")}
             held[f"{symbol}_reach"] = torch.tensor(reaches[z], dtype=torch.float64)
         self.load_state_dict(held)
-        self.prior = self.prior.new_zeros(0, 0)
         return self
 
     def expansions(self) -> dict[int, Expansion]:
-        """Return the weighted training environments by atomic number."""
+        """Return the weighted training environments by atomic number; made once, in double precision."""
+        if self._expansions:
+            return self._expansions
         found = {}
         for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
             values = self._held(symbol, "values").double()
@@ -128,12 +142,17 @@ class AmonModel(nn.Module):
                 vectors=self._held(symbol, "vectors"),
                 width=self._held(symbol, "width"),
             )
+        self._expansions = found
         return found
 
     def known_rows(self) -> Environments:
-        """Return the rows that are kept for variances."""
-        if self.config.n_basis:
-            return self._basis()
+        """Return the rows that are kept for variances; made once."""
+        if self._rows is None:
+            self._rows = self._basis() if self.config.n_basis else self._training()
+        return self._rows
+
+    def _training(self) -> Environments:
+        """Return the training environments, with the slopes that are kept."""
         blocks = {}
         for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
             values, slopes = self._held(symbol, "values").double(), self._held(symbol, "slopes")

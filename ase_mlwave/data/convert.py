@@ -8,11 +8,12 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
+from numpy.typing import NDArray
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
-__all__ = ["atoms_from_record", "record_from_atoms"]
+__all__ = ["atoms_from_record", "record_from_atoms", "refuse_other_than_molecules"]
 
 
 def record_from_atoms(atoms: Atoms, **info: Any) -> Record:
@@ -36,13 +37,7 @@ def record_from_atoms(atoms: Atoms, **info: Any) -> Record:
     ValueError
         If the structure is empty or periodic, or a number is not finite.
     """
-    if len(atoms) == 0:
-        raise ValueError("the Atoms object is empty; a record needs at least one atom.")
-    if atoms.pbc.any():
-        raise ValueError(
-            f"records are molecules, but the structure is periodic (pbc={atoms.pbc.tolist()}). "
-            "Set atoms.pbc = False if it is a molecule in a box."
-        )
+    refuse_other_than_molecules(len(atoms), atoms.pbc)
     described = {key: value for key, value in atoms.info.items() if key not in {"charge", "spin"}}
     energy = _known_result(atoms, "energy")
     forces = _known_result(atoms, "forces")
@@ -83,6 +78,17 @@ def atoms_from_record(record: Record) -> Atoms:
     if results:
         atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
+
+
+def refuse_other_than_molecules(n_atoms: int, pbc: NDArray[np.bool_]) -> None:
+    """Raise ``ValueError`` for an empty or a periodic structure."""
+    if n_atoms == 0:
+        raise ValueError("the Atoms object is empty; a record needs at least one atom.")
+    if np.any(pbc):
+        raise ValueError(
+            f"records are molecules, but the structure is periodic (pbc={np.asarray(pbc).tolist()}). "
+            "Set atoms.pbc = False if it is a molecule in a box."
+        )
 
 
 def _known_result(atoms: Atoms, name: str) -> Any:

@@ -12,8 +12,9 @@ import numpy as np
 from ase.db.core import check as check_key_value_pairs
 from ase.db.row import AtomsRow
 
-from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
+from ase_mlwave.data.convert import atoms_from_record, refuse_other_than_molecules
 from ase_mlwave.data.record import Record
+from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 __all__ = [
     *("FAILED", "LABELLED", "PENDING"),
@@ -98,10 +99,14 @@ def _is_key_value_pair(name: str, value: Any) -> bool:
 
 def record_from_row(row: AtomsRow) -> Record:
     """Return the molecule of a row in atomic units."""
+    refuse_other_than_molecules(row["natoms"], row["pbc"])
     info = {name: value for name, value in row.key_value_pairs.items() if name not in _OWN_KEYS}
-    bare = record_from_atoms(row.toatoms())
-    return replace(
-        bare,
+    energy, forces = row.get("energy"), row.get("forces")
+    return Record(
+        numbers=row["numbers"],
+        positions=row["positions"] / BOHR,
+        energy=None if energy is None else float(energy) / HARTREE,
+        forces=None if forces is None else np.asarray(forces) / HARTREE_PER_BOHR,
         charge=int(row["total_charge"]),
         spin=int(row["spin"]),
         matrices=row.data.get("matrices", {}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, islice
 
 from ase_mlwave.reference.levels import TbliteLevel
 from ase_mlwave.reference.molecules import from_smiles
@@ -76,6 +76,6 @@ def run(options: Options) -> list[Curve]:
     free = free_atoms([z for _, query in pairs for z in query.numbers.tolist()], level)
     curves = []
     for (name, query), cut in zip(pairs, cuts, strict=True):
-        own = distinct(amon for _, amon in zip(cut, amons, strict=False) if amon is not None)
+        own = distinct(amon for amon in islice(amons, len(cut)) if amon is not None)
         curves += learning_curves([Query.of(query, name)], own, level.name, free=free, settings=LIKELY)
     return curves

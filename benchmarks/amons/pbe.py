@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from ase.calculators.calculator import CalculationFailed, SCFError
@@ -115,7 +115,7 @@ def learn(names: Sequence[str], molecules: Sequence[Record], prefix: str, option
     free = free_atoms([z for query in wanted for z in query.numbers.tolist()], level)
     curves = []
     for (name, _), query, cut in zip(pairs, queries, cuts, strict=True):
-        own = distinct(amon for _, amon in zip(cut, done, strict=False) if amon is not None)
+        own = distinct(amon for amon in islice(done, len(cut)) if amon is not None)
         if query is not None:
             curves += learning_curves([Query.of(query, name)], own, level.name, free=free)
     return curves

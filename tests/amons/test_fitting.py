@@ -171,3 +171,14 @@ def test_only_drawn_molecules_have_a_say_in_the_hyperparameters() -> None:
 
     left_out = next(index for index in range(6) if index not in drawn)
     assert chosen(left_out) == chosen(None) != chosen(drawn[0])
+
+
+def test_loaded_weights_count_at_once(fit: Fit) -> None:
+    stiffer = [replace(record, forces=2 * record.forces) for record in methanols(range(6))]
+    other = fit_amons(stiffer, "springs", FitSettings(penalty=1e-8, force_penalty=1e-8), free_atoms=FREE).model
+    model, system = AmonModel(fit.model.config), [geometry(methanols([7])[0])]
+    for source in (fit.model, other):
+        model.load_state_dict(source.state_dict())
+        (found,), (expected,) = (predict_batch(one, system, uncertainty=True) for one in (model, source))
+        assert found.energy == expected.energy
+        assert found.uncertainty == expected.uncertainty

@@ -208,8 +208,8 @@ class Slatm:
 
         Notes
         -----
-        Block by block, so that no graph is kept; derivatives by pair vectors are computed once for all directions, and many
-        directions cost little more than one.
+        Block by block, so that no graph is kept; derivatives by pair vectors are computed once for all directions, and
+        many directions cost little more than one.
         """
         plain = batch.at(batch.positions.detach(), batch.cells.detach())
         vectors = _vectors(plain)
