@@ -77,10 +77,9 @@ def known_copies(database: str | Path, origins: Sequence[Record], wanted: Displa
     """
     places = {origin.geometry_hash(): place for place, origin in enumerate(origins)}
     found: list[list[Record]] = [[] for _ in origins]
-    for record in DatasetFile(database).read() if dataset_exists(database) else ():
-        place = places.get(str(record.info.get("origin")))
-        if place is not None and record.info.get("drawn") == _drawn(wanted):
-            found[place].append(record)
+    for record in DatasetFile(database).read_some("origin", places) if dataset_exists(database) else ():
+        if record.info.get("drawn") == _drawn(wanted):
+            found[places[record.info["origin"]]].append(record)
     return [sorted(some, key=lambda record: int(record.info["copy"]))[: wanted.number] for some in found]
 
 

@@ -9,7 +9,7 @@ Many processes may use one dataset at a time: see `ase_mlwave.data.claims` for h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from ase_mlwave.data.rows import (
     PENDING,
     RowState,
     columns,
+    labelled_with,
     record_from_row,
     row_key,
     row_numbers,
@@ -263,6 +264,19 @@ class DatasetFile:
         """Return the labelled molecules in the order of the rows; all molecules of a file without a level of theory."""
         records = tuple(map(record_from_row, self._rows(LABELLED if self.level else None)))
         return Dataset(records=records, level=self.level, source=self.path)
+
+    def read_some(self, key: str, values: Container[Any]) -> list[Record]:
+        """Return the labelled molecules that have one of these values as an entry ``key`` of ``info``, in order.
+
+        Parameters
+        ----------
+        key : str
+            Name of the entry, one that ASE can select by (text or a number).
+        values : container
+            Which values; a set is fast.
+        """
+        with self._db as db:
+            return [record_from_row(db.get(id=row)) for row in labelled_with(db, key, values)]
 
     def assign(self, key: str, values: Sequence[str]) -> None:
         """Set an entry of ``Record.info`` for the molecules that ``read`` returns.

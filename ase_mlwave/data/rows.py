@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 __all__ = [
     *("FAILED", "LABELLED", "PENDING"),
-    *("RowState", "columns", "record_from_row", "row_key", "row_numbers", "row_states", "write_new"),
+    *("RowState", "columns", "labelled_with", "record_from_row", "row_key", "row_numbers", "row_states", "write_new"),
 ]
 
 PENDING, LABELLED, FAILED = "pending", "labelled", "failed"
@@ -147,6 +147,12 @@ def row_numbers(db: Any) -> dict[str, int]:
 def row_states(db: Any, rows: Iterable[int] | None = None) -> dict[int, RowState]:
     """Return how far rows, by default all, have come, inside ``with db:``."""
     return {number: RowState(pairs["status"], changed) for number, changed, pairs in _light_rows(db, rows)}
+
+
+def labelled_with(db: Any, key: str, values: Container[Any]) -> list[int]:
+    """Return the numbers of the labelled rows whose key-value pair is among these, in order, inside ``with db:``."""
+    rows = _light_rows(db, None)
+    return [number for number, _, pairs in rows if pairs["status"] == LABELLED and pairs.get(key) in values]
 
 
 def _light_rows(db: Any, rows: Iterable[int] | None) -> list[tuple[int, float, dict[str, Any]]]:

@@ -100,6 +100,17 @@ def test_rows_go_from_pending_to_labelled_or_failed(tmp_path: Path) -> None:
     assert again.add(bare) == 0  # a stored row is still known by its geometry
 
 
+def test_some_molecules_are_read_by_an_entry(tmp_path: Path) -> None:
+    file = DatasetFile.create(tmp_path / "data.db", "pbe/def2-svp", {})
+    bare = [record(n, energy=None, forces=None, matrices={}, info={"kind": "abbc"[n], "n": n}) for n in range(4)]
+    file.add(bare)
+    for row, molecule in list(file.pending().items())[:3]:
+        file.store(row, record(molecule.info["n"], info=molecule.info))
+    assert [found.info["n"] for found in file.read_some("kind", {"b", "c"})] == [1, 2]  # the last has no label
+    assert [found.info["n"] for found in file.read_some("n", {0, 7})] == [0]
+    assert file.read_some("origin", {"b"}) == []
+
+
 def test_a_file_without_a_level_gives_its_geometries(tmp_path: Path) -> None:
     bare = replace(record(0), energy=None, forces=None, matrices={})
     write_database(tmp_path / "data.db", Dataset((bare,), "", "sampled"))
