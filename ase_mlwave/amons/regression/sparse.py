@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 #: Share of an environment's prior variance that a basis may leave unexplained before it is complete.
-_COMPLETE = 1e-9
+_COMPLETE = 1e-10
 #: Added to the diagonal of K_MM, whose largest element is 1.
 _JITTER = 1e-11
 #: Rows whose products are summed up at once.
