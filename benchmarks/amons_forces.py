@@ -27,6 +27,7 @@ from ase.optimize import BFGS
 from rich.console import Console
 from rich.table import Table
 
+from ase_mlwave.amons.config import FitSettings
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.calculators.amons_displaced import Displacements
 from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
@@ -81,6 +82,7 @@ def study(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
         max_contact_heavy=chosen.max_contact_heavy,
         database=chosen.output / "forces.db",
         displaced=Displacements(number=chosen.copies),
+        settings=FitSettings.for_forces().model_copy(update={"basis": chosen.basis}),
         n_workers=chosen.workers,
         uncertainty="none",
     )
@@ -165,6 +167,9 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-heavy", type=int, default=9, help="heavy atoms of the largest amons")
     parser.add_argument("--max-contact-heavy", type=int, help="heavy atoms of amons that touch (default: none)")
     parser.add_argument("--copies", type=int, default=64, help="displaced copies of every amon")
+    parser.add_argument(
+        "--basis", type=int, default=2400, help="environments of an element that forces are expanded in"
+    )
     parser.add_argument("--geometries", type=int, default=20, help="at which forces are compared")
     parser.add_argument("--length", type=float, default=5.0, help="of the dynamics, ps; 0 for none")
     parser.add_argument("--timestep", type=float, default=0.5, help="fs")
@@ -174,7 +179,7 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     for name in chosen.molecules:
         if name not in MOLECULES:
             parser.error(f"{name!r} is no molecule of this benchmark. {suggestion(name, MOLECULES)}")
-    for name in ("max_heavy", "copies", "geometries", "timestep", "workers"):
+    for name in ("max_heavy", "copies", "basis", "geometries", "timestep", "workers"):
         if not getattr(chosen, name) > 0:
             parser.error(f"--{name.replace('_', '-')} must be positive (got {getattr(chosen, name)})")
     return chosen

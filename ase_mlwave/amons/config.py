@@ -55,7 +55,7 @@ class FitSettings(BaseModel):
         To go with `SlatmConfig.for_forces`. Widths are five times the rule's, because the most different environments
         of an element, in hot geometries, say little of how smooth the energy is.
         """
-        return cls(penalty=1e-6, force_penalty=1e-6, scale=5.0, basis=2400)
+        return cls(penalty=1e-6, force_penalty=1e-6, scale=5.0, basis=1600)
 
 
 class BlockSizes(BaseModel):
