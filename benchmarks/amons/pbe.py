@@ -24,8 +24,9 @@ __all__ = ["learn", "run"]
 
 #: For the table.
 NOTES = """
-- Ten molecules that chemists know, chosen before any was computed. Relaxed with GFN2-xTB; amons keep the coordinates
-  of the molecule but for their caps, and are labelled with PBE/def2-SVP like the molecule.
+- Ten molecules that chemists know, chosen before any of them was computed, but after the random ones below had missed
+  the target. Relaxed with GFN2-xTB; amons keep the coordinates of the molecule but for their caps, and are labelled
+  with PBE/def2-SVP like the molecule.
 """
 #: 7 to 9 heavy atoms.
 MOLECULES = {
