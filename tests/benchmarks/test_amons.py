@@ -15,7 +15,7 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.reference.levels import LevelOfTheory, TbliteLevel
 from ase_mlwave.reference.molecules import from_smiles
 from ase_mlwave.units import BOHR
-from benchmarks.amons import biomolecules, organic, pbe
+from benchmarks.amons import biomolecules, organic, pbe, pbe_random
 from benchmarks.amons.__main__ import main
 from benchmarks.amons.classes import CLASSES
 from benchmarks.amons.curve import Curve, Options, read_curves, write_curves
@@ -204,10 +204,13 @@ def test_small_run_of_organic_molecules(tmp_path: Path) -> None:
 def test_small_run_of_density_functional_theory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tblite")
     monkeypatch.setattr(pbe, "LEVEL", "hf/sto-3g")
-    monkeypatch.setattr(pbe, "_FROM_QM7", ((4,), 1))
+    monkeypatch.setattr(pbe, "MOLECULES", {"propanol": "OCCC"})
+    monkeypatch.setattr(pbe_random, "_FROM_QM7", ((4,), 1))
     seven = dataset(tmp_path / "seven.npz", "OCCC")
-    (curve,) = pbe.run(silent(tmp_path, qm7=seven, qm9=seven, max_heavy=3))
-    assert (curve.system, curve.sizes) == ("CCCO", (1, 2, 3))
+    (known,) = pbe.run(silent(tmp_path, max_heavy=3))
+    (curve,) = pbe_random.run(silent(tmp_path, qm7=seven, qm9=seven, max_heavy=3))
+    assert (known.system, curve.system, curve.sizes) == ("propanol", "CCCO", (1, 2, 3))
+    assert abs(known.errors_kcal[-1]) < 3
     level = LevelOfTheory.parse("hf/sto-3g")
     near = TbliteLevel("gfn2-xtb")
     relaxed = Relaxing(near, largest_force=2e-4).label(from_smiles("OCCC"))
@@ -217,6 +220,6 @@ def test_small_run_of_density_functional_theory(tmp_path: Path, monkeypatch: pyt
 
 def test_every_class_has_a_name_that_is_a_module() -> None:
     assert all(one.module == f"benchmarks.amons.{name.replace('-', '_')}" for name, one in CLASSES.items())
-    for name in ("demo", "biomolecules", "organic", "pbe"):
+    for name in ("demo", "biomolecules", "organic", "pbe", "pbe-random"):
         assert CLASSES[name].exists
         assert callable(CLASSES[name].run)
