@@ -146,7 +146,7 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rival-molecules", type=int, default=60, help="of the public program's kernel")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("amons_speed"), help="folder for amons_speed.json")
+    parser.add_argument("--output", type=Path, default=Path("runs/amons_speed"), help="folder for amons_speed.json")
     chosen = parser.parse_args(words)
     unknown = [part for part in chosen.parts if part not in PARTS]
     if unknown:

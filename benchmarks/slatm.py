@@ -163,7 +163,7 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--structures", type=Path, help="molecules in any format that ASE reads")
     parser.add_argument("--molecules", type=int, default=1000, help="how many; of a file the first")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output", type=Path, default=Path("slatm"), help="folder for slatm.json")
+    parser.add_argument("--output", type=Path, default=Path("runs/slatm"), help="folder for slatm.json")
     chosen = parser.parse_args(words)
     if chosen.molecules < 1 or chosen.repeats < 1:
         parser.error("--molecules and --repeats must be positive")
