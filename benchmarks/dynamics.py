@@ -174,7 +174,7 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
-    parser.add_argument("--output", type=Path, default=Path("dynamics"), help="folder for dynamics.json and .png")
+    parser.add_argument("--output", type=Path, default=Path("runs/dynamics"), help="folder for dynamics.json and .png")
     chosen = parser.parse_args(words)
     for name in ("length", "timestep", "temperature"):
         if not getattr(chosen, name) > 0:

@@ -229,7 +229,7 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     second = commands.add_parser("run", help="relax with models")
     second.add_argument("models", nargs="+", help="names in the zoo or folders, of any kind")
     second.add_argument("--cache", type=Path, required=True, help="what 'references' wrote")
-    second.add_argument("--output", type=Path, default=Path("relaxations"), help="folder for relaxations.json")
+    second.add_argument("--output", type=Path, default=Path("runs/relaxations"), help="folder for relaxations.json")
     second.add_argument("--count", type=int, help="only the first molecules")
     second.add_argument("--fmax", type=float, default=0.05, help="eV/Angstrom")
     second.add_argument("--steps", type=int, default=200)

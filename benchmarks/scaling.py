@@ -238,7 +238,9 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fit-from", type=int, default=300, help="smallest size of the fit")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--output", type=Path, default=Path("scaling"), help="folder for scaling.json and scaling.png")
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/scaling"), help="folder for scaling.json and scaling.png"
+    )
     chosen = parser.parse_args(words)
     if min(chosen.sizes) < 1 or chosen.repeats < 1:
         parser.error("--sizes and --repeats must be positive")
