@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 from ase.calculators.calculator import InputError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from ase_mlwave.errors import suggestion
 
-__all__ = ["FORMAT", "KINDS", "ModelConfig", "TrainingData", "parse_config", "refuse_unknown_kind"]
+__all__ = [
+    "FORMAT",
+    "KINDS",
+    "ModelConfig",
+    "TrainingData",
+    "checksum",
+    "format_config",
+    "parse_config",
+    "refuse_unknown_kind",
+]
 
 #: Number of the format that this version writes; it reads this one and those that ``_UPGRADES`` lifts to it.
-FORMAT = 1
-_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+FORMAT = 2
+_FIRST_WITH_CHECKSUM = 2
+_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda raw: {**raw, "format": 2},  # what format 2 added has defaults
+}
 
 #: Kind of model -> (class of the network, class of its settings), each "module:name", imported when one is built;
 #: where a setting chooses between classes, functions that do so stand in their place.
@@ -54,10 +67,14 @@ class ModelConfig(BaseModel):
     """Settings of the network; ``elements`` and ``level`` are always among them."""
     training_data: TrainingData
     """What the model learned from."""
-    errors: dict[str, float] = Field(default_factory=dict)
+    errors: dict[str, FiniteFloat] = Field(default_factory=dict)
     """Measured on held-out data; each name ends in its unit, such as ``hamiltonian_mae_uHa``."""
-    thresholds: dict[str, float] = Field(default_factory=dict)
+    thresholds: dict[str, FiniteFloat] = Field(default_factory=dict)
     """Entry of ``calc.extras`` -> value past which the calculator warns that it is out of its domain."""
+    limits: dict[str, FiniteFloat] = Field(default_factory=dict)
+    """Entry of ``calc.extras`` -> value past which the calculator raises `OutOfDomainError`."""
+    defaults: dict[str, bool | int | FiniteFloat | str | None] = Field(default_factory=dict)
+    """Option of the calculator -> its default for this model, as the measured errors support it."""
     charges: tuple[int, ...] = (0,)
     """Total charges that the model was made for."""
     spins: tuple[int, ...] = (0,)
@@ -78,6 +95,51 @@ class ModelConfig(BaseModel):
         return str(self.settings["level"])
 
 
+def checksum(fields: Mapping[str, Any]) -> str:
+    """Compute the SHA-256 that ``config.json`` carries over its own content.
+
+    Parameters
+    ----------
+    fields : mapping
+        All of the file; an entry ``checksum`` is left out.
+
+    Returns
+    -------
+    str
+        Hexadecimal; the same whatever the order of the fields, blanks and line ends in the file.
+    """
+    content = {key: value for key, value in fields.items() if key != "checksum"}
+    plain = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+def format_config(config: ModelConfig) -> str:
+    """Write a model's description as the text of ``config.json``, with its checksum.
+
+    Parameters
+    ----------
+    config : ModelConfig
+
+    Returns
+    -------
+    str
+        JSON; `parse_config` reads it back (``test_saved_model_comes_back_bit_for_bit``).
+
+    Raises
+    ------
+    InputError
+        If a number is not finite or a field is wrong, so that nothing is saved that could not be loaded.
+    """
+    fields = config.model_dump(mode="json")
+    try:
+        text = json.dumps({**fields, "checksum": checksum(fields)}, indent=2, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the description of the model cannot be saved: {error}") from error
+    parse_config(text, "the description of the model")
+    return text + "\n"
+
+
 def parse_config(text: str, where: str) -> ModelConfig:
     """Parse and check the content of ``config.json``.
 
@@ -96,18 +158,21 @@ def parse_config(text: str, where: str) -> ModelConfig:
     Raises
     ------
     InputError
-        If it is not JSON, its format is newer or unknown, or a field is missing or wrong.
+        If it is not JSON, its format is newer or unknown, it was changed since it was saved, or a field is missing or
+        wrong.
     """
     try:
-        raw = json.loads(text)
+        raw = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON: {error}") from error
-    if not isinstance(raw, dict) or not isinstance(raw.get("format"), int):
+    if not isinstance(raw, dict) or type(raw.get("format")) is not int:
         raise InputError(f"{where} is not a model's description: it has no whole number 'format'.")
     if raw["format"] > FORMAT:
         raise InputError(
             f"{where} has format {raw['format']}, newer than the {FORMAT} that this version reads. Update ase-mlwave."
         )
+    if raw["format"] >= _FIRST_WITH_CHECKSUM:
+        _refuse_changed(raw, where)
     while raw["format"] != FORMAT:
         if raw["format"] not in _UPGRADES:
             raise InputError(f"{where} has the unknown format {raw['format']}; this version reads {FORMAT}.")
@@ -127,3 +192,16 @@ def refuse_unknown_kind(kind: str, where: str) -> None:
     """Raise ``InputError`` if ``kind`` is not a key of ``KINDS``; ``where`` starts the message."""
     if kind not in KINDS:
         raise InputError(f"{where} has the unknown kind {kind!r}. {suggestion(kind, KINDS)}")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _refuse_changed(raw: dict[str, Any], where: str) -> None:
+    """Take the checksum out of ``raw``; refuse content that is not what it was computed over."""
+    if raw.pop("checksum", None) != checksum(raw):
+        raise InputError(
+            f"{where} was changed since the model was saved: its content does not fit its checksum. Copy the file "
+            "again; to change a model on purpose, load it, change it and save it with ModelFolder."
+        )

@@ -23,7 +23,7 @@ from ase.calculators.calculator import InputError
 from pydantic import ValidationError
 
 from ase_mlwave.errors import suggestion
-from ase_mlwave.model_config import KINDS, ModelConfig, TrainingData, parse_config, refuse_unknown_kind
+from ase_mlwave.model_config import KINDS, ModelConfig, TrainingData, format_config, parse_config, refuse_unknown_kind
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +56,8 @@ class ModelFolder:
         card: str,
         errors: Mapping[str, float] | None = None,
         thresholds: Mapping[str, float] | None = None,
+        limits: Mapping[str, float] | None = None,
+        defaults: Mapping[str, Any] | None = None,
     ) -> ModelFolder:
         """Make a folder's content from a trained network.
 
@@ -69,7 +71,9 @@ class ModelFolder:
             What it learned from.
         card : str
             The model card, Markdown.
-        errors, thresholds : mapping of str to float, optional
+        errors, thresholds, limits : mapping of str to float, optional
+            See `ModelConfig`.
+        defaults : mapping of str to bool, int, float, str or None, optional
             See `ModelConfig`.
 
         Returns
@@ -80,20 +84,25 @@ class ModelFolder:
         Raises
         ------
         InputError
-            If ``kind`` is unknown or a weight is not finite.
+            If ``kind`` is unknown, a weight or another number is not finite, or a default is no scalar.
         """
         refuse_unknown_kind(kind, "this model")
         weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
         _refuse_bad_numbers(weights, "the network")
-        config = ModelConfig(
-            kind=kind,
-            settings=network.config.model_dump(mode="json"),
-            training_data=training_data,
-            errors=dict(errors or {}),
-            thresholds=dict(thresholds or {}),
-            versions={name: version(name) for name in _RECORDED_VERSIONS},
-            weights_sha256=hashlib.sha256(_weight_bytes(weights)).hexdigest(),
-        )
+        try:
+            config = ModelConfig(
+                kind=kind,
+                settings=network.config.model_dump(mode="json"),
+                training_data=training_data,
+                errors=dict(errors or {}),
+                thresholds=dict(thresholds or {}),
+                limits=dict(limits or {}),
+                defaults=dict(defaults or {}),
+                versions={name: version(name) for name in _RECORDED_VERSIONS},
+                weights_sha256=hashlib.sha256(_weight_bytes(weights)).hexdigest(),
+            )
+        except ValidationError as error:
+            raise InputError(f"the model cannot be described: {error}") from error
         return cls(config, weights, card)
 
     @classmethod
@@ -139,13 +148,20 @@ class ModelFolder:
         -------
         Path
             The folder.
+
+        Raises
+        ------
+        InputError
+            If the description has a number that is not finite.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             files = {name: Path(scratch, name) for name in _FILES}
-            files["model.safetensors"].write_bytes(_weight_bytes(self.weights))
-            files["config.json"].write_text(self.config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            weights = _weight_bytes(self.weights)
+            config = self.config.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+            files["model.safetensors"].write_bytes(weights)
+            files["config.json"].write_text(format_config(config), encoding="utf-8")
             files["README.md"].write_text(self.card.rstrip() + "\n", encoding="utf-8")
             for name, path in files.items():
                 shutil.move(path, folder / name)

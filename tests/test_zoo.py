@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,14 @@ def small_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return models
 
 
-def _edit(folder: Path, **changes: Any) -> None:
+def _edit(folder: Path, *, sealed: bool = True, **changes: Any) -> None:
+    """Change fields of ``config.json``, and the checksum over them unless ``sealed`` is false."""
     path = folder / "config.json"
     config = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+    config = {key: value for key, value in config.items() if value is not None}
+    if sealed:
+        config["checksum"] = model_config.checksum(config)
+    path.write_text(json.dumps(config))
 
 
 def _edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
@@ -74,7 +80,7 @@ def test_saving_again_replaces_the_model(folder: Path) -> None:
 
 def test_packed_config_records_versions_and_data(folder: Path) -> None:
     config = zoo.read_config(folder)
-    assert config.format == 1
+    assert config.format == 2
     assert config.versions["torch"].startswith(torch.__version__.split("+")[0])
     assert config.training_data.n_records == 1
     assert (config.elements, config.level) == (("H", "O"), "morse")
@@ -168,19 +174,99 @@ def test_config_that_is_not_text_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "format 2, newer than the 1 .* Update ase-mlwave"),
+        ({"format": 3}, "format 3, newer than the 2 .* Update ase-mlwave"),
+        ({"format": True}, "no whole number 'format'"),
         ({"format": 0}, "unknown format 0"),
         ({"kind": "test-mors"}, "unknown kind 'test-mors'. Did you mean 'test-morse'"),
         ({"training_data": None}, "training_data"),
         ({"surplus": 1}, "surplus"),
         ({"settings": {"level": "x"}}, "no elements in its settings"),
         ({"weights_sha256": "short"}, "weights_sha256"),
+        ({"thresholds": {"domain_distance": "nan"}}, "finite"),
+        ({"defaults": {"energy": ["functional"]}}, "defaults"),
     ],
 )
 def test_wrong_config_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
     _edit(folder, **changes)
     with pytest.raises(InputError, match=message):
         ModelFolder.load(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {"elements": ["H", "O"], "level": "morse", "cutoff": 5.0}},
+        {"thresholds": {"energy_spread": 1e9}},
+        {"limits": {"energy_spread": 1e9}},
+        {"errors": {"energy_mae_meV": 0.1}},
+        {"charges": [0, 1]},
+        {"surplus": 1},
+        {"checksum": None},
+        {"checksum": "0" * 64},
+    ],
+)
+def test_description_edited_by_hand_is_refused(folder: Path, changes: dict[str, Any]) -> None:
+    _edit(folder, sealed=False, **changes)
+    with pytest.raises(InputError, match="changed since the model was saved"):
+        ModelFolder.load(folder)
+
+
+def test_layout_of_the_description_does_not_matter(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(dict(reversed(config.items())), indent=7) + "\r\n\n")
+    assert ModelFolder.load(folder).config == morse_folder().config
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("field", ["errors", "thresholds", "limits", "settings"])
+def test_numbers_of_the_description_are_finite(folder: Path, field: str, constant: str) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config[field]["cutoff"] = "number"
+    (folder / "config.json").write_text(json.dumps(config).replace('"number"', constant))
+    with pytest.raises(InputError, match=f"{constant} is no number of JSON"):
+        ModelFolder.load(folder)
+
+
+@pytest.mark.parametrize("field", ["errors", "thresholds", "limits"])
+def test_numbers_that_are_not_finite_are_not_saved(tmp_path: Path, field: str) -> None:
+    made = morse_folder()
+    with pytest.raises(InputError, match="finite"):
+        ModelFolder.pack(
+            "test-morse",
+            MorseNetwork(MorseConfig()),
+            training_data=made.config.training_data,
+            card="#",
+            **{field: {"x": math.nan}},
+        )
+    changed = made.config.model_copy(update={field: {"x": math.inf}})
+    with pytest.raises(InputError, match="cannot be saved"):
+        replace(made, config=changed).save(tmp_path / "model")
+    assert not (tmp_path / "model" / "config.json").exists()
+
+
+def test_limits_and_defaults_come_back(tmp_path: Path) -> None:
+    made = morse_folder()
+    defaults = {"energy": "functional", "dispersion": None, "images": True, "grid_level": 3, "skin": 1.5}
+    packed = ModelFolder.pack(
+        "test-morse",
+        MorseNetwork(MorseConfig()),
+        training_data=made.config.training_data,
+        card="#",
+        limits={"energy_spread": 2.0},
+        defaults=defaults,
+    )
+    config = zoo.read_config(packed.save(tmp_path / "model"))
+    assert config.limits == {"energy_spread": 2.0}
+    assert [(k, v, type(v)) for k, v in config.defaults.items()] == [(k, v, type(v)) for k, v in defaults.items()]
+
+
+def test_folder_of_format_1_is_read_and_saved_as_the_present_one(folder: Path) -> None:
+    _edit(folder, sealed=False, format=1, checksum=None, limits=None, defaults=None)
+    loaded = ModelFolder.load(folder)
+    assert (loaded.config.limits, loaded.config.defaults) == ({}, {})
+    loaded.save(folder)
+    assert json.loads((folder / "config.json").read_text())["format"] == 2
+    assert ModelFolder.load(folder).config == morse_folder().config
 
 
 def test_settings_of_another_network_are_refused(folder: Path) -> None:
@@ -194,7 +280,7 @@ def test_old_format_is_upgraded(folder: Path, monkeypatch: pytest.MonkeyPatch) -
         return {"settings": raw.pop("hyperparameters"), **raw, "format": 1}
 
     settings = json.loads((folder / "config.json").read_text())["settings"]
-    _edit(folder, format=0, settings=None, hyperparameters=settings)
+    _edit(folder, sealed=False, format=0, settings=None, hyperparameters=settings, checksum=None)
     monkeypatch.setitem(model_config._UPGRADES, 0, rename)
     assert ModelFolder.load(folder).config.settings == settings
 
@@ -256,3 +342,4 @@ def test_shipped_model_is_sound(name: str) -> None:
     folder.check()
     assert folder.card.startswith("# ")
     assert folder.config.errors
+    assert json.loads((zoo.locate(name) / "config.json").read_text())["format"] == model_config.FORMAT
