@@ -74,7 +74,8 @@ class QDFCalculator(MlwaveCalculator):
         if is_published(member):
             return published_outcomes(member, systems, properties)
         outcomes = []
-        for result in predict_batch(self._network(member), systems, forces="forces" in properties):
+        level = self.parameters["grid_level"]
+        for result in predict_batch(member.network, systems, forces="forces" in properties, grid_level=level):
             values = {"energy": result.energy} | ({} if result.forces is None else {"forces": result.forces})
             extras = {"atomic_energies": result.atomic_energies, "cell_electrons": result.cell_electrons}
             outcomes.append(Outcome(values, extras))
@@ -164,16 +165,14 @@ class QDFCalculator(MlwaveCalculator):
 
     def _density(self, system: Record, points: Array) -> Array:
         """Average the members' densities, e/Bohr^3, on points (G, 3), Bohr."""
-        networks = [self._network(member, least=_COUNTING_LEVEL) for member in self.members]
-        return np.asarray(np.mean([density_on_points(network, system, points) for network in networks], axis=0))
-
-    def _network(self, member: Member, least: int = 0) -> Any:
-        """Give a member's network its grid, or one of at least some level."""
-        if is_published(member):
+        if any(is_published(member) for member in self.members):
             raise InputError(
                 "a model of the published field knows its density on its own points only. Take a model with "
                 "field='quadrature'."
             )
         level = self.parameters["grid_level"]
-        member.network.set_grid_level(max(least, member.network.config.grid_level if level is None else level))
-        return member.network
+        densities = []
+        for member in self.members:
+            counting = max(_COUNTING_LEVEL, member.network.config.grid_level if level is None else level)
+            densities.append(density_on_points(member.network, system, points, grid_level=counting))
+        return np.asarray(np.mean(densities, axis=0))

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ase_mlwave.qdf.config import GRID_LEVELS
 
-__all__ = ["AtomGrid", "atom_grid", "cell_ratios", "envelope", "radial_grid"]
+__all__ = ["AtomGrid", "FieldGrid", "atom_grid", "cell_ratios", "envelope", "field_grid", "radial_grid"]
 
 Array = NDArray[np.float64]
 
@@ -115,6 +115,40 @@ def atom_grid(level: int, cutoff: float) -> AtomGrid:
         offsets.append(radius * angular[:, :3])
         weights.append(4 * np.pi * weight * angular[:, 3])
     return AtomGrid(np.concatenate(offsets), np.concatenate(weights))
+
+
+@dataclass(frozen=True)
+class FieldGrid:
+    """The points of one atom as a network takes them, float64, on its device; shared, never to be changed.
+
+    Parameters
+    ----------
+    offsets : Tensor, (P, 3)
+        From the nucleus, Bohr.
+    weights : Tensor, (P,)
+        Bohr^3.
+    shell_offsets : Tensor, (S, 3)
+        One point for every shell, for what is spherical.
+    shell_weights : Tensor, (S,)
+        Bohr^3.
+    """
+
+    offsets: Tensor
+    weights: Tensor
+    shell_offsets: Tensor
+    shell_weights: Tensor
+
+
+@lru_cache
+def field_grid(level: int, cutoff: float, device: torch.device) -> FieldGrid:
+    """Put the points of one atom on a device; ``level``, ``cutoff`` and errors as for `atom_grid`."""
+    grid = atom_grid(level, cutoff)
+    radii, volumes = radial_grid(GRID_LEVELS[level][0], cutoff)
+    shells = np.zeros((len(radii), 3))
+    shells[:, 0] = radii
+    arrays = (grid.offsets, grid.weights, shells, 4 * np.pi * volumes)
+    with torch.inference_mode(False):  # what is kept must serve passes with gradients, too
+        return FieldGrid(*(torch.tensor(array, device=device) for array in arrays))
 
 
 def envelope(r2: Tensor, cutoff: float) -> Tensor:

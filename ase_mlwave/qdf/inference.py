@@ -44,7 +44,9 @@ class Prediction:
     cell_electrons: Array
 
 
-def predict_batch(network: QDF, systems: Sequence[Record], *, forces: bool = False) -> list[Prediction]:
+def predict_batch(
+    network: QDF, systems: Sequence[Record], *, forces: bool = False, grid_level: int | None = None
+) -> list[Prediction]:
     """Predict energies and forces in one pass over all points of all molecules.
 
     Parameters
@@ -55,6 +57,8 @@ def predict_batch(network: QDF, systems: Sequence[Record], *, forces: bool = Fal
         Molecules of the model's elements.
     forces : bool
         Differentiate also.
+    grid_level : int, optional
+        Size of the integration grid; the model's own by default.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def predict_batch(network: QDF, systems: Sequence[Record], *, forces: bool = Fal
     batch = _batch(network, systems)
     with torch.set_grad_enabled(forces):
         positions = batch.positions.requires_grad_(forces)
-        output = network(batch)
+        output = network(batch, grid_level=grid_level)
         gradient = torch.autograd.grad(output.energies.sum(), positions)[0] if forces else None
     sizes = list(batch.n_atoms)
     parts = [_split(tensor, sizes) for tensor in (output.atomic_energies, output.cell_electrons)]
@@ -74,7 +78,7 @@ def predict_batch(network: QDF, systems: Sequence[Record], *, forces: bool = Fal
     ]
 
 
-def density_on_points(network: QDF, system: Record, points: Array) -> Array:
+def density_on_points(network: QDF, system: Record, points: Array, *, grid_level: int | None = None) -> Array:
     """Evaluate the density of a molecule.
 
     Parameters
@@ -85,6 +89,8 @@ def density_on_points(network: QDF, system: Record, points: Array) -> Array:
         One molecule.
     points : (G, 3)
         Bohr.
+    grid_level : int, optional
+        Size of the grid that electrons are counted on; the model's own by default.
 
     Returns
     -------
@@ -93,7 +99,7 @@ def density_on_points(network: QDF, system: Record, points: Array) -> Array:
     """
     batch = _batch(network, [system])
     with torch.no_grad():
-        electrons = network(batch).cell_electrons
+        electrons = network(batch, grid_level=grid_level).cell_electrons
         step = max(1, _BLOCK // len(system))
         flat = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float64)).to(batch.positions.device)
         blocks = [network.density(block, batch, electrons) for block in flat.split(step)]

@@ -19,16 +19,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ase_mlwave.qdf.batch import Block, FieldBatch
-from ase_mlwave.qdf.config import GRID_LEVELS, QDFConfig
+from ase_mlwave.qdf.config import QDFConfig
 from ase_mlwave.qdf.field import FieldValues, ScaledField, count_electrons, integrate
-from ase_mlwave.qdf.grids import atom_grid, cell_ratios, envelope, radial_grid
+from ase_mlwave.qdf.grids import FieldGrid, cell_ratios, envelope, field_grid
 from ase_mlwave.qdf.networks import EnergyFunctional, HohenbergKohnMap
 from ase_mlwave.qdf.orbitals import AtomicOrbitals
 from ase_mlwave.qdf.repulsion import NuclearRepulsion
@@ -85,10 +84,6 @@ class QDF(nn.Module):
     smooth activations; the repulsion of nuclei is a term of its own.
     """
 
-    offsets: Tensor
-    weights: Tensor
-    shell_offsets: Tensor
-    shell_weights: Tensor
     element_index: Tensor
     charges: Tensor
     references: Tensor
@@ -108,28 +103,18 @@ class QDF(nn.Module):
         )
         self.repulsion = NuclearRepulsion(config.numbers, config.pair_functions, 2 * config.cutoff)
         self.potential = HohenbergKohnMap(config.potential_width, config.potential_layers)
-        self.grid_level = -1
-        self.set_grid_level(config.grid_level)
 
     # --- settings ---------------------------------------------------------------------------------------------------
 
-    def set_grid_level(self, level: int) -> None:
-        """Take another grid; ``ValueError`` if there is none of that level."""
-        if level == self.grid_level:
-            return
-        grid = atom_grid(level, self.config.cutoff)
-        radii, volumes = radial_grid(GRID_LEVELS[level][0], self.config.cutoff)
-        device = self.references.device
-        shells = np.zeros((len(radii), 3))
-        shells[:, 0] = radii
-        for name, array in {
-            "offsets": grid.offsets,
-            "weights": grid.weights,
-            "shell_offsets": shells,
-            "shell_weights": 4 * np.pi * volumes,
-        }.items():
-            self.register_buffer(name, torch.from_numpy(array).to(device), persistent=False)
-        self.grid_level = level
+    def grid(self, level: int | None = None) -> FieldGrid:
+        """Give the points of one atom: the model's own, or those of another level (``ValueError`` if there is none).
+
+        Notes
+        -----
+        A pass is told its grid and the network does not remember it: passes on different grids may run side by side.
+        """
+        config = self.config
+        return field_grid(config.grid_level if level is None else level, config.cutoff, self.references.device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -211,29 +196,31 @@ class QDF(nn.Module):
         measure = _UNIT * cell_weights * rho / (1 + rho / _SATURATION)
         return ScaledField(values.psi * scale.sqrt()[..., None], rho, cell_weights, measure)
 
-    def _free_fields(self) -> tuple[Tensor, ScaledField]:
+    def _free_fields(self, grid: FieldGrid) -> tuple[Tensor, ScaledField]:
         """Evaluate the field of the isolated atom of every element: one point per shell equals the full grid."""
         count, dtype = len(self.config.numbers), self.dtype
         element = torch.arange(count, device=self.references.device)
         vectors = torch.zeros(count, 1, 3, dtype=dtype, device=element.device)
-        weights = self.shell_weights.to(dtype)
-        values = self.field(vectors, element[:, None], torch.ones_like(vectors[..., 0]), self.shell_offsets.to(dtype))
+        weights = grid.shell_weights.to(dtype)
+        values = self.field(vectors, element[:, None], torch.ones_like(vectors[..., 0]), grid.shell_offsets.to(dtype))
         quota = self.charges.to(dtype) / (weights * values.squared).sum(1)
         return element, self._scaled(values, quota[:, None], weights)
 
-    def free_atoms(self) -> Tensor:
+    def _free_atoms(self, grid: FieldGrid) -> Tensor:
         """Integrate g(rho) f(psi) for the isolated atom of every element, (n_elements,), Hartree, float64."""
-        element, field = self._free_fields()
+        element, field = self._free_fields(grid)
         energies: Tensor = (field.measure * self.functional(field.psi, element)).sum(1).double()
         return energies
 
-    def linear_terms(self, batch: FieldBatch) -> tuple[Tensor, Tensor]:
+    def linear_terms(self, batch: FieldBatch, *, grid_level: int | None = None) -> tuple[Tensor, Tensor]:
         """Evaluate what the energy is linear in.
 
         Parameters
         ----------
         batch : FieldBatch
             Molecules, as for ``forward``.
+        grid_level : int, optional
+            As for ``forward``.
 
         Returns
         -------
@@ -245,15 +232,15 @@ class QDF(nn.Module):
             ``linear_weights()`` plus ``fixed`` is the energy less the atoms' references
             (``test_energy_is_linear_in_the_readout``). Works under forward-mode differentiation.
         """
-        element, dtype = self.elements_of(batch.numbers), self.dtype
-        values = [self._block_values(block, batch.positions, element) for block in batch.blocks]
-        weights = self.weights.to(dtype)
+        element, dtype, grid = self.elements_of(batch.numbers), self.dtype, self.grid(grid_level)
+        values = [self._block_values(block, batch.positions, element, grid) for block in batch.blocks]
+        weights = grid.weights.to(dtype)
         centres = torch.cat([block.centres for block in batch.blocks])
         counts = torch.cat([count_electrons(v, weights) for v in values])[centres.argsort()]
         quota = (batch.numbers.double() / counts).to(dtype)
         fields = [self._scaled(v, quota[b.neighbours], weights) for v, b in zip(values, batch.blocks, strict=True)]
         cells = torch.cat([integrate(field, self.functional.features(field.psi)) for field in fields])
-        free = self._free_fields()[1]
+        free = self._free_fields(grid)[1]
         excess = cells - integrate(free, self.functional.features(free.psi))[element[centres]]
         rows = batch.system[centres] * len(self.config.elements) + element[centres]
         count = len(batch.n_atoms)
@@ -289,13 +276,13 @@ class QDF(nn.Module):
     def _linear_parameters(self) -> tuple[Tensor, Tensor]:
         return self.functional.readout.weight, self.repulsion.weight
 
-    def _block_values(self, block: Block, positions: Tensor, element: Tensor) -> FieldValues:
-        """Evaluate the field of a block on the model's grid."""
+    def _block_values(self, block: Block, positions: Tensor, element: Tensor, grid: FieldGrid) -> FieldValues:
+        """Evaluate the field of a block on a grid."""
         dtype = self.dtype
         vectors = positions[block.neighbours] - positions[block.centres][:, None]
-        return self.field(vectors.to(dtype), element[block.neighbours], block.present.to(dtype), self.offsets.to(dtype))
+        return self.field(vectors.to(dtype), element[block.neighbours], block.present.to(dtype), grid.offsets.to(dtype))
 
-    def forward(self, batch: FieldBatch, *, potential: bool = False) -> QDFOutput:
+    def forward(self, batch: FieldBatch, *, potential: bool = False, grid_level: int | None = None) -> QDFOutput:
         """Predict energies.
 
         Parameters
@@ -304,6 +291,8 @@ class QDF(nn.Module):
             Molecules of the model's elements, collated with a reach of twice the cutoff.
         potential : bool
             Evaluate the Hohenberg-Kohn map also.
+        grid_level : int, optional
+            Size of the grid, index into ``GRID_LEVELS``; the model's own by default.
 
         Returns
         -------
@@ -320,21 +309,21 @@ class QDF(nn.Module):
         Cells couple through N_A: one pass over the blocks for these, one for the energies. Where the batch is large,
         what the backward pass needs is computed again block by block instead of being kept.
         """
-        element = self.elements_of(batch.numbers)
+        element, grid = self.elements_of(batch.numbers), self.grid(grid_level)
         width = max(self.config.dimension, self.config.readout_width) // 64 + 1
         size = sum(max(block.neighbours.numel(), width * len(block.centres)) for block in batch.blocks)
-        small = size * len(self.offsets) <= KEPT_VALUES
+        small = size * len(grid.offsets) <= KEPT_VALUES
         run = _directly if small or not torch.is_grad_enabled() else _with_recomputation
         dtype = self.dtype
-        weights = self.weights.to(dtype)
+        weights = grid.weights.to(dtype)
 
         def electrons(block: Block, positions: Tensor, values: FieldValues | None = None) -> Tensor:
-            return count_electrons(values or self._block_values(block, positions, element), weights)
+            return count_electrons(values or self._block_values(block, positions, element, grid), weights)
 
         def energies(
             block: Block, positions: Tensor, quota: Tensor, values: FieldValues | None = None
         ) -> tuple[Tensor, Tensor]:
-            values = values or self._block_values(block, positions, element)
+            values = values or self._block_values(block, positions, element, grid)
             field = self._scaled(values, quota[block.neighbours].to(dtype), weights)
             energy = (field.measure * self.functional(field.psi, element[block.centres])).sum(1).double()
             error = energy.new_zeros(len(energy))
@@ -346,13 +335,13 @@ class QDF(nn.Module):
 
         order = torch.cat([block.centres for block in batch.blocks]).argsort()
         r = batch.positions
-        kept = [(self._block_values(block, r, element),) if small else () for block in batch.blocks]
+        kept = [(self._block_values(block, r, element, grid),) if small else () for block in batch.blocks]
         counts = torch.cat([run(electrons, b, r, *v) for b, v in zip(batch.blocks, kept, strict=True)])[order]
         quota = batch.numbers.double() / counts
         parts = [run(energies, b, r, quota, *v) for b, v in zip(batch.blocks, kept, strict=True)]
         pairs = self._pair_halves(batch, element)
         cells = (torch.cat([energy for energy, _ in parts]) + pairs)[order]
-        atomic = self.references[element] + cells - self.free_atoms()[element]
+        atomic = self.references[element] + cells - self._free_atoms(grid)[element]
         total = atomic.new_zeros(len(batch.n_atoms)).index_add(0, batch.system, atomic)
         error = torch.cat([error for _, error in parts])[order] if potential else None
         return QDFOutput(total, atomic, counts, error)

@@ -64,18 +64,32 @@ def test_density_holds_the_electrons(models: list[str], name: str, grid_level: i
 
 
 def test_electrons_counted_on_the_grid_of_the_energy_would_be_too_few_or_many(calc: QDFCalculator) -> None:
-    """The reason for a finer one, which must not stay behind for the next energy."""
+    """The reason for a finer one."""
     atoms = rattled("CH3CH2OH")
     points, weights = becke_grid(atoms)
-    energy = calc.get_potential_energy(atoms)
-    calc.density(atoms, points[:1])
-    calc.reset()
-    assert calc.get_potential_energy(atoms) == pytest.approx(energy, abs=1e-9)
     network = random_network(4)
-    network.set_grid_level(2)
     system = Record(numbers=atoms.numbers, positions=atoms.positions / BOHR)
-    missed = density_on_points(network, system, points / BOHR) @ weights / BOHR**3 - atoms.numbers.sum()
+    missed = density_on_points(network, system, points / BOHR, grid_level=2) @ weights / BOHR**3 - atoms.numbers.sum()
     assert abs(missed) > 1e-2
+
+
+def test_density_asked_for_in_the_middle_of_an_energy_changes_nothing(calc: QDFCalculator) -> None:
+    """What other threads do with the same network: a pass is told its grid, and the network does not keep it."""
+    atoms, asked = rattled("CH3OH"), []
+    (undisturbed,) = calc.predict([atoms])
+    network = calc.members[0].network
+
+    def ask(*_: object) -> None:
+        if not asked:
+            asked.append(None)
+            asked.append(calc.density(atoms, np.zeros((1, 3))))
+
+    handle = network.functional.register_forward_pre_hook(ask)
+    (disturbed,) = calc.predict([atoms])
+    handle.remove()
+    assert len(asked) == 2
+    assert disturbed["energy"] == undisturbed["energy"]
+    np.testing.assert_array_equal(disturbed["forces"], undisturbed["forces"])
 
 
 @pytest.mark.parametrize("spacing", [0.1, 0.15])

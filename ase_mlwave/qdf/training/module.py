@@ -61,7 +61,12 @@ def join(records: Sequence[Record], reach: float) -> TrainingBatch:
 
 
 def loss_terms(
-    network: QDF, batch: TrainingBatch, weights: LossWeights, *, create_graph: bool = True
+    network: QDF,
+    batch: TrainingBatch,
+    weights: LossWeights,
+    *,
+    create_graph: bool = True,
+    grid_level: int | None = None,
 ) -> tuple[dict[str, Tensor], QDFOutput, Tensor | None]:
     """Run the network and evaluate the terms of the loss whose weight is not zero.
 
@@ -75,6 +80,8 @@ def loss_terms(
         Which terms.
     create_graph : bool
         Keep the graph of the forces, for training.
+    grid_level : int, optional
+        Size of the integration grid; the model's own by default.
 
     Returns
     -------
@@ -96,7 +103,7 @@ def loss_terms(
         molecules = molecules.at(molecules.positions.detach().clone().requires_grad_())
     forces: Tensor | None = None
     with torch.set_grad_enabled(torch.is_grad_enabled() or wanted):
-        output: QDFOutput = network(molecules, potential=weights.potential > 0)
+        output: QDFOutput = network(molecules, potential=weights.potential > 0, grid_level=grid_level)
         if wanted:
             (gradient,) = torch.autograd.grad(output.energies.sum(), molecules.positions, create_graph=create_graph)
             forces = -gradient
@@ -129,7 +136,7 @@ class QDFModule(TrainedModule):
         if settings.rotate:
             matrix = Rotation.random(rng=np.random.default_rng([settings.seed, self.global_step])).as_matrix()
             batch = batch.turned(torch.from_numpy(matrix).to(batch.energies.device))
-        terms, _, _ = loss_terms(self.network, batch, settings.loss)
+        terms, _, _ = loss_terms(self.network, batch, settings.loss, grid_level=settings.grid_level)
         total = torch.stack([getattr(settings.loss, name) * value for name, value in terms.items()]).sum()
         logged = {f"train/{name}": value.detach() for name, value in terms.items()} | {"train/loss": total.detach()}
         self.log_dict(logged, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.energies))
@@ -137,11 +144,7 @@ class QDFModule(TrainedModule):
 
     def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
         """Log mean absolute errors on the model's own grid: energy per molecule in meV, forces in meV/Angstrom."""
-        self.network.set_grid_level(self.settings.model.grid_level)
-        try:
-            terms, output, forces = loss_terms(self.network, batch, self.settings.loss, create_graph=False)
-        finally:
-            self.network.set_grid_level(self.settings.grid_level)  # the average of weights copies grids of one size
+        terms, output, forces = loss_terms(self.network, batch, self.settings.loss, create_graph=False)
         errors = {}
         if "energy" in terms:
             errors["valid/energy_meV"] = (output.energies - batch.energies).abs().mean() * 1e3 * HARTREE

@@ -101,7 +101,7 @@ def fit_readout(
     Parameters
     ----------
     network : QDF
-        Changed in place; its grid is used.
+        Changed in place.
     training, validation : Dataset
         Labelled molecules; the second chooses the penalty.
     settings : ReadoutSettings
@@ -143,7 +143,7 @@ def fit_readout(
         "orientations": str(settings.orientations),
         "seed": str(seed),
         "rotate": str(rotate),
-        "grid_level": str(network.grid_level),
+        "grid_level": str(network.config.grid_level),
         "columns": str(n_columns),
         "training": training.content_hash(),
         "validation": validation.content_hash(),
@@ -241,14 +241,10 @@ def _differences(network: QDF, record: Record, value: Array, count: int, rng: np
     """Subtract features of other orientations on a finer grid from ``value`` (M,); (count, M)."""
     if count == 0:
         return np.zeros((0, len(value)))
-    level = network.grid_level
-    network.set_grid_level(min(MAX_GRID_LEVEL, level + _FINER))
-    try:
-        turned = [(record.numbers, record.positions @ turn.T) for turn in Rotation.random(count, rng=rng).as_matrix()]
-        batch = collate(turned, 2 * network.config.cutoff).to(network.references.device)
-        others: Array = network.linear_terms(batch)[1].cpu().numpy()
-    finally:
-        network.set_grid_level(level)
+    finer = min(MAX_GRID_LEVEL, network.config.grid_level + _FINER)
+    turned = [(record.numbers, record.positions @ turn.T) for turn in Rotation.random(count, rng=rng).as_matrix()]
+    batch = collate(turned, 2 * network.config.cutoff).to(network.references.device)
+    others: Array = network.linear_terms(batch, grid_level=finer)[1].cpu().numpy()
     return value - others
 
 

@@ -59,7 +59,6 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     for part in (training, validation):
         _check_labels(part, settings)
     network = _initial_network(settings, training)
-    network.set_grid_level(settings.grid_level)
     module = QDFModule(network, settings)
     steps = fit(module, QDFData(training, validation, settings), settings, progress=progress)
     if steps is not None:
@@ -80,7 +79,6 @@ def _fit_readout(
     chosen = settings.readout
     if settings.accelerator != "cpu" and torch.cuda.is_available():
         network.cuda()
-    network.set_grid_level(settings.model.grid_level)
     with training_bar("fitting the readout", shown=progress) as counter:
         fit = fit_readout(
             network,
