@@ -4,8 +4,10 @@
 from it; nothing has to be imported first.
 
 ``get_calculator_class("phisnet")``: ASE's older registry is a table of classes that packages fill when they are
-imported, so ``import ase_mlwave`` comes first. It enters a stand-in that loads the real class (and torch) when it is
-called or asked for an attribute; the real class takes its place in the table as soon as it is imported.
+imported. ``import ase_mlwave`` does so, and so does ASE when it first reads or writes a file (for the format of
+``ase_mlwave.data.ase_format``), thus before ``ase run phisnet`` looks there. It enters a stand-in that loads the real
+class (and torch) when it is called or asked for an attribute; the real class takes its place in the table as soon as it
+is imported.
 """
 
 from __future__ import annotations

@@ -69,6 +69,8 @@ class MlwaveCalculator(Calculator):
     """Options and their defaults; a subclass lists only its own."""
     ignored_changes = {"initial_charges", "initial_magmoms"}
     """What may change in ``Atoms`` without a new calculation."""
+    nolabel: ClassVar[bool] = True
+    """Nothing is written, so that ``ase run`` gives no name of files."""
     serves_cells: ClassVar[bool] = False
     """Whether periodic structures are served; otherwise they are refused."""
     pairs_per_batch: ClassVar[int] = 4096
