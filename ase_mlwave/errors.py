@@ -8,12 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
-__all__ = ["OutOfDomainWarning", "UnknownOptionError", "suggestion"]
+from ase.calculators.calculator import CalculationFailed
+
+__all__ = ["OutOfDomainError", "OutOfDomainWarning", "UnknownOptionError", "suggestion"]
 
 
 class OutOfDomainWarning(UserWarning):
-    """A measured uncertainty lies past the threshold that the model's card gives."""
+    """A measured uncertainty lies past the first threshold of the model: its results may be wrong."""
+
+
+class OutOfDomainError(CalculationFailed):
+    """A measured uncertainty lies past the second threshold of the model: its results would be nonsense."""
+
+    extras: dict[str, Any]
+    """What ``calc.extras`` would hold; empty where it is not known."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.extras = {}
 
 
 class UnknownOptionError(TypeError):

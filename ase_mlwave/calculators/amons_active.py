@@ -17,8 +17,8 @@ from ase_mlwave.amons.inference import Prediction, predict_batch
 from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.calculators.base import MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import read_atoms
+from ase_mlwave.calculators.domain import exceeded
 from ase_mlwave.calculators.members import model_names, pick_device
-from ase_mlwave.calculators.outcome import exceeded
 from ase_mlwave.data.record import Record
 
 if TYPE_CHECKING:

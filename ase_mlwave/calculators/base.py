@@ -6,6 +6,7 @@ and writes one method in atomic units, ``_compute``.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,10 +24,11 @@ from ase.calculators.calculator import (
 )
 
 from ase_mlwave.calculators.checks import Domain, charge_and_spin, read_atoms
+from ase_mlwave.calculators.domain import check_outside, enforce, judge
 from ase_mlwave.calculators.members import Member, ModelName, common_domain, model_names, pick_device, pick_dtype
-from ase_mlwave.calculators.outcome import Outcome, average, exceeded, to_ase, warn_out_of_domain
+from ase_mlwave.calculators.outcome import Outcome, average, to_ase
 from ase_mlwave.data.record import Record
-from ase_mlwave.errors import UnknownOptionError, suggestion
+from ase_mlwave.errors import OutOfDomainError, UnknownOptionError, suggestion
 from ase_mlwave.plugin import register
 from ase_mlwave.zoo import ModelFolder
 
@@ -46,6 +48,9 @@ class MlwaveCalculator(Calculator):
         Precision of the network, ``"float64"`` or ``"float32"``.
     batch_size : int, optional
         Structures that `predict` computes at a time; by default as many as ``pairs_per_batch`` allows.
+    outside : str
+        What happens with a structure that is unlike anything the model was trained on: ``"error"``, an
+        `OutOfDomainError`; or ``"warn"``, results with an `OutOfDomainWarning`.
     **options
         Those of the class, see its ``default_parameters``.
 
@@ -65,7 +70,7 @@ class MlwaveCalculator(Calculator):
 
     name: ClassVar[str]
     """Name in ASE's registries, and the kind of model that the class loads."""
-    default_parameters = {"device": None, "dtype": "float64", "batch_size": None}
+    default_parameters = {"device": None, "dtype": "float64", "batch_size": None, "outside": "error"}
     """Options and their defaults; a subclass lists only its own."""
     ignored_changes = {"initial_charges", "initial_magmoms"}
     """What may change in ``Atoms`` without a new calculation."""
@@ -133,6 +138,7 @@ class MlwaveCalculator(Calculator):
             return {}
         parameters = {**self.parameters, **changed}
         _check_batch_size(parameters["batch_size"])
+        check_outside(parameters["outside"])
         self._check_options(parameters)
         if changed.keys() & {"model", "device", "dtype"}:
             self._load_anew(parameters)
@@ -199,7 +205,11 @@ class MlwaveCalculator(Calculator):
         if system_changes:
             self.reset()
         wanted = self._checked_properties(properties)
-        (outcome,) = self._evaluate([read_atoms(atoms, self.domain)], wanted, None, None)
+        try:
+            (outcome,) = self._evaluate([read_atoms(atoms, self.domain)], wanted, None, None)
+        except OutOfDomainError as error:
+            self.extras.update(error.extras)
+            raise
         self.atoms = atoms.copy() if atoms is not None else None
         self.results.update(outcome.values)
         self.extras.update(outcome.extras)
@@ -237,6 +247,9 @@ class MlwaveCalculator(Calculator):
             If a structure is refused; the message gives its index, and nothing has been computed.
         PropertyNotImplementedError
             If a property is not among ``implemented_properties``.
+        OutOfDomainError
+            If a structure is unlike anything the model was trained on; the message gives its index. With
+            ``outside="warn"`` that is a warning.
         """
         names = (properties,) if isinstance(properties, str) else tuple(properties)
         wanted, systems = self._checked_properties(names), self._checked_structures(structures, batch_size)
@@ -250,6 +263,7 @@ class MlwaveCalculator(Calculator):
         *,
         batch_size: int | None = None,
         progress: Callable[[int], None] | None = None,
+        outside: str | None = None,
     ) -> list[Outcome]:
         """Compute as `predict` does, and keep what ``calc.extras`` would hold, a committee's spreads for example.
 
@@ -257,15 +271,17 @@ class MlwaveCalculator(Calculator):
         ----------
         structures, properties, batch_size, progress
             As in `predict`, and so are the errors.
+        outside : str, optional
+            In place of the calculator's option.
 
         Returns
         -------
         list of Outcome
             For each structure ``values``, ASE's properties in ASE's units (more than asked for where they cost
-            nothing), and ``extras``.
+            nothing), ``extras``, and ``verdict``: whether it is like the training data.
         """
         wanted, systems = self._checked_properties(properties), self._checked_structures(structures, batch_size)
-        return self._evaluate(systems, wanted, batch_size, progress)
+        return self._evaluate(systems, wanted, batch_size, progress, outside)
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what has changed since the last calculation, charge and spin included."""
@@ -289,14 +305,28 @@ class MlwaveCalculator(Calculator):
         """Return False: the models are closed-shell."""
         return False
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> MlwaveCalculator:
+        """Copy options and results; the models are shared, whatever has become of their folders since."""
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        shared = {"members": self.members, "domain": self.domain}
+        own = {key: value for key, value in vars(self).items() if key not in shared}
+        vars(twin).update(copy.deepcopy(own, memo), **shared)
+        return twin
+
+    def __copy__(self) -> MlwaveCalculator:
+        """Copy as `copy.deepcopy` does: two calculators never share results."""
+        return copy.deepcopy(self)
+
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the models out: they are loaded again from the zoo or their folder, on a device that is there."""
-        return {key: value for key, value in vars(self).items() if key != "members"}
+        """Carry the models along, so that they need not be where they were loaded from."""
+        return vars(self) | {"members": [member.packed() for member in self.members]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Load the models again."""
+        """Build the models again, on a device that is there."""
         vars(self).update(state)
-        self.members = self._load_members(self.parameters)
+        device, dtype = pick_device(self.parameters["device"]), pick_dtype(self.parameters["dtype"])
+        self.members = tuple(Member.unpacked(packed, device, dtype) for packed in state["members"])
 
     # --- the batched path -------------------------------------------------------------------------------------------
 
@@ -330,20 +360,37 @@ class MlwaveCalculator(Calculator):
         properties: tuple[str, ...],
         batch_size: int | None,
         progress: Callable[[int], None] | None,
+        outside: str | None = None,
     ) -> list[Outcome]:
-        """Compute checked systems in chunks, average the members, and convert to ASE's units."""
+        """Compute checked systems in chunks, average the members, convert to ASE's units, and judge the domain."""
         outcomes: list[Outcome] = []
         for chunk in self._chunks(systems, batch_size or self.parameters["batch_size"]):
             by_member = [self._compute_in_memory(member, chunk, properties) for member in self.members]
             for system, members in zip(chunk, zip(*by_member, strict=True), strict=True):
-                outcome = average([to_ase(member, len(system)) for member in members])
-                if exceeded(outcome.extras, self.domain.thresholds):
-                    outcome, advice = self._advise(system, outcome)
-                    warn_out_of_domain(outcome.extras, self.domain.thresholds, advice)
-                outcomes.append(outcome)
+                outcome = self._combine(system, [to_ase(member, len(system)) for member in members])
+                try:
+                    outcomes.append(self._judged(system, outcome, outside))
+                except OutOfDomainError as error:
+                    if len(systems) > 1:
+                        error.args = (f"structure {len(outcomes)}: {error}",)
+                    raise
             if progress is not None:
                 progress(len(chunk))
         return outcomes
+
+    def _combine(self, system: Record, members: list[Outcome]) -> Outcome:
+        """Make one outcome of those of a committee, in ASE's units."""
+        return average(members, {*self.domain.thresholds, *self.domain.limits})
+
+    def _judged(self, system: Record, outcome: Outcome, outside: str | None = None) -> Outcome:
+        """Warn or raise where a structure is outside the domain, and note the verdict."""
+        verdict = judge(outcome.extras, self.domain)
+        advice = ""
+        if not verdict.inside:
+            outcome, advice = self._advise(system, outcome)
+        chosen = self.parameters["outside"] if outside is None else outside
+        enforce(verdict, system, outcome.extras, outside=chosen, advice=advice)
+        return replace(outcome, verdict=verdict)
 
     def _chunks(self, systems: list[Record], batch_size: int | None) -> Iterator[list[Record]]:
         """Split into runs of ``batch_size`` systems, or of at most ``pairs_per_batch`` pairs (one system at least)."""

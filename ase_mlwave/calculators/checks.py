@@ -39,21 +39,27 @@ class Domain:
     spins: frozenset[int] = frozenset({0})
     """Numbers of unpaired electrons."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    """Entry of ``extras`` -> largest value inside the domain."""
+    """Entry of ``extras`` -> largest value without a warning."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """Entry of ``extras`` -> largest value for which there are results at all."""
     periodic: bool = False
     """Whether cells are served."""
 
     def common(self, other: Domain) -> Domain:
-        """Return what both serve; the smaller threshold counts."""
-        names = {*self.thresholds, *other.thresholds}
-        infinity = float("inf")
+        """Return what both serve; the smaller of two thresholds counts."""
         return Domain(
             self.elements & other.elements,
             self.charges & other.charges,
             self.spins & other.spins,
-            {n: min(self.thresholds.get(n, infinity), other.thresholds.get(n, infinity)) for n in names},
+            _smaller(self.thresholds, other.thresholds),
+            _smaller(self.limits, other.limits),
             self.periodic and other.periodic,
         )
+
+
+def _smaller(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    infinity = float("inf")
+    return {name: min(one.get(name, infinity), other.get(name, infinity)) for name in {*one, *other}}
 
 
 def charge_and_spin(atoms: Atoms) -> tuple[int, int]:

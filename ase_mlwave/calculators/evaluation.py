@@ -11,6 +11,7 @@ from ase.calculators.calculator import InputError, PropertyNotImplementedError
 from ase_mlwave.calculators.base import MlwaveCalculator
 from ase_mlwave.calculators.calibration import Calibration, calibrations
 from ase_mlwave.calculators.checks import read_atoms
+from ase_mlwave.calculators.domain import exceeded
 from ase_mlwave.calculators.error_figures import (
     MoleculeErrors,
     SizeBin,
@@ -18,7 +19,7 @@ from ase_mlwave.calculators.error_figures import (
     figures_by_size,
     molecule_errors,
 )
-from ase_mlwave.calculators.outcome import Outcome, average, exceeded
+from ase_mlwave.calculators.outcome import Outcome, average
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.errors import OutOfDomainWarning

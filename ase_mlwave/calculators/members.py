@@ -15,7 +15,7 @@ from ase.calculators.calculator import InputError
 from ase_mlwave.calculators.checks import Domain
 from ase_mlwave.errors import suggestion
 from ase_mlwave.model_config import ModelConfig
-from ase_mlwave.zoo import list_models
+from ase_mlwave.zoo import ModelFolder, list_models
 
 __all__ = ["Member", "ModelName", "common_domain", "model_names", "pick_device", "pick_dtype"]
 
@@ -33,11 +33,27 @@ class Member:
     config: ModelConfig
     """Its description."""
 
+    def packed(self) -> ModelFolder:
+        """Return the model as its folder would hold it, without the card: for a pickle."""
+        weights = {name: tensor.detach().cpu() for name, tensor in self.network.state_dict().items()}
+        return ModelFolder(self.config, weights, card="")
+
+    @classmethod
+    def unpacked(cls, folder: ModelFolder, device: torch.device, dtype: torch.dtype) -> Member:
+        """Build a model from what `packed` gave."""
+        return cls(folder.build(device, dtype), folder.config)
+
     @property
     def domain(self) -> Domain:
         """What the model was made for."""
         config = self.config
-        return Domain(frozenset(config.elements), frozenset(config.charges), frozenset(config.spins), config.thresholds)
+        return Domain(
+            frozenset(config.elements),
+            frozenset(config.charges),
+            frozenset(config.spins),
+            config.thresholds,
+            config.limits,
+        )
 
 
 def model_names(model: ModelName | Sequence[ModelName]) -> str | list[str]:

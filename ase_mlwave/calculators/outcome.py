@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import CalculationFailed
 
-from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.calculators.domain import Verdict
 from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
-__all__ = ["TO_ASE", "Outcome", "average", "exceeded", "to_ase", "warn_out_of_domain"]
+__all__ = ["TO_ASE", "Outcome", "average", "to_ase"]
 
 #: ASE property -> its atomic unit in ASE's unit. The only place where results are converted.
 TO_ASE: dict[str, float] = {
@@ -43,6 +42,8 @@ class Outcome:
     """ASE property -> float or array; atomic units in a calculator's ``_compute``, ASE's units after `to_ase`."""
     extras: Mapping[str, Any] = field(default_factory=dict)
     """Everything else, as ``calc.extras`` shows it."""
+    verdict: Verdict | None = None
+    """Whether the structure is like the training data; None until that was judged."""
 
 
 def to_ase(outcome: Outcome, n_atoms: int) -> Outcome:
@@ -81,27 +82,35 @@ def to_ase(outcome: Outcome, n_atoms: int) -> Outcome:
     return Outcome(values, outcome.extras)
 
 
-def average(members: Sequence[Outcome]) -> Outcome:
+def average(members: Sequence[Outcome], measures: Container[str] = ()) -> Outcome:
     """Average a committee's outcomes for one system.
 
     Parameters
     ----------
     members : sequence of Outcome
         One per model, in ASE's units.
+    measures : container of str
+        Extras that measure how unlike the training data the system is: the largest of all members counts.
 
     Returns
     -------
     Outcome
-        Mean values. Extras: for a single model its own; for a committee ``energy_spread`` (eV, standard deviation over
-        the members), ``forces_spread`` ((N,), eV/Angstrom, root of the summed variance of the three components) and
-        ``members``, the list of their extras.
+        Mean values. Extras: for a single model its own; for a committee they have the same names, shapes and units
+        (numbers and arrays are means), and besides ``energy_spread`` (eV, standard deviation over the members),
+        ``forces_spread`` ((N,), eV/Angstrom, root of the summed variance of the three components) and ``members``, the
+        list of the members' own.
     """
     if len(members) == 1:
         return members[0]
     shared = set.intersection(*(set(member.values) for member in members))
     stacked = {name: np.stack([member.values[name] for member in members]) for name in shared}
     values = {name: stack.mean(axis=0) if stack.ndim > 1 else float(stack.mean()) for name, stack in stacked.items()}
-    extras: dict[str, Any] = {"members": [dict(member.extras) for member in members]}
+    own = [member.extras for member in members]
+    names = [name for name in own[0] if all(name in extras for extras in own)]
+    extras: dict[str, Any] = {
+        name: _combined([each[name] for each in own], largest=name in measures) for name in names
+    }
+    extras["members"] = [dict(each) for each in own]
     if "energy" in stacked:
         extras["energy_spread"] = float(stacked["energy"].std(ddof=1))
     if "forces" in stacked:
@@ -109,47 +118,12 @@ def average(members: Sequence[Outcome]) -> Outcome:
     return Outcome(values, extras)
 
 
-def exceeded(extras: Mapping[str, Any], thresholds: Mapping[str, float]) -> dict[str, float]:
-    """Find the measured uncertainties that lie past their calibrated thresholds.
-
-    Parameters
-    ----------
-    extras : mapping
-        ``calc.extras``; the largest element of an array counts, and of a committee every member.
-    thresholds : mapping of str to float
-        Entry of ``extras`` -> largest value inside the domain.
-
-    Returns
-    -------
-    dict of str to float
-        The thresholds that are passed; empty inside the domain.
-    """
-    parts = (extras, *extras.get("members", ()))
-    return {
-        name: limit
-        for name, limit in thresholds.items()
-        if any(name in part and np.max(part[name]) > limit for part in parts)
-    }
-
-
-def warn_out_of_domain(extras: Mapping[str, Any], thresholds: Mapping[str, float], advice: str = "") -> None:
-    """Warn where a measured uncertainty lies past its calibrated threshold.
-
-    Parameters
-    ----------
-    extras, thresholds : mapping
-        As in `exceeded`.
-    advice : str
-        What else is to be said, beginning with a space.
-
-    Notes
-    -----
-    The message has no measured value, so that Python shows it once in a trajectory, not once a step.
-    """
-    for name, limit in exceeded(extras, thresholds).items():
-        warnings.warn(
-            f"calc.extras[{name!r}] is above {limit:g}: the structure is unlike those that the model was trained "
-            f"on, and its results may be wrong. Check it with a reference calculation.{advice}",
-            OutOfDomainWarning,
-            stacklevel=4,
-        )
+def _combined(values: Sequence[Any], *, largest: bool) -> Any:
+    """Combine one entry of all members' extras: numbers by their mean or maximum; of anything else the first."""
+    if not all(isinstance(value, (int, float, np.ndarray)) and not isinstance(value, bool) for value in values):
+        return values[0]
+    if len({np.shape(value) for value in values}) > 1 or all(isinstance(value, int) for value in values):
+        return values[0]
+    stack = np.stack([np.asarray(value, dtype=np.float64) for value in values])
+    combined = stack.max(axis=0) if largest else stack.mean(axis=0)
+    return combined if combined.ndim else float(combined)

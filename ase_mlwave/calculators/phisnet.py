@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from ase_mlwave.calculators.checks import cube_grid, read_atoms
 from ase_mlwave.calculators.moles import check_fallback, read_mole
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import suggestion
+from ase_mlwave.phisnet.energy import electronic_states
 from ase_mlwave.phisnet.inference import PredictedBatch, predict_batch
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
@@ -65,8 +67,8 @@ class PhiSNetCalculator(MlwaveCalculator):
     -----
     ``calc.extras`` holds after each calculation ``"hamiltonian"``, ``"overlap"``, ``"density_matrix"`` ((M, M), Hartree
     and PySCF's AO order), ``"orbital_energies"`` ((M,), Hartree), ``"domain_distance"`` ((N,), how unlike the training
-    data each atom is; past the model's threshold comes an `OutOfDomainWarning`) and, with ``energy="scf"``,
-    ``"scf_cycles"``.
+    data each atom is; past the model's thresholds come an `OutOfDomainWarning` and an `OutOfDomainError`) and, with
+    ``energy="scf"``, ``"scf_cycles"``.
     Dipoles and charges come from the predicted density (``"scf"``: the converged one); the dipole of an ion is about
     the origin. Source: Unke et al. 2021 (arXiv:2106.02347).
     """
@@ -145,6 +147,8 @@ class PhiSNetCalculator(MlwaveCalculator):
         ------
         InputError
             If the molecule is outside what the model was made for, or the ``Mole`` has another basis.
+        OutOfDomainError
+            If it is unlike anything the model was trained on.
         """
         return self._matrices(x, same_basis=True)[0]
 
@@ -276,18 +280,20 @@ class PhiSNetCalculator(MlwaveCalculator):
             batches = [predict_batch(member.network, [system]) for member in self.members]
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise CalculationFailed(f"the predicted matrix cannot be diagonalised: {error}") from error
-        if len(batches) == 1:
-            batch = batches[0]
-            return (
-                _numpy(batch.hamiltonians[0]),
-                _numpy(batch.integrals[0].overlap),
-                _numpy(batch.states[0].density),
-            )
-        mean = torch.stack([batch.hamiltonians[0] for batch in batches]).mean(0)
-        overlap = batches[0].integrals[0].overlap
-        coefficients, _ = orbitals(mean, overlap)
-        occupied = coefficients[:, : batches[0].states[0].n_occupied]
-        return _numpy(mean), _numpy(overlap), _numpy(2 * occupied @ occupied.T)
+        outcome = self._combine(system, [Outcome({}, _extras(batch, 0)) for batch in batches])
+        extras = self._judged(system, outcome).extras
+        return extras["hamiltonian"], extras["overlap"], extras["density_matrix"]
+
+    def _combine(self, system: Record, members: list[Outcome]) -> Outcome:
+        """Average a committee; its density matrix and orbital energies are those of the mean Hamiltonian."""
+        outcome = super()._combine(system, members)
+        if len(members) == 1 or self.parameters["energy"] == "scf":
+            return outcome
+        H, S = (torch.from_numpy(outcome.extras[name]) for name in ("hamiltonian", "overlap"))
+        n_electrons = int(system.numbers.sum()) - system.charge
+        (state,) = electronic_states((H,), (S,), (n_electrons // 2,))
+        extras = {"density_matrix": _numpy(state.density), "orbital_energies": _numpy(state.orbital_energies)}
+        return replace(outcome, extras={**outcome.extras, **extras})
 
 
 def _extras(batch: PredictedBatch, b: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 import pickle
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +27,7 @@ from ase.outputs import all_outputs
 
 from ase_mlwave import zoo
 from ase_mlwave.calculators.base import MlwaveCalculator
+from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
 
 ROTATION = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
 ROTATION *= np.linalg.det(ROTATION)  # proper
@@ -54,6 +56,8 @@ class CalculatorContract:
     """Distance at which two molecules do not see each other, Angstrom."""
     foreign: str = "Xe"
     """An element that the model does not know."""
+    measure: str = "domain_distance"
+    """Entry of the extras that says how unlike the training data a structure is."""
 
     @pytest.fixture
     def model(self) -> str:
@@ -154,6 +158,49 @@ class CalculatorContract:
         assert committee.extras["energy_spread"] == pytest.approx(0, abs=self.law_tolerance)
         np.testing.assert_allclose(committee.extras["forces_spread"], np.zeros(len(atoms)), atol=self.law_tolerance)
 
+    def test_extras_of_a_committee_have_the_shapes_of_one_model(self, calc: MlwaveCalculator, model: str) -> None:
+        committee = self.calculator([model, model], **self.options)
+        for one in (calc, committee):
+            one.calculate(self.atoms(), ["energy", "forces"])
+        assert committee.extras.keys() >= calc.extras.keys()
+        for name, value in calc.extras.items():
+            assert type(committee.extras[name]) is type(value), name
+            assert np.shape(committee.extras[name]) == np.shape(value), name
+            if isinstance(value, (float, np.ndarray)):
+                np.testing.assert_allclose(committee.extras[name], value, atol=max(1e-6, self.law_tolerance))
+
+    # --- the domain ---------------------------------------------------------------------------------------------------
+
+    def narrowed(self, calc: MlwaveCalculator, **domain: dict[str, float]) -> MlwaveCalculator:
+        """Give a calculator thresholds that every structure passes."""
+        calc.domain = replace(calc.domain, **{"thresholds": {}, "limits": {}, **domain})
+        return calc
+
+    def test_warning_past_the_threshold_changes_no_number(self, calc: MlwaveCalculator) -> None:
+        energy = self.both(calc, self.atoms())[0]
+        with pytest.warns(OutOfDomainWarning, match=self.measure):
+            assert self.both(self.narrowed(calc, thresholds={self.measure: -1.0}), self.atoms())[0] == energy
+
+    def test_error_past_the_limit(self, calc: MlwaveCalculator) -> None:
+        energy = self.both(calc, self.atoms())[0]
+        self.narrowed(calc, limits={self.measure: -1.0})
+        atoms = self.atoms()
+        atoms.calc = calc
+        with pytest.raises(OutOfDomainError, match=f"{atoms.get_chemical_formula()}.*{self.measure}.*outside='warn'"):
+            atoms.get_potential_energy()
+        assert calc.results == {}
+        assert np.max(calc.extras[self.measure]) > -1.0
+        with pytest.raises(OutOfDomainError, match="structure 0: "):
+            calc.predict([atoms, atoms])
+        calc.set(outside="warn")
+        with pytest.warns(OutOfDomainWarning, match=self.measure):
+            assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-12)
+
+    def test_committee_keeps_the_limit(self, model: str) -> None:
+        committee = self.narrowed(self.calculator([model, model], **self.options), limits={self.measure: -1.0})
+        with pytest.raises(OutOfDomainError, match=self.measure):
+            committee.get_potential_energy(self.atoms())
+
     # --- ASE's rules --------------------------------------------------------------------------------------------------
 
     def test_results_are_standard(self, calc: MlwaveCalculator) -> None:
@@ -229,6 +276,17 @@ class CalculatorContract:
             assert again.results["energy"] == energy
             assert again.todict() == calc.todict()
             assert self.both(again, atoms)[0] == energy
+
+    def test_copies_keep_the_weights_that_were_loaded(self, model: str, tmp_path: Path) -> None:
+        folder = shutil.copytree(zoo.locate(model), tmp_path / "gone")
+        calc = self.calculator(folder, **self.options)
+        energy = self.both(calc, self.atoms())[0]
+        shutil.rmtree(folder)
+        assert copy.deepcopy(calc).members is calc.members
+        assert copy.copy(calc).results is not calc.results
+        again = pickle.loads(pickle.dumps(calc))
+        assert self.both(again, self.atoms())[0] == energy
+        assert again.members[0].config == calc.members[0].config
 
     def test_model_folder_can_be_moved(self, calc: MlwaveCalculator, model: str, tmp_path: Path) -> None:
         folder = shutil.copytree(zoo.locate(model), tmp_path / "elsewhere")
@@ -319,6 +377,7 @@ class CalculatorContract:
             ({"device": "cuda:99"}, InputError, "CUDA devices"),
             ({"dtype": "float63"}, InputError, "Did you mean 'float64'"),
             ({"batch_size": 0}, InputError, "at least 1"),
+            ({"outside": "ignore"}, InputError, "outside.*'error', 'warn'"),
         ],
     )
     def test_bad_option_is_refused(self, model: str, options: dict[str, Any], error: type, message: str) -> None:

@@ -43,6 +43,7 @@ def silane(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 class TestContract(CalculatorContract):
     calculator = AmonsCalculator
+    measure = "novelty"
     formulas = ("H2O", "CH3OH", "HCN")
     law_tolerance = 1e-6
     force_tolerance = 1e-4

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("morse_kind")
 
 class TestMorseContract(CalculatorContract):
     calculator = MorseCalculator
+    measure = "n_pairs"
     formulas = ("H2O", "H2O2", "H2")
     float32_tolerance = 1e-4
 
@@ -233,7 +234,7 @@ def test_help_lists_the_options() -> None:
     import inspect
 
     parameters = inspect.signature(MorseCalculator).parameters
-    assert list(parameters) == ["model", "scale", "device", "dtype", "batch_size"]
+    assert list(parameters) == ["model", "scale", "device", "dtype", "batch_size", "outside"]
     assert all(p.kind is p.KEYWORD_ONLY for name, p in parameters.items() if name != "model")
 
 

@@ -19,7 +19,7 @@ from ase.calculators.calculator import (
 
 from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.calculators.phisnet import ENERGY_LEVELS
-from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
 from ase_mlwave.zoo import ModelFolder
 from tests.calculators.protocols import water
 from tests.calculators.waters import MODEL, shipped, waters
@@ -136,11 +136,26 @@ def test_water_as_it_vibrates_gives_no_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    "atoms", [water(0.97, 102, 2.5), water(0.97, 178), molecule("H2O2")], ids=["stretched", "linear", "peroxide"]
+    "atoms", [water(0.97, 102, 2.5), molecule("H2O2"), molecule("H2")], ids=["stretched", "peroxide", "hydrogen"]
 )
-def test_what_is_far_from_the_training_data_gives_a_warning(atoms: Atoms) -> None:
+def test_what_is_unlike_all_training_data_gives_an_error_on_every_path(atoms: Atoms) -> None:
     calc = PhiSNetCalculator(MODEL)
-    with pytest.warns(OutOfDomainWarning, match="domain_distance"):
+    committee = PhiSNetCalculator([MODEL, MODEL])
+    for path in (
+        calc.get_potential_energy,
+        committee.get_potential_energy,
+        *(getattr(calc, name) for name in ("hamiltonian", "overlap", "density_matrix", "orbitals")),
+        committee.hamiltonian,
+        lambda atoms: calc.predict([water(0.97, 102), atoms]),
+    ):
+        with pytest.raises(OutOfDomainError, match=r"domain_distance is .*, the limit"):
+            path(atoms)
+
+
+def test_what_is_far_from_the_training_data_gives_a_warning() -> None:
+    atoms = water(0.97, 178)
+    calc = PhiSNetCalculator(MODEL)
+    with pytest.warns(OutOfDomainWarning, match=r"domain_distance.*atoms O0"):
         calc.get_potential_energy(atoms)
     threshold = calc.members[0].config.thresholds["domain_distance"]
     assert calc.extras["domain_distance"].max() > threshold

@@ -9,6 +9,7 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
+from ase_mlwave.domain.limits import limits_of
 from ase_mlwave.phisnet.model import PhiSNet
 from ase_mlwave.phisnet.training.module import PhiSNetData, PhiSNetModule
 from ase_mlwave.phisnet.training.prepared import PreparedDataset
@@ -61,7 +62,10 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
         source = TrainingData(source=Path(dataset.source).name, sha256=training.content_hash(), n_records=len(training))
         thresholds = fit_domain(network, data.train_set, data.valid_set)
         card = first_card(settings, title, steps)
-        folder = ModelFolder.pack("phisnet", network, training_data=source, card=card, thresholds=thresholds)
+        limits = limits_of(thresholds)
+        folder = ModelFolder.pack(
+            "phisnet", network, training_data=source, card=card, thresholds=thresholds, limits=limits
+        )
         folder.save(Path(settings.output) / "model")
     return Path(settings.output) / "model"
 
