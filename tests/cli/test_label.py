@@ -70,14 +70,23 @@ def test_wrong_requests_are_refused_before_any_work(hydrogens: Path) -> None:
     assert not output.exists()
 
 
+PROGRAM = """
+import signal
+from ase_mlwave.cli.main import app
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore Ctrl-C
+    app()
+"""
+
+
 def test_interrupted_labelling_says_so_and_goes_on(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frames = [molecule("CH3OH") for _ in range(12)]
     for atoms in frames:
         atoms.positions += 0.05 * rng.normal(size=atoms.positions.shape)
     ase.io.write(tmp_path / "methanols.extxyz", frames)
-    program = "from ase_mlwave.cli.main import app\nif __name__ == '__main__': app()"
-    (tmp_path / "program.py").write_text(program)
+    (tmp_path / "program.py").write_text(PROGRAM)
     output = tmp_path / "methanols.db"
     command = [sys.executable, "program.py", "label", "methanols.extxyz", output.name, "--level", "hf/6-31g"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -154,7 +154,7 @@ def test_workers_keep_to_their_threads(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-import multiprocessing, sys
+import multiprocessing, signal, sys
 from pathlib import Path
 from ase_mlwave.reference.labelling import label_geometries
 from ase_mlwave.reference.levels import CalculatorLevel
@@ -166,6 +166,7 @@ def note(state):
     Path("pids.new").replace("pids")  # whole at any moment, also that of the kill
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore Ctrl-C
     label_geometries(waters(12), "data.db", CalculatorLevel("slow", slow), n_workers=2, progress=note)
 """
 

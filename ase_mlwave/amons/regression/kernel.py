@@ -28,6 +28,8 @@ __all__ = ["kernel_matrix", "largest_distances", "rule_widths", "squared_distanc
 
 #: Elements of a block of pairs that are held at a time (8 bytes each, and there are about four such blocks).
 _BLOCK = 8_000_000
+#: Squared distances below this share of the squared norms are what rounding leaves between equal environments.
+_EQUAL = 1e-12
 
 
 def kernel_matrix(
@@ -93,7 +95,8 @@ def largest_distances(
     Returns
     -------
     dict of int to float
-        Atomic number -> distance, over both together; for the elements of ``left``.
+        Atomic number -> distance, over both together; for the elements of ``left``. Exactly 0 where all environments
+        are equal up to rounding, on every processor.
     """
     found: dict[int, float] = {}
     for z, one in left.blocks.items():
@@ -106,7 +109,8 @@ def largest_distances(
             for a, b in pairs
             for start, stop in _steps(len(a.values), max(1, block // len(b.values)))
         ]
-        found[z] = math.sqrt(max(squares))
+        rounding = _EQUAL * max(float(block.norms.max()) for pair in pairs for block in pair)
+        found[z] = math.sqrt(max(squares)) if max(squares) > rounding else 0.0
     return found
 
 
@@ -125,8 +129,7 @@ def rule_widths(distances: Mapping[int, float], scale: float = 1.0) -> dict[int,
     dict of int to float
         Atomic number -> s = scale * distance / sqrt(2 ln 2); ``scale`` where all environments are the same.
     """
-    alike = 1e-8  # rounding leaves this much between equal environments
-    return {z: scale * (d / math.sqrt(2 * math.log(2)) if d > alike else 1.0) for z, d in distances.items()}
+    return {z: scale * (d / math.sqrt(2 * math.log(2)) if d > 0 else 1.0) for z, d in distances.items()}
 
 
 def _add_pairs(out: Tensor, left: Block, right: Block, counts: tuple[int, int], width: float) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from ase_mlwave.amons.regression.environments import Geometry, gather
-from ase_mlwave.amons.regression.kernel import kernel_matrix, largest_distances, rule_widths
+from ase_mlwave.amons.regression.kernel import kernel_matrix, largest_distances, rule_widths, squared_distances
 from tests.amons.regression.gaussians import Gaussians, random_geometry
 
 WIDTHS = {1: 1.3, 6: 0.9, 7: 1.1, 8: 1.0}
@@ -123,3 +125,14 @@ def test_widths_see_the_query() -> None:
 def test_one_environment_has_some_width() -> None:
     environments = gather(Gaussians(), [random_geometry(0, "CO")])
     assert rule_widths(largest_distances(environments), scale=2.0) == {6: 2.0, 8: 2.0}
+
+
+def test_rounding_between_equal_environments_is_no_distance() -> None:
+    """Distances come from differences of squares; what is left of equal ones depends on the processor."""
+    geometry = random_geometry(0, "CO")
+    turns = Rotation.random(20, rng=np.random.default_rng(0)).as_matrix()
+    turned = [Geometry(geometry.numbers, geometry.positions @ turn.T) for turn in turns]
+    environments = gather(Gaussians(), turned)
+    squares = squared_distances(environments.blocks[6], environments.blocks[6])
+    assert 0 < squares.max() < 1e-12
+    assert largest_distances(environments) == {6: 0.0, 8: 0.0}
