@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from ase.calculators.calculator import InputError
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from ase.data import chemical_symbols
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from ase_mlwave.errors import suggestion
+from ase_mlwave.text import LONGEST_NAME, clean, refuse_odd_strings
 
 __all__ = [
     "FORMAT",
@@ -30,6 +32,10 @@ _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: lambda raw: {**raw, "format": 2},  # what format 2 added has defaults
 }
 
+#: Characters of the longest string in ``config.json``.
+_LONGEST_STRING = 4000
+_SYMBOLS = frozenset(chemical_symbols[1:])
+
 #: Kind of model -> (class of the network, class of its settings), each "module:name", imported when one is built;
 #: where a setting chooses between classes, functions that do so stand in their place.
 #: The settings are a pydantic model with at least ``elements`` and ``level``; the network is a torch module that is
@@ -46,7 +52,7 @@ class TrainingData(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: str
+    source: Annotated[str, BeforeValidator(clean)]
     """Where the data came from, in words."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     """``Dataset.content_hash()`` of the training records; of an imported model, the hash of the file it came from."""
@@ -178,13 +184,12 @@ def parse_config(text: str, where: str) -> ModelConfig:
             raise InputError(f"{where} has the unknown format {raw['format']}; this version reads {FORMAT}.")
         raw = _UPGRADES[raw["format"]](raw)
     try:
+        refuse_odd_strings(raw, where, _LONGEST_STRING)
         config = ModelConfig(**raw)
-    except (ValidationError, TypeError) as error:
+    except (ValidationError, TypeError, ValueError) as error:
         raise InputError(f"{where} is not a valid description of a model: {error}") from error
     refuse_unknown_kind(config.kind, where)
-    missing = [key for key in ("elements", "level") if key not in config.settings]
-    if missing:
-        raise InputError(f"{where} has no {' and no '.join(missing)} in its settings.")
+    _refuse_odd_chemistry(config.settings, where)
     return config
 
 
@@ -192,6 +197,18 @@ def refuse_unknown_kind(kind: str, where: str) -> None:
     """Raise ``InputError`` if ``kind`` is not a key of ``KINDS``; ``where`` starts the message."""
     if kind not in KINDS:
         raise InputError(f"{where} has the unknown kind {kind!r}. {suggestion(kind, KINDS)}")
+
+
+def _refuse_odd_chemistry(settings: Mapping[str, Any], where: str) -> None:
+    """Refuse settings without the entries that every kind of model has."""
+    missing = [key for key in ("elements", "level") if key not in settings]
+    if missing:
+        raise InputError(f"{where} has no {' and no '.join(missing)} in its settings.")
+    elements, level = settings["elements"], settings["level"]
+    if not isinstance(elements, list) or not elements or any(one not in _SYMBOLS for one in elements):
+        raise InputError(f"{where}: elements must be a list of chemical symbols, got {str(elements)[:LONGEST_NAME]!r}.")
+    if not isinstance(level, str) or len(level) > LONGEST_NAME:
+        raise InputError(f"{where}: level must be the name of a level of theory, got {str(level)[:LONGEST_NAME]!r}.")
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -8,6 +8,7 @@ from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ase_mlwave.amons.slatm.config import SlatmConfig
+from ase_mlwave.text import PlainText
 
 __all__ = ["AmonConfig", "BlockSizes", "FitSettings"]
 
@@ -80,7 +81,7 @@ class AmonConfig(BaseModel):
 
     elements: tuple[str, ...]
     """Chemical symbols that the model knows."""
-    level: str
+    level: PlainText
     """Level of theory of the training data."""
     representation: SlatmConfig
     """What an atom sees."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ase_mlwave.text import plain
 from ase_mlwave.units import BOHR, HARTREE
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "check_metadata", "new_metadata"]
@@ -76,6 +77,7 @@ def check_metadata(metadata: Mapping[str, Any], name: str) -> None:
         raise ValueError(
             f"{name} has format version {found}; this program reads versions up to {FORMAT_VERSION}. Update it."
         )
+    plain(str(metadata.get("level", "")), f"the level of theory in {name}")
     for key, expected in _CONVENTIONS.items():
         if metadata.get(key) != expected:
             raise ValueError(f"{name} has {key} {metadata.get(key)!r}; allowed is {expected!r}.")

@@ -12,6 +12,8 @@ from ase.data import chemical_symbols
 from ase.symbols import Symbols
 from numpy.typing import ArrayLike, NDArray
 
+from ase_mlwave.text import plain
+
 #: Largest deviation from symmetry that a stored matrix may have, relative to its largest element.
 _SYMMETRY_TOLERANCE = 1e-8
 
@@ -137,7 +139,8 @@ class Dataset:
     source: str
 
     def __post_init__(self) -> None:
-        """Accept any iterable of records."""
+        """Accept any iterable of records; refuse a level that is not a plain line of text (``ValueError``)."""
+        plain(self.level, "the level of theory")
         object.__setattr__(self, "records", tuple(self.records))
 
     def __len__(self) -> int:

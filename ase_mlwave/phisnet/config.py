@@ -7,6 +7,9 @@ from typing import Any, Literal
 from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ase_mlwave.quantum.names import BasisName
+from ase_mlwave.text import PlainText
+
 __all__ = ["PRESETS", "PhiSNetConfig"]
 
 
@@ -17,9 +20,9 @@ class PhiSNetConfig(BaseModel):
 
     elements: tuple[str, ...]
     """Chemical symbols that the model knows."""
-    level: str = "pbe/def2-svp"
+    level: PlainText = "pbe/def2-svp"
     """Level of theory of the training data, as ``mlwave label`` writes it."""
-    basis: str = "def2-svp"
+    basis: BasisName = "def2-svp"
     """Spherical basis set (PySCF's name) in which H is expressed."""
     features: int = Field(64, ge=1)
     """Channels F per order."""

@@ -8,6 +8,8 @@ from typing import Literal
 from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ase_mlwave.text import PlainText
+
 __all__ = ["GRID_LEVELS", "MAX_GRID_LEVEL", "QDFConfig", "default_orbitals"]
 
 #: Grid level -> (number of shells, Lebedev points of the inner, middle and outer shells).
@@ -59,7 +61,7 @@ class QDFConfig(BaseModel):
     """Atom-centred grids with weights that move with the atoms."""
     elements: tuple[str, ...]
     """Chemical symbols that the model knows."""
-    level: str = "pbe/def2-svp"
+    level: PlainText = "pbe/def2-svp"
     """Level of theory of the training data, as ``mlwave label`` writes it."""
     orbitals: dict[str, tuple[tuple[str, float], ...]] = Field(default_factory=dict)
     """Element -> its orbital types: name (``"2p"``: principal quantum number and a letter, which only tells types

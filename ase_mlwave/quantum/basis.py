@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -11,6 +10,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from pyscf import gto
+
+from ase_mlwave.quantum.names import load_basis, without_evaluation
 
 __all__ = ["build_mole", "n_functions", "shells"]
 
@@ -36,15 +37,7 @@ def shells(basis: str, number: int) -> tuple[int, ...]:
     ValueError
         If PySCF has no such basis for the element.
     """
-    symbol = chemical_symbols[number]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # advice to install further basis sets; the error below says more
-            mole = build_mole([number], np.zeros((1, 3)), basis, spin=None)
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"PySCF has no basis {basis!r} for {symbol}; see pyscf.gto.basis for those there are"
-        ) from error
+    mole = build_mole([number], np.zeros((1, 3)), basis, spin=None)
     return tuple(mole.bas_angular(i) for i in range(mole.nbas) for _ in range(mole.bas_nctr(i)))
 
 
@@ -82,8 +75,20 @@ def build_mole(
 
     Raises
     ------
+    ValueError
+        If PySCF has no such basis for an element.
     RuntimeError
         From PySCF, if the electron number contradicts ``spin``.
+
+    Notes
+    -----
+    PySCF gets the numbers of its own basis set: where a name could also be a path, it never sees the name
+    (``test_no_file_is_taken_for_a_basis``). ``mole.basis`` is the name, from which PySCF chooses auxiliary functions.
     """
-    atoms = [(chemical_symbols[int(z)], tuple(map(float, r))) for z, r in zip(numbers, positions, strict=True)]
-    return gto.M(atom=atoms, basis=basis, charge=charge, spin=spin, unit="Bohr", cart=False, verbose=0)
+    symbols = [chemical_symbols[int(z)] for z in numbers]
+    atoms = [(symbol, tuple(map(float, r))) for symbol, r in zip(symbols, positions, strict=True)]
+    shells_of = {symbol: load_basis(basis, symbol) for symbol in symbols}
+    with without_evaluation():
+        mole = gto.M(atom=atoms, basis=shells_of, charge=charge, spin=spin, unit="Bohr", cart=False, verbose=0)
+    mole.basis = basis
+    return mole

@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ase_mlwave.quantum.names import without_evaluation
+
 __all__ = [
     "ScfResult",
     "converge",
@@ -287,7 +289,7 @@ def _checked_density(mean_field: Any, density: Array) -> Array:
 
 @contextmanager
 def _quiet(mean_field: Any) -> Iterator[None]:
-    """Silence PySCF and keep it from writing its checkpoint file."""
+    """Silence PySCF, keep it from writing its checkpoint file and from evaluating text."""
     objects: list[Any] = [mean_field, mean_field.mol]
     objects += [getattr(mean_field, name) for name in ("grids", "nlcgrids", "with_df") if hasattr(mean_field, name)]
     silenced = [(item, item.verbose) for item in objects if hasattr(item, "verbose")]
@@ -296,7 +298,8 @@ def _quiet(mean_field: Any) -> Iterator[None]:
         item.verbose = 0
     mean_field.chkfile = None
     try:
-        yield
+        with without_evaluation():
+            yield
     finally:
         for item, verbose in silenced:
             item.verbose = verbose

@@ -31,6 +31,7 @@ from pyscf import gto, lib
 from torch import Tensor
 
 from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.quantum.names import has_core_potential, load_basis
 
 __all__ = [
     "OneElectronIntegrals",
@@ -339,7 +340,7 @@ def _smeared_fit(number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 @lru_cache(maxsize=128)
 def _sap_fit(number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Load exponents and charges of an element's SAP fit; the charges sum up to -Z."""
-    fit: NDArray[np.float64] = np.asarray(gto.basis.load(_SAP_BASIS, chemical_symbols[number])[0][1:], dtype=np.float64)
+    fit: NDArray[np.float64] = np.asarray(load_basis(_SAP_BASIS, chemical_symbols[number])[0][1:], dtype=np.float64)
     return fit[:, 0], fit[:, 1]
 
 
@@ -347,10 +348,10 @@ def _sap_fit(number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _template(numbers: tuple[int, ...], basis: str) -> gto.Mole:
     for number in sorted(set(numbers)):
         symbol = chemical_symbols[number]
-        if gto.basis.load_ecp(basis, symbol):
+        if has_core_potential(basis, symbol):
             raise ValueError(
                 f"{basis} describes {symbol} with an effective core potential, which is not implemented; choose an "
-                "all-electron basis (for example x2c-svpall) or lighter elements"
+                "all-electron basis or lighter elements"
             )
     return build_mole(numbers, np.zeros((len(numbers), 3)), basis, spin=sum(numbers) % 2)
 

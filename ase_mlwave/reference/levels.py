@@ -26,8 +26,9 @@ from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import suggestion
 from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.quantum.names import check_basis, check_elements, check_functional, is_hartree_fock, without_evaluation
 from ase_mlwave.reference.checks import check_geometry
-from ase_mlwave.reference.names import check_basis, check_elements, check_functional, is_hartree_fock
+from ase_mlwave.text import plain
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 __all__ = ["CalculatorLevel", "LevelOfTheory", "PyscfLevel", "TbliteLevel"]
@@ -65,7 +66,10 @@ class LevelOfTheory(ABC):
         InputError
             If the method, the basis or a setting is unknown, or the program that it needs is not installed.
         """
-        words = text.split()
+        try:
+            words = plain(text, "the level of theory").split()
+        except ValueError as error:
+            raise InputError(f"{error}. Write, for example, 'pbe/def2-svp'.") from error
         method = words[0] if words else ""
         if method.lower() in _TBLITE_METHODS and len(words) == 1:
             return TbliteLevel(method.lower())
@@ -210,7 +214,8 @@ class PyscfLevel(BaseModel, LevelOfTheory):
         mole = build_mole(record.numbers, record.positions, self.basis, record.charge, record.spin)
         mf = self.mean_field(mole)
         try:
-            mf.kernel()
+            with without_evaluation():
+                mf.kernel()
             if not mf.converged:
                 raise SCFError(
                     f"the SCF of {record.formula} at {self.name} did not converge to {self.conv_tol:g} Hartree within "

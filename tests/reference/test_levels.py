@@ -15,8 +15,8 @@ from pyscf import dft, gto, scf
 
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Record
+from ase_mlwave.quantum import names
 from ase_mlwave.quantum.basis import build_mole
-from ase_mlwave.reference import names
 from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory, PyscfLevel, TbliteLevel
 
 WATERS = Path(__file__).parent.parent / "data" / "files" / "waters_pbe_def2svp.db"

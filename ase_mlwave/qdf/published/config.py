@@ -7,6 +7,8 @@ from typing import Literal
 from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ase_mlwave.text import PlainText
+
 __all__ = ["PublishedConfig"]
 
 
@@ -19,7 +21,7 @@ class PublishedConfig(BaseModel):
     """Points of a cubic grid around every atom, summed without weights."""
     elements: tuple[str, ...]
     """Chemical symbols that the model knows."""
-    level: str
+    level: PlainText
     """Level of theory of the training data."""
     n_inner: int = Field(6, ge=1)
     """Functions of type 1s of every element but H and He (the 6 of 6-31G)."""
@@ -39,7 +41,7 @@ class PublishedConfig(BaseModel):
     """Dense layers of the Hohenberg-Kohn map."""
     pooling: Literal["sum", "mean"] = "sum"
     """Over the points of a molecule: the sum for extensive properties, the mean for intensive ones."""
-    outputs: tuple[str, ...] = ("atomization_energy",)
+    outputs: tuple[PlainText, ...] = ("atomization_energy",)
     """Names of the predicted energies, in the order of the last layer."""
 
     @field_validator("elements")
