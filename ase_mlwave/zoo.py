@@ -252,10 +252,21 @@ def locate(model: str | PathLike[str]) -> Path:
     text = str(model)
     if text in names:
         return _zoo_folder() / text
-    path = Path(model).expanduser()
-    if path.is_dir() and text.strip():
-        return path.resolve()
-    raise InputError(f"there is no model {text!r}: neither a folder nor a name in the zoo. {suggestion(text, names)}")
+    folder = existing_folder(text) if text.strip() else None
+    if folder is not None:
+        return folder
+    raise InputError(
+        f"there is no model {text[:200]!r}: neither a folder nor a name in the zoo. {suggestion(text, names)}"
+    )
+
+
+def existing_folder(name: str) -> Path | None:
+    """Return the full path of a folder; None if there is none, or the name (too long, say) can be no path."""
+    try:
+        path = Path(name).expanduser()
+        return path.resolve() if path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def read_config(model: str | PathLike[str]) -> ModelConfig:

@@ -20,11 +20,10 @@ from ase_mlwave.amons.inference import Prediction, force_uncertainty, predict_ba
 from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.calculators.amons_active import ActiveCalculator, geometry_of, worst_atoms
 from ase_mlwave.calculators.base import Member, Outcome
-from ase_mlwave.calculators.checks import read_atoms
+from ase_mlwave.calculators.checks import check_choice, read_atoms
 from ase_mlwave.calculators.members import pick_device
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.stores import as_address
-from ase_mlwave.errors import suggestion
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 if TYPE_CHECKING:
@@ -189,8 +188,7 @@ class AmonsCalculator(ActiveCalculator):
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
         given = parameters["uncertainty"]
-        if given not in _UNCERTAINTIES:
-            raise InputError(f"uncertainty is {given!r}. {suggestion(str(given), _UNCERTAINTIES)}")
+        check_choice("uncertainty", given, _UNCERTAINTIES)
 
     def _compute(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
         geometries = [geometry_of(system) for system in systems]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from ase.calculators.calculator import (
     all_changes,
 )
 
-from ase_mlwave.calculators.checks import Domain, charge_and_spin, read_atoms
+from ase_mlwave.calculators.checks import Domain, charge_and_spin, property_names, read_atoms
 from ase_mlwave.calculators.domain import check_outside, enforce, judge
 from ase_mlwave.calculators.members import Member, ModelName, common_domain, model_names, pick_device, pick_dtype
 from ase_mlwave.calculators.outcome import Outcome, average, to_ase
@@ -251,7 +251,7 @@ class MlwaveCalculator(Calculator):
             If a structure is unlike anything the model was trained on; the message gives its index. With
             ``outside="warn"`` that is a warning.
         """
-        names = (properties,) if isinstance(properties, str) else tuple(properties)
+        names = property_names(properties)
         wanted, systems = self._checked_properties(names), self._checked_structures(structures, batch_size)
         outcomes = self._evaluate(systems, wanted, batch_size, progress)
         return [{name: outcome.values[name] for name in names} for outcome in outcomes]
@@ -332,19 +332,21 @@ class MlwaveCalculator(Calculator):
 
     def _checked_properties(self, properties: Sequence[str]) -> tuple[str, ...]:
         """Return what to compute for the properties asked for, or raise PropertyNotImplementedError."""
-        properties = (properties,) if isinstance(properties, str) else properties
-        for name in properties:
+        names = property_names(properties)
+        for name in names:
             if name not in self.implemented_properties:
                 raise PropertyNotImplementedError(
                     f"{type(self).__name__} has no {name!r}. {suggestion(name, self.implemented_properties)}"
                 )
-        return tuple(dict.fromkeys("energy" if name == "free_energy" else name for name in properties))
+        return tuple(dict.fromkeys("energy" if name == "free_energy" else name for name in names))
 
     def _checked_structures(self, structures: Sequence[Atoms], batch_size: int | None) -> list[Record]:
         """Check the arguments of `predict` and convert the structures to atomic units."""
         given: object = structures
         if isinstance(given, Atoms):
             raise InputError("predict needs a list of Atoms, got one Atoms object. Write predict([atoms]).")
+        if not isinstance(given, Iterable):
+            raise InputError(f"predict needs a list of Atoms, got {type(given).__name__}.")
         _check_batch_size(batch_size)
         systems = []
         for index, atoms in enumerate(structures):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,17 +10,37 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import InputError
 from ase.data import chemical_symbols
-from ase.neighborlist import neighbor_list
-from scipy.spatial.distance import pdist, squareform
+from ase.geometry import complete_cell, minkowski_reduce
+from ase.neighborlist import primitive_neighbor_list
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from ase_mlwave.data.record import Record
+from ase_mlwave.errors import suggestion
 from ase_mlwave.quantum.cubes import CubeGrid
 from ase_mlwave.units import BOHR
 
-__all__ = ["MIN_DISTANCE_ANGSTROM", "Domain", "charge_and_spin", "cube_grid", "read_atoms"]
+__all__ = [
+    "MIN_DISTANCE_ANGSTROM",
+    "Domain",
+    "charge_and_spin",
+    "check_choice",
+    "cube_grid",
+    "property_names",
+    "read_atoms",
+]
+
+Array = NDArray[np.float64]
 
 #: Nuclei nearer than this coincide, whatever the temperature (the shortest bond, H2, is 0.74 Angstrom long).
 MIN_DISTANCE_ANGSTROM = 0.1
+#: Larger coordinates leave a bond too few digits (Angstrom).
+_MAX_COORDINATE = 1e6
+#: Shortest and longest period (Angstrom), and most atoms per cubic Angstrom (diamond has 0.18): beyond these nothing is
+#: a material, and the images within a model's cutoff fill the memory.
+_MIN_PERIOD, _MAX_PERIOD, _MAX_DENSITY = 1.2, 1e4, 0.5
+#: Room that an atom takes in a direction without a period (Angstrom).
+_THICKNESS = 3.0
 
 _MEANING = {
     "charge": "the total charge in elementary charges, a whole number",
@@ -112,20 +132,23 @@ def read_atoms(atoms: Any, domain: Domain) -> Record:
     Raises
     ------
     InputError
-        If the structure is empty, periodic, has an element, charge or spin outside the domain, positions that are not
-        finite, coinciding atoms, or a number of electrons that does not go with its spin (of cells, any number goes).
+        If the structure is empty, periodic, has an element, charge or spin outside the domain, atomic numbers that are
+        not whole, positions that are not (N, 3) finite numbers, coinciding atoms, a cell that is no material's, or a
+        number of electrons that does not go with its spin (of cells, any number goes).
     """
     if not isinstance(atoms, Atoms):
         raise InputError(f"a calculation needs an ase.Atoms object, got {type(atoms).__name__}.")
     if len(atoms) == 0:
         raise InputError("the Atoms object is empty. Give it at least one atom.")
+    _check_arrays(atoms)
     _check_elements(atoms, domain)
     if atoms.pbc.any() and not domain.periodic:
         raise InputError(
             f"the model is for molecules, but the structure is periodic (pbc={atoms.pbc.tolist()}). "
             "Set atoms.pbc = False if it is a molecule in a box."
         )
-    _check_positions(atoms)
+    cell = _checked_cell(atoms) if atoms.pbc.any() else None
+    _check_distances(atoms, cell)
     charge, spin = charge_and_spin(atoms)
     for name, value, allowed in (("charge", charge, domain.charges), ("spin", spin, domain.spins)):
         if value not in allowed:
@@ -133,9 +156,9 @@ def read_atoms(atoms: Any, domain: Domain) -> Record:
                 f"atoms.info[{name!r}] is {value}, but the model was made for {name} "
                 f"{' or '.join(map(str, sorted(allowed)))}. Change atoms.info or take another model."
             )
-    if atoms.pbc.any():
-        cell = {"cell": np.array(atoms.cell.complete()) / BOHR, "pbc": np.array(atoms.pbc)}
-        return Record(numbers=atoms.numbers, positions=atoms.positions / BOHR, charge=charge, spin=spin, info=cell)
+    if cell is not None:
+        info = {"cell": cell / BOHR, "pbc": np.array(atoms.pbc)}
+        return Record(numbers=atoms.numbers, positions=atoms.positions / BOHR, charge=charge, spin=spin, info=info)
     n_electrons = int(atoms.numbers.sum()) - charge
     if n_electrons < spin or (n_electrons - spin) % 2:
         raise InputError(
@@ -163,9 +186,43 @@ def cube_grid(spacing: float) -> CubeGrid:
     InputError
         If the spacing is not positive, or coarser than 10 Angstrom.
     """
-    if not 0 < spacing < 10:
+    if not isinstance(spacing, (int, float)) or not 0 < spacing < 10:
         raise InputError(f"spacing is {spacing!r} Angstrom, but must be positive, such as 0.1")
     return CubeGrid(spacing=spacing / BOHR)
+
+
+def property_names(given: Any) -> tuple[str, ...]:
+    """Read the names of properties: one, or several; ``InputError`` if they are no names."""
+    names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"properties are {given!r}. Give names, such as ['energy', 'forces'].")
+    return names
+
+
+def check_choice(option: str, given: Any, allowed: Iterable[str]) -> None:
+    """Raise ``InputError`` if the value of an option is none of those allowed; the message names the nearest."""
+    known = tuple(allowed)
+    if not isinstance(given, str) or given not in known:
+        raise InputError(f"{option} is {given!r}. {suggestion(str(given), known)}")
+
+
+def _check_arrays(atoms: Atoms) -> None:
+    """Refuse what is no list of atoms: ASE looks at the arrays only when they are set."""
+    numbers, positions = np.asarray(atoms.numbers), np.asarray(atoms.positions)
+    if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
+        raise InputError(f"atoms.numbers must be whole numbers, one an atom; got {numbers.dtype} {numbers.shape}.")
+    if positions.dtype.kind not in "fiu" or positions.shape != (len(numbers), 3):
+        raise InputError(
+            f"atoms.positions must be real numbers of the shape ({len(numbers)}, 3) for {len(numbers)} atoms; got "
+            f"{positions.dtype} {positions.shape}."
+        )
+    if ((numbers < 0) | (numbers >= len(chemical_symbols))).any():
+        raise InputError(f"atoms.numbers must be atomic numbers up to {len(chemical_symbols) - 1}; got {max(numbers)}.")
+    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    if len(bad):
+        raise InputError(f"the position of atom {bad[0]} is not finite: {positions[bad[0]].tolist()} Angstrom.")
+    if np.abs(positions).max() > _MAX_COORDINATE:
+        raise InputError(f"positions must lie within {_MAX_COORDINATE:g} Angstrom of the origin. Move the structure.")
 
 
 def _check_elements(atoms: Atoms, domain: Domain) -> None:
@@ -178,40 +235,64 @@ def _check_elements(atoms: Atoms, domain: Domain) -> None:
         )
 
 
-def _check_positions(atoms: Atoms) -> None:
-    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
-    if len(bad):
-        raise InputError(f"the position of atom {bad[0]} is not finite: {atoms.positions[bad[0]].tolist()} Angstrom.")
-    if atoms.pbc.any():
-        _check_cell(atoms)
-        return
-    if len(atoms) < 2:
-        return
-    distances = squareform(pdist(atoms.positions))
-    np.fill_diagonal(distances, np.inf)
-    i, j = sorted(np.unravel_index(distances.argmin(), distances.shape))
-    if distances[i, j] < MIN_DISTANCE_ANGSTROM:
+def _check_distances(atoms: Atoms, cell: Array | None) -> None:
+    """Refuse atoms that coincide with another, or with an image of one."""
+    if cell is not None:
+        first, second, distances = primitive_neighbor_list(
+            "ijd", atoms.pbc, cell, atoms.positions, MIN_DISTANCE_ANGSTROM
+        )
+    else:
+        pairs = cKDTree(atoms.positions).query_pairs(MIN_DISTANCE_ANGSTROM, output_type="ndarray")
+        first, second = pairs.T
+        distances = np.linalg.norm(atoms.positions[first] - atoms.positions[second], axis=1)
+    if len(distances):
+        nearest = int(np.argmin(distances))
+        i, j = sorted((int(first[nearest]), int(second[nearest])))
+        which = "they" if cell is None else "they, or images of them,"
         raise InputError(
-            f"atoms {i} and {j} coincide: they are {distances[i, j]:.3g} Angstrom apart, and less than "
+            f"atoms {i} and {j} coincide: {which} are {distances[nearest]:.3g} Angstrom apart, and less than "
             f"{MIN_DISTANCE_ANGSTROM} Angstrom is refused. Mend the structure."
         )
 
 
-def _check_cell(atoms: Atoms) -> None:
-    """Refuse periods without a vector, a cell without volume, and atoms that coincide with any image."""
-    lengths = atoms.cell.lengths()
-    for axis, (periodic, length) in enumerate(zip(atoms.pbc, lengths, strict=True)):
-        if periodic and not length > 0:
+def _checked_cell(atoms: Atoms) -> Array:
+    """Return the cell, (3, 3), Angstrom, with any vectors where nothing is periodic; refuse one that is no material's.
+
+    Notes
+    -----
+    What counts is the lattice, not the vectors that it is written with: the shortest vector of the reduced cell.
+    """
+    periodic = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
+    if not np.isfinite(periodic).all():
+        raise InputError(f"the cell vectors {atoms.cell.tolist()} are not finite. Mend the cell.")
+    if np.abs(periodic).max() > _MAX_PERIOD:
+        raise InputError(
+            f"the cell is {np.abs(periodic).max():.3g} Angstrom long, and more than {_MAX_PERIOD:g} is refused. Set "
+            "atoms.pbc = False if it is a molecule."
+        )
+    lengths = np.linalg.norm(periodic, axis=1)
+    for axis in np.flatnonzero(atoms.pbc):
+        if not lengths[axis] > 0:
             raise InputError(
                 f"the structure is periodic along cell vector {axis}, which is zero. Set atoms.cell, or "
                 "atoms.pbc = False if it is a molecule."
             )
-    finite = bool(np.isfinite(atoms.cell.array).all())
-    if not finite or np.linalg.matrix_rank(atoms.cell.array) < np.count_nonzero(lengths):
-        raise InputError(f"the cell vectors {atoms.cell.tolist()} are not finite or linearly dependent. Mend the cell.")
-    i, j, r = neighbor_list("ijd", atoms, MIN_DISTANCE_ANGSTROM)
-    if len(r):
+    vectors = periodic[atoms.pbc] / lengths[atoms.pbc, None]
+    if np.linalg.matrix_rank(vectors, tol=1e-6) < len(vectors):
+        raise InputError(f"the cell vectors {atoms.cell.tolist()} are linearly dependent, or nearly so. Mend the cell.")
+    cell: Array = complete_cell(periodic)
+    period = np.linalg.norm(minkowski_reduce(cell, atoms.pbc)[0], axis=1)[atoms.pbc].min()
+    if period < _MIN_PERIOD:
         raise InputError(
-            f"atoms {i[0]} and {j[0]} coincide: they, or images of them, are {r[0]:.3g} Angstrom apart, and less than "
-            f"{MIN_DISTANCE_ANGSTROM} Angstrom is refused. Mend the structure."
+            f"the structure repeats itself after {period:.3g} Angstrom, and less than {_MIN_PERIOD} is refused. Mend "
+            "the cell (its vectors are in Angstrom)."
         )
+    along = np.linalg.solve(cell.T, atoms.positions.T)[~atoms.pbc]  # complete vectors are orthonormal to the others
+    sizes = np.ptp(along, axis=1) + _THICKNESS
+    density = len(atoms) / (abs(np.linalg.det(cell)) * sizes.prod())
+    if density > _MAX_DENSITY:
+        raise InputError(
+            f"the cell holds {density:.3g} atoms per cubic Angstrom, and more than {_MAX_DENSITY} (thrice diamond) is "
+            "refused. Mend the cell (its vectors are in Angstrom)."
+        )
+    return cell

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ase.calculators.calculator import InputError
 from ase.data import chemical_symbols
 
-from ase_mlwave.calculators.checks import Domain
+from ase_mlwave.calculators.checks import Domain, check_choice
 from ase_mlwave.data.record import Record
-from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning, suggestion
+from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
 
 __all__ = ["OUTSIDE", "Verdict", "check_outside", "enforce", "exceeded", "judge"]
 
@@ -46,8 +45,7 @@ class Verdict:
 
 def check_outside(given: Any) -> None:
     """Raise ``InputError`` if ``given`` is no value of the option ``outside``."""
-    if given not in OUTSIDE:
-        raise InputError(f"outside is {given!r}. {suggestion(str(given), OUTSIDE)}")
+    check_choice("outside", given, OUTSIDE)
 
 
 def judge(extras: Mapping[str, Any], domain: Domain) -> Verdict:

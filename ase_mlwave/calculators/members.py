@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Any
 
 import torch
 from ase.calculators.calculator import InputError
 
-from ase_mlwave.calculators.checks import Domain
-from ase_mlwave.errors import suggestion
+from ase_mlwave.calculators.checks import Domain, check_choice
 from ase_mlwave.model_config import ModelConfig
-from ase_mlwave.zoo import ModelFolder, list_models
+from ase_mlwave.zoo import ModelFolder, existing_folder, list_models
 
 __all__ = ["Member", "ModelName", "common_domain", "model_names", "pick_device", "pick_dtype"]
 
@@ -76,8 +74,8 @@ def model_names(model: ModelName | Sequence[ModelName]) -> str | list[str]:
     """
     if isinstance(model, (str, PathLike)):
         name = fspath(model)
-        is_folder = name not in list_models() and name and Path(name).expanduser().is_dir()
-        return str(Path(name).expanduser().resolve()) if is_folder else name
+        folder = None if name in list_models() or not name else existing_folder(name)
+        return name if folder is None else str(folder)
     if not isinstance(model, Sequence) or not model or not all(isinstance(one, (str, PathLike)) for one in model):
         raise InputError(f"model must be a name in the zoo, a folder, or a list of them, got {model!r}.")
     return [str(model_names(one)) for one in model]
@@ -125,6 +123,5 @@ def pick_device(device: str | None) -> torch.device:
 
 def pick_dtype(dtype: str) -> torch.dtype:
     """Return torch's data type for ``"float64"`` or ``"float32"``, or raise ``InputError``."""
-    if dtype not in _DTYPES:
-        raise InputError(f"dtype is {dtype!r}. {suggestion(str(dtype), _DTYPES)}")
+    check_choice("dtype", dtype, _DTYPES)
     return _DTYPES[dtype]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import InputError
 from pyscf import gto
 
-from ase_mlwave.calculators.checks import Domain, read_atoms
-from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.calculators.checks import Domain, check_choice, read_atoms
 from ase_mlwave.data.record import Record
-from ase_mlwave.errors import suggestion
+from ase_mlwave.units import BOHR
 
 __all__ = ["PYSCF_GUESSES", "check_fallback", "read_mole"]
 
@@ -49,8 +49,8 @@ def read_mole(mole: gto.Mole, domain: Domain) -> Record:
                 f"{' or '.join(map(str, sorted(allowed)))}. Take PySCF's own methods for it, or another model."
             )
     numbers = np.array([gto.charge(mole.atom_pure_symbol(i)) for i in range(mole.natm)], dtype=np.int64)
-    record = Record(numbers=numbers, positions=mole.atom_coords(), charge=mole.charge, spin=abs(mole.spin))
-    return read_atoms(atoms_from_record(record), domain)
+    info = {"charge": mole.charge, "spin": abs(mole.spin)}
+    return read_atoms(Atoms(numbers, mole.atom_coords() * BOHR, info=info), domain)
 
 
 def check_fallback(name: str | None) -> None:
@@ -66,7 +66,5 @@ def check_fallback(name: str | None) -> None:
     InputError
         If the name is not among ``PYSCF_GUESSES``.
     """
-    if name is not None and name not in PYSCF_GUESSES:
-        raise InputError(
-            f"fallback is {name!r}, which is no initial guess of PySCF's. {suggestion(str(name), PYSCF_GUESSES)}"
-        )
+    if name is not None:
+        check_choice("fallback", name, PYSCF_GUESSES)

@@ -18,10 +18,9 @@ from pyscf import gto
 from torch import Tensor
 
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
-from ase_mlwave.calculators.checks import cube_grid, read_atoms
+from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms
 from ase_mlwave.calculators.moles import check_fallback, read_mole
 from ase_mlwave.data.record import Record
-from ase_mlwave.errors import suggestion
 from ase_mlwave.phisnet.energy import electronic_states
 from ase_mlwave.phisnet.inference import PredictedBatch, predict_batch
 from ase_mlwave.quantum.basis import build_mole
@@ -80,8 +79,7 @@ class PhiSNetCalculator(MlwaveCalculator):
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
         level = parameters["energy"]
-        if level not in ENERGY_LEVELS:
-            raise InputError(f"energy is {level!r}. {suggestion(str(level), ENERGY_LEVELS)}")
+        check_choice("energy", level, ENERGY_LEVELS)
 
     # --- energies, forces, dipole, charges --------------------------------------------------------------------------
 
@@ -218,8 +216,8 @@ class PhiSNetCalculator(MlwaveCalculator):
             source = self._mole(self.members[0], self._system(mf.mol))
             return adapt_density(self._matrices(mf.mol, same_basis=False)[2], source, mf)
         except CalculatorError as error:
-            if not hasattr(mf, "mol"):
-                raise
+            if not hasattr(mf, "mol") or not np.isfinite(mf.mol.atom_coords()).all():
+                raise  # nobody can guess for these
             if fallback is None:
                 message = f"{str(error).rstrip('.')}. Or give fallback='minao', for PySCF's own guess."
                 raise type(error)(message) from error
@@ -253,7 +251,7 @@ class PhiSNetCalculator(MlwaveCalculator):
         grid = cube_grid(spacing)
         mole = self._mole(self.members[0], self._system(x))
         energies, coefficients = self.orbitals(x)
-        if not 0 <= index < len(energies):
+        if not isinstance(index, (int, np.integer)) or not 0 <= index < len(energies):
             raise InputError(f"there is no orbital {index}; this molecule has 0 to {len(energies) - 1}")
         orbital = coefficients[:, [index]]
         write_cube(path, partial(orbitals_on_points, orbital, mole), mole, grid, "Orbital, Bohr^(-3/2)")

@@ -130,7 +130,10 @@ class QDFCalculator(MlwaveCalculator):
         ``examples/density.py`` puts it beside PySCF's.
         """
         system = read_atoms(atoms, self.domain)
-        grid = np.asarray(points, dtype=np.float64)
+        try:
+            grid = np.asarray(points, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"points are no numbers: {error}") from error
         if grid.ndim == 0 or grid.shape[-1] != 3 or not np.isfinite(grid).all():
             raise InputError(f"points have shape {grid.shape}; give (..., 3) finite coordinates in Angstrom")
         values = self._density(system, grid.reshape(-1, 3) / BOHR) / BOHR**3

@@ -350,6 +350,36 @@ class CalculatorContract:
             calc.predict([self.atoms(), atoms])
         assert calc.results == {}
 
+    @pytest.mark.parametrize(
+        ("array", "change"),
+        [
+            ("positions", lambda a: a.astype(object)),
+            ("positions", lambda a: a.astype("<U20")),
+            ("positions", lambda a: a + 0j),
+            ("positions", lambda a: a[:, :2]),
+            ("positions", lambda a: a[:-1]),
+            ("positions", lambda a: a + 1e7),
+            ("numbers", lambda a: a[1:]),
+            ("numbers", lambda a: a + 0.5),
+            ("numbers", lambda a: a.astype(float)),
+            ("numbers", lambda a: a + 1000),
+            ("numbers", lambda a: -a),
+        ],
+    )
+    def test_arrays_that_are_no_atoms_are_refused(self, calc: MlwaveCalculator, array: str, change: Any) -> None:
+        """ASE does not look at what is put into ``atoms.arrays``."""
+        atoms = self.atoms()
+        atoms.arrays[array] = change(atoms.arrays[array])
+        with pytest.raises(InputError, match=r"structure 0: .*(atoms.numbers|positions) must"):
+            calc.predict([atoms])
+
+    @pytest.mark.parametrize("properties", [5, ["energy", None], [["energy"]], None])
+    def test_properties_that_are_no_names_are_refused(self, calc: MlwaveCalculator, properties: Any) -> None:
+        with pytest.raises(InputError, match="Give names"):
+            calc.predict([self.atoms()], properties)
+        with pytest.raises(InputError, match="Give names"):
+            calc.calculate(self.atoms(), properties)
+
     def test_unknown_element_is_refused(self, calc: MlwaveCalculator) -> None:
         atoms = self.atoms()
         atoms.symbols[0] = self.foreign
@@ -378,13 +408,17 @@ class CalculatorContract:
             ({"dtype": "float63"}, InputError, "Did you mean 'float64'"),
             ({"batch_size": 0}, InputError, "at least 1"),
             ({"outside": "ignore"}, InputError, "outside.*'error', 'warn'"),
+            ({"outside": ["warn"]}, InputError, "outside.*'error', 'warn'"),
+            ({"dtype": None}, InputError, "float64"),
         ],
     )
     def test_bad_option_is_refused(self, model: str, options: dict[str, Any], error: type, message: str) -> None:
         with pytest.raises(error, match=message):
             self.calculator(model, **{**self.options, **options})
 
-    @pytest.mark.parametrize("given", ["no-such-model", "", [], 3, ["no-such-model"]])
+    @pytest.mark.parametrize(
+        "given", ["no-such-model", "", [], 3, ["no-such-model"], "long" * 2000, "~nobody-here/x", "a\0b"]
+    )
     def test_bad_model_is_refused(self, given: Any) -> None:
         with pytest.raises(InputError, match="model"):
             self.calculator(given, **self.options)

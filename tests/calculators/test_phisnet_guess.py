@@ -176,6 +176,15 @@ def test_what_is_no_mean_field_is_refused(calc: PhiSNetCalculator, fallback: str
             calc.initial_guess(given, fallback=fallback)
 
 
+@pytest.mark.parametrize("fallback", [None, "hcore"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_positions_that_are_not_finite_are_refused(calc: PhiSNetCalculator, fallback: str | None, bad: float) -> None:
+    """Whatever the fallback: PySCF's guesses end in a singular matrix for them, or in NaN."""
+    mole = gto.M(atom=[("O", (0, 0, 0)), ("H", (0, bad, 1)), ("H", (1, 0, 0))], basis="sto-3g", verbose=0)
+    with pytest.raises(InputError, match="not finite"):
+        calc.initial_guess(scf.RHF(mole), fallback=fallback)
+
+
 def test_periodic_mean_field_is_refused(calc: PhiSNetCalculator) -> None:
     cell = periodic_gto.M(atom=WATER, a=np.eye(3) * 8, basis="gth-szv", pseudo="gth-pade", verbose=0)
     with pytest.raises(InputError, match="periodic"):
