@@ -7,8 +7,9 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 from pyscf import gto
 
-from ase_mlwave.calculators.checks import Domain, check_choice, read_atoms
+from ase_mlwave.calculators.checks import Domain, read_atoms
 from ase_mlwave.data.record import Record
+from ase_mlwave.errors import suggestion
 from ase_mlwave.units import BOHR
 
 __all__ = ["PYSCF_GUESSES", "check_fallback", "read_mole"]
@@ -66,5 +67,7 @@ def check_fallback(name: str | None) -> None:
     InputError
         If the name is not among ``PYSCF_GUESSES``.
     """
-    if name is not None:
-        check_choice("fallback", name, PYSCF_GUESSES)
+    if name is not None and (not isinstance(name, str) or name not in PYSCF_GUESSES):
+        raise InputError(
+            f"fallback is {name!r}, which is no initial guess of PySCF's. {suggestion(str(name), PYSCF_GUESSES)}"
+        )
