@@ -29,7 +29,7 @@ __all__ = [
 FORMAT = 2
 _FIRST_WITH_CHECKSUM = 2
 _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    1: lambda raw: {**raw, "format": 2},  # what format 2 added has defaults
+    1: lambda raw: {**raw, "format": 2, "settings": _without_measure(raw)},  # what else format 2 added has defaults
 }
 
 #: Characters of the longest string in ``config.json``.
@@ -144,6 +144,13 @@ def format_config(config: ModelConfig) -> str:
         raise InputError(f"the description of the model cannot be saved: {error}") from error
     parse_config(text, "the description of the model")
     return text + "\n"
+
+
+def _without_measure(raw: dict[str, Any]) -> Any:
+    """Say that a quantum deep field of format 1 has no measure of its domain."""
+    settings = raw.get("settings")
+    quadrature = raw.get("kind") == "qdf" and isinstance(settings, dict) and settings.get("field") != "published"
+    return {"domain_environments": 0, **settings} if quadrature and isinstance(settings, dict) else settings
 
 
 def parse_config(text: str, where: str) -> ModelConfig:

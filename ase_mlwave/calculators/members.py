@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from os import PathLike, fspath
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.calculators.checks import Domain, check_choice
+from ase_mlwave.domain.limits import SPREAD_LIMITS, SPREAD_THRESHOLDS
 from ase_mlwave.model_config import ModelConfig
 from ase_mlwave.zoo import ModelFolder, existing_folder, list_models
 
@@ -82,12 +83,15 @@ def model_names(model: ModelName | Sequence[ModelName]) -> str | list[str]:
 
 
 def common_domain(members: Sequence[Member]) -> Domain:
-    """Return what all members of a committee were made for, or raise ``InputError`` if that is nothing."""
+    """Return what all members were made for, or raise ``InputError`` if that is nothing; committees watch spreads."""
     domain = reduce(Domain.common, (member.domain for member in members))
     for what, common in (("element", domain.elements), ("charge", domain.charges), ("spin", domain.spins)):
         if not common:
             raise InputError(f"the models of the committee have no {what} in common.")
-    return domain
+    if len(members) == 1:
+        return domain
+    thresholds, limits = {**SPREAD_THRESHOLDS, **domain.thresholds}, {**SPREAD_LIMITS, **domain.limits}
+    return replace(domain, thresholds=thresholds, limits=limits)
 
 
 def pick_device(device: str | None) -> torch.device:

@@ -16,7 +16,7 @@ from ase_mlwave.calculators.checks import cube_grid, read_atoms
 from ase_mlwave.calculators.qdf_published import is_published, published_outcomes, published_outputs
 from ase_mlwave.data.record import Record
 from ase_mlwave.qdf.config import MAX_GRID_LEVEL
-from ase_mlwave.qdf.inference import density_on_points, predict_batch
+from ase_mlwave.qdf.inference import density_on_points, measure_distances, predict_batch
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.cubes import write_cube
 from ase_mlwave.units import BOHR
@@ -53,8 +53,10 @@ class QDFCalculator(MlwaveCalculator):
     The energy is the total energy at the model's level of theory; an isolated atom has the model's reference for it.
     Models of the published field (``mlwave import-qdf``) give atomization energies, negative, and no forces; all their
     outputs are in ``calc.extras["outputs"]`` (name -> Hartree).
-    ``calc.extras`` holds after each calculation ``"atomic_energies"`` ((N,), Hartree, parts of the energy by cells) and
-    ``"cell_electrons"`` ((N,), electrons of every cell before they are scaled to the nuclear charge).
+    ``calc.extras`` holds after each calculation ``"atomic_energies"`` ((N,), Hartree, parts of the energy by cells),
+    ``"cell_electrons"`` ((N,), electrons of every cell before they are scaled to the nuclear charge), and
+    ``"domain_distance"`` ((N,), how unlike the training data each atom is; past the model's thresholds come an
+    `OutOfDomainWarning` and an `OutOfDomainError`).
     The energy changes under rotation by what the grid leaves of the integral: 1 to 2 meV a molecule for the shipped
     models (``python -m benchmarks.orientation``). ``dtype="float32"`` is faster: the field and the networks run in it,
     sums over cells and the repulsion of nuclei stay in float64.
@@ -78,6 +80,8 @@ class QDFCalculator(MlwaveCalculator):
         for result in predict_batch(member.network, systems, forces="forces" in properties, grid_level=level):
             values = {"energy": result.energy} | ({} if result.forces is None else {"forces": result.forces})
             extras = {"atomic_energies": result.atomic_energies, "cell_electrons": result.cell_electrons}
+            if result.distances is not None:
+                extras["domain_distance"] = result.distances
             outcomes.append(Outcome(values, extras))
         return outcomes
 
@@ -120,6 +124,8 @@ class QDFCalculator(MlwaveCalculator):
         ------
         InputError
             If the molecule is outside what the model was made for, or the points are not finite (..., 3) numbers.
+        OutOfDomainError
+            If the molecule is unlike anything the model was trained on.
 
         Notes
         -----
@@ -136,6 +142,7 @@ class QDFCalculator(MlwaveCalculator):
             raise InputError(f"points are no numbers: {error}") from error
         if grid.ndim == 0 or grid.shape[-1] != 3 or not np.isfinite(grid).all():
             raise InputError(f"points have shape {grid.shape}; give (..., 3) finite coordinates in Angstrom")
+        self._judge_alone(system)
         values = self._density(system, grid.reshape(-1, 3) / BOHR) / BOHR**3
         return values.reshape(grid.shape[:-1])
 
@@ -155,6 +162,8 @@ class QDFCalculator(MlwaveCalculator):
         ------
         InputError
             If the molecule is outside what the model was made for, or the spacing is not positive.
+        OutOfDomainError
+            If the molecule is unlike anything the model was trained on.
 
         Notes
         -----
@@ -163,8 +172,17 @@ class QDFCalculator(MlwaveCalculator):
         """
         grid = cube_grid(spacing)
         system = read_atoms(atoms, self.domain)
+        self._judge_alone(system)
         mole = build_mole(system.numbers, system.positions, "sto-3g", system.charge, system.spin)
         write_cube(path, lambda points: self._density(system, points), mole, grid, "Electron density, e/Bohr^3")
+
+    def _judge_alone(self, system: Record) -> None:
+        """Warn or raise where a structure is outside the domain, without computing anything else."""
+        networks = [member.network for member in self.members if not is_published(member)]
+        measured = [measure_distances(network, system) for network in networks]
+        extras = [{} if distances is None else {"domain_distance": distances} for distances in measured]
+        if extras:
+            self._judged(system, self._combine(system, [Outcome({}, each) for each in extras]))
 
     def _density(self, system: Record, points: Array) -> Array:
         """Average the members' densities, e/Bohr^3, on points (G, 3), Bohr."""

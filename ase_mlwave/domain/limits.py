@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["limits_of"]
+__all__ = ["SPREAD_LIMITS", "SPREAD_THRESHOLDS", "SURROUNDINGS_LIMIT", "SURROUNDINGS_THRESHOLD", "limits_of"]
+
+#: Distances of surroundings (`ase_mlwave.domain.distance`) past which there are a warning and an error. Of molecules
+#: with held-out sum formulas a twentieth warns; bonds and contacts that no training molecule has are refused.
+SURROUNDINGS_THRESHOLD, SURROUNDINGS_LIMIT = 1.2, 1.8
+
+#: Spreads of a committee, eV/Angstrom (of any atom) and eV, past which nobody should use its mean without a look, and
+#: past which nobody should at all; a model's own figures go before these.
+SPREAD_THRESHOLDS: Mapping[str, float] = {"forces_spread": 0.6, "energy_spread": 0.5}
+SPREAD_LIMITS: Mapping[str, float] = {"forces_spread": 3.0, "energy_spread": 3.0}
 
 #: The limit of a distance from the training data, in units of the threshold of a warning.
 _FACTOR = 3.0

@@ -87,6 +87,9 @@ class QDFConfig(BaseModel):
     """Exponent of the Gaussians that divide space among the atoms, Bohr^-2."""
     exponents: tuple[float, float] = (0.06, 3.5)
     """Bounds of the learned exponents, Bohr^-2: what the grid can integrate."""
+    domain_environments: int = Field(256, ge=0, le=100_000)
+    """Surroundings of training atoms that are kept of every element, to tell how unlike them others are; 0 for no such
+    measure."""
     softening: float = Field(0.3, gt=0)
     """Length a in (r^2 + a^2)^((q-1)/2), Bohr: removes the kink of r^(q-1) at the nucleus."""
 

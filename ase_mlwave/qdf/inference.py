@@ -14,7 +14,7 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.qdf.batch import FieldBatch, collate
 from ase_mlwave.qdf.model import QDF
 
-__all__ = ["Prediction", "density_on_points", "predict_batch"]
+__all__ = ["Prediction", "density_on_points", "measure_distances", "predict_batch"]
 
 Array = NDArray[np.float64]
 
@@ -36,12 +36,15 @@ class Prediction:
         Parts of the energy by cells, Hartree.
     cell_electrons : (N,)
         Electrons of every cell before scaling.
+    distances : (N,) or None
+        How unlike the training data each atom is, where the model has a measure.
     """
 
     energy: float
     forces: Array | None
     atomic_energies: Array
     cell_electrons: Array
+    distances: Array | None
 
 
 def predict_batch(
@@ -72,10 +75,14 @@ def predict_batch(
     sizes = list(batch.n_atoms)
     parts = [_split(tensor, sizes) for tensor in (output.atomic_energies, output.cell_electrons)]
     per_molecule = [None] * len(sizes) if gradient is None else _split(-gradient, sizes)
-    return [
-        Prediction(energy, force, atomic, electrons)
-        for energy, force, atomic, electrons in zip(output.energies.tolist(), per_molecule, *parts, strict=True)
-    ]
+    distances = [measure_distances(network, system) for system in systems]
+    columns = (output.energies.tolist(), per_molecule, *parts, distances)
+    return [Prediction(*values) for values in zip(*columns, strict=True)]
+
+
+def measure_distances(network: QDF, system: Record) -> Array | None:
+    """Measure how unlike the training data the atoms (N,) of a molecule are; None where the model has no measure."""
+    return network.domain(system.numbers, system.positions) if network.domain.measures else None
 
 
 def density_on_points(network: QDF, system: Record, points: Array, *, grid_level: int | None = None) -> Array:

@@ -24,6 +24,7 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ase_mlwave.domain.distance import DistanceFromTraining
 from ase_mlwave.qdf.batch import Block, FieldBatch
 from ase_mlwave.qdf.config import QDFConfig
 from ase_mlwave.qdf.field import FieldValues, ScaledField, count_electrons, integrate
@@ -102,6 +103,7 @@ class QDF(nn.Module):
             config.dimension, config.functional_layers, config.readout_width, len(config.elements)
         )
         self.repulsion = NuclearRepulsion(config.numbers, config.pair_functions, 2 * config.cutoff)
+        self.domain = DistanceFromTraining(config.numbers, config.domain_environments)
         self.potential = HohenbergKohnMap(config.potential_width, config.potential_layers)
 
     # --- settings ---------------------------------------------------------------------------------------------------

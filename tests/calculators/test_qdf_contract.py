@@ -19,7 +19,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 class QDFContract(CalculatorContract):
     calculator = QDFCalculator
-    measure = "cell_electrons"
+
     formulas = ("H2O", "CH3OH", "HCN")
 
     @pytest.fixture

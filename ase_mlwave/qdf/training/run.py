@@ -10,6 +10,7 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
+from ase_mlwave.domain.limits import SURROUNDINGS_LIMIT, SURROUNDINGS_THRESHOLD
 from ase_mlwave.qdf.batch import collate
 from ase_mlwave.qdf.model import QDF
 from ase_mlwave.qdf.training.module import QDFData, QDFModule
@@ -20,7 +21,7 @@ from ase_mlwave.training.loop import check_dataset, first_card, fit, refuse_anot
 from ase_mlwave.units import HARTREE
 from ase_mlwave.zoo import ModelFolder, TrainingData
 
-__all__ = ["train"]
+__all__ = ["fit_domain", "train"]
 
 
 def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = True) -> Path:
@@ -66,8 +67,32 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
         title = f"A quantum deep field for {', '.join(settings.model.elements)} at {settings.model.level}"
         source = TrainingData(source=Path(dataset.source).name, sha256=training.content_hash(), n_records=len(training))
         card = first_card(settings, title, steps, summary)
-        ModelFolder.pack("qdf", network, training_data=source, card=card).save(Path(settings.output) / "model")
+        thresholds, limits = fit_domain(network, training)
+        ModelFolder.pack(
+            "qdf", network, training_data=source, card=card, thresholds=thresholds, limits=limits
+        ).save(Path(settings.output) / "model")
     return Path(settings.output) / "model"
+
+
+def fit_domain(network: QDF, training: Dataset) -> tuple[dict[str, float], dict[str, float]]:
+    """Learn what training molecules look like.
+
+    Parameters
+    ----------
+    network : QDF
+        Its ``domain`` is set.
+    training : Dataset
+        What it was trained on.
+
+    Returns
+    -------
+    thresholds, limits : dict of str to float
+        Of ``domain_distance``; empty where the settings ask for no measure.
+    """
+    if not network.domain.measures:
+        return {}, {}
+    network.domain.fit(training.records)
+    return {"domain_distance": SURROUNDINGS_THRESHOLD}, {"domain_distance": SURROUNDINGS_LIMIT}
 
 
 def _fit_readout(

@@ -1,0 +1,117 @@
+"""The distance of an atom's surroundings from those that a model was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+from torch import Tensor, nn
+
+from ase_mlwave.data.record import Record
+from ase_mlwave.domain.surroundings import describe, n_features
+
+__all__ = ["DistanceFromTraining"]
+
+Array = NDArray[np.float64]
+
+#: Share of the training surroundings that lie nearer than 1 to those of other sum formulas.
+_SHARE = 0.95
+#: Smallest unit of distances: what thermal motion changes.
+_LEAST = 0.2
+
+
+class DistanceFromTraining(nn.Module):
+    """Measure how far the surroundings of atoms are from the nearest that were trained on.
+
+    Parameters
+    ----------
+    numbers : sequence of int
+        Atomic numbers of the model's elements, in order.
+    n_kept : int
+        Training surroundings that are kept of every element; 0 for no measure.
+
+    Notes
+    -----
+    The unit of the distance is, element by element, that below which 95 % of the training surroundings find one of
+    another sum formula. What is kept are the surroundings farthest from one another, so that none is far from all.
+    Law: ``test_distance_grows_outside``.
+    """
+
+    known: Tensor
+    """(E, K, D) surroundings, half precision."""
+    unit: Tensor
+    """(E,) distances that count as 1; infinite where an element was not in the training data."""
+
+    def __init__(self, numbers: Sequence[int], n_kept: int) -> None:
+        super().__init__()
+        self.numbers = tuple(numbers)
+        shape = (len(numbers), n_kept, n_features(len(numbers)) if n_kept else 0)
+        self.register_buffer("known", torch.zeros(shape, dtype=torch.float16))
+        self.register_buffer("unit", torch.ones(len(numbers) if n_kept else 0, dtype=torch.float64))
+
+    @property
+    def measures(self) -> bool:
+        """Whether the model has a measure."""
+        return self.known.shape[1] > 0
+
+    def forward(self, numbers: NDArray[np.int64], positions: Array) -> Array:
+        """Measure the atoms of one molecule.
+
+        Parameters
+        ----------
+        numbers : (N,)
+            Atomic numbers, all among the model's.
+        positions : (N, 3)
+            Bohr.
+
+        Returns
+        -------
+        ndarray, (N,)
+            Dimensionless; about 1 and less for what the model knows.
+        """
+        x = describe(numbers, positions, self.numbers)
+        found = np.zeros(len(numbers))
+        for index, z in enumerate(self.numbers):
+            own = numbers == z
+            if own.any():
+                known = self.known[index].cpu().double().numpy()
+                found[own] = cdist(x[own], known).min(axis=1) / float(self.unit[index])
+        return found
+
+    def fit(self, records: Sequence[Record]) -> None:
+        """Learn what training surroundings look like.
+
+        Parameters
+        ----------
+        records : sequence of Record
+            The training molecules.
+        """
+        described = [describe(record.numbers, record.positions, self.numbers) for record in records]
+        for index, z in enumerate(self.numbers):
+            x = np.concatenate([values[r.numbers == z] for values, r in zip(described, records, strict=True)])
+            counts = [int((record.numbers == z).sum()) for record in records]
+            formulas = np.repeat([record.formula for record in records], counts)
+            if not len(x):
+                self.unit[index] = 1e-6  # whatever has the element is far from all
+                continue
+            groups = formulas if len(set(formulas.tolist())) > 1 else np.repeat(np.arange(len(records)), counts)
+            kept = _farthest_points(x, self.known.shape[1])
+            self.known[index] = torch.from_numpy(x[np.resize(kept, self.known.shape[1])])
+            distances = cdist(x, x[kept])
+            distances[groups[:, None] == groups[kept]] = np.inf
+            nearest = distances.min(axis=1)
+            nearest = nearest[np.isfinite(nearest)]
+            self.unit[index] = max(_LEAST, float(np.quantile(nearest, _SHARE))) if len(nearest) else _LEAST
+
+
+def _farthest_points(x: Array, n: int) -> NDArray[np.int64]:
+    """Choose at most n rows, each the farthest from those before."""
+    chosen = [int(np.linalg.norm(x - x.mean(axis=0), axis=1).argmax())]
+    distances = np.linalg.norm(x - x[chosen[0]], axis=1)
+    while len(chosen) < n and distances.max() > 0:
+        chosen.append(int(distances.argmax()))
+        distances = np.minimum(distances, np.linalg.norm(x - x[chosen[-1]], axis=1))
+    return np.array(chosen)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+
+from ase_mlwave.data.convert import record_from_atoms
+from ase_mlwave.data.record import Record
+from ase_mlwave.domain.distance import DistanceFromTraining
+from ase_mlwave.domain.surroundings import describe
+
+ELEMENTS = (1, 6, 7, 8)
+TRAINED = ["CH3OH", "CH3CH2OH", "CH3OCH3", "CH3CH2OCH3", "H2CO", "CH3CHO", "CH3COCH3", "C2H6", "C3H8", "C2H4", "H3CNH2", "CH3CH2NH2", "CH3CONH2", "H2O"]
+TURN = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))[0]
+
+
+def shaken(name: str, seed: int, size: float = 0.05) -> Record:
+    atoms = molecule(name)
+    atoms.rattle(size, seed=seed)
+    return record_from_atoms(atoms)
+
+
+@pytest.fixture(scope="module")
+def measure() -> DistanceFromTraining:
+    measure = DistanceFromTraining(ELEMENTS, 40)
+    measure.fit([shaken(name, seed) for name in TRAINED for seed in range(4)])
+    return measure
+
+
+@pytest.mark.parametrize("turn", [np.eye(3), TURN, -TURN], ids=["moved", "turned", "mirrored"])
+def test_surroundings_turn_with_the_molecule(turn: np.ndarray) -> None:
+    record = shaken("CH3CONH2", 1)
+    order = np.random.default_rng(2).permutation(len(record))
+    x = describe(record.numbers, record.positions, ELEMENTS)
+    moved = describe(record.numbers[order], (record.positions @ turn.T + [3.0, -1.0, 9.0])[order], ELEMENTS)
+    np.testing.assert_allclose(moved, x[order], atol=1e-10)
+
+
+def test_surroundings_of_an_isolated_atom_are_empty() -> None:
+    assert not describe(np.array([8]), np.zeros((1, 3)), ELEMENTS).any()
+    far = describe(np.array([8, 8]), np.array([[0, 0, 0], [30.0, 0, 0]]), ELEMENTS)
+    assert not far.any()
+
+
+def test_distance_grows_outside(measure: DistanceFromTraining) -> None:
+    def distance(atoms: Atoms) -> float:
+        record = record_from_atoms(atoms)
+        return float(measure(record.numbers, record.positions).max())
+
+    known = shaken("CH3CH2OH", 99)
+    inside = float(measure(known.numbers, known.positions).max())
+    pair = molecule("H2O")
+    pair.translate([3.0, 0, 0])
+    outside = {name: distance(molecule(name)) for name in ("CO2", "H2", "HCN", "N2")}
+    outside["two waters"] = distance(molecule("H2O") + pair)
+    squeezed = molecule("CH3OH")
+    squeezed.positions *= 0.7
+    outside["squeezed"] = distance(squeezed)
+    assert inside < 0.9
+    assert min(outside.values()) > 1.2, outside
+
+
+def test_element_without_training_atoms_is_far(measure: DistanceFromTraining) -> None:
+    alone = DistanceFromTraining(ELEMENTS, 8)
+    alone.fit([shaken("H2O", seed) for seed in range(4)])
+    record = shaken("CH3OH", 0)
+    assert (alone(record.numbers, record.positions)[record.numbers == 6] > 100).all()
+
+
+def test_one_training_geometry_is_enough() -> None:
+    alone = DistanceFromTraining((1, 8), 8)
+    alone.fit([shaken("H2O", 0)])
+    record = shaken("H2O", 0)
+    assert alone(record.numbers, record.positions).max() < 0.1
