@@ -11,7 +11,22 @@ from ase_mlwave.domain.distance import DistanceFromTraining
 from ase_mlwave.domain.surroundings import describe
 
 ELEMENTS = (1, 6, 7, 8)
-TRAINED = ["CH3OH", "CH3CH2OH", "CH3OCH3", "CH3CH2OCH3", "H2CO", "CH3CHO", "CH3COCH3", "C2H6", "C3H8", "C2H4", "H3CNH2", "CH3CH2NH2", "CH3CONH2", "H2O"]
+TRAINED = [
+    "CH3OH",
+    "CH3CH2OH",
+    "CH3OCH3",
+    "CH3CH2OCH3",
+    "H2CO",
+    "CH3CHO",
+    "CH3COCH3",
+    "C2H6",
+    "C3H8",
+    "C2H4",
+    "H3CNH2",
+    "CH3CH2NH2",
+    "CH3CONH2",
+    "H2O",
+]
 TURN = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))[0]
 
 
