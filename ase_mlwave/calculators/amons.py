@@ -24,6 +24,7 @@ from ase_mlwave.calculators.checks import check_choice, read_atoms
 from ase_mlwave.calculators.members import pick_device
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.stores import as_address
+from ase_mlwave.domain.wall import repulsion
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 if TYPE_CHECKING:
@@ -222,13 +223,14 @@ def _has_volume(geometry: Geometry) -> bool:
 
 
 def _values(geometry: Geometry, result: Prediction) -> dict[str, Any]:
-    """Collect what ASE knows, in atomic units."""
-    values: dict[str, Any] = {"energy": result.energy}
+    """Collect what ASE knows, in atomic units; atoms nearer than bonds are pushed apart."""
+    wall = repulsion(geometry.numbers, geometry.positions, geometry.cell, geometry.pbc)
+    values: dict[str, Any] = {"energy": result.energy + wall.energy}
     if result.forces is not None:
-        values["forces"] = result.forces
+        values["forces"] = result.forces + wall.forces
     if result.virial is not None and geometry.cell is not None and _has_volume(geometry):
         volume = abs(float(np.linalg.det(geometry.cell)))
-        stress: NDArray[np.float64] = full_3x3_to_voigt_6_stress(result.virial / volume)
+        stress: NDArray[np.float64] = full_3x3_to_voigt_6_stress((result.virial + wall.virial) / volume)
         values["stress"] = stress
     return values
 

@@ -34,6 +34,8 @@ class MoleculeErrors:
     """(N, 3), eV/Angstrom; None where there are no labels."""
     inside: bool = True
     """Whether all measured uncertainties are below the model's thresholds."""
+    refused: bool = False
+    """Whether one is past a limit, so that a calculator gives no result."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ class SizeBin:
     """Names end in their unit."""
 
 
-def molecule_errors(record: Record, outcome: Outcome, *, inside: bool = True) -> MoleculeErrors:
+def molecule_errors(
+    record: Record, outcome: Outcome, *, inside: bool = True, refused: bool = False
+) -> MoleculeErrors:
     """Subtract the labels of a molecule from what was predicted for it.
 
     Parameters
@@ -59,6 +63,8 @@ def molecule_errors(record: Record, outcome: Outcome, *, inside: bool = True) ->
         Predictions in ASE's units.
     inside : bool
         Whether the molecule is within the model's domain.
+    refused : bool
+        Whether it is so far outside that a calculator refuses it.
 
     Returns
     -------
@@ -70,7 +76,7 @@ def molecule_errors(record: Record, outcome: Outcome, *, inside: bool = True) ->
         energy = float(outcome.values["energy"]) - record.energy * HARTREE
     if record.forces is not None and "forces" in outcome.values:
         forces = np.asarray(outcome.values["forces"] - record.forces * HARTREE_PER_BOHR)
-    return MoleculeErrors(len(record), int(np.count_nonzero(record.numbers > 1)), energy, forces, inside)
+    return MoleculeErrors(len(record), int(np.count_nonzero(record.numbers > 1)), energy, forces, inside, refused)
 
 
 def energy_and_force_figures(errors: Sequence[MoleculeErrors], prefix: str = "") -> dict[str, float]:

@@ -11,7 +11,7 @@ from ase.calculators.calculator import InputError, PropertyNotImplementedError
 from ase_mlwave.calculators.base import MlwaveCalculator
 from ase_mlwave.calculators.calibration import Calibration, calibrations
 from ase_mlwave.calculators.checks import read_atoms
-from ase_mlwave.calculators.domain import exceeded
+from ase_mlwave.calculators.domain import judge
 from ase_mlwave.calculators.error_figures import (
     MoleculeErrors,
     SizeBin,
@@ -206,13 +206,13 @@ def measure(
     figures = energy_and_force_figures(errors, prefix)
     thresholds = models[0].domain.thresholds
     if thresholds:
-        outside = sum(not one.inside for one in errors)
-        figures["out_of_domain_molecules"] = float(outside)
-        limits = ", ".join(f"{name} above {limit:g}" for name, limit in thresholds.items())
+        outside, refused = sum(not one.inside for one in errors), sum(one.refused for one in errors)
+        figures |= {"out_of_domain_molecules": float(outside), "refused_molecules": float(refused)}
+        passed = ", ".join(f"{name} above {limit:g}" for name, limit in thresholds.items())
         if outside:
             remarks.append(
-                f"{outside} of {len(errors)} molecules are beyond the model's domain ({limits}); figures named "
-                "in_domain leave them out"
+                f"{outside} of {len(errors)} molecules are beyond the model's domain ({passed}); figures named "
+                f"in_domain leave them out. A calculator would warn, and refuse {refused} of them"
             )
     one_model = Evaluation(figures, tuple(remarks), figures_by_size(errors, prefix))
     return one_model if len(models) == 1 else _with_committee(one_model, calculator, labelled, predictions, prefix)
@@ -260,21 +260,22 @@ def _predict(
         structures = [atoms_from_record(records[index]) for index in indices]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutOfDomainWarning)  # these molecules are counted instead
-            found = calculator.predict_outcomes(structures, wanted, progress=advance)
+            found = calculator.predict_outcomes(structures, wanted, progress=advance, outside="warn")
         for index, outcome in zip(indices, found, strict=True):
             values = {name: outcome.values[name] for name in wanted}
-            extras = {key: value for key, value in outcome.extras.items() if key in calculator.domain.thresholds}
-            outcomes[index] = Outcome(values, extras)
+            measures = {*calculator.domain.thresholds, *calculator.domain.limits}
+            extras = {key: value for key, value in outcome.extras.items() if key in measures}
+            outcomes[index] = Outcome(values, extras, outcome.verdict)
     return [outcomes[index] for index in range(len(records))]
 
 
 def _errors(
     records: Sequence[Record], outcomes: Sequence[Outcome], calculator: MlwaveCalculator
 ) -> list[MoleculeErrors]:
-    thresholds = calculator.domain.thresholds
+    verdicts = [judge(outcome.extras, calculator.domain) for outcome in outcomes]
     return [
-        molecule_errors(record, outcome, inside=not exceeded(outcome.extras, thresholds))
-        for record, outcome in zip(records, outcomes, strict=True)
+        molecule_errors(record, outcome, inside=verdict.inside, refused=bool(verdict.refused))
+        for record, outcome, verdict in zip(records, outcomes, verdicts, strict=True)
     ]
 
 

@@ -21,6 +21,7 @@ from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms
 from ase_mlwave.calculators.moles import check_fallback, read_mole
 from ase_mlwave.data.record import Record
+from ase_mlwave.domain.wall import repulsion
 from ase_mlwave.phisnet.energy import electronic_states
 from ase_mlwave.phisnet.inference import PredictedBatch, predict_batch
 from ase_mlwave.quantum.basis import build_mole
@@ -103,7 +104,10 @@ class PhiSNetCalculator(MlwaveCalculator):
             total = batch.wavefunction_energies() if quick else self._functional(member, batch, systems)
             gradients = batch.gradient(total).split(list(batch.molecules.n_atoms)) if forces else ()
             for b, energy in enumerate(total.detach().tolist()):
-                values[b] |= {"energy": energy} | ({"forces": -_numpy(gradients[b])} if forces else {})
+                wall = repulsion(systems[b].numbers, systems[b].positions) if quick else None
+                values[b]["energy"] = energy + (wall.energy if wall else 0.0)
+                if forces:
+                    values[b]["forces"] = (wall.forces if wall else 0.0) - _numpy(gradients[b])
         for b, system in enumerate(systems):
             if "dipole" in properties or "charges" in properties:
                 mole = self._mole(member, system)
