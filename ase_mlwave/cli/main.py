@@ -5,6 +5,13 @@ A verb with verbs of its own defines a ``Typer`` of that name instead; names tha
 
 from __future__ import annotations
 
+import inspect
+import io
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from functools import wraps
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Annotated, Any
@@ -39,10 +46,46 @@ class _Tidy(TyperGroup):
             raise typer.Exit(2) from None
 
 
+_Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Show results, warnings and errors: no notes and no progress.")
+]
+
+
+def _with_quiet(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the option ``-q``."""
+
+    @wraps(verb)
+    def run(*args: Any, quiet: bool = False, **options: Any) -> None:
+        if quiet and "progress" in options:
+            options["progress"] = False
+        with _without_notes() if quiet else nullcontext():
+            verb(*args, **options)
+
+    signature = inspect.signature(verb, eval_str=True)
+    option = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Quiet)
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    run.__annotations__ = {**{name: p.annotation for name, p in signature.parameters.items()}, "quiet": _Quiet}
+    return run
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Swallow what is written to the standard error stream, except warnings."""
+    stream = sys.stderr
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+    ) -> None:
+        stream.write(warnings.formatwarning(message, category, filename, lineno, line))
+
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        warnings.showwarning = show
+        yield
+
+
 app = typer.Typer(
     cls=_Tidy,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -100,6 +143,9 @@ def _verbs() -> list[str]:
 for _verb in _verbs():
     _found = getattr(import_module(f"{cli.__name__}.{_verb}"), _verb)
     if isinstance(_found, typer.Typer):
+        for _command in _found.registered_commands:
+            if _command.callback is not None:
+                _command.callback = _with_quiet(_command.callback)
         app.add_typer(_found, name=_verb)
     else:
-        app.command()(_found)
+        app.command()(_with_quiet(_found))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from ase_mlwave import __version__
-from ase_mlwave.cli.main import _Tidy, app, mlwave
+from ase_mlwave.cli.main import _Tidy, _with_quiet, app, mlwave
 
 
 class _Settings(BaseModel):
@@ -18,11 +20,15 @@ class _Settings(BaseModel):
 
 
 def _run(verb: Callable[[], Any], *arguments: str) -> Any:
-    """Run a verb under the same roof as the real ones."""
+    return CliRunner().invoke(_small(verb), [*arguments, "verb"])
+
+
+def _small(verb: Callable[..., Any]) -> typer.Typer:
+    """Put a verb under the same roof as the real ones."""
     small = typer.Typer(cls=_Tidy)
     small.callback()(mlwave)
     small.command("verb")(verb)
-    return CliRunner().invoke(small, [*arguments, "verb"])
+    return small
 
 
 def _fail(error: BaseException) -> Callable[[], None]:
@@ -85,6 +91,49 @@ def test_error_in_the_program_keeps_its_traceback() -> None:
 
 def test_traceback_is_there_for_those_who_ask() -> None:
     assert isinstance(_run(_fail(InputError("no")), "--traceback").exception, InputError)
+
+
+def _talk(progress: bool = True) -> None:
+    print("result")
+    print(f"note, progress {progress}", file=sys.stderr)
+
+
+@pytest.mark.parametrize("flag", ["-q", "--quiet"])
+def test_quiet_leaves_results(flag: str) -> None:
+    loud, quiet = (CliRunner().invoke(_small(_with_quiet(_talk)), ["verb", *words]) for words in ([], [flag]))
+    assert "note, progress True" in loud.stderr
+    assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "result\n", "")
+
+
+@pytest.mark.filterwarnings("default:look out")
+def test_quiet_leaves_warnings() -> None:
+    def verb() -> None:
+        warnings.warn("look out", UserWarning, stacklevel=1)
+
+    assert "UserWarning: look out" in CliRunner().invoke(_small(_with_quiet(verb)), ["verb", "-q"]).stderr
+
+
+def test_quiet_leaves_errors() -> None:
+    result = CliRunner().invoke(_small(_with_quiet(_fail(InputError("no such model")))), ["verb", "-q"])
+    assert (result.exit_code, result.stderr) == (2, "error: no such model\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["predict"], ["label"], ["train"], ["evaluate"], ["models"], ["amons", "list"], ["amons", "fit"]]
+)
+def test_every_verb_has_quiet(words: list[str]) -> None:
+    assert "--quiet" in CliRunner().invoke(app, [*words, "--help"]).output
+
+
+@pytest.mark.parametrize(("typed", "proposed"), [("mod", "models"), ("predict --prop", "--properties")])
+def test_shell_completes_verbs_and_options(typed: str, proposed: str) -> None:
+    words = f"mlwave {typed}"
+    environment = {
+        "_MLWAVE_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    assert CliRunner().invoke(app, [], prog_name="mlwave", env=environment).output.split() == [proposed]
 
 
 def test_interrupt_is_tidy() -> None:
