@@ -34,7 +34,7 @@ _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 #: Characters of the longest string in ``config.json``.
 _LONGEST_STRING = 4000
-_SYMBOLS = frozenset(chemical_symbols[1:])
+_SYMBOLS = tuple(chemical_symbols[1:])
 
 #: Kind of model -> (class of the network, class of its settings), each "module:name", imported when one is built;
 #: where a setting chooses between classes, functions that do so stand in their place.

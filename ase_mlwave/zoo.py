@@ -7,10 +7,9 @@ class that is built comes from the table ``model_config.KINDS``, not from the fi
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,11 +18,14 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ase.calculators.calculator import InputError
+from ase.calculators.calculator import CalculatorError, InputError
 from pydantic import ValidationError
 
+from ase_mlwave.budget import AllocationBudget
 from ase_mlwave.errors import suggestion
 from ase_mlwave.model_config import KINDS, ModelConfig, TrainingData, format_config, parse_config, refuse_unknown_kind
+from ase_mlwave.model_files import find_file, read_file, replace_files
+from ase_mlwave.text import LONGEST_NAME, clean
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["ModelConfig", "ModelFolder", "TrainingData", "list_models", "locate", "read_card", "read_config"]
 
 _FILES = {"config.json": 10**6, "model.safetensors": 2**33, "README.md": 10**7}  # largest sizes in bytes
+#: Numbers that a network may hold besides its weights while it is built: tables, drafts.
+_SPARE_ELEMENTS = 10**7
+#: Bytes of the longest header of the weights, and characters of a library's reason that are shown.
+_HEADER, _LONGEST_REASON = 4 * 10**6, 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _RECORDED_VERSIONS = ("ase", "e3nn", "numpy", "pyscf", "torch")
 
@@ -126,18 +132,17 @@ class ModelFolder:
             large), truncated or changed, the format is newer than this version reads, or a weight is not finite.
         """
         folder = locate(model)
-        config = read_config(folder)
-        data = _read(folder, "model.safetensors")
+        config, data, card = _consistent(folder)
         if hashlib.sha256(data).hexdigest() != config.weights_sha256:
             raise InputError(
                 f"{folder / 'model.safetensors'} is truncated or was changed: its SHA-256 is not that in config.json. "
                 "Copy the folder again, or save the model again with ModelFolder.save."
             )
         weights = _parsed_weights(data, folder)
-        return cls(config, weights, read_card(folder))
+        return cls(config, weights, card)
 
     def save(self, folder: str | PathLike[str]) -> Path:
-        """Write the folder, replacing the files of an earlier one in a single step each.
+        """Write the folder; an earlier model is replaced in a single step, and its other files stay.
 
         Parameters
         ----------
@@ -152,19 +157,24 @@ class ModelFolder:
         Raises
         ------
         InputError
-            If the description has a number that is not finite.
+            If the description has a number that is not finite, or the name cannot be that of a folder.
+        OSError
+            If the files cannot be written; an earlier model stays as it was.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            files = {name: Path(scratch, name) for name in _FILES}
-            weights = _weight_bytes(self.weights)
-            config = self.config.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
-            files["model.safetensors"].write_bytes(weights)
-            files["config.json"].write_text(format_config(config), encoding="utf-8")
-            files["README.md"].write_text(self.card.rstrip() + "\n", encoding="utf-8")
-            for name, path in files.items():
-                shutil.move(path, folder / name)
+        weights = _weight_bytes(self.weights)
+        config = self.config.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+        files = {
+            "model.safetensors": weights,
+            "config.json": format_config(config).encode(),
+            "README.md": f"{clean(self.card.rstrip())}\n".encode(),
+        }
+        try:
+            replace_files(folder, files)
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+                raise
+            raise InputError(f"{str(folder)[:LONGEST_NAME]!r} cannot be the name of a folder.") from error
         return folder
 
     def build(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Any:
@@ -189,15 +199,11 @@ class ModelFolder:
         """
         import torch
 
-        network_class, settings_class = (_imported(path) for path in KINDS[self.config.kind])
-        try:
-            network = network_class(settings_class(**self.config.settings))
-        except (ValidationError, TypeError, ValueError) as error:
-            raise InputError(f"the settings in config.json do not make a {self.config.kind} model: {error}") from error
+        network = self._untrained()
         wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
         given = {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
         problems = [f"{name} is missing" for name in wanted.keys() - given.keys()]
-        problems += [f"{name} is not part of the model" for name in given.keys() - wanted.keys()]
+        problems += [f"{clean(name)[:LONGEST_NAME]} is not part of the model" for name in given.keys() - wanted.keys()]
         problems += [
             f"{name} has the shape {given[name]} instead of {wanted[name]}"
             for name in wanted.keys() & given.keys()
@@ -210,6 +216,21 @@ class ModelFolder:
         network.to(device).cast(saved_as if dtype is None else dtype)
         network.load_state_dict(dict(self.weights))
         return network.eval().requires_grad_(False)
+
+    def _untrained(self) -> Any:
+        """Build the network that the settings describe, refusing sizes past those of the weights before any memory."""
+        network_class, settings_class = (_imported(path) for path in KINDS[self.config.kind])
+        n_elements = sum(tensor.numel() for tensor in self.weights.values())
+        try:
+            settings = settings_class(**self.config.settings)
+            with AllocationBudget(_SPARE_ELEMENTS + 4 * n_elements):
+                return network_class(settings)
+        except (ValidationError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+            if isinstance(error, CalculatorError):
+                raise
+            raise InputError(
+                f"the settings in config.json do not make a {self.config.kind} model: {clean(str(error))}"
+            ) from error
 
     def check(self) -> None:
         """Build the network once, so that a folder that passes can be used.
@@ -227,7 +248,8 @@ def list_models() -> list[str]:
     folder = _zoo_folder()
     if not folder.is_dir():
         return []
-    return sorted(path.parent.name for path in folder.glob("*/config.json") if _NAME.fullmatch(path.parent.name))
+    named = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+    return sorted(path.name for path in named if find_file(path, "config.json") is not None)
 
 
 def locate(model: str | PathLike[str]) -> Path:
@@ -256,7 +278,7 @@ def locate(model: str | PathLike[str]) -> Path:
     if folder is not None:
         return folder
     raise InputError(
-        f"there is no model {text[:200]!r}: neither a folder nor a name in the zoo. {suggestion(text, names)}"
+        f"there is no model {text[:200]!r}: neither a folder nor a name in the zoo. {suggestion(text[:200], names)}"
     )
 
 
@@ -308,21 +330,19 @@ def _imported(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _read(folder: Path, name: str) -> bytes:
-    """Read a file of a folder, refusing links that leave it, what is no regular file, and sizes out of bounds."""
-    path = folder / name
-    if not path.exists():
-        raise InputError(f"{folder} has no {name}; a model folder has {', '.join(sorted(_FILES))}.")
-    if path.resolve().parent != folder.resolve() or not path.is_file():
-        raise InputError(f"{path} must be a regular file inside the model folder, not a link or a device.")
-    if path.stat().st_size > _FILES[name]:
-        raise InputError(f"{path} has {path.stat().st_size} bytes, more than the {_FILES[name]} that are read.")
-    return path.read_bytes()
+def _consistent(folder: Path) -> tuple[ModelConfig, bytes, str]:
+    """Read description, weights and card of one model, also while another is saved in its place."""
+    while True:
+        text, card = _text(folder, "config.json"), _text(folder, "README.md")
+        config = parse_config(text, str(folder / "config.json"))
+        data = read_file(folder, "model.safetensors", _FILES["model.safetensors"])
+        if _text(folder, "config.json") == text:
+            return config, data, card
 
 
 def _text(folder: Path, name: str) -> str:
     try:
-        return _read(folder, name).decode("utf-8")
+        return read_file(folder, name, _FILES[name]).decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{folder / name} is not UTF-8 text: {error}") from error
 
@@ -337,15 +357,24 @@ def _parsed_weights(data: bytes, folder: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    where = folder / "model.safetensors"
+    if int.from_bytes(data[:8], "little") > _HEADER:
+        raise InputError(f"{where} is not a safetensors file of a model: its header has more than {_HEADER} bytes.")
     try:
         weights = load(data)
-    except SafetensorError as error:
-        raise InputError(f"{folder / 'model.safetensors'} is not a safetensors file: {error}") from error
-    _refuse_bad_numbers(weights, str(folder / "model.safetensors"))
+    except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+        raise InputError(f"{where} is not a safetensors file: {clean(str(error))[:_LONGEST_REASON]}") from error
+    _refuse_bad_numbers(weights, str(where))
     return weights
 
 
 def _refuse_bad_numbers(weights: Mapping[str, torch.Tensor], where: str) -> None:
-    bad = sorted(name for name, tensor in weights.items() if not tensor.isfinite().all())
+    import torch
+
+    plain = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64}
+    odd = sorted(clean(name)[:LONGEST_NAME] for name, tensor in weights.items() if tensor.dtype not in plain)
+    if odd:
+        raise InputError(f"{where} has weights of a type that no model has: {', '.join(odd[:5])}.")
+    bad = sorted(clean(name)[:LONGEST_NAME] for name, tensor in weights.items() if not tensor.isfinite().all())
     if bad:
         raise InputError(f"{where} has weights that are not finite numbers: {', '.join(bad[:5])}. Train it again.")

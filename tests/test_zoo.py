@@ -343,3 +343,137 @@ def test_shipped_model_is_sound(name: str) -> None:
     assert folder.card.startswith("# ")
     assert folder.config.errors
     assert json.loads((zoo.locate(name) / "config.json").read_text())["format"] == model_config.FORMAT
+
+
+def test_sizes_past_those_of_the_weights_are_refused_before_any_memory(folder: Path) -> None:
+    from ase_mlwave.budget import AllocationBudget
+
+    with AllocationBudget(10**6), pytest.raises(ValueError, match="more numbers than the file of weights"):
+        torch.zeros(10**6, 10**12)
+    for make in (torch.nn.Linear, lambda n, m: torch.randn(size=(n, m)), lambda n, m: torch.full((n, m), 1.0)):
+        with AllocationBudget(10**6), pytest.raises(ValueError, match="more numbers than the file of weights"):
+            make(2_000, 10_000)
+    with AllocationBudget(10**6), pytest.raises(ValueError, match="more numbers than the file of weights"):
+        torch.nn.ModuleList(torch.nn.Embedding(10, 10) for _ in range(10**9))
+    with AllocationBudget(10**6):
+        assert torch.nn.Linear(100, 200)(torch.ones(1, 100)).shape == (1, 200)
+
+
+HOSTILE_SIZES = [
+    ("phisnet-water", {"features": 10**6}),
+    ("phisnet-water", {"features": 4096}),
+    ("phisnet-water", {"n_modules": 10**9}),
+    ("phisnet-water", {"n_modules": 64, "features": 256}),
+    ("phisnet-water", {"n_radial": 10**9}),
+    ("phisnet-water", {"hidden": 10**9}),
+    ("phisnet-water", {"hidden": 16384, "features": 4096, "n_modules": 64, "product": "clebsch_gordan"}),
+    ("phisnet-water", {"max_order": 10**3}),
+    ("phisnet-water", {"cutoff": 1e300}),
+    ("qdf-ethanol", {"dimension": 10**6}),
+    ("qdf-ethanol", {"dimension": 16384, "functional_layers": 64}),
+    ("qdf-ethanol", {"readout_width": 10**9}),
+    ("qdf-ethanol", {"functional_layers": 10**9}),
+    ("qdf-ethanol", {"potential_width": 16384, "potential_layers": 64}),
+    ("qdf-ethanol", {"pair_functions": 10**9}),
+    ("qdf-ethanol", {"grid_level": 10**9}),
+    ("qdf-ethanol", {"field": "published", "width": 10**6}),
+    ("amons-chno", {"n_basis": 10**9}),
+    ("amons-chno", {"n_basis": 10**30}),
+    ("amons-chno", {"n_basis": 0, "n_molecules": 10**6}),
+    (
+        "amons-chno",
+        {"blocks": {s: dict.fromkeys(("environments", "columns", "vectors", "slopes"), 10**6) for s in "HCNO"}},
+    ),
+    ("amons-chno", {"representation": {"elements": list("HCNO"), "distance_width": 1e-9, "distance_step": 1e-9}}),
+]
+
+
+@pytest.mark.parametrize(("name", "sizes"), HOSTILE_SIZES)
+def test_settings_that_ask_for_too_much_are_refused_at_once(name: str, sizes: dict[str, Any], tmp_path: Path) -> None:
+    import resource
+    import time
+
+    if name not in zoo.list_models():
+        pytest.skip(f"{name} is not in the zoo")
+    shutil.copytree(zoo.locate(name), tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    _edit(tmp_path / "model", settings=config["settings"] | sizes)
+    loaded = ModelFolder.load(tmp_path / "model")
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with pytest.raises(InputError, match=r"in config\.json"):
+        loaded.build()
+    assert time.process_time() - start < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (2**63).to_bytes(8, "little"),
+        (10**7).to_bytes(8, "little") + b" " * 10**7,
+        (100_002).to_bytes(8, "little") + b"[" * 100_000 + b"{}",
+        (60).to_bytes(8, "little") + b'{"a":{"dtype":"F64","shape":[1000000000000],"data_offsets":[0,8]}}'[:60],
+        (66).to_bytes(8, "little") + b'{"a":{"dtype":"F64","shape":[1000000000000],"data_offsets":[0,8]}}' + b"\0" * 8,
+        (55).to_bytes(8, "little") + b'{"a":{"dtype":"BOOL","shape":[8],"data_offsets":[0,8]}}' + b"\0" * 8,
+        b"",
+        b"{}",
+    ],
+)
+def test_weights_with_a_hostile_header_are_refused(folder: Path, data: bytes) -> None:
+    import hashlib
+
+    (folder / "model.safetensors").write_bytes(data)
+    _edit(folder, weights_sha256=hashlib.sha256(data).hexdigest())
+    with pytest.raises(InputError, match=r"not a safetensors file|of a type that no model has") as caught:
+        ModelFolder.load(folder)
+    assert len(str(caught.value)) < 2000
+
+
+def test_names_of_weights_are_cleaned_in_messages(folder: Path) -> None:
+    _edit_weights(folder, lambda weights: weights.update({"\x1b[2J" + "x" * 5000: torch.ones(1)}))
+    with pytest.raises(InputError) as caught:
+        ModelFolder.load(folder).build()
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": {"elements": ["H", "O"], "level": "two\nlines"}},
+        {"settings": {"elements": ["H", "O"], "level": "x" * 201}},
+        {"settings": {"elements": ["H", "O"], "level": 5}},
+        {"settings": {"elements": ["H", "\x1b[31m"], "level": "morse"}},
+        {"settings": {"elements": "HO", "level": "morse"}},
+        {"settings": {"elements": ["Xx"], "level": "morse"}},
+        {"settings": {"elements": [["H"]], "level": "morse"}},
+        {"errors": {"\x1b[31menergy": 1.0}},
+        {"thresholds": {"a\u202eb": 1.0}},
+        {"versions": {"torch": "\x1b]0;title\x07"}},
+        {"training_data": {"source": "x" * 5000, "sha256": "0" * 64, "n_records": 1}},
+    ],
+)
+def test_strings_of_the_description_are_plain(folder: Path, changes: dict[str, Any]) -> None:
+    _edit(folder, **changes)
+    with pytest.raises(InputError) as caught:
+        zoo.read_config(folder)
+    assert str(caught.value).replace("\n", "").isprintable()
+    assert len(str(caught.value)) < 1000
+
+
+def test_what_cannot_be_the_name_of_a_folder_is_refused(tmp_path: Path) -> None:
+    for name in ("x" * 5000, "a\0b"):
+        for place in (name, tmp_path / name):
+            with pytest.raises(InputError, match="no model") as caught:
+                ModelFolder.load(place)
+            assert len(str(caught.value)) < 1000
+            with pytest.raises(InputError, match="cannot be the name of a folder"):
+                morse_folder().save(place)
+
+
+def test_sources_and_cards_are_saved_without_what_a_terminal_obeys(tmp_path: Path) -> None:
+    data = zoo.TrainingData(source="my\x1b[31m file.db", sha256="0" * 64, n_records=1)
+    packed = ModelFolder.pack("test-morse", MorseNetwork(MorseConfig()), training_data=data, card="# \x1b[2J\n\nText")
+    loaded = ModelFolder.load(packed.save(tmp_path / "model"))
+    assert loaded.config.training_data.source == "my\\x1b[31m file.db"
+    assert loaded.card == "# \\x1b[2J\n\nText\n"

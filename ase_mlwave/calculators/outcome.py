@@ -107,9 +107,7 @@ def average(members: Sequence[Outcome], measures: Container[str] = ()) -> Outcom
     values = {name: stack.mean(axis=0) if stack.ndim > 1 else float(stack.mean()) for name, stack in stacked.items()}
     own = [member.extras for member in members]
     names = [name for name in own[0] if all(name in extras for extras in own)]
-    extras: dict[str, Any] = {
-        name: _combined([each[name] for each in own], largest=name in measures) for name in names
-    }
+    extras: dict[str, Any] = {name: _combined([each[name] for each in own], largest=name in measures) for name in names}
     extras["members"] = [dict(each) for each in own]
     if "energy" in stacked:
         extras["energy_spread"] = float(stacked["energy"].std(ddof=1))

@@ -24,21 +24,21 @@ class PhiSNetConfig(BaseModel):
     """Level of theory of the training data, as ``mlwave label`` writes it."""
     basis: BasisName = "def2-svp"
     """Spherical basis set (PySCF's name) in which H is expressed."""
-    features: int = Field(64, ge=1)
+    features: int = Field(64, ge=1, le=4096)
     """Channels F per order."""
     max_order: int = Field(4, ge=0, le=8)
     """Largest order L of natural parity, (-1)^l."""
     max_unnatural_order: int = Field(3, ge=0, le=8)
     """Largest order of unnatural parity, -(-1)^l (pseudovectors and so on); 0 for none."""
-    n_modules: int = Field(3, ge=1)
+    n_modules: int = Field(3, ge=1, le=64)
     """Interaction modules, one after the other."""
-    n_radial: int = Field(32, ge=2)
+    n_radial: int = Field(32, ge=2, le=4096)
     """Radial functions K per pair."""
-    cutoff: float = Field(15.0, gt=0)
+    cutoff: float = Field(15.0, gt=0, le=1000)
     """Range of all interactions and of matrix blocks, Bohr."""
     product: Literal["edge_frame", "clebsch_gordan"] = "edge_frame"
     """How orders are coupled: dense mixing within each m in the frame of an edge, or Clebsch-Gordan as in the paper."""
-    hidden: int = Field(128, ge=1)
+    hidden: int = Field(128, ge=1, le=16384)
     """Width of the invariant networks in the edge frame (``edge_frame`` only)."""
     baseline: Literal["none", "sap"] = "sap"
     """H0 that is added to the network's output: nothing, or T + V_SAP (superposition of atomic potentials)."""

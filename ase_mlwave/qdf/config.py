@@ -66,31 +66,31 @@ class QDFConfig(BaseModel):
     orbitals: dict[str, tuple[tuple[str, float], ...]] = Field(default_factory=dict)
     """Element -> its orbital types: name (``"2p"``: principal quantum number and a letter, which only tells types
     apart) and initial exponent, Bohr^-2. Elements that are left out get those of `default_orbitals`."""
-    dimension: int = Field(64, ge=1)
+    dimension: int = Field(64, ge=1, le=16384)
     """Number d of molecular orbitals psi_n, which is also the width of the energy functional but for its last layer."""
-    functional_layers: int = Field(1, ge=1)
+    functional_layers: int = Field(1, ge=1, le=64)
     """Hidden layers of the energy functional."""
-    readout_width: int = Field(384, ge=1)
+    readout_width: int = Field(384, ge=1, le=65536)
     """Width of the last of them: what the readout of every element weighs, and most of the model's cost."""
-    pair_functions: int = Field(16, ge=0)
+    pair_functions: int = Field(16, ge=0, le=4096)
     """Learned functions of the distance for every pair of elements, in the repulsion of nuclei."""
-    potential_layers: int = Field(3, ge=1)
+    potential_layers: int = Field(3, ge=1, le=64)
     """Hidden layers of the Hohenberg-Kohn map."""
-    potential_width: int = Field(32, ge=1)
+    potential_width: int = Field(32, ge=1, le=16384)
     """Their width."""
-    cutoff: float = Field(6.0, gt=0)
+    cutoff: float = Field(6.0, gt=0, le=1000)
     """Reach of orbitals and of an atom's grid, Bohr: atoms that are twice as far apart do not see each other."""
     grid_level: int = Field(3, ge=0, le=MAX_GRID_LEVEL)
     """Size of the grid, from 0 (112 points an atom) over 3 (1,692) to 5 (reference); the steps of training may take a
     smaller one."""
-    partition: float = Field(0.3, gt=0)
+    partition: float = Field(0.3, gt=0, le=1000)
     """Exponent of the Gaussians that divide space among the atoms, Bohr^-2."""
     exponents: tuple[float, float] = (0.06, 3.5)
     """Bounds of the learned exponents, Bohr^-2: what the grid can integrate."""
     domain_environments: int = Field(256, ge=0, le=100_000)
     """Surroundings of training atoms that are kept of every element, to tell how unlike them others are; 0 for no such
     measure."""
-    softening: float = Field(0.3, gt=0)
+    softening: float = Field(0.3, gt=0, le=1000)
     """Length a in (r^2 + a^2)^((q-1)/2), Bohr: removes the kink of r^(q-1) at the nucleus."""
 
     @field_validator("elements")
@@ -104,8 +104,8 @@ class QDFConfig(BaseModel):
     @model_validator(mode="after")
     def _usable_orbitals(self) -> QDFConfig:
         low, high = self.exponents
-        if not 0 < low < high:
-            raise ValueError(f"exponents must be two rising positive numbers, got {list(self.exponents)}")
+        if not 0 < low < high <= 1e6:
+            raise ValueError(f"exponents must be two rising positive numbers up to 1e6, got {list(self.exponents)}")
         surplus = sorted(set(self.orbitals) - set(self.elements))
         if surplus:
             raise ValueError(f"orbitals are given for {surplus}, but the elements are {list(self.elements)}")

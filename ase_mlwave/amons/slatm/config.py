@@ -18,21 +18,21 @@ class SlatmConfig(BaseModel):
     smooth: bool = True
     """Let pairs and triangles fade out before the cutoff, so that derivatives exist everywhere. Without it they end
     abruptly, as in the public implementation, and forces jump where an atom crosses the cutoff."""
-    cutoff_angstrom: float = Field(4.8, gt=0)
+    cutoff_angstrom: float = Field(4.8, gt=0, le=100)
     """Largest distance in pairs, and largest side of triangles."""
     switch_angstrom: float = Field(1.0, gt=0)
     """Length over which ``smooth`` fades pairs and sides out, up to the cutoff."""
-    distance_width: float = Field(0.05, gt=0)
+    distance_width: float = Field(0.05, ge=0.001, le=100)
     """Standard deviation of the Gaussians of distances, Angstrom."""
     distance_step: float = Field(0.03, gt=0)
     """Spacing of the grid of distances, Angstrom (stretched a little such that the grid ends at the cutoff)."""
-    angle_width: float = Field(0.05, gt=0)
+    angle_width: float = Field(0.05, ge=0.001, le=100)
     """Standard deviation of the Gaussians of angles, radians."""
     angle_step: float = Field(0.03, gt=0)
     """Spacing of the grid of angles, radians (stretched as that of distances)."""
-    power: int = Field(6, ge=0)
+    power: int = Field(6, ge=0, le=64)
     """Power of 1/x that weights the grid of distances."""
-    triangle_power: float = Field(3.0, ge=0)
+    triangle_power: float = Field(3.0, ge=0, le=64)
     """Power of 1/r of each side that weights triangles."""
 
     @classmethod

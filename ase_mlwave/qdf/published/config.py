@@ -23,21 +23,21 @@ class PublishedConfig(BaseModel):
     """Chemical symbols that the model knows."""
     level: PlainText
     """Level of theory of the training data."""
-    n_inner: int = Field(6, ge=1)
+    n_inner: int = Field(6, ge=1, le=64)
     """Functions of type 1s of every element but H and He (the 6 of 6-31G)."""
-    n_outer: int = Field(4, ge=1)
+    n_outer: int = Field(4, ge=1, le=64)
     """Functions of type 2s, and of type 2p, of those elements, and of type 1s of H and He (the 3 + 1 of 6-31G)."""
     radius_angstrom: float = Field(0.75, gt=0, le=10)
     """Radius of the sphere of points around every atom."""
     grid_interval_angstrom: float = Field(0.3, gt=0.01)
     """Distance between neighbouring points."""
-    width: int = Field(250, ge=1)
+    width: int = Field(250, ge=1, le=16384)
     """Number d of molecular orbitals psi_n, and width of the energy functional."""
-    functional_layers: int = Field(3, ge=1)
+    functional_layers: int = Field(3, ge=1, le=64)
     """Dense layers of the energy functional."""
-    map_width: int = Field(250, ge=1)
+    map_width: int = Field(250, ge=1, le=16384)
     """Width of the Hohenberg-Kohn map."""
-    map_layers: int = Field(3, ge=0)
+    map_layers: int = Field(3, ge=0, le=64)
     """Dense layers of the Hohenberg-Kohn map."""
     pooling: Literal["sum", "mean"] = "sum"
     """Over the points of a molecule: the sum for extensive properties, the mean for intensive ones."""
