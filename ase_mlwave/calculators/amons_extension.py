@@ -25,6 +25,7 @@ from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.calculators.amons_study import AmonStudy, label_amons, label_copies
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.data.metadata import differ_in_forces_only
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.stores import as_address, dataset_exists, store_at
 from ase_mlwave.reference.levels import LevelOfTheory
@@ -251,7 +252,7 @@ def remembered_study(config: AmonConfig, source: LabelSource) -> AmonStudy:
     InputError
         If the level is not the model's, there is no such database, or it lacks amons of the model.
     """
-    if source.level.name != config.level:
+    if source.level.name != config.level and not differ_in_forces_only(source.level.name, config.level):
         raise InputError(
             f"the model was learned at {config.level!r}; reference={source.level.name!r} is another level."
         )

@@ -21,6 +21,7 @@ from ase_mlwave.calculators.error_figures import (
 )
 from ase_mlwave.calculators.outcome import Outcome, average
 from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.data.metadata import differ_in_forces_only
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.model_config import ModelConfig
@@ -103,8 +104,15 @@ def _why_no_forces(calculator: MlwaveCalculator, records: Iterable[Record]) -> s
 
 
 def level_remarks(data: Dataset) -> list[str]:
-    """Say so where the level of theory of the labels is not known."""
-    return [] if data.level else ["the file does not say its level of theory; taken to be the model's"]
+    """Say so where the level of theory of the labels is not known, or their forces are no derivatives of energies."""
+    if not data.level:
+        return ["the file does not say its level of theory; taken to be the model's"]
+    if data.level.endswith("grid_response=false"):
+        return [
+            f"the labels are at {data.level!r}: their forces lack the response of the integration grid and differ "
+            "from the derivative of the energy, which calculators give, by 0.1 to 0.4 meV/Angstrom on average"
+        ]
+    return []
 
 
 def check_data(calculator: MlwaveCalculator, data: Dataset) -> None:
@@ -151,7 +159,8 @@ def _check_level(config: ModelConfig, given: str) -> None:
             f"the data (level {given!r}) have {kinds[0]}, but the model predicts {kinds[1]}: the level of data with "
             f"atomization energies ends in {_ATOMIZATION!r}. Take other data or another model"
         )
-    if _canonical(given) != _canonical(wanted):
+    one, other = _canonical(given), _canonical(wanted)
+    if one != other and not differ_in_forces_only(one, other):
         raise InputError(
             f"the data are labelled at {given!r} but the model was made for {wanted!r}: its errors would be "
             "those of the level. Label the data again with mlwave label"

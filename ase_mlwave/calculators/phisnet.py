@@ -53,8 +53,8 @@ class PhiSNetCalculator(MlwaveCalculator):
         A name in the zoo (``"phisnet-water"``), a folder, or several models: a committee.
     energy : str
         ``"wavefunction"`` (default, fastest), ``"functional"`` (more accurate: error of second order in that of the
-        density) or ``"scf"`` (the reference itself, in few cycles). Forces are the derivative of that energy; with
-        ``"functional"`` and ``"scf"`` up to the motion of the integration grid, as in PySCF's own gradients.
+        density) or ``"scf"`` (the reference itself, in few cycles). Forces are the derivative of that energy, the
+        motion of the integration grid included (PySCF's own gradients leave it out by default).
     device, dtype, batch_size
         As in `MlwaveCalculator`. ``dtype`` is the network's; matrices are always float64.
 

@@ -19,7 +19,7 @@ from ase.db.row import AtomsRow
 
 from ase_mlwave.data.claims import Claims
 from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
-from ase_mlwave.data.metadata import FORMAT, FORMAT_VERSION, check_metadata, new_metadata
+from ase_mlwave.data.metadata import FORMAT, FORMAT_VERSION, check_metadata, new_metadata, upgraded_metadata
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.data.rows import (
     FAILED,
@@ -74,8 +74,9 @@ class DatasetFile:
         self._store = store_at(path)
         self.path = self._store.name
         self._db = self._store.connect()
-        self.metadata: dict[str, Any] = _read_metadata(self._db, self.path)
-        check_metadata(self.metadata, self.path)
+        metadata = _read_metadata(self._db, self.path)
+        check_metadata(metadata, self.path)
+        self.metadata: dict[str, Any] = upgraded_metadata(metadata)
 
     @classmethod
     def create(cls, path: str | Path, level: str, settings: Mapping[str, Any] | None = None) -> DatasetFile:

@@ -11,7 +11,7 @@ import numpy as np
 from ase_mlwave.text import plain
 from ase_mlwave.units import BOHR, HARTREE
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "check_metadata", "new_metadata"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "check_metadata", "differ_in_forces_only", "new_metadata", "upgraded_metadata"]
 
 #: Increased when the layout changes; older versions are upgraded on reading, newer ones refused.
 FORMAT_VERSION = 1
@@ -21,6 +21,8 @@ _CONVENTIONS = {
     "units": {"positions": "Angstrom", "energy": "eV", "forces": "eV/Angstrom", "matrices": "Hartree"},
     "ao_convention": "pyscf spherical",
 }
+#: The setting that says whether forces have the response of the integration grid.
+_RESPONSE = "grid_response"
 #: Relative deviation of the stored unit constants beyond which a file is refused.
 _UNIT_TOLERANCE = 1e-7
 
@@ -85,3 +87,45 @@ def check_metadata(metadata: Mapping[str, Any], name: str) -> None:
     for key, value in (("hartree_in_ev", HARTREE), ("bohr_in_angstrom", BOHR)):
         if not np.isclose(constants.get(key, np.nan), value, rtol=_UNIT_TOLERANCE, atol=0):
             raise ValueError(f"{name} was written with {key} = {constants.get(key)}; here it is {value}.")
+
+
+def upgraded_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Say in today's words what the metadata of an earlier version of this program mean.
+
+    Parameters
+    ----------
+    metadata : mapping
+        As read.
+
+    Returns
+    -------
+    dict
+        Kohn-Sham labels of PySCF that do not say whether their forces have the response of the integration grid are
+        from before there was the choice, and have none: level and settings say ``grid_response=false``.
+    """
+    settings = metadata.get("level_settings") or {}
+    functional = str(settings.get("functional", "hf"))
+    if settings.get("program") != "pyscf" or _RESPONSE in settings or functional.partition("-")[0] == "hf":
+        return dict(metadata)
+    return {
+        **metadata,
+        "level": f"{metadata['level']} {_RESPONSE}=false",
+        "level_settings": {**settings, _RESPONSE: False},
+    }
+
+
+def differ_in_forces_only(level: str, other: str) -> bool:
+    """Tell whether two names of levels differ in the grid's response alone: same energies and matrices, other forces.
+
+    Parameters
+    ----------
+    level, other : str
+        Such as ``"pbe/def2-svp"`` and ``"pbe/def2-svp grid_response=false"``.
+
+    Returns
+    -------
+    bool
+        False for equal names.
+    """
+    words = [[word for word in name.split() if not word.startswith(f"{_RESPONSE}=")] for name in (level, other)]
+    return level != other and words[0] == words[1]

@@ -16,6 +16,7 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.data.metadata import differ_in_forces_only
 from ase_mlwave.data.record import Record
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.runs import LabellingRun, Progress
@@ -155,6 +156,11 @@ def open_dataset(path: str | Path, level: LevelOfTheory) -> DatasetFile:
     """
     file = DatasetFile.open_or_create(path, level.name, level.settings())
     there = file.metadata.get("level_settings") or level.settings()  # a file converted from elsewhere has none
+    if differ_in_forces_only(file.level, level.name):
+        raise InputError(
+            f"the forces in {file.path} are those of {file.level!r}, with another treatment of the integration grid "
+            f"than {level.name!r}. Go on with the level {file.level!r}, or choose another file."
+        )
     if file.level != level.name or there != level.settings():
         raise InputError(
             f"{file.path} holds labels of the level {file.level!r} ({there}), not {level.name!r} ({level.settings()}). "

@@ -17,6 +17,7 @@ from ase.calculators.calculator import InputError
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from ase_mlwave.data.metadata import differ_in_forces_only
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.model_card import ERRORS_BEGIN, ERRORS_END
 from ase_mlwave.training.checkpoint import EpochCheckpoint
@@ -49,12 +50,13 @@ def check_dataset(dataset: Dataset, numbers: tuple[int, ...], level: str) -> Non
     Raises
     ------
     InputError
-        If the data have other elements or another level of theory.
+        If the data have other elements or another level of theory; forces with and without the response of the
+        integration grid are both accepted.
     """
     unknown = sorted({int(z) for record in dataset for z in record.numbers} - set(numbers))
     if unknown:
         raise InputError(f"the data have elements with atomic numbers {unknown} that model.elements lacks")
-    if dataset.level and dataset.level != level:
+    if dataset.level not in ("", level) and not differ_in_forces_only(dataset.level, level):
         raise InputError(f"the data are at {dataset.level!r} but model.level is {level!r}")
 
 

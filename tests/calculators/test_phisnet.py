@@ -17,6 +17,8 @@ from pyscf.scf.hf import dip_moment
 
 from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.calculators.phisnet import ENERGY_LEVELS
+from ase_mlwave.quantum.functional import converge
+from ase_mlwave.reference.levels import LevelOfTheory
 from tests.calculators.waters import LEVEL, mole_of, pyscf_molecule, shipped, solve, solved, waters
 
 #: Mean absolute error of H that a usable model keeps on average over vibrating waters, Hartree; of one it is up to
@@ -123,13 +125,14 @@ def test_what_is_no_molecule_of_the_model_has_no_matrices(calc: PhiSNetCalculato
 # --- energies and forces ------------------------------------------------------------------------------------------
 
 #: Level of energy -> mean absolute errors allowed of energies, eV, and forces, eV/Angstrom.
-ACCURACY = {"wavefunction": (2.5e-3, 15e-3), "functional": (1e-5, 1e-4), "scf": (2e-6, 1e-4)}
+ACCURACY = {"wavefunction": (2.5e-3, 15e-3), "functional": (1e-5, 3e-5), "scf": (2e-6, 1e-5)}
 
 
 def test_held_out_labels_are_those_of_pyscf() -> None:
-    """The labels in the file that all of this is compared with are what PySCF computes today."""
-    for k, atoms in enumerate(waters(3)):
-        result, _ = solved(k)
+    """The labels in the file that all of this is compared with are what PySCF computes today, by default."""
+    for atoms in waters(3):
+        mean_field = LevelOfTheory.parse(LEVEL).mean_field(mole_of(atoms))
+        result = converge(mean_field, grid_response=False)
         assert result.energy * Hartree == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
         assert result.forces is not None
         np.testing.assert_allclose(result.forces * Hartree / Bohr, atoms.get_forces(), atol=1e-4)
@@ -140,16 +143,25 @@ def test_energies_and_forces_are_those_of_the_reference(level: str, count: int) 
     references = waters(count)
     results = shipped(level).predict(references)
     energy = np.mean([abs(r["energy"] - a.get_potential_energy()) for r, a in zip(results, references, strict=True)])
-    forces = np.mean([np.abs(r["forces"] - a.get_forces()) for r, a in zip(results, references, strict=True)])
+    errors = [r["forces"] - _forces(a, level) for r, a in zip(results, references, strict=True)]
     assert energy < ACCURACY[level][0]
-    assert forces < ACCURACY[level][1]
+    assert np.mean(np.abs(errors)) < ACCURACY[level][1]
+
+
+def _forces(atoms: Atoms, level: str) -> np.ndarray:
+    """Return the labels; for levels that are more accurate than those PySCF's, with the response of the grid."""
+    if level == "wavefunction":
+        return np.asarray(atoms.get_forces())
+    forces = solve(atoms)[0].forces
+    assert forces is not None
+    return forces * Hartree / Bohr
 
 
 @pytest.mark.parametrize(
-    ("level", "step", "tolerance"), [("wavefunction", 1e-4, 1e-5), ("functional", 3e-3, 5e-3), ("scf", 3e-3, 5e-3)]
+    ("level", "step", "tolerance"), [("wavefunction", 1e-4, 1e-5), ("functional", 1e-3, 5e-5), ("scf", 1e-3, 5e-5)]
 )
 def test_forces_are_minus_the_derivative(level: str, step: float, tolerance: float) -> None:
-    """Along a random direction; PySCF's gradients leave out the motion of its integration grid."""
+    """Along a random direction."""
     atoms = waters(3)[2]
     direction = np.random.default_rng(4).normal(size=(3, 3))
     direction /= np.linalg.norm(direction)

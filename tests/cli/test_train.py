@@ -108,7 +108,7 @@ def test_run_can_start_from_a_model(settings: Path, tmp_path: Path) -> None:
         (["model.feature=8"], "there is no setting 'model.feature'. Did you mean 'features'?"),
         (["model.elements=[H,Q]"], "elements must be distinct chemical symbols"),
         (["model.elements=[H]"], "atomic numbers [8] that model.elements lacks"),
-        (["model.level=hf/def2-svp"], "the data are at 'pbe/def2-svp' but model.level is 'hf/def2-svp'"),
+        (["model.level=hf/def2-svp"], "grid_response=false' but model.level is 'hf/def2-svp'"),
         (["model.preset=papre"], "there is no preset 'papre'. Did you mean 'paper'?"),
         (["steps=0"], "steps: Input should be greater than or equal to 1 (given: 0)"),
         (["steps=many"], "steps: Input should be a valid integer"),

@@ -13,6 +13,7 @@ import pytest
 from ase.db import connect
 
 from ase_mlwave.data.database import DatasetFile, read_database, write_database
+from ase_mlwave.data.metadata import differ_in_forces_only
 from ase_mlwave.data.record import Dataset, Record
 
 
@@ -186,3 +187,27 @@ def test_a_foreign_database_is_no_dataset_file(tmp_path: Path) -> None:
     connect(tmp_path / "foreign.db").write(molecule("H2O"))
     with pytest.raises(ValueError, match="no ase-mlwave dataset"):
         DatasetFile(tmp_path / "foreign.db")
+
+
+def test_kohn_sham_labels_of_earlier_versions_are_read_as_without_the_response_of_the_grid(tmp_path: Path) -> None:
+    old = {"program": "pyscf", "functional": "pbe", "basis": "def2-svp"}
+    upgraded = DatasetFile.create(tmp_path / "old.db", "pbe/def2-svp", old)
+    assert upgraded.level == upgraded.read().level == "pbe/def2-svp grid_response=false"
+    assert upgraded.metadata["level_settings"] == {**old, "grid_response": False}
+    kept: list[tuple[str, dict[str, Any]]] = [
+        ("pbe/def2-svp", {**old, "grid_response": True}),
+        ("pbe/def2-svp grid_response=false", {**old, "grid_response": False}),
+        ("hf-d3bj/def2-svp", {**old, "functional": "hf-d3bj"}),
+        ("gfn2-xtb", {"program": "tblite"}),
+        ("pbe/def2-svp", {}),
+    ]
+    for k, (level, settings) in enumerate(kept):
+        file = DatasetFile.create(tmp_path / f"{k}.db", level, settings)
+        assert (file.level, file.metadata["level_settings"]) == (level, settings)
+
+
+def test_levels_that_differ_in_the_response_of_the_grid_alone_are_told() -> None:
+    assert differ_in_forces_only("pbe/def2-svp", "pbe/def2-svp grid_response=false")
+    assert differ_in_forces_only("pbe/def2-svp grid_level=4 grid_response=false", "pbe/def2-svp grid_level=4")
+    assert not differ_in_forces_only("pbe/def2-svp", "pbe/def2-svp")
+    assert not differ_in_forces_only("pbe/def2-svp", "pbe/def2-svp grid_level=4 grid_response=false")

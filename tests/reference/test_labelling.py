@@ -128,6 +128,25 @@ def test_another_level_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
 
 
+def test_a_dataset_of_an_earlier_version_goes_on_without_the_response_of_the_grid(tmp_path: Path) -> None:
+    """Its metadata do not know the setting, because there was no choice."""
+    path = tmp_path / "old.db"
+    settings = LevelOfTheory.parse("pbe/sto-3g").settings()
+    del settings["grid_response"]
+    DatasetFile.create(path, "pbe/sto-3g", settings)
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(InputError, match=r"Go on with the level 'pbe/sto-3g grid_response=false', or .*another file"):
+        label_geometries(waters(1), path, "pbe/sto-3g")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == before
+    with ThreadPoolExecutor(1) as executor:
+        file = label_geometries(waters(1), path, "pbe/sto-3g grid_response=false", executor=executor)
+    dataset = DatasetFile(path).read()
+    assert dataset.level == file.level == "pbe/sto-3g grid_response=false"
+    forces = dataset[0].forces
+    assert forces is not None
+    assert np.abs(forces.sum(0)).max() > 1e-6
+
+
 def test_wrong_requests_are_refused_before_a_file_is_made(tmp_path: Path) -> None:
     for keywords in ({"n_workers": 0}, {"n_threads": 0}):
         with pytest.raises(InputError, match="must be at least 1"):

@@ -37,6 +37,7 @@ OH = Record(numbers=np.array([8, 1]), positions=np.array([[0.0, 0.0, 0.0], [0.2,
         "0.5*hf+0.5*b88,lyp/cc-pvdz",
         "pbe/def2-svp density_fit=false grid_level=5",
         "pbe/def2-svp conv_tol=1e-08 max_cycle=20",
+        "pbe/def2-svp grid_response=false",
     ],
 )
 def test_the_name_of_a_level_parses_to_the_same_level(text: str) -> None:
@@ -59,7 +60,14 @@ def test_defaults_are_those_of_the_reference_data() -> None:
         "grid_level": 3,
         "conv_tol": 1e-10,
         "max_cycle": 100,
+        "grid_response": True,
     }
+
+
+def test_hartree_fock_has_no_grid_to_respond() -> None:
+    level = LevelOfTheory.parse("hf/sto-3g grid_response=false")
+    assert level == LevelOfTheory.parse("hf/sto-3g")
+    assert "grid_response" not in level.settings()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +139,9 @@ def test_labels_equal_those_of_pyscf(record: Record, method: str, basis: str, de
     mf = by_hand(record, method, basis, density_fit)
     label = LevelOfTheory.parse(f"{method}/{basis} density_fit={str(density_fit).lower()} conv_tol=1e-12").label(record)
     assert label.energy == pytest.approx(mf.e_tot, abs=1e-9)
-    np.testing.assert_allclose(label.forces, -mf.nuc_grad_method().kernel(), atol=1e-6)  # type: ignore[arg-type]
+    gradient = mf.nuc_grad_method()
+    gradient.grid_response = True
+    np.testing.assert_allclose(label.forces, -gradient.kernel(), atol=1e-6)  # type: ignore[arg-type]
     np.testing.assert_allclose(label.matrices["hamiltonian"], mf.get_fock(), atol=2e-6)
     assert label.matrices["hamiltonian"].ndim == (3 if record.spin else 2)
     assert (label.charge, label.spin, label.info) == (record.charge, record.spin, record.info)
@@ -159,8 +169,9 @@ def test_orbital_energies_come_from_the_hamiltonian() -> None:
     np.testing.assert_allclose(energies, mf.mo_energy, atol=1e-6)
 
 
-def test_forces_are_minus_the_derivative_of_the_energy() -> None:
-    level = LevelOfTheory.parse("hf/sto-3g conv_tol=1e-12")
+@pytest.mark.parametrize("method", ["hf", "pbe"])
+def test_forces_are_minus_the_derivative_of_the_energy(method: str) -> None:
+    level = LevelOfTheory.parse(f"{method}/sto-3g conv_tol=1e-12 grid_level=1")
     forces = level.label(WATER).forces
     assert forces is not None
     step = 1e-3
@@ -171,6 +182,26 @@ def test_forces_are_minus_the_derivative_of_the_energy() -> None:
             positions[atom, axis] += sign * step
             energies.append(level.label(replace(WATER, positions=positions)).energy)
         assert forces[atom, axis] == pytest.approx(-(energies[0] - energies[1]) / (2 * step), abs=2e-6)
+
+
+def test_response_of_the_grid_changes_forces_alone() -> None:
+    """Without it they do not sum to zero; a PySCF that lacks it for a functional is told how to do without."""
+    level = PyscfLevel(functional="pbe", basis="sto-3g", grid_level=1)
+    with_response, without = level.label(WATER), level.model_copy(update={"grid_response": False}).label(WATER)
+    assert with_response.energy == pytest.approx(without.energy, abs=1e-9)
+    assert with_response.forces is not None
+    assert without.forces is not None
+    assert np.abs(with_response.forces.sum(0)).max() < 1e-9 < 1e-5 < np.abs(without.forces.sum(0)).max()
+
+
+def test_a_pyscf_without_the_response_of_a_functional_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def older(*arguments: object, **keywords: object) -> None:
+        raise NotImplementedError("meta-GGA")
+
+    monkeypatch.setattr("pyscf.grad.rks.get_vxc_full_response", older)
+    with pytest.raises(InputError, match=r"\(meta-GGA\).*label without .*'tpss/sto-3g grid_response=false'"):
+        LevelOfTheory.parse("tpss/sto-3g").label(WATER)
+    assert LevelOfTheory.parse("tpss/sto-3g grid_response=false").label(WATER).forces is not None
 
 
 def test_mean_field_fits_the_spin_and_is_not_converged() -> None:

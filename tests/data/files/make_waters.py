@@ -16,5 +16,5 @@ if __name__ == "__main__":
     geometries = sample_geometries([molecule("H2O")], "gfn2-xtb", [300.0, 1200.0], 4, seed=1)
     path = Path(__file__).with_name("waters_pbe_def2svp.db")
     path.unlink(missing_ok=True)
-    file = label_geometries(geometries, path, "pbe/def2-svp")
+    file = label_geometries(geometries, path, "pbe/def2-svp grid_response=false")  # as before there was the choice
     file.assign("split", ["train", "valid", "train", "test"] * 2)

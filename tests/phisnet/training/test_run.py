@@ -206,7 +206,7 @@ def test_another_run_is_not_overwritten(finished: Path) -> None:
     ("changes", "error", "message"),
     [
         ({"model": {**MODEL, "elements": ["H"]}}, InputError, r"atomic numbers \[8\] that model.elements lacks"),
-        ({"model": {**MODEL, "level": "hf/def2-svp"}}, InputError, "'pbe/def2-svp' but model.level is 'hf/def2-svp'"),
+        ({"model": {**MODEL, "level": "hf/def2-svp"}}, InputError, "'pbe/def2-svp .*' but model.level is"),
         ({"valid_split": "validation"}, KeyError, "no split 'validation': it has 'train' \\(4\\), 'valid' \\(2\\)"),
         ({"start_from": "no-such-model"}, InputError, "no-such-model"),
         ({"data": "no-such-file.db"}, FileNotFoundError, "no-such-file.db"),
