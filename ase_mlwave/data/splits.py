@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from hashlib import md5
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from ase_mlwave.data.duplicates import equal_geometries
 from ase_mlwave.data.record import Dataset, Record
 
 __all__ = ["assign_splits", "formula_split", "parse_fractions"]
@@ -25,8 +29,9 @@ def assign_splits(dataset: Dataset, fractions: Mapping[str, float], seed: int, g
         Of the shuffle.
     group : str, optional
         Entry of ``Record.info``, such as ``"smiles"``; records with the same entry go to the same split, so that a
-        test split has no molecule that was trained on. Shares then count records, and hold as nearly as whole groups
-        allow. ``"formula"`` groups by sum formula.
+        test split has no molecule that was trained on. ``"formula"`` groups by sum formula. Equal geometries
+        (`ase_mlwave.data.duplicates.equal_geometries`) always go to the same split. Shares count records, and hold as
+        nearly as whole groups allow.
 
     Returns
     -------
@@ -36,21 +41,19 @@ def assign_splits(dataset: Dataset, fractions: Mapping[str, float], seed: int, g
     Raises
     ------
     ValueError
-        If the shares are negative or do not add up to 1, there are fewer records (or groups) than splits, or a record
-        lacks the entry.
+        If the shares are negative or do not add up to 1, there are fewer different geometries (or groups) than splits,
+        or a record lacks the entry.
 
     Notes
     -----
-    The same seed gives the same splits; no group is divided (``test_no_group_is_divided``).
+    The same seed gives the same splits; no group is divided (``test_no_group_is_divided``), nor are copies of one
+    geometry (``test_copies_of_a_geometry_are_in_one_split``).
     """
     _check_fractions(fractions)
     names, shares = list(fractions), np.array(list(fractions.values()), dtype=np.float64)
-    members: dict[Hashable, list[int]] = {}
-    for index in range(len(dataset)):
-        members.setdefault(_group_of(dataset, index, group), []).append(index)
-    groups = list(members.values())
+    groups = _groups(dataset, group)
     if len(groups) < len(names):
-        what = "records" if group is None else f"different values of {group!r}"
+        what = "different geometries" if group is None else f"different values of {group!r}"
         raise ValueError(f"{dataset.source} has {len(groups)} {what}, too few for {len(names)} splits.")
     wanted = shares * len(dataset)
     filled = np.zeros(len(names))
@@ -61,7 +64,7 @@ def assign_splits(dataset: Dataset, fractions: Mapping[str, float], seed: int, g
         for index in groups[number]:
             chosen[index] = names[emptiest]
     records = tuple(record.with_info(split=name) for record, name in zip(dataset, chosen, strict=True))
-    return Dataset(records=records, level=dataset.level, source=dataset.source)
+    return replace(dataset, records=records)
 
 
 def formula_split(record: Record) -> str:
@@ -75,18 +78,19 @@ def formula_split(record: Record) -> str:
     Returns
     -------
     str
-        ``"test"`` for one formula in five, ``"valid"`` for one in twenty, ``"train"`` otherwise.
+        ``"test"`` for one formula in five, ``"valid"`` for one in ten, ``"train"`` otherwise.
 
     Notes
     -----
     No isomer of a test molecule is ever in the training split, also of data that are added later; the shares hold for
-    formulas, not for records. The rule is the MD5 of the formula in Hill order, modulo 5 (0: test) and 20 (1: valid)
-    (``test_formula_decides_alone``).
+    formulas, not for records. The rule is the MD5 of the formula in Hill order, modulo 5 (0: test) and 20 (1 or 2:
+    valid) (``test_formula_decides_alone``). The data set that ships goes by it, with water moved from valid to train
+    (``test_shipped_splits_follow_the_rule``).
     """
     number = int(md5(record.formula.encode(), usedforsecurity=False).hexdigest(), 16)
     if number % 5 == 0:
         return "test"
-    return "valid" if number % 20 == 1 else "train"
+    return "valid" if number % 20 in {1, 2} else "train"
 
 
 def parse_fractions(text: str) -> dict[str, float]:
@@ -121,6 +125,22 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
     shares = np.array(list(fractions.values()), dtype=np.float64)
     if not all(fractions) or not (shares > 0).all() or not np.isclose(shares.sum(), 1.0):
         raise ValueError(f"splits need names and positive shares that add up to 1 (got {dict(fractions)}).")
+
+
+def _groups(dataset: Dataset, group: str | None) -> list[list[int]]:
+    """Return the records by what must not be divided, in order of first appearance."""
+    geometries = equal_geometries(dataset.records)
+    n_records = len(dataset)
+    first: dict[Hashable, int] = {}
+    leaders = [first.setdefault(_group_of(dataset, index, group), index) for index in range(n_records)]
+    # A graph of records (first) and geometries (after them): each record is linked to its geometry and its group.
+    rows = np.tile(np.arange(n_records), 2)
+    columns = np.concatenate([geometries + n_records, leaders]).astype(np.int64)
+    links = coo_array((np.ones(len(rows)), (rows, columns)), shape=(2 * n_records, 2 * n_records))
+    members: dict[int, list[int]] = {}
+    for index, number in enumerate(connected_components(links, directed=False)[1][:n_records].tolist()):
+        members.setdefault(number, []).append(index)
+    return list(members.values())
 
 
 def _group_of(dataset: Dataset, index: int, group: str | None) -> Hashable:

@@ -1,0 +1,169 @@
+"""Records of one geometry: kept in one split, merged by those who write, refused where their labels differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+from scipy.spatial.distance import pdist
+
+from ase_mlwave.data.record import Record
+from ase_mlwave.units import BOHR
+
+__all__ = ["Merged", "combine", "equal_geometries", "merge_copies"]
+
+#: Two molecules with all interatomic distances nearer than this are one geometry, Bohr (1e-4 Angstrom).
+_SAME_DISTANCES = 1e-4 / BOHR
+#: Labels that differ by less are one label, rounded in different ways: Hartree, Hartree/Bohr, and of matrices.
+_SAME_LABELS = {"energy": 4e-6, "forces": 4e-6, "matrices": 1e-6}
+
+
+def equal_geometries(records: Sequence[Record]) -> NDArray[np.int64]:
+    """Find out which records have the same molecule in the same geometry.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        In any order.
+
+    Returns
+    -------
+    (len(records),) int64
+        A number of the geometry; equal ones for records that differ by a translation, a rotation, a reflection or the
+        order of atoms, or by less than 1e-4 Angstrom in each interatomic distance, with one charge and spin.
+
+    Notes
+    -----
+    Compares the sorted distances of each pair of elements (``test_copies_are_found_however_they_lie``).
+    """
+    kinds: dict[tuple[str, int, int], list[int]] = {}
+    for place, record in enumerate(records):
+        kinds.setdefault((record.formula, record.charge, record.spin), []).append(place)
+    pairs = [np.empty((0, 2), dtype=np.int64)]
+    for places in kinds.values():
+        distances = np.array([_sorted_distances(records[place]) for place in places])
+        if not distances.shape[1]:  # lone atoms
+            close = np.array([(0, other) for other in range(1, len(places))], dtype=np.int64).reshape(-1, 2)
+        else:
+            close = KDTree(distances).query_pairs(_SAME_DISTANCES, p=np.inf, output_type="ndarray")
+        pairs.append(np.array(places, dtype=np.int64)[close])
+    first, second = np.concatenate(pairs).T
+    links = coo_array((np.ones(len(first)), (first, second)), shape=(len(records), len(records)))
+    return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
+
+
+def _sorted_distances(record: Record) -> NDArray[np.float64]:
+    """Return all interatomic distances, Bohr: sorted by the pair of elements, then by length."""
+    first, second = np.triu_indices(len(record), 1)
+    kinds = np.sort(record.numbers[np.stack([first, second])], axis=0)
+    distances = pdist(record.positions)
+    return np.asarray(distances[np.lexsort((distances, kinds[1], kinds[0]))], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Hold records of which no two have one geometry, and what became of the others."""
+
+    records: tuple[Record, ...]
+    n_copies: int
+    lost: tuple[str, ...]
+    """Names of entries that copies had with other values."""
+
+    def in_words(self) -> str:
+        """Say what was merged; empty if nothing was."""
+        if not self.n_copies:
+            return ""
+        lost = f"; of their entries {', '.join(self.lost)} only the first are kept" if self.lost else ""
+        are = "record is a copy" if self.n_copies == 1 else "records are copies"
+        return f"{self.n_copies} {are} of others in geometry and labels, and merged with them{lost}"
+
+
+def merge_copies(records: Sequence[Record], source: str) -> Merged:
+    """Make one record of all that have the same geometry to the last bit.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        In any order.
+    source : str
+        What they are called in messages.
+
+    Returns
+    -------
+    Merged
+        In order of first appearance.
+
+    Raises
+    ------
+    ValueError
+        If two of one geometry have different labels, or are in different splits.
+    """
+    kept: dict[str, Record] = {}
+    places: dict[str, int] = {}
+    lost: dict[str, None] = {}
+    for place, record in enumerate(records):
+        key = record.geometry_hash()
+        if key not in kept:
+            kept[key], places[key] = record, place
+            continue
+        try:
+            kept[key] = combine(kept[key], record)
+        except ValueError as error:
+            raise ValueError(
+                f"records {places[key]} and {place} of {source} ({record.formula}) have one geometry, but {error}"
+            ) from error
+        lost.update(dict.fromkeys(_different_entries(kept[key].info, record.info)))
+    return Merged(tuple(kept.values()), len(records) - len(kept), tuple(lost))
+
+
+def combine(first: Record, second: Record) -> Record:
+    """Make one record of two of one geometry: the labels of both, and of entries that differ the first's.
+
+    Parameters
+    ----------
+    first, second : Record
+        Of one geometry.
+
+    Returns
+    -------
+    Record
+
+    Raises
+    ------
+    ValueError
+        If both have a label and it differs, or they are in different splits; the message is the end of a sentence.
+    """
+    for what, unit in (("energy", "Hartree"), ("forces", "Hartree/Bohr")):
+        _refuse_different(what, getattr(first, what), getattr(second, what), _SAME_LABELS[what], unit)
+    for name in first.matrices.keys() & second.matrices.keys():
+        _refuse_different(f"matrix {name!r}", first.matrices[name], second.matrices[name], _SAME_LABELS["matrices"], "")
+    splits = [str(record.info["split"]) for record in (first, second) if "split" in record.info]
+    if len(set(splits)) > 1:
+        raise ValueError(f"one is in the split {splits[0]!r} and the other in {splits[1]!r}. Assign the splits anew.")
+    return replace(
+        first,
+        energy=second.energy if first.energy is None else first.energy,
+        forces=second.forces if first.forces is None else first.forces,
+        matrices={**second.matrices, **first.matrices},
+        info={**second.info, **first.info},
+    )
+
+
+def _refuse_different(what: str, first: Any, second: Any, tolerance: float, unit: str) -> None:
+    if first is None or second is None:
+        return
+    if np.shape(first) != np.shape(second):
+        raise ValueError(f"the {what} of one has another shape. Remove the wrong one.")
+    difference = float(np.abs(np.asarray(first) - np.asarray(second)).max())
+    if difference > tolerance:
+        raise ValueError(f"their labels differ: {what} by {difference:.3g} {unit}. Remove the wrong one.")
+
+
+def _different_entries(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in second.items() if not np.array_equal(first[name], value)]
