@@ -14,3 +14,6 @@ BOHR: float = _ase.Bohr
 HARTREE: float = _ase.Hartree
 #: One Hartree/Bohr in eV/Angstrom.
 HARTREE_PER_BOHR: float = _ase.Hartree / _ase.Bohr
+#: One kcal/mol and one kJ/mol in eV.
+KCAL_PER_MOL: float = _ase.kcal / _ase.mol
+KJ_PER_MOL: float = _ase.kJ / _ase.mol

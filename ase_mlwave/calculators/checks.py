@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from ase.neighborlist import primitive_neighbor_list
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from ase_mlwave.data.charge_spin import charge_and_spin as read_charge_and_spin
+from ase_mlwave.data.charge_spin import electrons_at_fault, other_statements
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import suggestion
 from ase_mlwave.quantum.cubes import CubeGrid
@@ -41,11 +44,6 @@ _MAX_COORDINATE = 1e6
 _MIN_PERIOD, _MAX_PERIOD, _MAX_DENSITY = 1.2, 1e4, 0.5
 #: Room that an atom takes in a direction without a period (Angstrom).
 _THICKNESS = 3.0
-
-_MEANING = {
-    "charge": "the total charge in elementary charges, a whole number",
-    "spin": "the number of unpaired electrons, 0 or more (not the multiplicity)",
-}
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def _smaller(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, 
 
 
 def charge_and_spin(atoms: Atoms) -> tuple[int, int]:
-    """Read ``atoms.info["charge"]`` and ``["spin"]``.
+    """Read charge and spin from ``atoms.info`` (`ase_mlwave.data.charge_spin`).
 
     Parameters
     ----------
@@ -98,20 +96,12 @@ def charge_and_spin(atoms: Atoms) -> tuple[int, int]:
     Raises
     ------
     InputError
-        If one of them is not a whole number, or the spin is negative.
+        If one of them is not a whole number, the spin is negative, or entries disagree or may mean a charge or spin.
     """
-    values = []
-    for key in _MEANING:
-        given = atoms.info.get(key, 0)
-        try:
-            value = int(given)
-            whole = value == given
-        except (TypeError, ValueError, OverflowError):
-            whole = False
-        if not whole or (key == "spin" and value < 0):
-            raise InputError(f"atoms.info[{key!r}] is {given!r}. Give {_MEANING[key]}.")
-        values.append(value)
-    return values[0], values[1]
+    try:
+        return read_charge_and_spin(atoms.info)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def read_atoms(atoms: Any, domain: Domain) -> Record:
@@ -156,15 +146,15 @@ def read_atoms(atoms: Any, domain: Domain) -> Record:
                 f"atoms.info[{name!r}] is {value}, but the model was made for {name} "
                 f"{' or '.join(map(str, sorted(allowed)))}. Change atoms.info or take another model."
             )
+    fault = "" if cell is not None else electrons_at_fault(atoms.numbers, charge, spin)
+    if fault:
+        raise InputError(fault)
+    others = "; ".join(other_statements(atoms, charge, spin))
+    if others:
+        warnings.warn(f"{atoms.get_chemical_formula()}: {others}. Set atoms.info to what is meant.", stacklevel=2)
     if cell is not None:
         info = {"cell": cell / BOHR, "pbc": np.array(atoms.pbc)}
         return Record(numbers=atoms.numbers, positions=atoms.positions / BOHR, charge=charge, spin=spin, info=info)
-    n_electrons = int(atoms.numbers.sum()) - charge
-    if n_electrons < spin or (n_electrons - spin) % 2:
-        raise InputError(
-            f"{atoms.get_chemical_formula()} with charge {charge} has {n_electrons} electrons, which cannot leave "
-            f"{spin} unpaired. Set atoms.info['charge'] or atoms.info['spin']."
-        )
     return Record(numbers=atoms.numbers, positions=atoms.positions / BOHR, charge=charge, spin=spin)
 
 

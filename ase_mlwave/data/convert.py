@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.extxyz import per_config_properties
 from numpy.typing import NDArray
 
+from ase_mlwave.data.charge_spin import charge_and_spin, other_statements
+from ase_mlwave.data.labels import Labels, LabelsWanted, find_labels
 from ase_mlwave.data.record import Record
 from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
-__all__ = ["atoms_from_record", "record_from_atoms", "refuse_other_than_molecules"]
+__all__ = ["Structure", "atoms_from_record", "read_structure", "record_from_atoms", "refuse_other_than_molecules"]
 
 
 def record_from_atoms(atoms: Atoms, **info: Any) -> Record:
-    """Make a record of a molecule and of the energy and forces that its calculator already has.
+    """Make a record of a molecule and of the energy and forces that are known of it.
 
     Parameters
     ----------
     atoms : Atoms
-        A molecule; ``atoms.info["charge"]`` and ``["spin"]`` (unpaired electrons) count as 0 where missing. It is
-        left as it is, and nothing is calculated.
+        A molecule; charge and spin come from ``atoms.info`` (`ase_mlwave.data.charge_spin`), energy and forces from
+        the results that its calculator already has, or from entries and arrays whose names are known
+        (`ase_mlwave.data.labels`). It is left as it is, and nothing is calculated.
     **info
         Further entries of ``Record.info``.
 
@@ -35,21 +40,71 @@ def record_from_atoms(atoms: Atoms, **info: Any) -> Record:
     Raises
     ------
     ValueError
-        If the structure is empty or periodic, or a number is not finite.
+        If the structure is empty or periodic, a number is not finite, or entries contradict one another.
+
+    Warns
+    -----
+    UserWarning
+        If initial charges or moments, or the calculator's charge or multiplicity, say otherwise than what is read.
+    """
+    structure = read_structure(atoms, LabelsWanted())
+    if structure.other_statements:
+        others = "; ".join(structure.other_statements)
+        warnings.warn(f"{structure.record.formula}: {others}. Set atoms.info to what is meant.", stacklevel=2)
+    return structure.record.with_info(**info) if info else structure.record
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Hold what was read of one structure, and what was not."""
+
+    record: Record
+    labels: Labels
+    other_statements: tuple[str, ...]
+    """What is said elsewhere about charge and spin, and differs from what was read."""
+
+
+def read_structure(atoms: Atoms, wanted: LabelsWanted) -> Structure:
+    """Read one structure.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        See `record_from_atoms`.
+    wanted : LabelsWanted
+        Names and units of the labels.
+
+    Returns
+    -------
+    Structure
+        ``record.info`` has the entries that are not read, and what else a file gives of the molecule as a whole.
+
+    Raises
+    ------
+    ValueError
+        See `record_from_atoms`.
     """
     refuse_other_than_molecules(len(atoms), atoms.pbc)
-    described = {key: value for key, value in atoms.info.items() if key not in {"charge", "spin"}}
-    energy = _known_result(atoms, "energy")
-    forces = _known_result(atoms, "forces")
-    return Record(
+    charge, spin = charge_and_spin(atoms.info)
+    labels = find_labels(atoms, wanted)
+    read = {"charge", "spin", *labels.energy_names, *labels.forces_names}
+    record = Record(
         numbers=atoms.numbers,
         positions=atoms.positions / BOHR,
-        energy=None if energy is None else float(energy) / HARTREE,
-        forces=None if forces is None else np.asarray(forces) / HARTREE_PER_BOHR,
-        charge=int(atoms.info.get("charge", 0)),
-        spin=int(atoms.info.get("spin", 0)),
-        info={**described, **info},
+        energy=None if labels.energy is None else labels.energy * wanted.units.energy,
+        forces=None if labels.forces is None else labels.forces * wanted.units.forces,
+        charge=charge,
+        spin=spin,
+        info={name: value for name, value in {**_other_results(atoms), **atoms.info}.items() if name not in read},
     )
+    return Structure(record, labels, tuple(other_statements(atoms, charge, spin)))
+
+
+def _other_results(atoms: Atoms) -> dict[str, Any]:
+    """Return what a file gives of a molecule as a whole beside its energy: dipole, magnetic moment, ..."""
+    results = atoms.calc.results if isinstance(atoms.calc, SinglePointCalculator) else {}
+    others = {*per_config_properties} - {"energy"}
+    return {name: value for name, value in results.items() if name in others and value is not None}
 
 
 def atoms_from_record(record: Record) -> Atoms:
@@ -63,12 +118,17 @@ def atoms_from_record(record: Record) -> Atoms:
     Returns
     -------
     Atoms
-        Angstrom, eV, eV/Angstrom; ``info`` holds ``charge`` and ``spin`` where they are not 0, and ``record.info``.
+        Angstrom, eV, eV/Angstrom; ``info`` holds ``record.info``, and ``charge`` and ``spin`` where they are not 0 or
+        another entry may be taken for them.
     """
     atoms = Atoms(numbers=record.numbers, positions=record.positions * BOHR)
     atoms.info.update(record.info)
-    for key, value in (("charge", record.charge), ("spin", record.spin)):
-        if value:
+    try:
+        implied: tuple[int | None, int | None] = charge_and_spin(record.info)
+    except ValueError:
+        implied = (None, None)
+    for key, value, without in zip(("charge", "spin"), (record.charge, record.spin), implied, strict=True):
+        if value or value != without:
             atoms.info[key] = value
     results: dict[str, Any] = {}
     if record.energy is not None:
@@ -89,13 +149,3 @@ def refuse_other_than_molecules(n_atoms: int, pbc: NDArray[np.bool_]) -> None:
             f"records are molecules, but the structure is periodic (pbc={np.asarray(pbc).tolist()}). "
             "Set atoms.pbc = False if it is a molecule in a box."
         )
-
-
-def _known_result(atoms: Atoms, name: str) -> Any:
-    """Return what the calculator has already, or None."""
-    if atoms.calc is None:
-        return None
-    try:
-        return atoms.calc.get_property(name, atoms, allow_calculation=False)
-    except PropertyNotImplementedError:
-        return None

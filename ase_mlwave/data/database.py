@@ -1,24 +1,31 @@
 """The dataset as an ASE database: one file that ``ase db`` and ``ase gui`` open, and that labelling fills row by row.
 
-Every row is a molecule with a ``status``: ``pending`` (no labels yet), ``labelled``, or ``failed`` (then ``reason``
-says why). Geometry, energy and forces are in ASE's own columns and units (Angstrom, eV, eV/Angstrom), matrices bit for
-bit in ``data`` (Hartree, PySCF AO order), entries of ``Record.info`` in the key-value pairs where ASE accepts them and
-in ``data["info"]`` where not. The metadata hold the format version, the units and the level of theory.
+Every row is a molecule with an ``mlwave_status``: ``pending`` (no labels yet), ``labelled``, or ``failed`` (then
+``mlwave_reason`` says why); key-value pairs that begin with ``mlwave_`` are ours, all others the user's. Geometry,
+energy and forces are in ASE's own columns and units (Angstrom, eV, eV/Angstrom), matrices bit for bit in ``data``
+(Hartree, PySCF AO order), entries of ``Record.info`` in the key-value pairs where ASE accepts them and in
+``data["info"]`` where not. The metadata hold the format version, the units and the level of theory.
 Many processes may use one dataset at a time: see `ase_mlwave.data.claims` for how they share the work.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
 from ase.db.row import AtomsRow
 
 from ase_mlwave.data.claims import Claims
-from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
+from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.data.duplicates import combine, merge_copies
+from ase_mlwave.data.frames import agreed_level, dataset_of
+from ase_mlwave.data.labels import ReadingOptions
 from ase_mlwave.data.metadata import FORMAT, FORMAT_VERSION, check_metadata, new_metadata, upgraded_metadata
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.data.rows import (
@@ -32,6 +39,10 @@ from ase_mlwave.data.rows import (
     row_key,
     row_numbers,
     row_states,
+    rows_with,
+    split_pairs,
+    stored_metadata,
+    upgrade,
     write_new,
 )
 from ase_mlwave.data.stores import store_at
@@ -138,20 +149,41 @@ class DatasetFile:
         Parameters
         ----------
         records : iterable of Record
-            A geometry (elements, positions, charge, spin) that the file has already is skipped.
+            Of a geometry (elements, positions, charge, spin) that the file has already, labels that its row lacks are
+            added to it; where there are none it is skipped.
 
         Returns
         -------
         int
             Number of new rows.
+
+        Raises
+        ------
+        ValueError
+            If a row has other labels for the geometry; then nothing is added.
         """
         given = list(records)
         with self._writing() as db:
             known = row_numbers(db)
             n_before = len(known)
             for record in given:
-                write_new(db, record, known)
+                is_new = row_key(record) not in known
+                row = write_new(db, record, known)
+                if record.energy is not None and not is_new:
+                    self._add_labels(db, row, record)
             return len(known) - n_before
+
+    def _add_labels(self, db: Any, row: int, record: Record) -> None:
+        """Give a row the labels of a record of its geometry that it lacks."""
+        before = record_from_row(db.get(id=row))
+        try:
+            after = combine(before, record)
+        except ValueError as error:
+            raise ValueError(
+                f"row {row} of {self.path} ({record.formula}) has the geometry of a record, but {error}"
+            ) from error
+        if after.content_hash() != before.content_hash():
+            db.write(atoms_from_record(replace(after, info={})), *columns(after, row_key(record), LABELLED), id=row)
 
     def add_unless(
         self, records: Sequence[Record], same: Callable[[Record, Record], bool], key: str = "smiles"
@@ -178,8 +210,9 @@ class DatasetFile:
         """
         with self._writing() as db:
             known = row_numbers(db)
+            usable = {number for number, state in row_states(db).items() if state.status != FAILED}
             candidates = {
-                value: [(row.id, record_from_row(row)) for row in db.select(**{key: value}) if row.status != FAILED]
+                value: [(row.id, record_from_row(row)) for row in db.select(**{key: value}) if row.id in usable]
                 for value in {record.info[key] for record in records}
             }
             numbers = []
@@ -216,9 +249,8 @@ class DatasetFile:
         retry_failed : bool
             Whether those that have failed count too.
         """
-        statuses = (PENDING, FAILED) if retry_failed else (PENDING,)
-        rows = {row.id: record_from_row(row) for status in statuses for row in self._rows(status)}
-        return dict(sorted(rows.items()))
+        rows = self._rows(PENDING, FAILED) if retry_failed else self._rows(PENDING)
+        return {row.id: record_from_row(row) for row in rows}
 
     def store(self, row: int, record: Record) -> None:
         """Give a row its labels; a row that has labels keeps them.
@@ -253,18 +285,22 @@ class DatasetFile:
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each status."""
         with self._db as db:
-            return {status: db.count(status=status) for status in (LABELLED, FAILED, PENDING)}
+            found = Counter(state.status for state in row_states(db).values())
+        return {status: found[status] for status in (LABELLED, FAILED, PENDING)}
 
     def failures(self, rows: Iterable[int] | None = None) -> list[Failure]:
         """Return what has failed, in the order of the rows; of all rows by default."""
         wanted = None if rows is None else set(rows)
         failed = [row for row in self._rows(FAILED) if wanted is None or row.id in wanted]
-        return [Failure(record_from_row(row), row["reason"]) for row in failed]
+        return [Failure(record_from_row(row), split_pairs(row.key_value_pairs)[0].reason) for row in failed]
 
     def read(self) -> Dataset:
         """Return the labelled molecules in the order of the rows; all molecules of a file without a level of theory."""
-        records = tuple(map(record_from_row, self._rows(LABELLED if self.level else None)))
-        return Dataset(records=records, level=self.level, source=self.path)
+        records = tuple(map(record_from_row, self._rows(*([LABELLED] if self.level else []))))
+        counts = self.counts() if self.level else {}
+        left_out = [f"{counts[status]} {status}" for status in (PENDING, FAILED) if counts.get(status)]
+        notes = (f"left out: {', '.join(left_out)}",) if left_out else ()
+        return Dataset(records, self.level, self.path, self.metadata.get("level_settings") or {}, notes)
 
     def read_some(self, key: str, values: Container[Any]) -> list[Record]:
         """Return the labelled molecules that have one of these values as an entry ``key`` of ``info``, in order.
@@ -295,7 +331,7 @@ class DatasetFile:
             If the number of values is another.
         """
         with self._writing() as db:
-            rows = [row.id for row in db.select(status=LABELLED, sort="id", include_data=False)]
+            rows = [row for row, state in row_states(db).items() if state.status == LABELLED]
             if len(rows) != len(values):
                 raise ValueError(
                     f"{self.path} has {len(rows)} labelled molecules, but {len(values)} values were given."
@@ -308,18 +344,22 @@ class DatasetFile:
         """Open a transaction that reads what is, and lets nobody else write."""
         with self._db as db:
             self._store.begin(db)
+            if self.metadata["format_version"] < FORMAT_VERSION:
+                if stored_metadata(db)["format_version"] < FORMAT_VERSION:  # else another process was faster
+                    upgrade(db)
+                self.metadata["format_version"] = FORMAT_VERSION
             yield db
 
     def _rewrite(self, row: int, record: Record, status: str, reason: str = "") -> None:
         with self._writing() as db:
-            before = db.get(id=row)
+            before, _ = split_pairs(db.get(id=row).key_value_pairs)
             if before.status != LABELLED:
                 atoms = atoms_from_record(replace(record, info={}))
-                db.write(atoms, *columns(record, before.geometry_hash, status, reason), id=row)
+                db.write(atoms, *columns(record, before.key, status, reason), id=row)
 
-    def _rows(self, status: str | None = None) -> list[AtomsRow]:
+    def _rows(self, *statuses: str) -> list[AtomsRow]:
         with self._db as db:
-            return list(db.select(sort="id") if status is None else db.select(status=status, sort="id"))
+            return rows_with(db, *statuses)
 
 
 def write_database(path: str | Path, dataset: Dataset, settings: Mapping[str, Any] | None = None) -> DatasetFile:
@@ -330,51 +370,78 @@ def write_database(path: str | Path, dataset: Dataset, settings: Mapping[str, An
     path : str or Path
         Must not exist.
     dataset : Dataset
-        Its level of theory goes to the metadata. Of equal geometries the first is kept.
+        Its level of theory goes to the metadata. Copies of one geometry with the same labels become one row.
     settings : mapping, optional
-        See ``DatasetFile.create``.
+        See ``DatasetFile.create``; by default those of the dataset.
 
     Returns
     -------
     DatasetFile
+
+    Raises
+    ------
+    ValueError
+        If records of one geometry have different labels or splits; nothing is written then.
+
+    Warns
+    -----
+    UserWarning
+        If copies are merged.
 
     Notes
     -----
     ``read_database`` gives the records back: matrices bit for bit, energies, forces and positions to the rounding of
     the unit conversion (``test_database_returns_what_was_written``).
     """
-    file = DatasetFile.create(path, dataset.level, settings)
-    file.add(dataset.records)
+    merged = merge_copies(dataset.records, dataset.source)
+    file = DatasetFile.create(path, dataset.level, dataset.settings if settings is None else settings)
+    file.add(merged.records)
+    if merged.n_copies:
+        warnings.warn(f"{file.path}: {merged.in_words()}", stacklevel=2)
     return file
 
 
-def read_database(path: str | Path) -> Dataset:
+def read_database(path: str | Path, options: ReadingOptions | None = None) -> Dataset:
     """Read a dataset, or any other ASE database of molecules.
 
     Parameters
     ----------
     path : str or Path
         SQLite file, or the address of a PostgreSQL database.
+    options : ReadingOptions, optional
+        For a database of others; see ``read_dataset``.
 
     Returns
     -------
     Dataset
-        Labelled molecules. A foreign database gives all its molecules, with ``level`` from its metadata or empty.
+        Labelled molecules. A foreign database gives all its molecules, with ``level`` from its metadata or from the
+        key-value pairs ``level``; key-value pairs and ``data`` become entries.
 
     Raises
     ------
     ValueError
-        If the file is no ASE database, or in other units or a newer format.
+        If the file is no ASE database, or in other units or a newer format, or an option is not for it.
     """
+    options = options or ReadingOptions()
     store = store_at(path)
     db = store.connect()
     metadata = _read_metadata(db, store.name)
     if metadata.get("format") == FORMAT:
-        return DatasetFile(path).read()
+        options.refuse("energy_key", "forces_key", "units", source=store.name)
+        dataset = DatasetFile(path).read()
+        return replace(dataset, level=agreed_level([dataset.level], options.level, store.name))
     with db:
         rows = list(db.select(sort="id"))
-    records = tuple(record_from_atoms(row.toatoms(), **row.key_value_pairs) for row in rows)
-    return Dataset(records=records, level=str(metadata.get("level", "")), source=store.name)
+    named = str(metadata.get("level", "")) or options.level
+    return dataset_of(map(_foreign_atoms, rows), store.name, options.labels(), named)
+
+
+def _foreign_atoms(row: AtomsRow) -> Atoms:
+    """Return the structure of somebody else's row with all that it says of it."""
+    atoms: Atoms = row.toatoms()
+    atoms.info.update(row.data)
+    atoms.info.update(row.key_value_pairs)
+    return atoms
 
 
 def _read_metadata(db: Any, name: str) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from ase_mlwave.units import BOHR, HARTREE
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "check_metadata", "differ_in_forces_only", "new_metadata", "upgraded_metadata"]
 
-#: Increased when the layout changes; older versions are upgraded on reading, newer ones refused.
-FORMAT_VERSION = 1
+#: Increased when the layout changes. Older versions are read as they are and upgraded when something is written to them
+#: (`ase_mlwave.data.rows.upgrade`), newer ones refused. 2: our own key-value pairs begin with ``mlwave_``.
+FORMAT_VERSION = 2
 
 FORMAT = "ase-mlwave dataset"
 _CONVENTIONS = {

@@ -10,16 +10,14 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from ase import units as ase_units
 from numpy.typing import NDArray
 
+from ase_mlwave.data.frames import agreed_level
+from ase_mlwave.data.labels import EV, LabelUnits, ReadingOptions
 from ase_mlwave.data.record import Dataset, Record
-from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
+from ase_mlwave.units import BOHR, HARTREE, KCAL_PER_MOL
 
 Arrays = Mapping[str, NDArray[Any]]
-
-#: One kcal/mol in eV.
-_KCAL_PER_MOL: float = ase_units.kcal / ase_units.mol
 
 
 @dataclass(frozen=True)
@@ -28,16 +26,20 @@ class NpzFormat:
 
     name: str
     keys: frozenset[str]
-    read: Callable[[Arrays, Path], tuple[list[Record], str]]
+    read: Callable[[Arrays, Path, LabelUnits], tuple[list[Record], str]]
+    names_units: bool = True
+    """Whether the names of the arrays, or a description, say what their units are."""
 
 
-def read_npz(path: Path) -> Dataset:
+def read_npz(path: Path, options: ReadingOptions) -> Dataset:
     """Read a NumPy archive whose layout is known.
 
     Parameters
     ----------
     path : Path
         The ``.npz`` file.
+    options : ReadingOptions
+        Units and level are for archives that do not say them.
 
     Returns
     -------
@@ -47,8 +49,8 @@ def read_npz(path: Path) -> Dataset:
     Raises
     ------
     ValueError
-        If the file is no archive, holds pickled objects, or its arrays fit no known layout; the message lists the
-        arrays found and those of every layout.
+        If the file is no archive, holds pickled objects, or its arrays fit no known layout (the message lists the
+        arrays found and those of every layout); or if its units are not known.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -60,11 +62,14 @@ def read_npz(path: Path) -> Dataset:
         known = "\n".join(f"  {layout.name}: {', '.join(sorted(layout.keys))}" for layout in FORMATS)
         raise ValueError(f"{path} has the arrays {', '.join(sorted(arrays)) or '(none)'}; known layouts are\n{known}")
     layout = fitting[0]
+    options.refuse("energy_key", "forces_key", source=str(path))
+    units = _units(layout, arrays, options, path)
     try:
-        records, level = layout.read(arrays, path)
+        records, level = layout.read(arrays, path, units)
     except (ValueError, IndexError) as error:
         raise ValueError(f"{path} looks like {layout.name!r} but is not well formed: {error}") from error
-    return Dataset(records=tuple(records), level=level, source=str(path))
+    level = agreed_level([level], options.level, str(path))
+    return Dataset(tuple(records), level, str(path), notes=_unread(layout, arrays))
 
 
 def unpack_upper_triangle(packed: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -107,7 +112,7 @@ def level_from_description(text: str) -> str:
     return f"{functional or 'hf'}/{basis}".lower()
 
 
-def _read_one_molecule(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
+def _read_one_molecule(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[list[Record], str]:
     """Read many geometries of one molecule with Kohn-Sham matrices (Hartree, Hartree/Bohr; positions in Angstrom)."""
     splits = arrays.get("split")
     _same_length(arrays, "R", "E", "F", "H_triu", *(["split"] if splits is not None else []))
@@ -125,7 +130,7 @@ def _read_one_molecule(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
     return records, level_from_description(str(arrays["meta"]))
 
 
-def _read_many_molecules(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
+def _read_many_molecules(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[list[Record], str]:
     """Read labelled molecules, with or without Kohn-Sham matrices, everything flattened and delimited by offsets."""
     _same_length(arrays, "E", "smiles", "T", "index")
     offsets, splits = arrays["offsets"], arrays.get("split")
@@ -158,7 +163,7 @@ def _read_many_molecules(arrays: Arrays, path: Path) -> tuple[list[Record], str]
     return records, level_from_description(str(arrays["meta"]))
 
 
-def _read_geometries(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
+def _read_geometries(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[list[Record], str]:
     """Read molecules without labels, flattened and delimited by offsets; ``info["index"]`` is the row."""
     _same_length(arrays, "smiles", "T")
     offsets = arrays["offsets"]
@@ -180,43 +185,62 @@ def _origin(arrays: Arrays, row: int) -> dict[str, Any]:
     return {key: smiles.removeprefix("?"), "temperature": float(arrays["T"][row])}
 
 
-def _read_rmd17(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
+def _read_rmd17(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[list[Record], str]:
     """Read a split of rMD17 in eV and eV/Angstrom; a file named ``*_train*`` or ``*_test*`` names its split."""
     _same_length(arrays, "R", "E_eV", "F_eV_per_A")
-    found = re.search(r"_(train|test)\d*$", path.stem)
-    info = {} if found is None else {"split": found.group(1)}
-    records = [
-        Record(
-            numbers=arrays["Z"],
-            positions=positions / BOHR,
-            energy=energy / HARTREE,
-            forces=forces / HARTREE_PER_BOHR,
-            info=info,
+    found = re.search(r"(?:^|_)([a-z]+)_(train|test)\d*$", path.stem)
+    records = _one_molecule(arrays["Z"], arrays["R"], arrays["E_eV"], arrays["F_eV_per_A"], EV)
+    if found is not None:
+        records = [record.with_info(split=found.group(2)) for record in records]
+    # The names of the arrays give the units, but only that of the file can tell the level of theory.
+    is_rmd17 = (found is not None and found.group(1) in _RMD17) or path.stem.lower().startswith("rmd17")
+    return records, _RMD17_LEVEL if is_rmd17 else ""
+
+
+def _read_rmd17_original(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[list[Record], str]:
+    """Read arrays named as in rMD17; they are at its level of theory where its further arrays are there."""
+    _same_length(arrays, "coords", "energies", "forces")
+    energies, forces = arrays["energies"], arrays["forces"]
+    records = _one_molecule(arrays["nuclear_charges"], arrays["coords"], energies, forces, units)
+    return records, _RMD17_LEVEL if _is_published_rmd17(arrays, path) else ""
+
+
+def _is_published_rmd17(arrays: Arrays, path: Path) -> bool:
+    """Tell the published archives by their further arrays or their name, ``rmd17_aspirin.npz``."""
+    return any(name.startswith("old_") for name in arrays) or path.stem.lower().startswith("rmd17")
+
+
+def _units(layout: NpzFormat, arrays: Arrays, options: ReadingOptions, path: Path) -> LabelUnits:
+    """Return the units of an archive that does not name them, or refuse it; eV for all others, which need none."""
+    if layout.names_units or _is_published_rmd17(arrays, path):
+        options.refuse("units", source=str(path))
+        return EV if layout.names_units else LabelUnits.parse("kcal/mol")
+    if options.units is None:
+        raise ValueError(
+            f"{path} has arrays named as in rMD17, but none of its others (old_indices, old_energies, old_forces), so "
+            "the units of its energies and forces are not known. Give units (--units): eV, kcal/mol, kJ/mol, Hartree."
         )
-        for positions, energy, forces in zip(arrays["R"], arrays["E_eV"], arrays["F_eV_per_A"], strict=True)
+    return LabelUnits.parse(options.units)
+
+
+def _one_molecule(
+    numbers: NDArray[Any], positions: NDArray[Any], energies: NDArray[Any], forces: NDArray[Any], units: LabelUnits
+) -> list[Record]:
+    """Make records of geometries of one molecule, positions in Angstrom."""
+    return [
+        Record(numbers=numbers, positions=place / BOHR, energy=energy * units.energy, forces=force * units.forces)
+        for place, energy, force in zip(positions, energies, forces, strict=True)
     ]
-    return records, "pbe/def2-svp"
 
 
-def _read_rmd17_original(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
-    """Read rMD17 as its authors published it, in kcal/mol and kcal/mol/Angstrom."""
-    in_ev = {
-        "Z": arrays["nuclear_charges"],
-        "R": arrays["coords"],
-        "E_eV": arrays["energies"] * _KCAL_PER_MOL,
-        "F_eV_per_A": arrays["forces"] * _KCAL_PER_MOL,
-    }
-    return _read_rmd17(in_ev, path)
-
-
-def _read_atomization(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
+def _read_atomization(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[list[Record], str]:
     """Read padded molecules with atomization energies (QM7: PBE0, kcal/mol; QM9: B3LYP, eV)."""
-    in_ev, level = (
-        (arrays["E_atomization_kcal_mol"] * _KCAL_PER_MOL, "pbe0 atomization energy")
-        if "E_atomization_kcal_mol" in arrays
-        else (arrays["E_atomization_eV"], "b3lyp/6-31g(2df,p) atomization energy")
-    )
     splits, indices = arrays.get("split"), arrays.get("qm9_index")
+    in_kcal = "E_atomization_kcal_mol" in arrays
+    energies = arrays["E_atomization_kcal_mol"] * KCAL_PER_MOL if in_kcal else arrays["E_atomization_eV"]
+    # The names of the arrays give the units, but not the level of theory.
+    known = "qm7" in path.stem.lower() if in_kcal else indices is not None or "qm9" in path.stem.lower()
+    method = ("pbe0 " if in_kcal else "b3lyp/6-31g(2df,p) ") if known else ""
     records = []
     for row, n_atoms in enumerate(arrays["n_atoms"]):
         info: dict[str, Any] = {} if splits is None else {"split": str(splits[row])}
@@ -226,11 +250,17 @@ def _read_atomization(arrays: Arrays, path: Path) -> tuple[list[Record], str]:
             Record(
                 numbers=arrays["Z"][row, :n_atoms],
                 positions=np.asarray(arrays["R"][row, :n_atoms], dtype=np.float64) / BOHR,
-                energy=in_ev[row] / HARTREE,
+                energy=energies[row] / HARTREE,
                 info=info,
             )
         )
-    return records, level
+    return records, f"{method}atomization energy"
+
+
+def _unread(layout: NpzFormat, arrays: Arrays) -> tuple[str, ...]:
+    """Note the arrays of an archive that its layout has no use for."""
+    others = sorted(arrays.keys() - layout.keys - _OPTIONAL)
+    return (f"not read: arrays {', '.join(others)}",) if others else ()
 
 
 def _same_length(arrays: Arrays, *names: str) -> None:
@@ -238,6 +268,15 @@ def _same_length(arrays: Arrays, *names: str) -> None:
     lengths = {name: len(arrays[name]) for name in names if name in arrays}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"arrays that belong together differ in length: {lengths}.")
+
+
+#: Arrays that a layout may have beside those that it must.
+_OPTIONAL = frozenset({"split", "qm9_index", "H_triu", "h_offsets", "offsets", "index", "smiles", "T", "meta"})
+_RMD17 = frozenset(
+    {"aspirin", "azobenzene", "benzene", "ethanol", "malonaldehyde", "naphthalene", "paracetamol", "salicylic"}
+    | {"toluene", "uracil"}
+)
+_RMD17_LEVEL = "pbe/def2-svp"
 
 
 #: The layouts that ``read_npz`` knows, the most specific first.
@@ -259,8 +298,12 @@ FORMATS: tuple[NpzFormat, ...] = (
     ),
     NpzFormat("unlabelled molecules", frozenset({"Z", "R", "offsets", "smiles", "T"}), _read_geometries),
     NpzFormat("rMD17 split", frozenset({"Z", "R", "E_eV", "F_eV_per_A"}), _read_rmd17),
+    # rMD17 as its authors published it, and whatever else uses these names.
     NpzFormat(
-        "rMD17 as published", frozenset({"nuclear_charges", "coords", "energies", "forces"}), _read_rmd17_original
+        "rMD17 as published",
+        frozenset({"nuclear_charges", "coords", "energies", "forces"}),
+        _read_rmd17_original,
+        names_units=False,
     ),
     NpzFormat(
         "QM7 atomization energies", frozenset({"Z", "R", "n_atoms", "E_atomization_kcal_mol"}), _read_atomization

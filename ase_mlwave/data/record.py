@@ -94,6 +94,10 @@ class Record:
         """Return a copy whose ``info`` has these entries added or replaced."""
         return replace(self, info={**self.info, **entries})
 
+    def without_info(self, *names: str) -> Record:
+        """Return a copy whose ``info`` lacks these entries."""
+        return replace(self, info={name: value for name, value in self.info.items() if name not in names})
+
     def geometry_hash(self) -> str:
         """Return the SHA-256 (hex) of elements, positions, charge and spin: what a label is computed from.
 
@@ -132,16 +136,65 @@ class Dataset:
         Level of theory such as ``"pbe/def2-svp"``; empty where there are no labels.
     source : str
         Where the data came from (a path or a description), for messages and model cards.
+    settings : mapping
+        Settings of the level (``LevelOfTheory.settings()``), as a dataset of ours states them; empty if not known.
+    notes : tuple of str
+        What the reader has to say: labels under unusual names, what it left out.
+
+    Notes
+    -----
+    ``one + other`` joins data sets of one level.
     """
 
     records: tuple[Record, ...]
     level: str
     source: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Accept any iterable of records; refuse a level that is not a plain line of text (``ValueError``)."""
         plain(self.level, "the level of theory")
         object.__setattr__(self, "records", tuple(self.records))
+
+    def __add__(self, other: Dataset) -> Dataset:
+        """Join two data sets: the records of this one, then those of the other.
+
+        Raises
+        ------
+        ValueError
+            If they are of different levels of theory, or its settings differ.
+        """
+        if not isinstance(other, Dataset):
+            return NotImplemented
+        level = self._common_level(other)
+        settings = self.settings if self.settings == other.settings or not other.is_labelled else {}
+        settings = other.settings if not self.is_labelled else settings
+        source = ", ".join(dict.fromkeys((self.source, other.source)))
+        return Dataset((*self.records, *other.records), level, source, settings, (*self.notes, *other.notes))
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether any record has a label."""
+        return any(r.energy is not None or r.forces is not None or r.matrices for r in self.records)
+
+    def _common_level(self, other: Dataset) -> str:
+        """Return the level of both; what has no labels goes with any."""
+        if not (self.is_labelled and other.is_labelled):
+            return (self.level if self.is_labelled else other.level) or self.level
+        if self.level != other.level:
+            levels = " and ".join(f"{one.source} is at {one.level or 'an unknown level'}" for one in (self, other))
+            raise ValueError(f"{levels}; only data of one level of theory can be joined. State a level when reading.")
+        if self.settings and other.settings:
+            names = sorted({*self.settings, *other.settings})
+            here, there = ([one.settings.get(name, "not set") for name in names] for one in (self, other))
+            different = [f"{n} ({a!r} and {b!r})" for n, a, b in zip(names, here, there, strict=True) if a != b]
+            if different:
+                raise ValueError(
+                    f"{self.source} and {other.source} are both at {self.level}, but their settings differ: "
+                    f"{', '.join(different)}. Label one of them anew."
+                )
+        return self.level
 
     def __len__(self) -> int:
         """Return the number of records."""
@@ -188,7 +241,7 @@ class Dataset:
             there = ", ".join(f"{key!r} ({count})" for key, count in self.splits.items())
             hint = f"it has {there}" if there else "its records carry no split (assign one with data.splits)"
             raise KeyError(f"{self.source} has no split {name!r}: {hint}.")
-        return Dataset(records=chosen, level=self.level, source=self.source)
+        return replace(self, records=chosen)
 
     def content_hash(self) -> str:
         """Return the SHA-256 (hex) of the level of theory and of all records in order, without their ``info``."""

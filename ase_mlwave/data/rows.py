@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,19 +13,30 @@ from ase.db.core import check as check_key_value_pairs
 from ase.db.row import AtomsRow
 
 from ase_mlwave.data.convert import atoms_from_record, refuse_other_than_molecules
+from ase_mlwave.data.metadata import FORMAT_VERSION
 from ase_mlwave.data.record import Record
 from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
 __all__ = [
     *("FAILED", "LABELLED", "PENDING"),
-    *("RowState", "columns", "labelled_with", "record_from_row", "row_key", "row_numbers", "row_states", "write_new"),
+    *("PREFIX", "OwnPairs", "RowState", "columns", "labelled_with", "record_from_row", "row_key", "row_numbers"),
+    *("row_states", "rows_with", "split_pairs", "stored_metadata", "upgrade", "write_new"),
 ]
 
 PENDING, LABELLED, FAILED = "pending", "labelled", "failed"
 
-#: Key-value pairs that are ours; what is left belongs to ``Record.info``.
-_OWN_KEYS = {"status", "reason", "geometry_hash", "total_charge", "spin"}
-
+#: What our own key-value pairs begin with; all others are entries of ``Record.info``, whatever they are called.
+PREFIX = "mlwave_"
+#: Our own key-value pairs in format 1, and their names since.
+_FIRST_NAMES = {
+    "status": f"{PREFIX}status",
+    "reason": f"{PREFIX}reason",
+    "geometry_hash": f"{PREFIX}key",
+    "total_charge": f"{PREFIX}charge",
+    "spin": f"{PREFIX}spin",
+}
+#: Whole numbers beyond are not exact in a database's columns of numbers.
+_LARGEST = 2**53
 
 #: Rows asked for in one statement.
 _CHUNK = 500
@@ -39,6 +50,42 @@ class RowState:
     """``"pending"``, ``"labelled"`` or ``"failed"``."""
     changed: float
     """When it was last written, in ASE's years."""
+
+
+@dataclass(frozen=True)
+class OwnPairs:
+    """Hold our own key-value pairs of a row."""
+
+    status: str
+    key: str
+    charge: int
+    spin: int
+    reason: str = ""
+
+
+def split_pairs(pairs: Mapping[str, Any]) -> tuple[OwnPairs, dict[str, Any]]:
+    """Tell our own key-value pairs from entries of ``Record.info``, in a row of any format.
+
+    Parameters
+    ----------
+    pairs : mapping
+        All of a row.
+
+    Returns
+    -------
+    tuple
+        Ours, and the others.
+    """
+    if f"{PREFIX}status" in pairs:
+        own = {name: value for name, value in pairs.items() if name.startswith(PREFIX)}
+    else:  # format 1
+        own = {_FIRST_NAMES[name]: value for name, value in pairs.items() if name in _FIRST_NAMES}
+        pairs = {name: value for name, value in pairs.items() if name not in _FIRST_NAMES}
+    info = {name: value for name, value in pairs.items() if name not in own}
+    try:
+        return OwnPairs(**{name.removeprefix(PREFIX): value for name, value in own.items()}), info
+    except TypeError as error:
+        raise ValueError(f"a row has no, or other, key-value pairs of ours ({', '.join(own) or 'none'})") from error
 
 
 def columns(record: Record, key: str, status: str, reason: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
@@ -61,13 +108,13 @@ def columns(record: Record, key: str, status: str, reason: str = "") -> tuple[di
         Key-value pairs (what ``ase db`` can select by) and ``data``.
     """
     pairs: dict[str, Any] = {
-        "status": status,
-        "geometry_hash": key,
-        "total_charge": record.charge,
-        "spin": record.spin,
+        f"{PREFIX}status": status,
+        f"{PREFIX}key": key,
+        f"{PREFIX}charge": record.charge,
+        f"{PREFIX}spin": record.spin,
     }
     if reason:
-        pairs["reason"] = reason
+        pairs[f"{PREFIX}reason"] = reason
     other = {}
     for name, value in record.info.items():
         if isinstance(value, np.generic):
@@ -86,7 +133,9 @@ def row_key(record: Record) -> str:
 
 def _is_key_value_pair(name: str, value: Any) -> bool:
     """Tell whether ASE stores this as a key-value pair and gives the same back."""
-    if not isinstance(value, str | bool | int | float):
+    if str(name).startswith(PREFIX) or not isinstance(value, str | bool | int | float):
+        return False
+    if not isinstance(value, str) and not abs(value) <= _LARGEST:  # nor what is not finite
         return False
     try:
         with warnings.catch_warnings():
@@ -100,15 +149,15 @@ def _is_key_value_pair(name: str, value: Any) -> bool:
 def record_from_row(row: AtomsRow) -> Record:
     """Return the molecule of a row in atomic units."""
     refuse_other_than_molecules(row["natoms"], row["pbc"])
-    info = {name: value for name, value in row.key_value_pairs.items() if name not in _OWN_KEYS}
+    own, info = split_pairs(row.key_value_pairs)
     energy, forces = row.get("energy"), row.get("forces")
     return Record(
         numbers=row["numbers"],
         positions=row["positions"] / BOHR,
         energy=None if energy is None else float(energy) / HARTREE,
         forces=None if forces is None else np.asarray(forces) / HARTREE_PER_BOHR,
-        charge=int(row["total_charge"]),
-        spin=int(row["spin"]),
+        charge=int(own.charge),
+        spin=int(own.spin),
         matrices=row.data.get("matrices", {}),
         info={**info, **row.data.get("info", {})},
     )
@@ -141,18 +190,53 @@ def write_new(db: Any, record: Record, known: dict[str, int]) -> int:
 
 def row_numbers(db: Any) -> dict[str, int]:
     """Return the numbers of all rows by the keys of their geometries, inside ``with db:``."""
-    return {pairs["geometry_hash"]: number for number, _, pairs in _light_rows(db, None)}
+    return {split_pairs(pairs)[0].key: number for number, _, pairs in _light_rows(db, None)}
 
 
 def row_states(db: Any, rows: Iterable[int] | None = None) -> dict[int, RowState]:
     """Return how far rows, by default all, have come, inside ``with db:``."""
-    return {number: RowState(pairs["status"], changed) for number, changed, pairs in _light_rows(db, rows)}
+    return {number: RowState(split_pairs(pairs)[0].status, changed) for number, changed, pairs in _light_rows(db, rows)}
+
+
+def rows_with(db: Any, *statuses: str) -> list[AtomsRow]:
+    """Return the rows of these statuses, by default all, in order, inside ``with db:``."""
+    if not statuses:
+        return list(db.select(sort="id"))
+    return [db.get(id=number) for number, state in row_states(db).items() if state.status in statuses]
 
 
 def labelled_with(db: Any, key: str, values: Container[Any]) -> list[int]:
     """Return the numbers of the labelled rows whose key-value pair is among these, in order, inside ``with db:``."""
-    rows = _light_rows(db, None)
-    return [number for number, _, pairs in rows if pairs["status"] == LABELLED and pairs.get(key) in values]
+    rows = [(number, *split_pairs(pairs)) for number, _, pairs in _light_rows(db, None)]
+    return [number for number, own, info in rows if own.status == LABELLED and info.get(key) in values]
+
+
+def upgrade(db: Any) -> None:
+    """Give our own key-value pairs of format 1 their present names, inside a transaction of ``db``.
+
+    Notes
+    -----
+    The tables are ASE's: each pair is in the row's JSON text, and in one of two tables for selections. Rows keep their
+    time of change (``test_first_format_is_read_and_upgraded``).
+    """
+    cursor = db.connection.cursor()
+    mark = "?" if db.type == "db" else "%s"
+    for number, _, pairs in _light_rows(db, None):
+        renamed = {_FIRST_NAMES.get(name, name): value for name, value in pairs.items()}
+        cursor.execute(f"UPDATE systems SET key_value_pairs = {mark} WHERE id = {mark}", (json.dumps(renamed), number))
+    for table in ("keys", "text_key_values", "number_key_values"):
+        for before, after in _FIRST_NAMES.items():
+            cursor.execute(f"UPDATE {table} SET key = {mark} WHERE key = {mark}", (after, before))
+    metadata = {**stored_metadata(db), "format_version": FORMAT_VERSION}
+    cursor.execute(f"UPDATE information SET value = {mark} WHERE name = 'metadata'", (json.dumps(metadata),))
+
+
+def stored_metadata(db: Any) -> dict[str, Any]:
+    """Return the metadata as they are now, inside a transaction of ``db`` (which keeps what it has read itself)."""
+    cursor = db.connection.cursor()
+    cursor.execute("SELECT value FROM information WHERE name = 'metadata'")
+    (text,) = cursor.fetchone()
+    return dict(json.loads(text) if isinstance(text, str) else text)
 
 
 def _light_rows(db: Any, rows: Iterable[int] | None) -> list[tuple[int, float, dict[str, Any]]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import ase.io
-
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.database import write_database
+from ase_mlwave.data.duplicates import merge_copies
+from ase_mlwave.data.extxyz import write_extxyz
 from ase_mlwave.data.record import Dataset
 
 __all__ = ["check_output", "write_dataset"]
@@ -55,14 +55,21 @@ def write_dataset(path: str | Path, dataset: Dataset) -> None:
     Raises
     ------
     ValueError, FileExistsError, FileNotFoundError
-        See ``check_output``.
+        See ``check_output``; also if records of one geometry have different labels or splits, or an entry cannot be
+        written such that it is read back.
+
+    Warns
+    -----
+    UserWarning
+        If a ``.db`` file merges copies of one geometry.
     """
     check_output(path)
     if Path(path).suffix == ".db":
         write_database(path, dataset)
         return
+    merge_copies(dataset.records, dataset.source)  # refuses what contradicts itself; an extxyz file may have copies
     frames = [atoms_from_record(record) for record in dataset]
     for atoms in frames:
         if dataset.level:
             atoms.info["level"] = dataset.level
-    ase.io.write(path, frames, format="extxyz")
+    write_extxyz(Path(path), frames)

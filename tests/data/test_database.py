@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
 from ase_mlwave.data.database import DatasetFile, read_database, write_database
-from ase_mlwave.data.metadata import differ_in_forces_only
+from ase_mlwave.data.metadata import differ_in_forces_only, new_metadata
 from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.data.stores import store_at
 
 
 def record(seed: int, **changes: Any) -> Record:
@@ -72,7 +75,7 @@ def test_ase_reads_the_standard_columns_in_its_units(tmp_path: Path) -> None:
 
 def test_ase_db_lists_the_file(tmp_path: Path) -> None:
     write_database(tmp_path / "data.db", Dataset((record(0), record(1)), "pbe/def2-svp", "here"))
-    command = [sys.executable, "-m", "ase", "db", "data.db", "status=labelled", "-c", "id,formula,energy,status"]
+    command = [sys.executable, "-m", "ase", "db", "data.db", "mlwave_status=labelled", "-c", "id,formula,mlwave_status"]
     listing = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert listing.count("H2O") == 2
     assert "labelled" in listing
@@ -140,7 +143,7 @@ def change_metadata(path: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 99}, "format version 99; this program reads versions up to 1"),
+        ({"format_version": 99}, "format version 99; this program reads versions up to 2"),
         ({"units": {"energy": "kcal/mol"}}, "has units .*kcal/mol"),
         ({"ao_convention": "orca"}, "has ao_convention 'orca'"),
         ({"constants": {"hartree_in_ev": 27.0, "bohr_in_angstrom": 0.529177}}, "hartree_in_ev = 27.0"),
@@ -211,3 +214,87 @@ def test_levels_that_differ_in_the_response_of_the_grid_alone_are_told() -> None
     assert differ_in_forces_only("pbe/def2-svp grid_level=4 grid_response=false", "pbe/def2-svp grid_level=4")
     assert not differ_in_forces_only("pbe/def2-svp", "pbe/def2-svp")
     assert not differ_in_forces_only("pbe/def2-svp", "pbe/def2-svp grid_level=4 grid_response=false")
+
+
+#: What a user may call an entry: our own keys of both formats, ASE's columns, formulas, what no column can hold.
+ENTRIES = {
+    **{"status": "converged", "reason": "none", "total_charge": -7, "geometry_hash": "abc", "mlwave_status": "failed"},
+    **{"mlwave_key": "k", "id": 7, "formula": "CH4", "calculator": "orca", "unique_id": "u1", "energy": -3.0, "H2O": 1},
+    **{"user": "me", "split": "train", "large": 2**70, "with space": "x", "nothing": None, "yes": True},
+    **{"number": "007", "nested": {"a": [1, "b"]}},
+}
+
+
+def test_entries_of_users_are_untouched_whatever_they_are_called(tmp_path: Path) -> None:
+    bare = record(0, info=ENTRIES, energy=None, forces=None, matrices={})
+    file = DatasetFile.create(tmp_path / "data.db", "pbe/def2-svp", {})
+    assert file.add([bare]) == 1
+    assert file.counts() == {"labelled": 0, "failed": 0, "pending": 1}
+    ((row, pending),) = file.pending().items()
+    assert pending.info == ENTRIES
+    assert (pending.charge, pending.spin) == (0, 0)
+    file.store(row, record(0, info=pending.info))
+    assert file.counts() == {"labelled": 1, "failed": 0, "pending": 0}
+    (labelled,) = read_database(tmp_path / "data.db")
+    assert labelled.info == ENTRIES
+    assert connect(tmp_path / "data.db").get(status="converged").total_charge == -7
+
+
+#: Rows as format 1 had them: status -> key-value pairs.
+FIRST_FORMAT = {
+    "labelled": {"total_charge": -1, "spin": 1, "split": "train"},
+    "failed": {"total_charge": 0, "spin": 0, "reason": "SCFError: no", "smiles": "O"},
+    "pending": {"total_charge": 0, "spin": 2},
+}
+
+
+def first_format(db: Any) -> None:
+    """Fill an empty database as the first format did."""
+    for seed, (status, pairs) in enumerate(FIRST_FORMAT.items()):
+        molecule = record(seed)
+        atoms = Atoms(molecule.numbers, molecule.positions)
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0) if status == "labelled" else None
+        db.write(atoms, {"status": status, "geometry_hash": f"sha256:{seed}x", **pairs}, {"info": {"energy": "low"}})
+    db.metadata = {**new_metadata("pbe/def2-svp", {}), "format_version": 1}
+
+
+def told(file: DatasetFile) -> Any:
+    failures = [(failure.record.info, failure.reason) for failure in file.failures()]
+    return [(r.charge, r.spin, r.info) for r in file.read()], failures, list(file.pending()), file.counts()
+
+
+def test_first_format_is_read_and_upgraded(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    store_at(path).create(first_format)
+    expected = told(DatasetFile(path))
+    assert expected[0] == [(-1, 1, {"split": "train", "energy": "low"})]
+    assert expected[1] == [({"smiles": "O", "energy": "low"}, "SCFError: no")]
+    assert connect(path).metadata["format_version"] == 1  # reading changes nothing
+    times = [row.mtime for row in connect(path).select()]
+    old, other = DatasetFile(path), DatasetFile(path)
+    old.add([record(9, info={"status": "mine"})])
+    other.add([record(10)])  # had read the metadata before the first one upgraded the file
+    assert connect(path).metadata["format_version"] == 2
+    assert [row.mtime for row in connect(path).select()][:3] == times
+    assert told(DatasetFile(path))[1:3] == expected[1:3]
+    assert [r.info for r in DatasetFile(path).read()][1:] == [{"status": "mine"}, {}]
+    assert [row.id for row in connect(path).select(mlwave_status="failed")] == [2]
+    assert not list(connect(path).select("reason"))
+
+
+def test_a_dataset_says_what_it_leaves_out(tmp_path: Path) -> None:
+    store_at(tmp_path / "old.db").create(first_format)
+    assert read_database(tmp_path / "old.db").notes == ("left out: 1 pending, 1 failed",)
+
+
+def test_adding_fills_in_labels_and_refuses_others(tmp_path: Path) -> None:
+    file = DatasetFile.create(tmp_path / "data.db", "pbe/def2-svp", {})
+    whole = record(0, info={"a": 1})
+    file.add([replace(whole, energy=None, forces=None, matrices={}, info={"b": 2}), replace(record(1), forces=None)])
+    assert file.add([whole, record(1)]) == 0
+    first, second = file.read()
+    assert (first.info, first.energy) == ({"a": 1, "b": 2}, pytest.approx(whole.energy))
+    assert second.forces is not None
+    with pytest.raises(ValueError, match=r"row 2 of .*data.db \(H2O\) has the geometry of a record, but .* energy by"):
+        file.add([record(2), record(1, energy=7.0)])
+    assert file.counts()["labelled"] == 2

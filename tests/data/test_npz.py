@@ -131,6 +131,55 @@ def test_rmd17_as_published(tmp_path: Path) -> None:
     np.testing.assert_allclose(record.forces, expected, rtol=1e-7)  # type: ignore[arg-type]
 
 
+GENERIC = {
+    "nuclear_charges": np.array([1, 1]),
+    "coords": RNG.normal(size=(2, 2, 3)),
+    "energies": np.array([-1.0, -2.0]),
+    "forces": np.full((2, 2, 3), 0.5),
+}
+
+
+def test_generic_names_need_a_sign_of_their_units(tmp_path: Path) -> None:
+    path = save(tmp_path / "mine.npz", **GENERIC)
+    with pytest.raises(ValueError, match=r"units of its energies and forces are not known. Give units \(--units\)"):
+        read_dataset(path)
+    with pytest.raises(ValueError, match=r"units are 'Rydberg'. Known are: eV, kcal/mol"):
+        read_dataset(path, units="Rydberg")
+    published = save(tmp_path / "other.npz", **GENERIC, old_energies=GENERIC["energies"])
+    assert read_dataset(published).level == "pbe/def2-svp"
+    assert read_dataset(published)[0].energy == pytest.approx(-EV_PER_KCAL_PER_MOL / EV_PER_HARTREE, rel=1e-7)
+    with pytest.raises(ValueError, match=r"units: .* says itself what it holds"):
+        read_dataset(published, units="eV")
+
+
+@pytest.mark.parametrize(
+    ("units", "energy", "force"),
+    [
+        ("eV", 1 / EV_PER_HARTREE, ANGSTROM_PER_BOHR / EV_PER_HARTREE),
+        ("KCAL/mol", EV_PER_KCAL_PER_MOL / EV_PER_HARTREE, EV_PER_KCAL_PER_MOL * ANGSTROM_PER_BOHR / EV_PER_HARTREE),
+        ("hartree", 1.0, 1.0),
+        ("Hartree/Angstrom", 1.0, ANGSTROM_PER_BOHR),
+    ],
+)
+def test_units_and_level_may_be_stated(tmp_path: Path, units: str, energy: float, force: float) -> None:
+    path = save(tmp_path / "mine.npz", **GENERIC)
+    dataset = read_dataset(path, units=units, level="hf/sto-3g")
+    assert dataset.level == "hf/sto-3g"
+    assert dataset[1].energy == pytest.approx(-2 * energy, rel=1e-7)
+    np.testing.assert_allclose(dataset[0].forces, 0.5 * force, rtol=1e-7)  # type: ignore[arg-type]
+
+
+def test_names_that_give_units_give_no_level(tmp_path: Path) -> None:
+    arrays = {"Z": [1, 1], "R": RNG.normal(size=(1, 2, 3)), "E_eV": [-1.0], "F_eV_per_A": np.zeros((1, 2, 3))}
+    assert read_dataset(save(tmp_path / "hydrogen_train1.npz", **arrays)).level == ""
+    assert read_dataset(save(tmp_path / "aspirin_test05.npz", **arrays)).level == "pbe/def2-svp"
+
+
+def test_arrays_without_use_are_named(tmp_path: Path) -> None:
+    dataset = read_dataset(save(tmp_path / "mine.npz", **GENERIC, dipoles=np.zeros((2, 3))), units="eV")
+    assert dataset.notes == ("not read: arrays dipoles",)
+
+
 @pytest.mark.parametrize(
     ("key", "per_hartree"),
     [("E_atomization_kcal_mol", EV_PER_HARTREE / EV_PER_KCAL_PER_MOL), ("E_atomization_eV", EV_PER_HARTREE)],

@@ -26,7 +26,7 @@ from ase_mlwave.data.stores import store_at
 from ase_mlwave.reference.labelling import label_geometries
 from ase_mlwave.reference.levels import CalculatorLevel
 from tests.data.postgres_server import ENCODED, PASSWORD, can_run_server, postgres_server
-from tests.data.test_database import record
+from tests.data.test_database import ENTRIES, first_format, record, told
 from tests.reference import levels_for_tests
 from tests.reference.scripts import finish, noted, script, wait_for_labels
 from tests.reference.test_labelling import waters
@@ -94,7 +94,7 @@ def test_absent_server_is_one_line_without_password(tmp_path: Path) -> None:
     ase.io.write(tmp_path / "water.xyz", molecule("H2O"))
     result = CliRunner().invoke(app, ["label", str(tmp_path / "water.xyz"), address, "--level", "hf/sto-3g"])
     assert result.exit_code == 2
-    assert result.output.count("\n") == 1
+    assert result.stderr.count("\n") == 2  # what was read, and the error
     assert hides(result.output)
 
 
@@ -115,6 +115,24 @@ def address(server: str, request: pytest.FixtureRequest) -> str:
     connection.cursor().execute(f"CREATE DATABASE {name}")
     connection.close()
     return f"{server}/{name}"
+
+
+@needs_server
+def test_entries_of_users_are_untouched_on_a_server(address: str) -> None:
+    write_database(address, Dataset((record(0, info=ENTRIES),), "pbe/def2-svp", "here"))
+    assert read_dataset(address)[0].info == ENTRIES
+
+
+@needs_server
+def test_first_format_is_upgraded_on_a_server(address: str) -> None:
+    store_at(address).create(first_format)
+    before = told(DatasetFile(address))
+    assert DatasetFile(address).metadata["format_version"] == 1
+    assert DatasetFile(address).add([record(9, info={"status": "mine"})]) == 1
+    file = DatasetFile(address)
+    assert file.metadata["format_version"] == 2
+    assert told(file)[1:3] == before[1:3]
+    assert [r.info for r in file.read()] == [before[0][0][2], {"status": "mine"}]
 
 
 @needs_server

@@ -110,3 +110,26 @@ def test_split_selects_and_names_what_there_is() -> None:
         dataset.split("valid")
     with pytest.raises(KeyError, match="carry no split"):
         Dataset((replace(WATER, info={}),), "", "bare").split("train")
+
+
+def test_datasets_of_one_level_add_up() -> None:
+    other = replace(WATER, energy=-75.0)
+    bare = Dataset((replace(WATER, energy=None, forces=None, matrices={}),), "", "bare")
+    one = Dataset((WATER,), "pbe/def2-svp", "one", {"grid_level": 3}, ("noted",))
+    both = one + Dataset((other,), "pbe/def2-svp", "two", {"grid_level": 3})
+    assert [record.energy for record in both] == [-76.0, -75.0]
+    assert (both.level, both.source, both.settings, both.notes) == (
+        "pbe/def2-svp",
+        "one, two",
+        {"grid_level": 3},
+        ("noted",),
+    )
+    for joined in (one + bare, bare + one):  # what has no labels goes with any level
+        assert (joined.level, joined.settings) == ("pbe/def2-svp", {"grid_level": 3})
+    assert (one + Dataset((other,), "pbe/def2-svp", "two")).settings == {}  # not known of both
+    with pytest.raises(ValueError, match="one is at pbe/def2-svp and two is at an unknown level"):
+        one + Dataset((other,), "", "two")
+    with pytest.raises(
+        ValueError, match=r"their settings differ: density_fit \('not set' and True\), grid_level \(3 and 4\)"
+    ):
+        one + Dataset((other,), "pbe/def2-svp", "two", {"grid_level": 4, "density_fit": True})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,3 +42,33 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path) -> None:
         check_output(tmp_path / "there.db")
     with pytest.raises(FileNotFoundError, match="no folder"):
         check_output(tmp_path / "nowhere" / "data.db")
+
+
+@pytest.mark.parametrize("suffix", ["extxyz", "db"])
+def test_entries_of_users_survive_every_direction(tmp_path: Path, suffix: str) -> None:
+    info = {"status": "failed", "reason": "x", "geometry_hash": "abc", "id": 7, "name": "007", "split": "train"}
+    write_dataset(tmp_path / f"a.{suffix}", Dataset((RECORD.with_info(**info),), "hf/sto-3g", "here"))
+    once = read_dataset(tmp_path / f"a.{suffix}")
+    assert once[0].info == info
+    write_dataset(tmp_path / "b.db", once)
+    write_dataset(tmp_path / "c.extxyz", read_dataset(tmp_path / "b.db"))
+    again = read_dataset(tmp_path / "c.extxyz")
+    assert again[0].info == info
+    assert (again[0].charge, again.level) == (-1, "hf/sto-3g")
+
+
+def test_database_says_what_it_merges(tmp_path: Path) -> None:
+    given = Dataset((RECORD, RECORD.with_info(index=2)), "hf/sto-3g", "here")
+    with pytest.warns(UserWarning, match=r"a.db: 1 record is a copy of others in geometry and labels, and merged"):
+        write_dataset(tmp_path / "a.db", given)
+    assert [record.info for record in read_dataset(tmp_path / "a.db")] == [{"split": "train", "index": 2}]
+    write_dataset(tmp_path / "a.extxyz", given)
+    assert len(read_dataset(tmp_path / "a.extxyz")) == 2
+
+
+@pytest.mark.parametrize("suffix", ["extxyz", "db"])
+def test_contradictions_are_not_written(tmp_path: Path, suffix: str) -> None:
+    given = Dataset((RECORD, replace(RECORD, energy=-75.2)), "hf/sto-3g", "here")
+    with pytest.raises(ValueError, match=r"records 0 and 1 of here .* their labels differ: energy by 0.2 Hartree"):
+        write_dataset(tmp_path / f"a.{suffix}", given)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,53 @@
+"""What was read, in one line."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ase_mlwave.data.record import Dataset
+from ase_mlwave.text import clean
+
+__all__ = ["summary"]
+
+
+def summary(dataset: Dataset) -> str:
+    """Say in one line what a data set holds, and what its reader did not understand.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As read.
+
+    Returns
+    -------
+    str
+        Structures, energies, forces, matrices, splits, level, copies of one geometry, and the reader's notes.
+    """
+    records = dataset.records
+    parts = [
+        f"{len(records)} structures, {sum(r.energy is not None for r in records)} energies, "
+        f"{sum(r.forces is not None for r in records)} forces, {sum(bool(r.matrices) for r in records)} matrices",
+        "splits " + (", ".join(f"{name} {number}" for name, number in dataset.splits.items()) or "none"),
+        f"level {dataset.level or 'not named'}",
+        *_charged(dataset),
+        *_copies(dataset),
+        *dataset.notes,
+    ]
+    line = clean(f"{dataset.source}: {'; '.join(parts)}")  # names in files are anybody's
+    return line.replace("\n", " ").replace("\t", " ")
+
+
+def _charged(dataset: Dataset) -> list[str]:
+    found = Counter((record.charge, record.spin) for record in dataset)
+    found.pop((0, 0), None)
+    return [f"charge {q:+d}, {n} unpaired: {number}" for (q, n), number in sorted(found.items())]
+
+
+def _copies(dataset: Dataset) -> list[str]:
+    """Count records whose geometry came before, and say whether their labels are the same."""
+    geometries = {record.geometry_hash() for record in dataset}
+    contents = {record.content_hash() for record in dataset}
+    copies = len(dataset) - len(geometries)
+    if not copies:
+        return []
+    return [f"{copies} are copies of others" + ("" if len(contents) == len(geometries) else ", with other labels")]
