@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -64,6 +64,8 @@ class ModelFolder:
         thresholds: Mapping[str, float] | None = None,
         limits: Mapping[str, float] | None = None,
         defaults: Mapping[str, Any] | None = None,
+        charges: Sequence[int] = (0,),
+        spins: Sequence[int] = (0,),
     ) -> ModelFolder:
         """Make a folder's content from a trained network.
 
@@ -80,6 +82,8 @@ class ModelFolder:
         errors, thresholds, limits : mapping of str to float, optional
             See `ModelConfig`.
         defaults : mapping of str to bool, int, float, str or None, optional
+            See `ModelConfig`.
+        charges, spins : sequence of int
             See `ModelConfig`.
 
         Returns
@@ -104,6 +108,8 @@ class ModelFolder:
                 thresholds=dict(thresholds or {}),
                 limits=dict(limits or {}),
                 defaults=dict(defaults or {}),
+                charges=tuple(charges),
+                spins=tuple(spins),
                 versions={name: version(name) for name in _RECORDED_VERSIONS},
                 weights_sha256=hashlib.sha256(_weight_bytes(weights)).hexdigest(),
             )

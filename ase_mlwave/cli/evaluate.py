@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ase_mlwave.cli._reading import EnergyKey, ForcesKey, Units
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,6 +45,9 @@ def evaluate(
         bool, typer.Option("--write-card", help="Write the figures into the model's card; of a committee a plot too.")
     ] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the figures as JSON too.")] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    units: Units = None,
 ) -> None:
     """Print the errors of a model against the labels of held-out molecules.
 
@@ -50,16 +56,16 @@ def evaluate(
     from rich.console import Console
 
     from ase_mlwave.calculators import load_calculator
-    from ase_mlwave.data.readers import read_dataset
-    from ase_mlwave.data.record import Dataset
+    from ase_mlwave.cli._reading import read_data
 
     names = [name.strip() for name in model.split(",")]
     calculator = load_calculator(names if len(names) > 1 else names[0])
     _refuse_surplus(calculator, names[0], level, cycles)
-    dataset = read_dataset(data)
-    dataset = dataset.split(split) if split else dataset
-    records = Dataset(dataset.records[:limit] if limit else dataset.records, dataset.level, dataset.source)
     notes = Console(stderr=True)
+    reading = {"energy_key": energy_key, "forces_key": forces_key, "units": units}
+    dataset = read_data(data, notes, **reading)
+    dataset = dataset.split(split) if split else dataset
+    records = replace(dataset, records=dataset.records[:limit] if limit else dataset.records)
     result = _measure(calculator, records, level, cycles, notes)
     console = Console()
     of = f"{len(records)} molecules of {data.name}" + (f", split {split}" if split else "")
@@ -69,7 +75,7 @@ def evaluate(
     for remark in result.remarks:
         notes.print(f"note: {remark}", soft_wrap=True, highlight=False, markup=False)
     if write_card:
-        command = _command(names, data, split=split, level=level, cycles=cycles, limit=limit)
+        command = _command(names, data, split=split, level=level, cycles=cycles, limit=limit, reading=reading)
         _write_card(names, result, f"On {len(records)} molecules, by `{command}`:")
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +169,14 @@ def _content(names: list[str], result: Evaluation) -> dict[str, Any]:
 
 
 def _command(
-    names: list[str], data: Path, *, split: str | None, level: list[str] | None, cycles: bool | None, limit: int
+    names: list[str],
+    data: Path,
+    *,
+    split: str | None,
+    level: list[str] | None,
+    cycles: bool | None,
+    limit: int,
+    reading: dict[str, str | None],
 ) -> str:
     """Write the command that gives the same figures where the data file is in the working directory."""
     import shlex
@@ -176,6 +189,7 @@ def _command(
     words += [word for one in level or () for word in ("--level", one)]
     words += [] if cycles is None else ["--cycles" if cycles else "--no-cycles"]
     words += ["--limit", str(limit)] if limit else []
+    words += [f"--{key.replace('_', '-')}={value}" for key, value in reading.items() if value is not None]
     return shlex.join(words)
 
 

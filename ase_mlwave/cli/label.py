@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ase_mlwave.cli._reading import EnergyKey, ForcesKey, Units
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -44,6 +46,9 @@ def label(
         str | None, typer.Option(help="Keep together what shares this entry: smiles, formula, ...")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    units: Units = None,
 ) -> None:
     """Label molecules at a level of theory.
 
@@ -53,7 +58,7 @@ def label(
     from rich.console import Console
 
     from ase_mlwave.cli._labelling import chosen_workers, resumable
-    from ase_mlwave.data.readers import read_dataset
+    from ase_mlwave.cli._reading import read_data
     from ase_mlwave.data.splits import assign_splits, parse_fractions
     from ase_mlwave.reference.bar import LabellingBar
     from ase_mlwave.reference.labelling import label_geometries
@@ -61,8 +66,8 @@ def label(
 
     fractions = None if split is None else parse_fractions(split)
     chosen = LevelOfTheory.parse(level)
-    dataset = read_dataset(geometries)
     console = Console(stderr=True)
+    dataset = read_data(geometries, console, energy_key=energy_key, forces_key=forces_key, units=units)
     with (
         resumable(console, output),
         chosen_workers(dask, workers, threads) as place,
@@ -96,4 +101,5 @@ def _summarise(console: Console, file: DatasetFile) -> None:
     for failure in failures[:_N_SHOWN]:
         console.print(f"  {failure.record.formula}: {failure.reason}", style="yellow", soft_wrap=True, markup=False)
     if len(failures) > _N_SHOWN:
-        console.print(f"  ... `ase db {file.path} status=failed -c id,formula,reason` lists all.", soft_wrap=True)
+        command = f"ase db {file.path} mlwave_status=failed -c id,formula,mlwave_reason"
+        console.print(f"  ... `{command}` lists all.", soft_wrap=True, markup=False)

@@ -37,19 +37,26 @@ def predict(
     A committee writes its spreads too: energy_spread (eV) and forces_spread (eV/Angstrom, of each atom).
     """
     from ase.calculators.calculator import InputError
-    from ase.io import write
     from rich.console import Console
 
     from ase_mlwave.calculators import load_calculator
+    from ase_mlwave.cli._reading import say
+    from ase_mlwave.data.extxyz import check_extxyz, write_extxyz
+    from ase_mlwave.data.summary import summary_of_structures
 
     target = structures.with_suffix(".predicted.extxyz") if output is None else output
     if target.resolve() == structures.resolve():
         raise InputError(f"the output would overwrite the input, {structures}. Give another file with -o.")
     images = _read(structures)
+    console = Console(stderr=True)
+    say(console, summary_of_structures(images, str(structures)))
+    wanted = [name.strip() for name in properties.split(",")]
+    try:
+        check_extxyz(images, wanted)
+    except ValueError as error:
+        raise InputError(f"{structures}, {error}") from None
     names = [name.strip() for name in model.split(",")] if "," in model else model
     calculator = load_calculator(names, device=device, dtype=dtype, batch_size=batch_size, **_options(option or []))
-    wanted = [name.strip() for name in properties.split(",")]
-    console = Console(stderr=True)
     start = time.perf_counter()
     with _progress(console) as bar:
         task = bar.add_task("predicting", total=len(images))
@@ -57,7 +64,7 @@ def predict(
     seconds = time.perf_counter() - start
     target.parent.mkdir(parents=True, exist_ok=True)
     labelled = [_labelled(atoms, outcome, wanted) for atoms, outcome in zip(images, outcomes, strict=True)]
-    write(target, labelled, format="extxyz")
+    write_extxyz(target, labelled)
     console.print(f"{len(images)} structures -> {target} ({seconds:.2f} s)", soft_wrap=True, highlight=False)
 
 
@@ -66,10 +73,12 @@ def _read(path: Path) -> list[Atoms]:
     from ase.calculators.calculator import InputError
     from ase.io import read
 
+    from ase_mlwave.data.database import structures_in
+
     if not path.is_file():
         raise InputError(f"there is no file {path}.")
     try:
-        return list(read(path, ":"))
+        return structures_in(path) if path.suffix == ".db" else list(read(path, ":"))
     except Exception as error:
         raise InputError(f"cannot read structures from {path}: {type(error).__name__}: {error}") from error
 

@@ -47,7 +47,7 @@ from ase_mlwave.data.rows import (
 )
 from ase_mlwave.data.stores import store_at
 
-__all__ = ["FORMAT_VERSION", "DatasetFile", "Failure", "RowState", "read_database", "write_database"]
+__all__ = ["FORMAT_VERSION", "DatasetFile", "Failure", "RowState", "read_database", "structures_in", "write_database"]
 
 
 @dataclass(frozen=True)
@@ -434,6 +434,32 @@ def read_database(path: str | Path, options: ReadingOptions | None = None) -> Da
         rows = list(db.select(sort="id"))
     named = str(metadata.get("level", "")) or options.level
     return dataset_of(map(_foreign_atoms, rows), store.name, options.labels(), named)
+
+
+def structures_in(path: str | Path) -> list[Atoms]:
+    """Return all structures of a dataset or of another ASE database, labelled or not, as ``Atoms``.
+
+    Parameters
+    ----------
+    path : str or Path
+        See ``read_database``.
+
+    Returns
+    -------
+    list of Atoms
+        eV and Angstrom; charge, spin and entries in ``info``, where ``ase.io.read`` has none.
+
+    Raises
+    ------
+    ValueError
+        If the file is no ASE database.
+    """
+    store = store_at(path)
+    db = store.connect()
+    is_ours = _read_metadata(db, store.name).get("format") == FORMAT
+    with db:
+        rows = list(db.select(sort="id", include_data=is_ours))
+    return [atoms_from_record(record_from_row(row)) if is_ours else _foreign_atoms(row) for row in rows]
 
 
 def _foreign_atoms(row: AtomsRow) -> Atoms:

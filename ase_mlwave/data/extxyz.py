@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import warnings
@@ -15,7 +16,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.extxyz import key_val_dict_to_str, key_val_str_to_dict, per_config_properties
 
-__all__ = ["write_extxyz"]
+__all__ = ["check_extxyz", "write_extxyz"]
 
 #: What the format itself writes into the comment line, or takes for it.
 _TAKEN = frozenset({"Lattice", "Properties", "pbc"})
@@ -37,27 +38,59 @@ def write_extxyz(path: Path, frames: Sequence[Atoms]) -> None:
     ValueError
         If an entry or array cannot be written such that it is read back, or a result has the name of an entry.
     """
+    results = [() if atoms.calc is None else tuple(atoms.calc.results) for atoms in frames]
+    copies = _prepared(frames, results)
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        _write(draft, copies)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def check_extxyz(frames: Sequence[Atoms], results: Sequence[str]) -> None:
+    """Refuse structures that `write_extxyz` could not write, before their results are computed.
+
+    Parameters
+    ----------
+    frames : sequence of Atoms
+        Their calculators do not matter.
+    results : sequence of str
+        Names of the results to come.
+
+    Raises
+    ------
+    ValueError
+        See `write_extxyz`.
+    """
+    copies = _prepared(frames, [tuple(results)] * len(frames))
+    for copy in copies:
+        copy.calc = None
+    _write(io.StringIO(), copies)
+
+
+def _prepared(frames: Sequence[Atoms], results: Sequence[tuple[str, ...]]) -> list[Atoms]:
+    """Return copies with the same calculators whose entries are as the writer must be given them."""
     copies = []
-    for number, atoms in enumerate(frames):
+    for number, (atoms, names) in enumerate(zip(frames, results, strict=True)):
         copy = atoms.copy()
         copy.calc = atoms.calc
-        results = {} if atoms.calc is None else atoms.calc.results
         try:
-            for name in results:
+            for name in names:
                 if name in atoms.info or name in atoms.arrays:
                     raise ValueError(f"there is an entry or array {name!r} beside the result of that name. Remove it.")
             copy.info = {name: _text(name, value) for name, value in atoms.info.items()}
         except ValueError as error:
             raise ValueError(f"structure {number}: {error}") from error
         copies.append(copy)
-    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    return copies
+
+
+def _write(place: Path | io.StringIO, frames: list[Atoms]) -> None:
     try:
-        ase.io.write(draft, copies, format="extxyz")
-        os.replace(draft, path)
+        ase.io.write(place, frames, format="extxyz")
     except (KeyError, TypeError) as error:  # arrays of a type that the format lacks
-        raise ValueError(f"cannot write {path}: {type(error).__name__}: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
+        raise ValueError(f"an array is of a type that extxyz files lack ({type(error).__name__}: {error})") from error
 
 
 def _text(name: str, value: Any) -> Any:

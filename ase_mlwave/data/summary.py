@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+
+from ase import Atoms
 
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.text import clean
 
-__all__ = ["summary"]
+__all__ = ["summary", "summary_of_structures"]
 
 
 def summary(dataset: Dataset) -> str:
@@ -35,6 +38,31 @@ def summary(dataset: Dataset) -> str:
     ]
     line = clean(f"{dataset.source}: {'; '.join(parts)}")  # names in files are anybody's
     return line.replace("\n", " ").replace("\t", " ")
+
+
+def summary_of_structures(frames: Sequence[Atoms], source: str) -> str:
+    """Say in one line what a file of structures holds, of which no labels are needed.
+
+    Parameters
+    ----------
+    frames : sequence of Atoms
+        Of any kind, with or without results.
+    source : str
+        Where they are from.
+
+    Returns
+    -------
+    str
+        Numbers of structures, of cells among them, and of the results that are left aside.
+    """
+    results = [{} if atoms.calc is None else atoms.calc.results for atoms in frames]
+    known = Counter(name for some in results for name in some)
+    aside = ", ".join(f"{number} {name}" for name, number in known.items())
+    n_cells = sum(bool(atoms.pbc.any()) for atoms in frames)
+    what = f"{len(frames)} structures{f' ({n_cells} periodic)' if n_cells else ''}"
+    return clean(f"{source}: {what}, {f'left aside: {aside}' if aside else 'no results of their own'}").replace(
+        "\n", " "
+    )
 
 
 def _charged(dataset: Dataset) -> list[str]:

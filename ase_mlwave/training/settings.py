@@ -41,6 +41,12 @@ class RunSettings(BaseModel):
     """Which model."""
     data: str
     """Data set: an ASE database of ``mlwave label``, or a file that ``read_dataset`` knows."""
+    energy_key: str | None = None
+    """Name of the energies in an extxyz file or another program's database (`docs/data.md`); usual names by default."""
+    forces_key: str | None = None
+    """Name of the forces; with a minus sign before it a gradient's."""
+    units: str | None = None
+    """Of energies and forces in files that do not say: eV (the default), kcal/mol, kJ/mol, Hartree."""
     output: str
     """Folder of the run: checkpoints, logs, learning curve, and the model folder in ``output/model``."""
     start_from: str | None = None

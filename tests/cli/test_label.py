@@ -55,6 +55,18 @@ def test_molecules_are_labelled_and_split(hydrogens: Path) -> None:
     assert read_dataset(output).content_hash() == content
 
 
+def test_entries_of_users_do_not_decide_what_is_done(tmp_path: Path) -> None:
+    info = {"status": "labelled", "reason": "x", "total_charge": -2, "REF_energy": -1.0}
+    ase.io.write(tmp_path / "ion.extxyz", Atoms("He", info=info))
+    _, messages = run(tmp_path / "ion.extxyz", tmp_path / "ion.db", "--level", "hf/sto-3g")
+    assert "ion.extxyz: 1 structures, 1 energies, 0 forces" in messages
+    assert "charge -2, 0 unpaired: 1; energies from REF_energy (1)" in messages
+    assert "0 labelled, 1 failed" in messages  # four electrons in one function: it was tried
+    (failure,) = DatasetFile(tmp_path / "ion.db").failures()
+    assert failure.record.charge == -2
+    assert failure.record.info == {"status": "labelled", "reason": "x", "total_charge": -2}
+
+
 def test_wrong_requests_are_refused_before_any_work(hydrogens: Path) -> None:
     output = hydrogens.with_suffix(".db")
     for arguments, message in (
@@ -98,7 +110,7 @@ def test_interrupted_labelling_says_so_and_goes_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 130
-    kept, interrupted = messages.strip().splitlines()
+    _read, kept, interrupted = messages.strip().splitlines()
     assert re.fullmatch(r"methanols.db keeps \d+ labelled molecules, \d+ are left; the same command goes on .*", kept)
     assert interrupted == "interrupted"
     n_before = _n_labelled(output)

@@ -10,7 +10,11 @@ from ase.io import read, write
 from typer.testing import CliRunner
 
 from ase_mlwave.calculators import load_calculator
+from ase_mlwave.calculators.base import MlwaveCalculator
 from ase_mlwave.cli.main import app
+from ase_mlwave.data.database import write_database
+from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.units import BOHR
 from tests.calculators.morse import morse_folder
 
 
@@ -60,7 +64,8 @@ def test_options_reach_the_calculator(morse_zoo: Path, waters: Path) -> None:
 def test_models_joined_by_commas_are_a_committee_and_write_its_spreads(morse_zoo: Path, waters: Path) -> None:
     morse_folder(0.3).save(morse_zoo / "deep")
     out = waters.parent / "out.extxyz"
-    assert _invoke("morse, deep", waters, "-o", out)[0] == 0
+    code, output = _invoke("morse, deep", waters, "-o", out)
+    assert code == 0, output
     one, other = (load_calculator(name).predict(read(waters, ":")) for name in ("morse", "deep"))
     for atoms, a, b in zip(read(out, ":"), one, other, strict=True):
         assert atoms.get_potential_energy() == pytest.approx((a["energy"] + b["energy"]) / 2, abs=1e-6)
@@ -92,6 +97,29 @@ def test_bad_input_is_refused(morse_zoo: Path, waters: Path, tmp_path: Path) -> 
         code, output = _invoke(*arguments)
         assert (code, message in output) == (2, True), output
     assert not (tmp_path / "xenon.predicted.extxyz").exists()
+
+
+def test_clashing_entries_are_refused_before_any_work(
+    morse_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [molecule("H2O"), molecule("H2O", info={"energy": -76.4})]
+    write(tmp_path / "in.traj", images)
+    monkeypatch.setattr(MlwaveCalculator, "predict_outcomes", lambda *_, **__: pytest.fail("this is work"))
+    code, output = _invoke("morse", tmp_path / "in.traj", "-o", tmp_path / "out.extxyz")
+    assert code == 2
+    assert "in.traj: 2 structures, no results of their own" in output
+    assert "structure 1: there is an entry or array 'energy' beside the result of that name" in output
+    assert not (tmp_path / "out.extxyz").exists()
+
+
+def test_charges_of_a_database_are_not_forgotten(morse_zoo: Path, tmp_path: Path) -> None:
+    water = molecule("H2O")
+    given = {"numbers": water.numbers, "positions": water.positions / BOHR}
+    records = (Record(**given, energy=-76.0, info={"status": "x"}), Record(**given, charge=-2, energy=-75.0))
+    write_database(tmp_path / "ions.db", Dataset(records, "pbe/def2-svp", "here"))
+    code, output = _invoke("morse", tmp_path / "ions.db")
+    assert code == 2
+    assert "structure 1: atoms.info['charge'] is -2, but the model was made for charge 0" in output
 
 
 def test_unknown_option_names_the_nearest(morse_zoo: Path, waters: Path) -> None:

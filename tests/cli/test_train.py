@@ -126,9 +126,11 @@ def test_run_can_start_from_a_model(settings: Path, tmp_path: Path) -> None:
 def test_wrong_setting_is_refused_in_one_line(settings: Path, tmp_path: Path, words: list[str], message: str) -> None:
     code, output = _invoke(settings, *words, "--no-progress")
     assert code == 2, output
-    assert output.startswith("error: ")
-    assert message in output
-    assert output.count("\n") == 1
+    *read, error = output.splitlines()
+    assert error.startswith("error: ")
+    assert message in error
+    assert all(" structures, " in line for line in read)  # what was read, where it was
+    assert len(read) <= 1
     assert not (tmp_path / "run").exists()
 
 
@@ -147,7 +149,7 @@ def test_wrong_file_is_refused_in_one_line(settings: Path, tmp_path: Path) -> No
         code, output = _invoke(*arguments)
         assert code == 2, output
         assert message in output
-        assert output.count("\n") == 1
+        assert sum("structures" not in line for line in output.splitlines()) == 1  # beside what was read
 
 
 def test_energies_alone_refine_a_model_of_another_level(settings: Path, tmp_path: Path) -> None:
@@ -169,3 +171,25 @@ def test_energies_alone_refine_a_model_of_another_level(settings: Path, tmp_path
     assert max(errors) < 20
     with pytest.raises(InputError, match="mp2"):
         PhiSNetCalculator(tmp_path / "better" / "model", energy="functional").get_potential_energy(molecule("H2O"))
+
+
+@pytest.mark.parametrize("kind", ["phisnet", "qdf", "amons"])
+def test_data_are_described_and_their_electrons_counted_before_any_work(tmp_path: Path, kind: str) -> None:
+    frames = [molecule("H2O", info={"split": name, "energy_of_mine": -76.0}) for name in ("train", "valid")]
+    radical = molecule("OH", info={"split": "train", "energy_of_mine": -75.0})
+    radical.set_initial_magnetic_moments(None)
+    write(tmp_path / "data.extxyz", [*frames, radical], format="extxyz")
+    model = "{elements: [H, O], level: pbe/def2-svp}"
+    text = f"kind: {kind}\ndata: {tmp_path}/data.extxyz\noutput: {tmp_path}/run\nmodel: {model}\n"
+    (tmp_path / "settings.yaml").write_text(text + "energy_key: energy_of_mine\nunits: Hartree\n")
+    code, output = _invoke(tmp_path / "settings.yaml")
+    assert code == 2
+    line, error = output.splitlines()
+    assert "3 structures, 3 energies, 0 forces, 0 matrices; splits train 2, valid 1; level not named" in line
+    assert "structure 2: HO with charge 0 has 9 electrons, which cannot leave 0 unpaired" in error
+    radical.info["total_charge"] = -1
+    write(tmp_path / "data.extxyz", [*frames, radical], format="extxyz")
+    code, output = _invoke(tmp_path / "settings.yaml")
+    assert code == 2
+    assert "molecules with the charges -1, 0; models do not see the charge" in output
+    assert not (tmp_path / "run").exists()

@@ -9,7 +9,7 @@ import pytest
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ase_mlwave.data.extxyz import write_extxyz
+from ase_mlwave.data.extxyz import check_extxyz, write_extxyz
 
 ENTRIES: dict[str, Any] = {
     **{"zeros": "007", "nothing": None, "smiles": "F/C=C\\F", "lines": "two\nlines", "yes": True, "text": "True"},
@@ -46,6 +46,12 @@ def test_nothing_is_written_where_something_cannot_be(tmp_path: Path, info: dict
         write_extxyz(tmp_path / "a.extxyz", [molecule("H2O"), atoms])
     strange = molecule("H2O")
     strange.new_array("phase", np.array([1j, 0, 0]))
-    with pytest.raises(ValueError, match="cannot write"):
+    with pytest.raises(ValueError, match="an array is of a type"):
         write_extxyz(tmp_path / "a.extxyz", [molecule("H2O"), strange])
     assert not list(tmp_path.iterdir())
+
+
+def test_structures_are_checked_before_their_results_are_there() -> None:
+    check_extxyz([molecule("H2O", info={"energy": -1.0})], ["forces"])
+    with pytest.raises(ValueError, match="structure 1: there is an entry or array 'energy' beside the result"):
+        check_extxyz([molecule("H2O"), molecule("H2O", info={"energy": -1.0})], ["energy", "forces"])

@@ -15,10 +15,10 @@ from ase_mlwave.amons.fitting import Fit, fit_amons
 from ase_mlwave.amons.inference import predict_batch
 from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.amons.training.settings import TrainingSettings
-from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.model_card import ERRORS_BEGIN, ERRORS_END
 from ase_mlwave.training.bar import training_bar
+from ase_mlwave.training.data import charges_and_spins, read_training_data
 from ase_mlwave.training.loop import check_dataset
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 from ase_mlwave.zoo import ModelFolder, TrainingData
@@ -65,7 +65,7 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     output = Path(settings.output)
     if (output / "model").exists() and not resume:
         raise InputError(f"{output} holds a model already; give --resume to fit anew, or another output folder")
-    dataset = read_dataset(settings.data)
+    dataset = read_training_data(settings)
     check_dataset(dataset, settings.model.numbers, settings.model.level)
     training = dataset.split(settings.train_split)
     validation = dataset.split(settings.valid_split) if settings.valid_split else None
@@ -79,8 +79,15 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
         curve = [vars(point) for point in points]
         (output / "learning_curve.json").write_text(json.dumps(curve, indent=1) + "\n", encoding="utf-8")
     source = TrainingData(source=Path(dataset.source).name, sha256=training.content_hash(), n_records=len(training))
+    charges, spins = charges_and_spins(training)
     packed = ModelFolder.pack(
-        "amons", fit.model, training_data=source, card=_card(settings, training), thresholds=fit.thresholds
+        "amons",
+        fit.model,
+        training_data=source,
+        card=_card(settings, training),
+        thresholds=fit.thresholds,
+        charges=charges,
+        spins=spins,
     )
     return packed.save(output / "model")
 

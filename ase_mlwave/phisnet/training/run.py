@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from ase.calculators.calculator import InputError
 
-from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.domain.limits import limits_of
 from ase_mlwave.phisnet.model import PhiSNet
@@ -15,6 +14,7 @@ from ase_mlwave.phisnet.training.module import PhiSNetData, PhiSNetModule
 from ase_mlwave.phisnet.training.prepared import PreparedDataset
 from ase_mlwave.phisnet.training.settings import TrainingSettings
 from ase_mlwave.phisnet.training.statistics import fit_domain, fit_statistics, shift_energies
+from ase_mlwave.training.data import charges_and_spins, read_training_data
 from ase_mlwave.training.loop import check_dataset, first_card, fit, refuse_another_run
 from ase_mlwave.zoo import ModelFolder, TrainingData
 
@@ -51,8 +51,10 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     (``test_resumed_run_equals_uninterrupted``).
     """
     refuse_another_run(settings, resume=resume)
-    dataset = read_dataset(settings.data)
+    dataset = read_training_data(settings)
     check_dataset(dataset, settings.model.numbers, settings.model.level)
+    if any(record.spin for record in dataset):
+        raise InputError(f"{dataset.source} has molecules with unpaired electrons; a PhiSNet is for closed shells")
     training, validation = dataset.split(settings.train_split), dataset.split(settings.valid_split)
     data = PhiSNetData(_prepared(training, settings), _prepared(validation, settings), settings)
     network = _initial_network(settings, data.train_set)
@@ -63,8 +65,16 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
         thresholds = fit_domain(network, data.train_set, data.valid_set)
         card = first_card(settings, title, steps)
         limits = limits_of(thresholds)
+        charges, spins = charges_and_spins(training)
         folder = ModelFolder.pack(
-            "phisnet", network, training_data=source, card=card, thresholds=thresholds, limits=limits
+            "phisnet",
+            network,
+            training_data=source,
+            card=card,
+            thresholds=thresholds,
+            limits=limits,
+            charges=charges,
+            spins=spins,
         )
         folder.save(Path(settings.output) / "model")
     return Path(settings.output) / "model"

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from ase.calculators.calculator import InputError
 
-from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.domain.limits import SURROUNDINGS_LIMIT, SURROUNDINGS_THRESHOLD
 from ase_mlwave.qdf.batch import collate
@@ -17,6 +16,7 @@ from ase_mlwave.qdf.training.module import QDFData, QDFModule
 from ase_mlwave.qdf.training.readout import fit_readout, write_summary
 from ase_mlwave.qdf.training.settings import TrainingSettings
 from ase_mlwave.training.bar import training_bar
+from ase_mlwave.training.data import read_training_data
 from ase_mlwave.training.loop import check_dataset, first_card, fit, refuse_another_run
 from ase_mlwave.units import HARTREE
 from ase_mlwave.zoo import ModelFolder, TrainingData
@@ -54,7 +54,7 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     (``test_resumed_run_equals_uninterrupted``).
     """
     refuse_another_run(settings, resume=resume)
-    dataset = read_dataset(settings.data)
+    dataset = read_training_data(settings)
     check_dataset(dataset, settings.model.numbers, settings.model.level)
     training, validation = dataset.split(settings.train_split), dataset.split(settings.valid_split)
     for part in (training, validation):
