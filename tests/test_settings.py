@@ -104,10 +104,10 @@ def test_tags_are_refused_and_run_nothing(file: Path, value: str, tmp_path: Path
 )
 def test_files_that_are_more_than_settings_are_refused_at_once(file: Path, text: str, message: str) -> None:
     file.write_text(text)
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises(InputError, match=message) as caught:
         read_yaml(file)
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
     assert len(str(caught.value)) < 1000
     assert str(caught.value).replace("\n", "").isprintable()
 

@@ -40,10 +40,10 @@ def test_time_does_not_grow_as_the_square(rng: np.random.Generator) -> None:
     def seconds(n: int) -> float:
         geometries = rng.normal(size=(n, 6, 3)) * 3
         conformers = ConformerSet()
-        start = time.process_time()
+        start = time.thread_time()
         for positions in geometries:
             conformers.add(positions)
-        return time.process_time() - start
+        return time.thread_time() - start
 
     seconds(100)
     assert seconds(4000) < 10 * seconds(1000)  # 16 where each is compared with each

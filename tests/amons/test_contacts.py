@@ -112,9 +112,9 @@ def test_caps_of_contact_amons_are_relaxed_and_nothing_else() -> None:
 def test_time_is_linear_in_the_number_of_molecules() -> None:
     def seconds(n: int) -> float:
         chain = molecule_from(water_chain(n))
-        start = time.process_time()
+        start = time.thread_time()
         find_amons(chain, 1, max_contact_heavy=3)
-        return time.process_time() - start
+        return time.thread_time() - start
 
     seconds(10)
     assert seconds(160) < 12 * seconds(40)  # 16 where it is quadratic, 4 measured

@@ -98,15 +98,15 @@ def test_fragments_have_an_even_number_of_electrons(smiles: str) -> None:
 
 
 def test_time_grows_linearly_and_a_large_peptide_takes_seconds() -> None:
-    start = time.process_time()
+    start = time.thread_time()
     amons = find_amons(Chem.MolFromSequence("ACDEFGHIKLMNPQRSTVW"), 5)  # 306 atoms
     assert len(amons) > 50
-    assert time.process_time() - start < 5.0  # 0.06 s measured
+    assert time.thread_time() - start < 5.0  # 0.06 s measured
 
     def seconds(residues: int) -> float:
-        begin = time.process_time()
+        begin = time.thread_time()
         find_amons(Chem.MolFromSequence("AG" * residues), 5)
-        return time.process_time() - begin
+        return time.thread_time() - begin
 
     seconds(5)
     assert seconds(80) < 12 * seconds(20)  # 16 where it is quadratic, 4 measured

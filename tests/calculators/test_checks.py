@@ -45,10 +45,10 @@ def in_cell(cell: Any, pbc: Any = True, name: str = "NH3") -> Atoms:
     ],
 )
 def test_cell_that_is_no_material_is_refused_at_once(cell: Any, pbc: Any, message: str) -> None:
-    start = time.process_time()
+    start = time.thread_time()
     with pytest.raises(InputError, match=message):
         read_atoms(in_cell(cell, pbc), CELLS)
-    assert time.process_time() - start < 1
+    assert time.thread_time() - start < 1
 
 
 @pytest.mark.parametrize("atoms", [bulk("C"), bulk("Si"), graphene(), in_cell([4, 0, 0], (True, False, False))])

@@ -51,7 +51,7 @@ def test_a_claim_ends_with_its_process(ending: str, tmp_path: Path) -> None:
                 process.kill()
                 process.wait()
             else:
-                process.communicate("\n", timeout=60)
+                process.communicate("\n", timeout=300)
             assert claims.take(2)
     assert list(tmp_path.iterdir()) == []
 

@@ -30,13 +30,13 @@ def script(folder: Path, text: str, *arguments: str) -> Iterator[subprocess.Pope
             process.kill()
 
 
-def finish(process: subprocess.Popen[str], timeout: float = 120) -> None:
+def finish(process: subprocess.Popen[str], timeout: float = 300) -> None:
     """Wait for a script, which must succeed."""
     _, errors = process.communicate(timeout=timeout)
     assert process.returncode == 0, errors
 
 
-def wait_for_labels(path: Path | str, n: int, timeout: float = 60) -> None:
+def wait_for_labels(path: Path | str, n: int, timeout: float = 300) -> None:
     """Wait until a dataset has labels."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

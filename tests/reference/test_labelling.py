@@ -199,7 +199,7 @@ def start_script(folder: Path) -> subprocess.Popen[str]:
 
 
 def wait_for_labels(path: Path, n: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         if path.exists():
             try:
@@ -208,7 +208,7 @@ def wait_for_labels(path: Path, n: int) -> None:
             except ValueError:  # not yet complete
                 pass
         time.sleep(0.02)
-    raise AssertionError(f"no {n} labels within a minute")
+    raise AssertionError(f"no {n} labels within five minutes")
 
 
 def is_alive(pid: int) -> bool:
@@ -247,7 +247,7 @@ def test_killed_labelling_resumes_to_the_same_result(tmp_path: Path) -> None:
     assert [record.info for record in resumed.read()] == [record.info for record in straight.read()]
     assert set(kept) <= {(record.info["index"], record.content_hash()) for record in resumed.read()}
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(map(is_alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(is_alive, workers))  # the workers did not outlive their parent
@@ -257,7 +257,7 @@ def test_interrupt_stops_cleanly_and_keeps_what_was_in_work(tmp_path: Path) -> N
     process = start_script(tmp_path)
     wait_for_labels(tmp_path / "data.db", 2)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode != 0
     assert errors.count("KeyboardInterrupt") == 1  # one traceback, from the parent alone
     counts = DatasetFile(tmp_path / "data.db").counts()
