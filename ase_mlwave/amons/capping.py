@@ -101,7 +101,7 @@ def is_crowded(molecule: Molecule) -> bool:
     apart = molecule.positions[:, None] - molecule.positions[None]
     close = np.einsum("ijk,ijk->ij", apart, apart) < (reach[:, None] + reach[None]) ** 2
     np.fill_diagonal(close, False)
-    bonds = np.array(list(molecule.orders)).reshape(-1, 2).T
+    bonds = np.array(list(molecule.orders), dtype=int).reshape(-1, 2).T
     close[bonds[0], bonds[1]] = close[bonds[1], bonds[0]] = False
     return bool(close.any())
 

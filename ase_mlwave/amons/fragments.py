@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ase.calculators.calculator import InputError
 from rdkit import Chem, rdBase
 
 from ase_mlwave.amons.capping import cap_fragment, is_crowded
@@ -17,6 +18,9 @@ from ase_mlwave.amons.subgraphs import connected_subgraphs
 __all__ = ["Fragment", "fragments_of"]
 
 Rule = Callable[[frozenset[int]], bool]
+
+#: Connected parts of a molecule that are looked at (a minute's work).
+_MOST_PARTS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,9 @@ class Fragment:
     smiles: str
 
 
-def fragments_of(molecule: Molecule, max_heavy: int, roots: Iterable[int] | None = None) -> Iterator[Fragment]:
+def fragments_of(
+    molecule: Molecule, max_heavy: int, roots: Iterable[int] | None = None, *, allow_charges: bool = False
+) -> Iterator[Fragment]:
     """Cut a molecule in all allowed ways.
 
     Parameters
@@ -49,24 +55,36 @@ def fragments_of(molecule: Molecule, max_heavy: int, roots: Iterable[int] | None
         Largest number of heavy atoms.
     roots : iterable of int, optional
         Atoms of which one must be the smallest of the fragment; all by default.
+    allow_charges : bool
+        Cut charged fragments out of charged molecules, see `ase_mlwave.amons.rules.atoms.WholeCharges`.
 
     Yields
     ------
     Fragment
         One per place.
 
+    Raises
+    ------
+    InputError
+        If there are more than 2 million connected parts of that size to judge.
+
     Notes
     -----
     The number of fragments, and so the time, is linear in the size of a molecule. A SMILES is made once for all
     fragments that are written alike (``_written``), which is most of them.
     """
-    rules = _rules(molecule)
+    rules = _rules(molecule, allow_charges)
     heavy = molecule.heavy
     place = {atom: index for index, atom in enumerate(heavy)}
     adjacent = [[place[other] for other in molecule.neighbours[atom] if other in place] for atom in heavy]
     names: dict[Any, str] = {}
     starts = None if roots is None else [place[atom] for atom in roots if atom in place]
-    for nodes in connected_subgraphs(adjacent, max_heavy, starts):
+    for count, nodes in enumerate(connected_subgraphs(adjacent, max_heavy, starts)):
+        if count == _MOST_PARTS:
+            raise InputError(
+                f"the query has more than {_MOST_PARTS:,} connected parts of at most {max_heavy} heavy atoms. Choose a "
+                "smaller max_heavy."
+            )
         kept = frozenset(heavy[node] for node in nodes)
         if not all(rule(kept) for rule in rules):
             continue
@@ -83,12 +101,12 @@ def fragments_of(molecule: Molecule, max_heavy: int, roots: Iterable[int] | None
         yield Fragment(tuple(sorted(kept)), tuple(sorted(orders.items())), names[written])
 
 
-def _rules(molecule: Molecule) -> tuple[Rule, ...]:
+def _rules(molecule: Molecule, allow_charges: bool) -> tuple[Rule, ...]:
     """Return the rules that judge fragments of this molecule, the cheap ones first."""
     sets = rings.RingSets(molecule)
     always: tuple[Rule, ...] = (
         atoms.LoneAtoms(molecule),
-        atoms.NeutralFragments(molecule),
+        atoms.WholeCharges(molecule) if allow_charges else atoms.NeutralFragments(molecule),
         atoms.WholeCarbonyls(molecule),
         rings.ConjugatedRings(sets),
         rings.StrainedRings(sets),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,11 +15,12 @@ from rdkit.Chem import rdmolops
 
 from ase_mlwave.units import BOHR
 
-__all__ = ["Bond", "Molecule", "canonical_smiles"]
+__all__ = ["Bond", "Molecule", "canonical_smiles", "sanitise"]
 
 #: Two atoms, the smaller index first.
 Bond = tuple[int, int]
 
+_NAMED, _MANY_RINGS = 10, 100
 _ORDERS = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
 
 
@@ -68,8 +69,13 @@ class Molecule:
 
     @cached_property
     def heavy(self) -> tuple[int, ...]:
-        """Indices of the atoms that are not hydrogen."""
-        return tuple(atom for atom, number in enumerate(self.numbers) if number > 1)
+        """Indices of the atoms that fragments are made of: all but hydrogen, and one of each hydrogen molecule."""
+        around = self.neighbours
+        return tuple(
+            atom
+            for atom, number in enumerate(self.numbers)
+            if number > 1 or all(self.numbers[other] == 1 and other > atom for other in around[atom])
+        )
 
     @cached_property
     def valences(self) -> tuple[int, ...]:
@@ -79,6 +85,16 @@ class Molecule:
             sums[i] += order
             sums[j] += order
         return tuple(sums)
+
+    @cached_property
+    def parts(self) -> tuple[frozenset[int], ...]:
+        """Atoms of every molecule, where there are several."""
+        return _connected(range(len(self)), self.neighbours)
+
+    @cached_property
+    def charged_groups(self) -> tuple[frozenset[int], ...]:
+        """Charged atoms that are bonded to one another: both of a nitro group, the nitrogen of an ammonium ion."""
+        return _connected((atom for atom, charge in enumerate(self.charges) if charge), self.neighbours)
 
     def order(self, i: int, j: int) -> int:
         """Return the order of the bond between two atoms, 0 where there is none."""
@@ -106,12 +122,8 @@ class Molecule:
             bonds that are neither single, double nor triple.
         """
         with_geometry = mol.GetNumConformers() > 0
-        missing = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
-        if with_geometry and missing:
-            raise InputError(
-                f"the structure lacks {missing} hydrogen atoms; fragments need all of them with coordinates. "
-                "Add them first (for example with rdkit.Chem.AddHs(mol, addCoords=True))."
-            )
+        if with_geometry:
+            _refuse_missing_hydrogens(mol)
         full = Chem.Mol(mol) if with_geometry else Chem.AddHs(mol)
         flat = {Chem.HybridizationType.SP, Chem.HybridizationType.SP2}
         flags = [(atom.GetHybridization() in flat, atom.GetIsAromatic()) for atom in full.GetAtoms()]
@@ -148,14 +160,39 @@ class Molecule:
             editable.AddAtom(atom)
         for (i, j), order in self.orders.items():
             editable.AddBond(i, j, _ORDERS[order])
-        with rdBase.BlockLogs():
-            Chem.SanitizeMol(editable)
+        sanitise(editable)
         if self.positions is not None:
             conformer = Chem.Conformer(len(self))
             conformer.SetPositions(np.ascontiguousarray(self.positions * BOHR))
             editable.AddConformer(conformer, assignId=True)
         made: Chem.Mol = editable.GetMol()
         return made
+
+
+def sanitise(mol: Chem.Mol) -> None:
+    """Let RDKit check valences and find aromaticity and hybridisation, in place.
+
+    Parameters
+    ----------
+    mol : rdkit.Chem.Mol
+        Of more than 100 rings (sheets, tubes, large fullerenes) only rings of five and six are looked at one by one:
+        RDKit's search through fused rings does not end there.
+
+    Raises
+    ------
+    rdkit.Chem.MolSanitizeException
+        If RDKit does not accept the valences.
+    """
+    steps = Chem.SanitizeFlags
+    with rdBase.BlockLogs():
+        if mol.GetNumBonds() - mol.GetNumAtoms() < _MANY_RINGS:
+            Chem.SanitizeMol(mol)
+            return
+        late = steps.SANITIZE_SETAROMATICITY | steps.SANITIZE_SETCONJUGATION | steps.SANITIZE_SETHYBRIDIZATION
+        Chem.SanitizeMol(mol, steps.SANITIZE_ALL ^ late)
+        Chem.SetAromaticity(mol, Chem.AromaticityModel.AROMATICITY_SIMPLE)
+        Chem.SetConjugation(mol)
+        Chem.SetHybridization(mol)
 
 
 def canonical_smiles(mol: Chem.Mol) -> str:
@@ -177,6 +214,19 @@ def canonical_smiles(mol: Chem.Mol) -> str:
     return text if again is None else str(Chem.MolToSmiles(again, isomericSmiles=False))
 
 
+def _connected(atoms: Iterable[int], neighbours: Sequence[Sequence[int]]) -> tuple[frozenset[int], ...]:
+    """Split atoms into groups that are connected among themselves."""
+    left, groups = set(atoms), []
+    while left:
+        group, border = set(), {min(left)}
+        while border:
+            group |= border
+            border = {other for atom in border for other in neighbours[atom] if other in left} - group
+        left -= group
+        groups.append(frozenset(group))
+    return tuple(groups)
+
+
 def _pair(bond: Chem.Bond) -> Bond:
     i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
     return (min(i, j), max(i, j))
@@ -190,6 +240,18 @@ def _order(bond: Chem.Bond) -> int:
         f"the bond between atoms {bond.GetBeginAtomIdx()} and {bond.GetEndAtomIdx()} is {bond.GetBondType()}; "
         "fragments are defined for single, double, triple and aromatic bonds."
     )
+
+
+def _refuse_missing_hydrogens(mol: Chem.Mol) -> None:
+    """Raise ``InputError`` where a geometry has no place for hydrogens that the bonds ask for."""
+    lacking = [(f"{a.GetSymbol()}{a.GetIdx()}", a.GetTotalNumHs()) for a in mol.GetAtoms() if a.GetTotalNumHs()]
+    if lacking:
+        shown = ", ".join(f"{n} on {name}" for name, n in lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
+        raise InputError(
+            f"the structure lacks {sum(n for _, n in lacking)} hydrogen atoms ({shown}); fragments need all of them "
+            "with coordinates. Add them first (for example with rdkit.Chem.AddHs(mol, addCoords=True)), or give those "
+            "atoms their charges."
+        )
 
 
 def _refuse_odd_atoms(mol: Chem.Mol) -> None:

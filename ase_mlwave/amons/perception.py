@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import InputError
 from ase.data import covalent_radii
+from numpy.typing import NDArray
 from rdkit import Chem, rdBase
-from rdkit.Chem import rdDetermineBonds
 from scipy.spatial import cKDTree
 
-from ase_mlwave.amons.molecule import Bond, Molecule, canonical_smiles
+from ase_mlwave.amons.coordinates import bonded_pairs, molecule_from_coordinates, total_charge
+from ase_mlwave.amons.molecule import Bond, Molecule, canonical_smiles, sanitise
+from ase_mlwave.amons.query_files import RDKIT_FILES, looks_like_a_file, query_in_file, read_with_ase
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.record import Record
 
-__all__ = ["RDKIT_FILES", "bonded_pairs", "looks_like_a_file", "molecule_from", "read_with_ase"]
+__all__ = ["RDKIT_FILES", "bonded_pairs", "looks_like_a_file", "molecule_from", "read_query", "read_with_ase"]
 
-RDKIT_FILES = frozenset({".sdf", ".mol", ".pdb"})
-#: In sums of covalent radii: bonds up to the second number; between the first and the third they are not certain.
-_LIMITS = (1.25, 1.27, 1.29)
-#: The same of two carbon atoms (1.78, 1.82, 1.85 A): the bridgeheads of bicyclo[1.1.1]pentane are 1.87 A apart.
-_CARBON_LIMITS = (1.17, 1.20, 1.22)
-#: Order of a bond -> sums of covalent radii that it does not exceed (C=C 1.47 A: three standard deviations at 300 K).
-_LONGEST_MULTIPLE = {2: 0.97, 3: 0.9}
-#: Two hydrogen atoms this near are a molecule, Angstrom.
-_LONGEST_HYDROGEN = 0.9
-_BONDS_SHOWN = 60
+#: Atoms nearer than this coincide, Angstrom (the shortest bond, H2, is 0.74 A long).
+_COINCIDING = 0.4
+#: Lengths that a bond given by a file or by RDKit may have, in sums of covalent radii.
+_SHORTEST_BOND, _LONGEST_BOND = 0.6, 1.5
+#: Bonds of a flat structure that are longer than this are drawn; elements whose four neighbours are not in a plane.
+_LONGEST_DRAWN, _TETRAHEDRAL = 1.3, (6, 7, 14, 15)
+#: Order of a bond -> its usual length in sums of covalent radii, and how far from it flat coordinates may be.
+_USUAL, _PLAY = {1.0: 1.0, 1.5: 0.93, 2.0: 0.87, 3.0: 0.79}, 0.13
+#: Extent across its plane up to which a molecule is flat, Angstrom.
+_FLAT = 0.05
 
 
 def molecule_from(query: Any) -> Molecule:
@@ -40,7 +41,7 @@ def molecule_from(query: Any) -> Molecule:
     ----------
     query : str, Path, rdkit.Chem.Mol, ase.Atoms, Record or Molecule
         A SMILES; the path of an SDF, MOL or PDB file (one molecule, all hydrogens), or of a file that ASE reads; a
-        molecule of RDKit's (flat drawings count as graphs); or coordinates, whose bonds RDKit finds given the charge
+        molecule of RDKit's (flat drawings count as graphs); or coordinates, whose bonds are found given the charge
         (``atoms.info["charge"]``).
 
     Returns
@@ -55,27 +56,49 @@ def molecule_from(query: Any) -> Molecule:
         coincide; or if bonds found in coordinates are uncertain or need charges that were not given (the message
         shows the bonds found).
     """
+    read = read_query(query)
+    if isinstance(read, Atoms):
+        raise InputError(
+            f"the query is periodic (pbc={read.pbc.tolist()}), but a molecule is asked for here. Set atoms.pbc = "
+            "False if it is a molecule in a box; crystals are queries of find_amons only."
+        )
+    return read
+
+
+def read_query(query: Any) -> Molecule | Atoms:
+    """Read a query, crystals too.
+
+    Parameters
+    ----------
+    query : str, Path, rdkit.Chem.Mol, ase.Atoms, Record or Molecule
+        See `molecule_from`.
+
+    Returns
+    -------
+    Molecule or Atoms
+        Atoms are periodic.
+
+    Raises
+    ------
+    InputError
+        As `molecule_from`, but for crystals.
+    """
     if isinstance(query, Molecule):
         return query
+    if isinstance(query, str) and not looks_like_a_file(query):
+        return _from_smiles(query)
+    if isinstance(query, (str, Path)):
+        query = query_in_file(Path(query))
+    elif isinstance(query, Record):
+        query = atoms_from_record(query)
     if isinstance(query, Chem.Mol):
         return _from_rdkit(query)
-    if isinstance(query, Record):
-        return _from_coordinates(atoms_from_record(query))
     if isinstance(query, Atoms):
-        return _from_coordinates(query)
-    if isinstance(query, Path) or (isinstance(query, str) and looks_like_a_file(query)):
-        return _from_file(Path(query))
-    if isinstance(query, str):
-        return _from_smiles(query)
+        return query if query.pbc.any() else _from_atoms(query)
     raise InputError(
         f"a query cannot be a {type(query).__name__}. Give a SMILES, a file (SDF, MOL, PDB or one that ASE reads), "
         "an ase.Atoms, a Record, or an RDKit molecule."
     )
-
-
-def looks_like_a_file(text: str) -> bool:
-    """Tell a path from a SMILES: there is such a file, or it ends as one would."""
-    return Path(text).suffix.lower() in {*RDKIT_FILES, ".xyz", ".extxyz", ".cif"} or Path(text).is_file()
 
 
 def _from_smiles(smiles: str) -> Molecule:
@@ -86,241 +109,133 @@ def _from_smiles(smiles: str) -> Molecule:
     return Molecule.from_rdkit(mol)
 
 
-def _from_rdkit(given: Chem.Mol) -> Molecule:
-    """Sanitise a copy; a flat drawing loses its coordinates."""
-    mol = Chem.Mol(given)
-    try:
-        with rdBase.BlockLogs():
-            Chem.SanitizeMol(mol)
-    except ValueError as error:
-        raise InputError(f"RDKit does not accept the query: {error}. Check its bonds and charges.") from error
-    if mol.GetNumConformers() and not mol.GetConformer().Is3D():
-        mol.RemoveAllConformers()
-    molecule = Molecule.from_rdkit(mol)
-    _refuse_coinciding(molecule)
-    return molecule
-
-
-def _from_file(path: Path) -> Molecule:
-    if not path.is_file():
-        raise InputError(f"there is no file {str(path)!r}. Give the path of a structure, or a SMILES such as 'CCO'.")
-    kind = path.suffix.lower()
-    if kind not in RDKIT_FILES:
-        return _from_coordinates(read_with_ase(path))
-    with rdBase.BlockLogs():
-        if kind == ".pdb":
-            found = [Chem.MolFromPDBFile(str(path), removeHs=False, sanitize=False)]
-        else:
-            found = list(Chem.SDMolSupplier(str(path), removeHs=False, sanitize=False))
-    if len(found) != 1 or found[0] is None:
-        raise InputError(
-            f"{path} has {len(found)} molecules or cannot be read by RDKit; give a file with one molecule."
-        )
-    if kind == ".pdb" and not _is_complete(found[0]):
-        return _from_coordinates(read_with_ase(path))  # residues that RDKit does not know: all their bonds are single
-    return _from_rdkit(found[0])
-
-
-def read_with_ase(path: Path) -> Atoms:
-    """Read the last structure of a file.
-
-    Parameters
-    ----------
-    path : Path
-        Of any kind that ASE knows.
-
-    Returns
-    -------
-    Atoms
-        Of a PDB file without its cell.
-
-    Raises
-    ------
-    InputError
-        If ASE cannot read it.
-    """
-    try:
-        atoms: Atoms = ase.io.read(path)  # type: ignore[assignment]  # one structure: the last one
-    except Exception as error:
-        raise InputError(f"ASE cannot read {path}: {error}.") from error
-    if path.suffix.lower() == ".pdb":
-        atoms.pbc = False  # a crystal's unit cell around one molecule
-    return atoms
-
-
-def _is_complete(mol: Chem.Mol) -> bool:
-    """Tell whether residue templates gave every atom of a PDB file its bonds."""
-    checked = Chem.Mol(mol)
-    try:
-        with rdBase.BlockLogs():
-            Chem.SanitizeMol(checked)
-    except ValueError:
-        return False
-    return all(atom.GetTotalNumHs() == 0 and atom.GetNumRadicalElectrons() == 0 for atom in checked.GetAtoms())
-
-
-def _from_coordinates(atoms: Atoms) -> Molecule:
+def _from_atoms(atoms: Atoms) -> Molecule:
     """Find the bonds of a molecule given by coordinates and charge."""
     if len(atoms) == 0:
         raise InputError("the query has no atoms; give a molecule.")
-    if atoms.pbc.any():
-        raise InputError(
-            f"the query is periodic (pbc={atoms.pbc.tolist()}), but a molecule is asked for here. Set atoms.pbc = "
-            "False if it is a molecule in a box; crystals are queries of find_amons only."
-        )
     if not np.isfinite(atoms.positions).all():
         raise InputError("the query has positions that are not finite numbers.")
-    if int(atoms.info.get("spin", 0)):
-        raise InputError("the query has unpaired electrons (info['spin']); fragments are defined for closed shells.")
-    charge = int(atoms.info.get("charge", 0))
-    mol = _unbonded(atoms)
-    with rdBase.BlockLogs():
-        _add_bonds(mol, atoms)
-        try:
-            rdDetermineBonds.DetermineBondOrders(mol, charge=charge, embedChiral=False, maxIterations=100_000)
-            _pair_up_charges(mol)
-            Chem.SanitizeMol(mol)
-        except (ValueError, RuntimeError) as error:
-            raise InputError(
-                f"RDKit finds no bond orders for {atoms.get_chemical_formula()} with charge {charge} (set another with "
-                f"atoms.info['charge'], or give an SDF file with the bonds). Bonds found: {_listed(mol, atoms)}."
-            ) from error
-    _refuse_strange_charges(mol, atoms, charge)
-    _refuse_long_multiple_bonds(mol, atoms)
+    _refuse_coinciding(atoms.positions)
+    return molecule_from_coordinates(atoms, charge=total_charge(atoms))[0]
+
+
+def _from_rdkit(given: Chem.Mol) -> Molecule:
+    """Sanitise a copy; a drawing loses its coordinates, and what RDKit does not accept gets bond orders anew."""
+    mol = Chem.Mol(given)
+    placed = mol.GetNumConformers() > 0 and not _is_drawing(mol)
+    if not placed:
+        mol.RemoveAllConformers()
+    reason: Exception | None = None
+    try:
+        sanitise(mol)
+    except ValueError as error:
+        reason = error
+    if placed and (reason is not None or _lacks_hydrogens(mol)):
+        mended = _mended(mol, reason)
+        if mended is not None:
+            return mended
+    if reason is not None:
+        raise InputError(f"RDKit does not accept the query: {reason}. Check its bonds and charges.") from reason
+    if placed:
+        _refuse_impossible_bonds(mol)
     return Molecule.from_rdkit(mol)
 
 
-def _unbonded(atoms: Atoms) -> Chem.RWMol:
-    """Make an RDKit molecule of atoms without bonds."""
-    mol = Chem.RWMol()
-    for number in atoms.numbers:
-        atom = Chem.Atom(int(number))
-        atom.SetNoImplicit(True)
-        mol.AddAtom(atom)
-    conformer = Chem.Conformer(len(atoms))
-    conformer.SetPositions(np.ascontiguousarray(atoms.positions, dtype=np.float64))
-    mol.AddConformer(conformer, assignId=True)
-    return mol
+def _positions(mol: Chem.Mol) -> NDArray[np.float64]:
+    return np.asarray(mol.GetConformer().GetPositions(), dtype=np.float64)
 
 
-def _pair_up_charges(mol: Chem.RWMol) -> None:
-    """Write S=O and P=O as a SMILES does, where RDKit finds S+-O-, and S=C=S where it finds S+#C-S-."""
-    Chem.Kekulize(mol, clearAromaticFlags=True)
-    for plus in [atom for atom in mol.GetAtoms() if atom.GetAtomicNum() > 10 and atom.GetFormalCharge() > 0]:
-        for bond in plus.GetBonds():
-            middle, kind = bond.GetOtherAtom(plus), bond.GetBondType()
-            if kind == Chem.BondType.SINGLE and plus.GetFormalCharge() > 0 and middle.GetFormalCharge() == -1:
-                _move_charge(plus, middle)
-                bond.SetBondType(Chem.BondType.DOUBLE)
-            elif kind == Chem.BondType.TRIPLE and plus.GetFormalCharge() > 0:
-                for other in middle.GetBonds():
-                    minus = other.GetOtherAtom(middle)
-                    if minus.GetFormalCharge() == -1 and other.GetBondType() == Chem.BondType.SINGLE:
-                        _move_charge(plus, minus)
-                        bond.SetBondType(Chem.BondType.DOUBLE)
-                        other.SetBondType(Chem.BondType.DOUBLE)
-                        break
+def _pairs(mol: Chem.Mol) -> list[Bond]:
+    ends = ((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds())
+    return sorted((min(pair), max(pair)) for pair in ends)
 
 
-def _move_charge(plus: Chem.Atom, minus: Chem.Atom) -> None:
-    plus.SetFormalCharge(plus.GetFormalCharge() - 1)
-    minus.SetFormalCharge(minus.GetFormalCharge() + 1)
+def _lengths(mol: Chem.Mol) -> NDArray[np.float64]:
+    """Return the lengths of all bonds in sums of covalent radii."""
+    radii = covalent_radii[[atom.GetAtomicNum() for atom in mol.GetAtoms()]]
+    pairs = np.array(_pairs(mol), dtype=int).reshape(-1, 2)
+    apart = _positions(mol)[pairs[:, 0]] - _positions(mol)[pairs[:, 1]]
+    return np.asarray(np.linalg.norm(apart, axis=1) / (radii[pairs[:, 0]] + radii[pairs[:, 1]]))
 
 
-def bonded_pairs(atoms: Atoms) -> tuple[tuple[Bond, ...], tuple[Bond, ...]]:
-    """Find the atoms of a molecule that are near enough for a bond.
+def _is_drawing(mol: Chem.Mol) -> bool:
+    """Tell a drawing from a geometry, whatever the file says: all atoms lie in a plane, and they cannot be there.
 
-    Parameters
-    ----------
-    atoms : Atoms
-        A molecule.
-
-    Returns
-    -------
-    bonded : tuple of (int, int)
-        Distances up to 1.27 sums of covalent radii, 1.20 between carbon atoms; the smaller index first, sorted.
-    uncertain : tuple of (int, int)
-        Pairs so close to these limits that they may or may not be bonded.
+    Coordinates that claim three dimensions are believed where nothing speaks against them; those that claim two, where
+    all hydrogens are there and every bond has its usual length: a flat molecule.
     """
-    radii = covalent_radii[atoms.numbers]
-    bonded, uncertain = [], []
-    for i, j in sorted(cKDTree(atoms.positions).query_pairs(2.0 * _LIMITS[2] * float(radii.max()))):
-        length = float(np.linalg.norm(atoms.positions[i] - atoms.positions[j]))
-        ratio = length / float(radii[i] + radii[j])
-        carbons = atoms.numbers[i] == atoms.numbers[j] == 6
-        low, limit, high = _CARBON_LIMITS if carbons else _LIMITS
-        if ratio < limit or length < _LONGEST_HYDROGEN:
-            bonded.append((i, j))
-        if low < ratio < high and length > _LONGEST_HYDROGEN:
-            uncertain.append((i, j))
-    return tuple(bonded), tuple(uncertain)
-
-
-def _add_bonds(mol: Chem.RWMol, atoms: Atoms) -> None:
-    """Bond the atoms that are near; raise ``InputError`` where a distance lies between that of a bond and of none."""
-    bonded, uncertain = bonded_pairs(atoms)
-    for i, j in bonded:
-        mol.AddBond(i, j, Chem.BondType.SINGLE)
-    if uncertain:
-        raise InputError(
-            f"it is not certain whether these atoms are bonded: {_listed_pairs(uncertain, atoms)}. Give an SDF file or "
-            f"an RDKit molecule that says so. Bonds found: {_listed(mol, atoms)}."
+    if np.ptp(_positions(mol)[:, 2]) > _FLAT:
+        return False
+    lengths = _lengths(mol)
+    if not mol.GetConformer().Is3D():
+        bonds = sorted(mol.GetBonds(), key=lambda bond: sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())))
+        usual = np.array([_USUAL.get(bond.GetBondTypeAsDouble(), 0.0) for bond in bonds])
+        return _lacks_hydrogens(mol) or bool((np.abs(lengths - usual) > _PLAY).any())
+    stretched = bool(((lengths < _SHORTEST_BOND) | (lengths > _LONGEST_DRAWN)).any())
+    crossed = any(atom.GetDegree() > 3 and atom.GetAtomicNum() in _TETRAHEDRAL for atom in mol.GetAtoms())
+    if stretched or crossed:
+        warnings.warn(
+            "the query's coordinates claim three dimensions, but are those of a flat drawing: only its bonds are used. "
+            "Give a geometry (for example from RDKit's EmbedMolecule) where coordinates matter.",
+            stacklevel=5,
         )
+    return stretched or crossed
 
 
-def _refuse_strange_charges(mol: Chem.Mol, atoms: Atoms, charge: int) -> None:
-    """Raise ``InputError`` for charged carbon atoms that the total charge does not ask for: a wrong charge."""
-    charged = [atom for atom in mol.GetAtoms() if atom.GetFormalCharge()]
-    balanced = sum(abs(atom.GetFormalCharge()) for atom in charged) <= abs(charge)
-    for atom in charged:
-        opposite = any(other.GetFormalCharge() * atom.GetFormalCharge() < 0 for other in atom.GetNeighbors())
-        if atom.GetAtomicNum() == 6 and not opposite and not balanced:
+def _lacks_hydrogens(mol: Chem.Mol) -> bool:
+    checked = Chem.Mol(mol)
+    checked.UpdatePropertyCache(strict=False)
+    return any(atom.GetTotalNumHs() > 0 for atom in checked.GetAtoms())
+
+
+def _mended(mol: Chem.Mol, reason: Exception | None) -> Molecule | None:
+    """Find bond orders and charges anew from the bonds and hydrogens that a geometry has, or return None.
+
+    Nitro groups whose charges got lost, for example. Hydrogens are believed to be missing, not charges, where that
+    would give a molecule a charge.
+    """
+    atoms = Atoms([atom.GetAtomicNum() for atom in mol.GetAtoms()], _positions(mol))
+    written = sum(atom.GetFormalCharge() for atom in mol.GetAtoms())
+    try:
+        molecule, charge = molecule_from_coordinates(atoms, _pairs(mol), charge=None)
+    except InputError:
+        return None
+    if charge != written and abs(charge) >= abs(written):
+        return None
+    said = f" (RDKit: {reason})" if reason is not None else ""
+    warnings.warn(
+        f"the bond orders and charges of the query do not fit its atoms{said}; found anew, it is "
+        f"{canonical_smiles(molecule.to_rdkit())} with charge {charge}.",
+        stacklevel=5,
+    )
+    _refuse_impossible_bonds(mol)
+    return molecule
+
+
+def _refuse_impossible_bonds(mol: Chem.Mol) -> None:
+    """Raise ``InputError`` where atoms coincide, or bonds that were given are no bonds in the coordinates."""
+    _refuse_coinciding(_positions(mol))
+    lengths, pairs = _lengths(mol), _pairs(mol)
+    if len(pairs) and not _SHORTEST_BOND < float(np.median(lengths)) < _LONGEST_BOND:
+        raise InputError(
+            f"half of the query's bonds are {np.median(lengths):.2f} times as long as bonds are: its coordinates are "
+            "not in Angstrom. Convert them."
+        )
+    for (i, j), length in zip(pairs, lengths, strict=True):
+        if not _SHORTEST_BOND < length < _LONGEST_BOND:
+            names = [f"{mol.GetAtomWithIdx(atom).GetSymbol()}{atom}" for atom in (i, j)]
+            apart = float(np.linalg.norm(_positions(mol)[i] - _positions(mol)[j]))
             raise InputError(
-                f"with charge {charge} RDKit finds {canonical_smiles(mol)} for {atoms.get_chemical_formula()}, which "
-                f"puts a charge on carbon atom {atom.GetIdx()}. Check atoms.info['charge'] and the hydrogens, or give "
-                f"an SDF file. Bonds found: {_listed(mol, atoms)}."
+                f"the query has a bond {names[0]}-{names[1]}, but they are {apart:.2f} A apart. Check its coordinates "
+                "and bonds."
             )
 
 
-def _refuse_long_multiple_bonds(mol: Chem.Mol, atoms: Atoms) -> None:
-    """Raise ``InputError`` for double and triple bonds as long as single ones: missing hydrogens."""
-    Chem.Kekulize(mol, clearAromaticFlags=False)
-    radii = covalent_radii[atoms.numbers]
-    for bond in mol.GetBonds():
-        pair, order = _pair(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()), bond.GetBondTypeAsDouble()
-        length = float(np.linalg.norm(atoms.positions[pair[0]] - atoms.positions[pair[1]]))
-        charged = bond.GetBeginAtom().GetFormalCharge() or bond.GetEndAtom().GetFormalCharge()
-        if order == 1 or bond.GetIsAromatic() or charged:
-            continue  # aromatic bonds, and those of ozone, lie between single and double
-        if length > _LONGEST_MULTIPLE[int(order)] * float(radii[[*pair]].sum()):
-            raise InputError(
-                f"RDKit finds {canonical_smiles(mol)}, but the bond {_listed_pairs([pair], atoms)} is too long for "
-                f"order {int(order)}. Check hydrogens and charge, or give an SDF file. "
-                f"Bonds found: {_listed(mol, atoms)}."
-            )
-
-
-def _refuse_coinciding(molecule: Molecule) -> None:
-    if molecule.positions is not None:
-        pairs = cKDTree(molecule.positions).query_pairs(0.2)
-        if pairs:
-            raise InputError(f"atoms {sorted(pairs)[0]} of the query coincide; check its coordinates.")
-
-
-def _listed(mol: Chem.Mol, atoms: Atoms) -> str:
-    """Show the bonds of a molecule for a message."""
-    pairs = sorted(_pair(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds())
-    return _listed_pairs(pairs, atoms) or "none"
-
-
-def _listed_pairs(pairs: Sequence[Bond], atoms: Atoms) -> str:
-    shown = [
-        f"{atoms[i].symbol}{i}-{atoms[j].symbol}{j} ({np.linalg.norm(atoms.positions[i] - atoms.positions[j]):.2f} A)"
-        for i, j in pairs[:_BONDS_SHOWN]
-    ]
-    more = f" and {len(pairs) - _BONDS_SHOWN} more" if len(pairs) > _BONDS_SHOWN else ""
-    return ", ".join(shown) + more
-
-
-def _pair(i: int, j: int) -> Bond:
-    return (min(i, j), max(i, j))
+def _refuse_coinciding(positions: NDArray[np.float64]) -> None:
+    pairs = sorted(cKDTree(positions).query_pairs(_COINCIDING))
+    if pairs:
+        i, j = pairs[0]
+        raise InputError(
+            f"atoms {i} and {j} of the query coincide ({np.linalg.norm(positions[i] - positions[j]):.2f} A apart); "
+            "check its coordinates (in Angstrom, each atom once)."
+        )

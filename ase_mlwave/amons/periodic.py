@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import InputError
 from ase.data import chemical_symbols, covalent_radii
 from ase.neighborlist import neighbor_list
-from rdkit import Chem, rdBase
+from rdkit import Chem
 
-from ase_mlwave.amons.kekule import Edge, double_bonds
-from ase_mlwave.amons.molecule import Bond, Molecule
+from ase_mlwave.amons.bond_orders import ELEMENTS, Edge, NoLewisStructureError, lewis_structure
+from ase_mlwave.amons.coordinates import LONGEST_BOND, are_bonded, total_charge
+from ase_mlwave.amons.molecule import Bond, Molecule, sanitise
 from ase_mlwave.units import BOHR
 
 __all__ = ["Unrolled", "unroll"]
 
-#: Bonds are shorter than the first, gaps wider than the second number of sums of covalent radii; between, nobody knows.
-#: (Silicon: 2.82 and 2.95 A, where the bond is 2.35 A long and the next neighbour 3.84 A away.)
-_SURELY_BONDED, _SURELY_APART = 1.27, 1.33
-#: Element -> numbers of bonds that it makes without a charge.
-_VALENCES = {
-    1: (1,), 5: (3,), 6: (4,), 7: (3,), 8: (2,), 9: (1,), 14: (4,), 15: (3, 5), 16: (2, 4, 6), 17: (1,), 32: (4,),
-    35: (1,), 53: (1,),
-}  # fmt: skip
-#: Element -> charge that it has with one bond more than its valence.
-_CROWDED_CHARGE = {5: -1, 7: 1, 8: 1}
 #: Bonds beyond a fragment that the rules look at (the rest of a ring).
 _MARGIN = 4
+#: Atoms of the largest neighbourhood that is laid out.
+_MOST_ATOMS = 50_000
 
 _Shift = tuple[int, int, int]
 _Image = tuple[int, _Shift]
@@ -70,6 +64,20 @@ class _Graph:
     charges: tuple[int, ...]
     radicals: frozenset[int]
 
+    @property
+    def home(self) -> set[_Image]:
+        """Atoms of the cell at the origin."""
+        return {(atom, (0, 0, 0)) for atom in range(len(self.valences))}
+
+    @cached_property
+    def around(self) -> tuple[tuple[tuple[int, _Shift, int], ...], ...]:
+        """Bonds of every atom: the other atom, the shift of its cell, and the order."""
+        found: list[list[tuple[int, _Shift, int]]] = [[] for _ in self.valences]
+        for (i, j, shift), order in zip(self.edges, self.orders, strict=True):
+            found[i].append((j, shift, order))
+            found[j].append((i, (-shift[0], -shift[1], -shift[2]), order))
+        return tuple(tuple(bonds) for bonds in found)
+
 
 def unroll(atoms: Atoms, max_heavy: int, *, allow_radicals: bool = False) -> Unrolled:
     """Lay out the neighbourhood of one cell as a molecule.
@@ -77,7 +85,7 @@ def unroll(atoms: Atoms, max_heavy: int, *, allow_radicals: bool = False) -> Unr
     Parameters
     ----------
     atoms : Atoms
-        Periodic in one, two or three directions; H, B, C, N, O, F, Si, P, S, Cl, Ge, Br and I with covalent bonds.
+        Periodic in one, two or three directions, of covalent bonds and without a charge.
     max_heavy : int
         Number of heavy atoms of the largest fragment that will be cut.
     allow_radicals : bool
@@ -91,14 +99,15 @@ def unroll(atoms: Atoms, max_heavy: int, *, allow_radicals: bool = False) -> Unr
     Raises
     ------
     InputError
-        If a cell vector is missing, an element is not covalent, it is not certain whether two atoms are bonded, or
-        atoms are left with unpaired electrons.
+        If a cell vector is missing, an element is not covalent, it is not certain whether two atoms are bonded, atoms
+        are left with unpaired electrons, or the neighbourhood has more than 50,000 atoms.
 
     Notes
     -----
-    Bonds come from distances (up to 1.27 sums of covalent radii), valences from the element and the number of
-    neighbours; four-coordinate B and N carry formal charges. Multiple bonds pair up what valences are left, short
-    bonds first. Source: no program for this has been published; rules and caps are those of molecules.
+    Bonds come from distances, bond orders and charges are those of the least charged Lewis structure
+    (`ase_mlwave.amons.bond_orders`), as of molecules: a molecule in a cell has the amons that it has without
+    (``test_cell_around_a_molecule_makes_no_difference``).
+    Source: no program for this has been published; rules and caps are those of molecules.
     """
     graph = _bond_graph(atoms)
     if graph.radicals and not allow_radicals:
@@ -107,30 +116,19 @@ def unroll(atoms: Atoms, max_heavy: int, *, allow_radicals: bool = False) -> Unr
             f"these atoms of the crystal have unpaired electrons: {names}. Dope with pairs, repeat the cell so that "
             "electrons pair up, or allow radicals."
         )
-    around: list[list[tuple[int, _Shift, int]]] = [[] for _ in atoms]
-    for (i, j, shift), order in zip(graph.edges, graph.orders, strict=True):
-        around[i].append((j, shift, order))
-        around[j].append((i, (-shift[0], -shift[1], -shift[2]), order))
-    images = sorted(_reached(len(atoms), around, max_heavy - 1 + _MARGIN))
-    place = {image: index for index, image in enumerate(images)}
-    orders: dict[Bond, int] = {}
-    for (atom, shift), index in place.items():
-        for other, step, order in around[atom]:
-            end = place.get((other, _add(shift, step)))
-            if end is not None and index < end:
-                orders[(index, end)] = order
+    images = sorted(_reached(graph.home, graph.around, max_heavy - 1 + _MARGIN))
+    cluster = _laid_out(atoms.numbers.tolist(), graph, images)
+    flat, aromatic = _flags(atoms.numbers.tolist(), graph)
     cell = np.asarray(atoms.cell[:])
-    positions = np.array([atoms.positions[atom] + np.array(shift) @ cell for atom, shift in images]) / BOHR
-    cluster = Molecule(
-        numbers=tuple(int(atoms.numbers[atom]) for atom, _ in images),
-        charges=tuple(graph.charges[atom] for atom, _ in images),
-        orders=orders,
-        positions=positions,
-        radicals=frozenset(place[image] for image in images if image[0] in graph.radicals),
-    )
     sources = tuple(atom for atom, _ in images)
-    roots = tuple(index for (_, shift), index in place.items() if shift == (0, 0, 0))
-    return Unrolled(_with_flags(cluster, [graph.valences[atom] for atom in sources]), sources, roots)
+    molecule = replace(
+        cluster,
+        positions=np.array([atoms.positions[atom] + np.array(shift) @ cell for atom, shift in images]) / BOHR,
+        flat=frozenset(index for index, atom in enumerate(sources) if atom in flat),
+        aromatic=frozenset(index for index, atom in enumerate(sources) if atom in aromatic),
+        radicals=frozenset(index for index, atom in enumerate(sources) if atom in graph.radicals),
+    )
+    return Unrolled(molecule, sources, _roots(images))
 
 
 def _bond_graph(atoms: Atoms) -> _Graph:
@@ -138,74 +136,65 @@ def _bond_graph(atoms: Atoms) -> _Graph:
     for direction in range(3):
         if atoms.pbc[direction] and not np.linalg.norm(atoms.cell[direction]) > 0:
             raise InputError(f"the query is periodic along vector {direction}, but that cell vector is zero; set it.")
-    unknown = sorted({int(number) for number in atoms.numbers} - set(_VALENCES))
+    unknown = sorted({int(number) for number in atoms.numbers} - ELEMENTS)
     if unknown:
         raise InputError(
-            f"fragments of crystals are defined for covalent bonds between {_symbols(_VALENCES)}; the query has "
-            f"{_symbols(unknown)}."
+            f"the query has {_symbols(unknown)}, but fragments of crystals are defined for covalent bonds between "
+            f"{_symbols(sorted(ELEMENTS))}."
         )
+    if total_charge(atoms):
+        raise InputError(f"the crystal has charge {total_charge(atoms)} a cell; charged cells have no defined energy.")
     edges, lengths = _edges(atoms)
-    neighbours = [0] * len(atoms)
-    for i, j, _ in edges:
-        neighbours[i] += 1
-        neighbours[j] += 1
-    valences, charges = [], []
-    for atom, (number, count) in enumerate(zip(atoms.numbers, neighbours, strict=True)):
-        valence, charge = _valence(int(number), count, atom)
-        valences.append(valence)
-        charges.append(charge)
-    missing = [valence - count for valence, count in zip(valences, neighbours, strict=True)]
-    by_length = sorted(range(len(edges)), key=lambda index: lengths[index])
+    bonds = [Edge(i, j, length) for (i, j, _), length in zip(edges, lengths, strict=True)]
     try:
-        added, unpaired = double_bonds([Edge(index, *edges[index][:2]) for index in by_length], missing)
-    except ValueError as error:
-        raise InputError(f"{error}; check the structure's bonds, or repeat the cell.") from error
-    for atom in unpaired:
-        valences[atom] -= 1
-    orders = tuple(1 + added.get(index, 0) for index in range(len(edges)))
-    return _Graph(tuple(edges), orders, tuple(valences), tuple(charges), frozenset(unpaired))
+        found = lewis_structure(atoms.numbers.tolist(), bonds, 0)
+    except NoLewisStructureError as error:
+        raise InputError(f"{error}; check the crystal's bonds, hydrogens and dopants.") from error
+    lacking = [atom for atom, missing in enumerate(found.unpaired) if missing > 1]
+    if lacking:
+        names = ", ".join(f"{atoms.symbols[atom]}{atom} ({found.unpaired[atom]})" for atom in lacking[:10])
+        raise InputError(f"these atoms of the crystal lack bonds: {names}. Check its hydrogens, or repeat the cell.")
+    valences = [0] * len(atoms)
+    for (i, j, _), order in zip(edges, found.orders, strict=True):
+        valences[i] += order
+        valences[j] += order
+    radicals = frozenset(atom for atom, missing in enumerate(found.unpaired) if missing)
+    return _Graph(tuple(edges), found.orders, tuple(valences), found.charges, radicals)
 
 
 def _edges(atoms: Atoms) -> tuple[list[tuple[int, int, _Shift]], list[float]]:
     """Return the bonds of a cell, each once, and their lengths in sums of covalent radii."""
     radii = covalent_radii[atoms.numbers]
-    firsts, seconds, shifts, distances = neighbor_list("ijSd", atoms, list(_SURELY_APART * radii))
+    firsts, seconds, shifts, distances = neighbor_list("ijSd", atoms, list(LONGEST_BOND * radii))
     edges, lengths = [], []
     for i, j, shift, distance in zip(firsts, seconds, shifts, distances, strict=True):
         step = (int(shift[0]), int(shift[1]), int(shift[2]))
         if (j, step) < (i, (0, 0, 0)):
             continue  # the same bond from its other end
-        ratio = float(distance / (radii[i] + radii[j]))
-        if ratio > _SURELY_BONDED:
+        bonded, certain = are_bonded(int(atoms.numbers[i]), int(atoms.numbers[j]), float(distance))
+        if not certain:
             raise InputError(
                 f"it is not certain whether {atoms.symbols[i]}{i} and {atoms.symbols[j]}{j} are bonded: they are "
                 f"{distance:.2f} A apart. Relax the structure, or move it away from this distance."
             )
-        edges.append((int(i), int(j), step))
-        lengths.append(ratio)
+        if bonded:
+            edges.append((int(i), int(j), step))
+            lengths.append(float(distance / (radii[i] + radii[j])))
     return edges, lengths
 
 
-def _valence(number: int, n_neighbours: int, atom: int) -> tuple[int, int]:
-    """Return the sum of bond orders and the formal charge of an atom."""
-    for valence in _VALENCES[number]:
-        if valence >= n_neighbours:
-            return valence, 0
-    if number in _CROWDED_CHARGE and n_neighbours == _VALENCES[number][-1] + 1:
-        return n_neighbours, _CROWDED_CHARGE[number]
-    raise InputError(
-        f"atom {chemical_symbols[number]}{atom} has {n_neighbours} neighbours, more than it has bonds to give; check "
-        "the structure."
-    )
-
-
-def _reached(n_atoms: int, around: Sequence[Sequence[tuple[int, _Shift, int]]], bonds: int) -> set[_Image]:
-    """Return the images of atoms that are at most so many bonds away from the cell at the origin."""
-    border: set[_Image] = {(atom, (0, 0, 0)) for atom in range(n_atoms)}
+def _reached(start: set[_Image], around: Sequence[Sequence[tuple[int, _Shift, int]]], bonds: int) -> set[_Image]:
+    """Return the images of atoms that are at most so many bonds away from some."""
+    border = start
     reached = set(border)
     for _ in range(bonds):
         border = {(other, _add(shift, step)) for atom, shift in border for other, step, _ in around[atom]} - reached
         reached |= border
+        if len(reached) > _MOST_ATOMS:
+            raise InputError(
+                f"fragments of this size need more than {_MOST_ATOMS:,} atoms around one cell to be laid out. Choose a "
+                "smaller max_heavy (for shells: fewer bonds), or a smaller cell."
+            )
     return reached
 
 
@@ -213,31 +202,56 @@ def _add(one: _Shift, two: _Shift) -> _Shift:
     return (one[0] + two[0], one[1] + two[1], one[2] + two[2])
 
 
-def _with_flags(cluster: Molecule, valences: Sequence[int]) -> Molecule:
-    """Let RDKit find hybridisation and aromaticity; bonds that lead out of the cluster count as hydrogens."""
-    editable = Chem.RWMol()
-    for index, number in enumerate(cluster.numbers):
-        atom = Chem.Atom(number)
-        atom.SetFormalCharge(cluster.charges[index])
-        atom.SetNumExplicitHs(valences[index] - cluster.valences[index])
-        atom.SetNoImplicit(True)
-        editable.AddAtom(atom)
-    kinds = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
-    for (i, j), order in cluster.orders.items():
-        editable.AddBond(i, j, kinds[order])
-    with rdBase.BlockLogs():
-        Chem.SanitizeMol(editable)
-    flat = {Chem.HybridizationType.SP, Chem.HybridizationType.SP2}
+def _roots(images: Sequence[_Image]) -> tuple[int, ...]:
+    """Return the places of the atoms of the cell at the origin."""
+    return tuple(index for index, (_, shift) in enumerate(images) if shift == (0, 0, 0))
+
+
+def _laid_out(numbers: Sequence[int], graph: _Graph, images: Sequence[_Image]) -> Molecule:
+    """Make a molecule of images of atoms and the bonds between them."""
+    place = {image: index for index, image in enumerate(images)}
+    orders: dict[Bond, int] = {}
+    for (atom, shift), index in place.items():
+        for other, step, order in graph.around[atom]:
+            end = place.get((other, _add(shift, step)))
+            if end is not None and index < end:
+                orders[(index, end)] = order
     return Molecule(
-        cluster.numbers,
-        cluster.charges,
-        cluster.orders,
-        flat=frozenset(atom.GetIdx() for atom in editable.GetAtoms() if atom.GetHybridization() in flat),
-        aromatic=frozenset(atom.GetIdx() for atom in editable.GetAtoms() if atom.GetIsAromatic()),
-        positions=cluster.positions,
-        radicals=cluster.radicals,
+        numbers=tuple(int(numbers[atom]) for atom, _ in images),
+        charges=tuple(graph.charges[atom] for atom, _ in images),
+        orders=orders,
     )
 
 
-def _symbols(numbers: Sequence[int] | dict[int, tuple[int, ...]]) -> str:
-    return ", ".join(chemical_symbols[number] for number in sorted(numbers))
+def _flags(numbers: Sequence[int], graph: _Graph) -> tuple[frozenset[int], frozenset[int]]:
+    """Let RDKit find the atoms of a cell that are sp or sp2, and those that are aromatic.
+
+    All images of an atom are alike, so that the neighbourhood of one cell is enough: RDKit's search for rings in the
+    whole cluster takes minutes. Bonds that lead out of it count as hydrogens.
+    """
+    images = sorted(_reached(graph.home, graph.around, _MARGIN))
+    cluster = _laid_out(numbers, graph, images)
+    editable = Chem.RWMol()
+    for index, (atom, _) in enumerate(images):
+        made = Chem.Atom(cluster.numbers[index])
+        made.SetFormalCharge(cluster.charges[index])
+        made.SetNumExplicitHs(graph.valences[atom] - cluster.valences[index])
+        made.SetNoImplicit(True)
+        editable.AddAtom(made)
+    kinds = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
+    for (i, j), order in cluster.orders.items():
+        editable.AddBond(i, j, kinds[order])
+    try:
+        sanitise(editable)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"RDKit does not accept the bonds found in the crystal: {error}.") from error
+    sp2 = {Chem.HybridizationType.SP, Chem.HybridizationType.SP2}
+    own = [(images[index][0], editable.GetAtomWithIdx(index)) for index in _roots(images)]
+    return (
+        frozenset(atom for atom, made in own if made.GetHybridization() in sp2),
+        frozenset(atom for atom, made in own if made.GetIsAromatic()),
+    )
+
+
+def _symbols(numbers: Sequence[int]) -> str:
+    return ", ".join(chemical_symbols[number] for number in numbers)

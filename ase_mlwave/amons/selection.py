@@ -10,7 +10,7 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.amons.contacts import contact_fragments
 from ase_mlwave.amons.fragments import Fragment, fragments_of
-from ase_mlwave.amons.perception import molecule_from
+from ase_mlwave.amons.perception import read_query
 from ase_mlwave.amons.periodic import Unrolled, unroll
 
 __all__ = ["Amon", "all_fragments", "amons_of", "find_amons"]
@@ -41,7 +41,12 @@ class Amon:
 
 
 def amons_of(
-    query: Any, max_heavy: int = 7, *, max_contact_heavy: int | None = None, allow_radicals: bool = False
+    query: Any,
+    max_heavy: int = 7,
+    *,
+    max_contact_heavy: int | None = None,
+    allow_radicals: bool = False,
+    allow_charges: bool = False,
 ) -> tuple[str, ...]:
     """Return the canonical SMILES of all amons of a query.
 
@@ -57,6 +62,9 @@ def amons_of(
         there may be of water and the like). None for covalent amons only.
     allow_radicals : bool
         Accept crystals whose atoms have unpaired electrons (single dopants), and fragments with one such atom.
+    allow_charges : bool
+        Cut charged fragments out of charged molecules, as `AmonsCalculator.for_query` does: they keep the formal
+        charges of their atoms. The published amons of ions miss the charge, for all of them are neutral.
 
     Returns
     -------
@@ -82,12 +90,23 @@ def amons_of(
     """
     return tuple(
         amon.smiles
-        for amon in find_amons(query, max_heavy, max_contact_heavy=max_contact_heavy, allow_radicals=allow_radicals)
+        for amon in find_amons(
+            query,
+            max_heavy,
+            max_contact_heavy=max_contact_heavy,
+            allow_radicals=allow_radicals,
+            allow_charges=allow_charges,
+        )
     )
 
 
 def find_amons(
-    query: Any, max_heavy: int = 7, *, max_contact_heavy: int | None = None, allow_radicals: bool = False
+    query: Any,
+    max_heavy: int = 7,
+    *,
+    max_contact_heavy: int | None = None,
+    allow_radicals: bool = False,
+    allow_charges: bool = False,
 ) -> tuple[Amon, ...]:
     """Find all amons of a query and the places where they occur.
 
@@ -95,7 +114,7 @@ def find_amons(
     ----------
     query : str, Path, rdkit.Chem.Mol, ase.Atoms, Record or Molecule
         See ``amons_of``.
-    max_heavy, max_contact_heavy, allow_radicals
+    max_heavy, max_contact_heavy, allow_radicals, allow_charges
         See ``amons_of``.
 
     Returns
@@ -109,7 +128,7 @@ def find_amons(
         See ``amons_of``.
     """
     places: dict[str, list[tuple[int, ...]]] = {}
-    unrolled, fragments = all_fragments(query, max_heavy, max_contact_heavy, allow_radicals)
+    unrolled, fragments = all_fragments(query, max_heavy, max_contact_heavy, allow_radicals, allow_charges)
     for fragment in fragments:
         places.setdefault(fragment.smiles, []).append(tuple(unrolled.atoms[atom] for atom in fragment.atoms))
     found = [Amon(smiles, len(where[0]), tuple(sorted(where))) for smiles, where in places.items()]
@@ -117,13 +136,17 @@ def find_amons(
 
 
 def all_fragments(
-    query: Any, max_heavy: int, max_contact_heavy: int | None = None, allow_radicals: bool = False
+    query: Any,
+    max_heavy: int,
+    max_contact_heavy: int | None = None,
+    allow_radicals: bool = False,
+    allow_charges: bool = False,
 ) -> tuple[Unrolled, tuple[Fragment, ...]]:
     """Return every place in a query where an amon is.
 
     Parameters
     ----------
-    query, max_heavy, max_contact_heavy, allow_radicals
+    query, max_heavy, max_contact_heavy, allow_radicals, allow_charges
         See ``amons_of``.
 
     Returns
@@ -142,13 +165,14 @@ def all_fragments(
         raise InputError(f"max_heavy is the number of heavy atoms of the largest amon; {max_heavy} is below 1.")
     if max_contact_heavy is not None and max_contact_heavy < 2:
         raise InputError(f"max_contact_heavy counts the heavy atoms of two amons that touch; {max_contact_heavy} < 2.")
-    if isinstance(query, Atoms) and query.pbc.any():
+    read = read_query(query)
+    if isinstance(read, Atoms):
         if max_contact_heavy is not None:
             raise InputError("contacts between images of a crystal are not searched; leave max_contact_heavy at None.")
-        unrolled = unroll(query, max_heavy, allow_radicals=allow_radicals)
+        unrolled = unroll(read, max_heavy, allow_radicals=allow_radicals)
     else:
-        unrolled = Unrolled.of_molecule(molecule_from(query))
-    covalent = tuple(fragments_of(unrolled.molecule, max_heavy, unrolled.roots))
+        unrolled = Unrolled.of_molecule(read)
+    covalent = tuple(fragments_of(unrolled.molecule, max_heavy, unrolled.roots, allow_charges=allow_charges))
     if max_contact_heavy is None:
         return unrolled, covalent
     return unrolled, (*covalent, *contact_fragments(unrolled.molecule, covalent, max_contact_heavy))

@@ -49,10 +49,81 @@ def test_charge_decides_about_bonds() -> None:
         molecule_from(atoms)
 
 
-def test_wrong_charge_on_carbon_is_an_error_that_shows_the_bonds() -> None:
+def test_atoms_that_lack_hydrogens_are_named_with_the_bonds() -> None:
     atoms = molecule("C3H8")
     del atoms[[5, 9]]  # one hydrogen of either end
-    with pytest.raises(InputError, match=r"\[CH2\+\]C\[CH2-\].*charge on carbon atom 1.*Bonds found: C0-C1 \(1.5"):
+    with pytest.raises(InputError, match=r"lack a bond or more: C1, C2\. Add the missing hydrogen.*Bonds found: C0-C1"):
+        molecule_from(atoms)
+
+
+def test_charge_that_fits_is_named() -> None:
+    atoms = molecule("HCOOH")
+    del atoms[[3]]  # the acid's hydrogen
+    with pytest.raises(InputError, match=r"lack a bond.*With charge -1 it is O=C\[O-\]: set atoms"):
+        molecule_from(atoms)
+    atoms.info["charge"] = -1
+    assert smiles_of(atoms) == "O=C[O-]"
+
+
+@pytest.mark.parametrize("charge", ["-1=", None, 0.5, float("nan")])
+def test_charge_that_is_no_number_is_refused(charge: object) -> None:
+    with pytest.raises(InputError, match="whole number"):
+        molecule_from(Atoms("H2", [(0, 0, 0), (0, 0, 0.74)], info={"charge": charge}))
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "Cc1ccc([N+](=O)[O-])cc1[N+](=O)[O-]", "C[N+](=O)[O-]", "CCON=O", "CO[N+](=O)[O-]", "[N-]=[N+]=NCc1ccncc1",
+        "CC(C)=[N+]=[N-]", "CS(=O)(=O)Nc1ccccc1", "O=S1(=O)CCCC1", "CCOP(=S)(OCC)Oc1ccccc1", "CP(=O)(OC)OC",
+        "C[N+](C)(C)[O-]", "Cc1cccc[n+]1[O-]", "C/C=[N+](/C)[O-]", "CC#N", "CC[N+]#[C-]", "C#[N+][O-]", "N#[N+][O-]",
+        "CS(C)(=N)=O", "CP(C)(C)=C", "OB(O)c1ccccc1", "C[Si](C)(C)C#C", "O=C1C=CC(=O)C=C1", "C1=CC2=CC=CC2=C1",
+        "O=c1cc[nH]c(=O)[nH]1", "CN1C=CN(C)C1=S", "c1ccc2c(c1)[nH]c1ccccc12", "[NH3+]CCC(=O)[O-]", "CC(=O)[O-]",
+        "C[NH3+]", "NC(=[NH2+])N", "C[N+](C)(C)CCO", "[O-]c1ccccc1", "CCS(=O)(=O)[O-]", "COP(=O)([O-])OC",
+        "Cn1cc[n+](C)c1", "C[S+](C)C", "C[P+](C)(C)C", "[O-]C(=O)C=CC(=O)[O-]", "F[B-](F)(F)F", "c1cc[cH-]c1",
+        "c1ccc[cH+]cc1", "N#CC[S-]", "C=C=C=C", "O=C=C=C=O",
+    ],
+)  # fmt: skip
+def test_bonds_do_not_depend_on_the_order_of_atoms(smiles: str) -> None:
+    mol = embedded(smiles)
+    whole = Atoms([atom.GetSymbol() for atom in mol.GetAtoms()], mol.GetConformer().GetPositions())
+    rng = np.random.default_rng(3)
+    for _ in range(4):
+        shuffled = whole[rng.permutation(len(whole))]
+        shuffled.info["charge"] = Chem.GetFormalCharge(mol)
+        assert smiles_of(shuffled) == Chem.CanonSmiles(smiles, useChiral=0)
+
+
+def test_ends_of_a_hot_azide_are_what_they_were_at_rest() -> None:
+    mol = embedded("CCN=[N+]=[N-]")
+    cold = Atoms([atom.GetSymbol() for atom in mol.GetAtoms()], mol.GetConformer().GetPositions())
+    for seed in range(10):
+        hot = cold.copy()
+        hot.rattle(0.04, seed=seed)
+        assert smiles_of(hot) == "CCN=[N+]=[N-]"
+
+
+@pytest.mark.parametrize("symbol", ["Na", "Fe"])
+def test_metals_are_refused_in_coordinates(symbol: str) -> None:
+    with pytest.raises(InputError, match=f"query has {symbol}, but bonds are found.*Leave metal ions out"):
+        molecule_from(molecule("H2O") + Atoms(symbol, [(3, 3, 3)]))
+
+
+def test_query_without_hydrogens_is_told_so() -> None:
+    atoms = molecule("CH3CH2OH")
+    with pytest.raises(InputError, match=r"\[C\+\]#C\[O-\], with a charge on carbon atom 0.*no hydrogen atoms at all"):
+        molecule_from(atoms[atoms.numbers > 1])
+
+
+def test_bridging_hydrogen_is_refused() -> None:
+    atoms = Atoms("FHF", [(0, 0, -1.05), (0, 0, 0), (0, 0, 1.05)], info={"charge": -1})
+    with pytest.raises(InputError, match=r"more neighbours than they have bonds to give: H1 \(2\)"):
+        molecule_from(atoms)
+
+
+def test_coinciding_atoms_are_refused() -> None:
+    atoms = molecule("H2O") + Atoms("O", [molecule("H2O").positions[0] + 0.1])
+    with pytest.raises(InputError, match=r"atoms 0 and 3 of the query coincide \(0.17 A apart\)"):
         molecule_from(atoms)
 
 

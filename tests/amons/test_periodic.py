@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk, graphene, molecule
 from ase.calculators.calculator import InputError
+from ase.spacegroup import crystal
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom
 
 from ase_mlwave.amons import amon_geometries, amons_of, find_amons
 from ase_mlwave.amons.capping import CAP_LENGTHS
+from ase_mlwave.amons.periodic import unroll
 from ase_mlwave.units import BOHR
 
 
@@ -170,16 +176,68 @@ def test_perfect_crystal_has_one_geometry_per_conformer() -> None:
 @pytest.mark.parametrize(
     ("atoms", "message"),
     [
-        (bulk("NaCl", "rocksalt", a=5.6), "covalent bonds between H, B, C.*has Na"),
+        (bulk("NaCl", "rocksalt", a=5.6), "has Na, but fragments of crystals.*covalent bonds between H"),
         (bulk("Si", a=6.6), "not certain whether Si0 and Si1 are bonded: they are 2.86 A apart"),
-        (bulk("C", "fcc", a=2.2), "more than it has bonds to give"),
-        (Atoms("N", cell=[5, 5, 5], pbc=True), "no bond orders fit atoms"),
+        (bulk("C", "fcc", a=2.2), r"more neighbours than they have bonds to give: C0 \(12\)"),
+        (Atoms("N", cell=[5, 5, 5], pbc=True), r"lack bonds: N0 \(3\)"),
         (Atoms("Si", pbc=True), "vector 0, but that cell vector is zero"),
     ],
 )
 def test_what_is_no_covalent_crystal_is_refused(atoms: Atoms, message: str) -> None:
     with pytest.raises(InputError, match=message):
         amons_of(atoms, 2)
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "CC[N+](=O)[O-]", "CS(=O)(=O)CC", "CCN=[N+]=[N-]", "[NH3+]CC(=O)[O-]", "C[N+](C)(C)[O-]", "CC[N+]#[C-]", "CC#N",
+        "[C-]#[O+]", "CP(=O)(OC)OC", "NS(N)(=O)=O", "O=S=O", "Cc1cccc[n+]1[O-]",
+    ],
+)  # fmt: skip
+def test_cell_around_a_molecule_makes_no_difference(smiles: str) -> None:
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    assert rdDistGeom.EmbedMolecule(mol, randomSeed=3) == 0
+    atoms = Atoms([atom.GetSymbol() for atom in mol.GetAtoms()], mol.GetConformer().GetPositions())
+    boxed = atoms.copy()
+    boxed.center(vacuum=4.0)
+    boxed.positions += (2.0, 3.0, 4.0)  # some atoms over the cell's border
+    boxed.wrap(pbc=True)
+    boxed.pbc = True
+    assert amons_of(boxed, 5) == amons_of(atoms, 5)
+
+
+def test_charged_cell_is_refused() -> None:
+    atoms = bulk("Si")
+    atoms.info["charge"] = 1
+    with pytest.raises(InputError, match="charge 1 a cell"):
+        amons_of(atoms, 2)
+
+
+def test_crowded_layers_are_laid_out_at_once() -> None:
+    """Puckered layers of three-coordinate phosphorus, whose rings RDKit's search does not finish."""
+    cell = (3.3136, 10.478, 4.3763, 90, 90, 90)
+    atoms = crystal(["P"], [(0, 0.10168, 0.08056)], spacegroup=64, cellpar=cell)
+    start = time.process_time()
+    assert amons_of(atoms, 4)[:2] == ("PP", "PPP")
+    assert len(unroll(atoms, 9).molecule) > 600
+    assert time.process_time() - start < 5.0  # 0.3 s measured
+
+
+def test_growth_is_bounded() -> None:
+    with pytest.raises(InputError, match=r"more than 50,000 atoms around one cell.*smaller max_heavy"):
+        amons_of(bulk("Si"), 40)
+
+
+def test_sheet_with_odd_rings_is_served() -> None:
+    """One bond turned by 90 degrees: two rings of five and two of seven."""
+    atoms = graphene(size=(9, 9, 1), vacuum=8.0)
+    atoms.pbc = (True, True, False)
+    i, j = 0, bonded_to(atoms, 0)
+    along = atoms.get_distance(i, j, mic=True, vector=True)
+    centre, across = atoms.positions[i] + along / 2, np.array([-along[1], along[0], 0]) * 0.48
+    atoms.positions[i], atoms.positions[j] = centre - across, centre + across
+    assert amons_of(atoms, 4) == ("C=C", "C=CC=C")
 
 
 def test_contacts_between_images_are_refused() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ase_mlwave.amons.molecule import Molecule
 
-__all__ = ["CrowdedCaps", "LoneAtoms", "NeutralFragments", "SparedCentres", "WholeCarbonyls"]
+__all__ = ["CrowdedCaps", "LoneAtoms", "NeutralFragments", "SparedCentres", "WholeCarbonyls", "WholeCharges"]
 
 _OXYGEN, _CARBON, _NEON = 8, 6, 10
 _HALOGENS = frozenset({9, 17, 35, 53})
@@ -25,9 +25,35 @@ class NeutralFragments:
         return sum(charges[atom] for atom in kept) == 0
 
 
+class WholeCharges:
+    """Admit charged fragments of charged molecules, and neutral fragments of neutral ones.
+
+    A fragment has all of a charged group, or nothing of it; so nitro groups stay neutral, carboxylates charged. Neutral
+    molecules keep to rule 2: the two ends of a zwitterion attract each other, and apart they would not teach that.
+
+    Differs from the paper, whose amons are neutral: a charged query has amons that miss its charge.
+    """
+
+    def __init__(self, molecule: Molecule) -> None:
+        self._molecule = molecule
+        self._group = {atom: group for group in molecule.charged_groups for atom in group}
+        self._charged = frozenset(
+            atom for part in molecule.parts if sum(molecule.charges[atom] for atom in part) for atom in part
+        )
+
+    def __call__(self, kept: frozenset[int]) -> bool:
+        """Tell whether the fragment may be an amon."""
+        if kept.isdisjoint(self._charged):
+            return sum(self._molecule.charges[atom] for atom in kept) == 0
+        return all(self._group[atom] <= kept for atom in kept if atom in self._group)
+
+
 @dataclass(frozen=True)
 class LoneAtoms:
-    """Admit a single atom if it is no halogen and all its bonds were single (rule 2)."""
+    """Admit a single atom if all its bonds were single, and, if it is a halogen or an anion, was alone before (rule 2).
+
+    Differs from the paper's program, which has no amons for hydrogen halides.
+    """
 
     molecule: Molecule
 
@@ -36,8 +62,11 @@ class LoneAtoms:
         if len(kept) > 1:
             return True
         (atom,) = kept
-        saturated = self.molecule.valences[atom] == len(self.molecule.neighbours[atom])
-        return saturated and self.molecule.numbers[atom] not in _HALOGENS
+        neighbours = self.molecule.neighbours[atom]
+        if self.molecule.valences[atom] != len(neighbours):
+            return False
+        whole = all(self.molecule.numbers[other] == 1 for other in neighbours)
+        return whole or (self.molecule.numbers[atom] not in _HALOGENS and self.molecule.charges[atom] >= 0)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from scipy.optimize import LinearConstraint, milp
+from scipy.sparse import coo_array
 
 from ase_mlwave.amons.molecule import Bond, Molecule
 
@@ -64,16 +69,29 @@ def resonant_atoms(molecule: Molecule) -> frozenset[int]:
     """
     heavy = frozenset(molecule.heavy)
     open_atoms = _open_atoms(molecule, heavy, _fixed_bonds(molecule, heavy)) or set()
-    found: set[int] = set()
-    for part in _components(molecule, open_atoms):
-        bonds = [(i, j) for i in part for j in molecule.neighbours[i] if j > i and j in part]
-        if len(bonds) < len(part):
-            continue  # a tree has one perfect matching
-        double = set(_perfect_matching(molecule, part) or ())
-        for i, j in bonds:
-            if (i, j) not in double and _perfect_matching(molecule, part - {i, j}) is not None:
-                found |= {i, j}  # the bonds beside it must differ too, up to these same atoms of an alternating ring
-    return frozenset(found)
+    bonds = [(i, j) for i in sorted(open_atoms) for j in molecule.neighbours[i] if j > i and j in open_atoms]
+    if len(bonds) < len(open_atoms) / 2 + 1:
+        return frozenset()  # nothing but the double bonds that there are
+    partners = Counter(atom for bond in _matchable(sorted(open_atoms), bonds) for atom in bond)
+    return frozenset(atom for atom, count in partners.items() if count > 1)
+
+
+def _matchable(atoms: Sequence[int], bonds: Sequence[Bond]) -> set[Bond]:
+    """Return the bonds that are double in some Kekule structure.
+
+    Each structure is one with as many double bonds in new places as can be (an integer program), until there is none.
+    """
+    place = {atom: index for index, atom in enumerate(atoms)}
+    ends = np.array([[place[i], place[j]] for i, j in bonds])
+    edges = np.arange(len(bonds))
+    at = coo_array((np.ones(2 * len(bonds)), (ends.T.ravel(), np.tile(edges, 2))), shape=(len(atoms), len(bonds)))
+    fresh = np.ones(len(bonds))
+    while True:
+        found = milp(-fresh, integrality=np.ones(len(bonds)), bounds=(0, 1), constraints=LinearConstraint(at, 1, 1))
+        new = (fresh > 0) & (found.x > 0.5) if found.x is not None else np.zeros(len(bonds), dtype=bool)
+        if not new.any():
+            return {bond for bond, is_fresh in zip(bonds, fresh, strict=True) if not is_fresh}
+        fresh[new] = 0.0
 
 
 def _fixed_bonds(molecule: Molecule, kept: Iterable[int]) -> dict[Bond, int]:
@@ -97,19 +115,6 @@ def _open_atoms(molecule: Molecule, kept: Iterable[int], fixed: dict[Bond, int])
     if any(count not in (0, 1) for count in excess.values()):
         return None
     return {atom for atom, count in excess.items() if count}
-
-
-def _components(molecule: Molecule, atoms: set[int]) -> list[set[int]]:
-    """Split atoms into parts that are connected among themselves."""
-    left, parts = set(atoms), []
-    while left:
-        part, border = set(), {left.pop()}
-        while border:
-            part |= border
-            border = {other for atom in border for other in molecule.neighbours[atom] if other in left} - part
-            left -= border
-        parts.append(part)
-    return parts
 
 
 def _perfect_matching(molecule: Molecule, open_atoms: set[int]) -> list[Bond] | None:
