@@ -191,7 +191,7 @@ def test_dipole_and_charges_are_those_of_the_density(level: str) -> None:
 
 def test_list_of_different_molecules_gives_what_each_gives_alone() -> None:
     """Water with its atoms in other orders and places, and a molecule far outside: batches mix them."""
-    calc = shipped()
+    calc = PhiSNetCalculator("phisnet-water", outside="warn")
     structures: list[Atoms] = [*waters(3), waters(3)[0][[2, 0, 1]], molecule("H2O2")]
     structures[1].positions += 50.0
     names = ["energy", "forces", "dipole", "charges"]
