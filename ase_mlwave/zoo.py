@@ -320,8 +320,8 @@ def read_config(model: str | PathLike[str]) -> ModelConfig:
 
 
 def read_card(model: str | PathLike[str]) -> str:
-    """Read ``README.md`` of a model, Markdown; arguments and errors as `read_config`."""
-    return _text(locate(model), "README.md")
+    """Read ``README.md`` of a model, Markdown, cleaned of control characters; else as `read_config`."""
+    return clean(_text(locate(model), "README.md"))
 
 
 def _zoo_folder() -> Path:
@@ -339,7 +339,7 @@ def _imported(path: str) -> Any:
 def _consistent(folder: Path) -> tuple[ModelConfig, bytes, str]:
     """Read description, weights and card of one model, also while another is saved in its place."""
     while True:
-        text, card = _text(folder, "config.json"), _text(folder, "README.md")
+        text, card = _text(folder, "config.json"), clean(_text(folder, "README.md"))
         config = parse_config(text, str(folder / "config.json"))
         data = read_file(folder, "model.safetensors", _FILES["model.safetensors"])
         if _text(folder, "config.json") == text:

@@ -132,10 +132,9 @@ class AmonsCalculator(ActiveCalculator):
         InputError, CalculationFailed
             See `ase_mlwave.calculators.amons_study.study_query`.
         """
-        from rich.console import Console
-
         from ase_mlwave.calculators.amons_extension import LabelSource  # needs RDKit, fitted models do not
         from ase_mlwave.calculators.amons_study import save_study, study_query
+        from ase_mlwave.console import Console
         from ase_mlwave.reference.bar import LabellingBar
 
         place, kept = as_address(database), None if folder is None else Path(folder)

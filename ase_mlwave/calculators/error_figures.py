@@ -50,9 +50,7 @@ class SizeBin:
     """Names end in their unit."""
 
 
-def molecule_errors(
-    record: Record, outcome: Outcome, *, inside: bool = True, refused: bool = False
-) -> MoleculeErrors:
+def molecule_errors(record: Record, outcome: Outcome, *, inside: bool = True, refused: bool = False) -> MoleculeErrors:
     """Subtract the labels of a molecule from what was predicted for it.
 
     Parameters

@@ -56,10 +56,9 @@ def list_amons(
     ] = None,
 ) -> None:
     """List the amons of a query: all chemically sensible fragments, and in how many places each occurs."""
-    from rich.console import Console
-
     from ase_mlwave.amons import amon_geometries, find_amons
     from ase_mlwave.amons.drawing import check_picture, draw_amons
+    from ase_mlwave.console import Console
     from ase_mlwave.data.convert import atoms_from_record
 
     if draw is not None:
@@ -116,11 +115,10 @@ def fit(
     May be interrupted or killed at any moment: the same command goes on where it stopped. Several at once may share one
     database.
     """
-    from rich.console import Console
-
     from ase_mlwave.amons.drawing import check_picture, draw_learning_curve
     from ase_mlwave.calculators.amons import AmonsCalculator
     from ase_mlwave.cli._labelling import chosen_workers, resumable
+    from ase_mlwave.console import Console
     from ase_mlwave.reference.bar import LabellingBar
     from ase_mlwave.reference.levels import LevelOfTheory
 
@@ -198,11 +196,9 @@ def _described(record: Any) -> Any:
 
 
 def _amon_table(found: Sequence[Amon]) -> Table:
-    from rich.markup import escape
-
     table = _table("heavy atoms", "amon", "places in the query")
     for amon in found:
-        table.add_row(str(amon.n_heavy), escape(amon.smiles), str(amon.count))
+        table.add_row(str(amon.n_heavy), amon.smiles, str(amon.count))
     return table
 
 

@@ -53,10 +53,9 @@ def evaluate(
 
     A committee (models of one kind, trained with different seeds) also shows how far its spread predicts its error.
     """
-    from rich.console import Console
-
     from ase_mlwave.calculators import load_calculator
     from ase_mlwave.cli._reading import read_data
+    from ase_mlwave.console import Console
 
     names = [name.strip() for name in model.split(",")]
     calculator = load_calculator(names if len(names) > 1 else names[0])

@@ -37,8 +37,8 @@ def import_qdf(
 ) -> None:
     """Turn a model of the original quantum deep field program into a model folder."""
     from ase.calculators.calculator import InputError
-    from rich.console import Console
 
+    from ase_mlwave.console import Console
     from ase_mlwave.qdf.published.importing import import_published
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):

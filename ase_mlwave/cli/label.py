@@ -55,10 +55,9 @@ def label(
     May be killed at any moment: the same command goes on where it stopped. The same command in several terminals, or on
     several machines, shares the work. `ase db OUTPUT` lists the result.
     """
-    from rich.console import Console
-
     from ase_mlwave.cli._labelling import chosen_workers, resumable
     from ase_mlwave.cli._reading import read_data
+    from ase_mlwave.console import Console
     from ase_mlwave.data.splits import assign_splits, parse_fractions
     from ase_mlwave.reference.bar import LabellingBar
     from ase_mlwave.reference.labelling import label_geometries

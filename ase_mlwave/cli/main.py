@@ -28,6 +28,10 @@ __all__ = ["app"]
 _ORDER = ("demo", "sample", "label", "train", "evaluate", "predict", "amons", "models")
 
 
+#: Characters of a message that are shown.
+_LONGEST_MESSAGE = 2000
+
+
 class _Tidy(TyperGroup):
     """Turn what the user can mend into one line, and leave the traceback to those who ask for it."""
 
@@ -121,16 +125,19 @@ def _one_line(error: Exception) -> str:
     """Write an error's message on one line; a validation error as its fields and what is wrong with each."""
     from pydantic import ValidationError
 
+    from ase_mlwave.text import clean
+
     if isinstance(error, ValidationError):
         parts = (f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
-        return "; ".join(parts)
+        return clean("; ".join(parts))[:_LONGEST_MESSAGE]
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    return clean(" ".join(text.split()))[:_LONGEST_MESSAGE] or type(error).__name__
 
 
 def _say(message: str, style: str) -> None:
-    from rich.console import Console
     from rich.text import Text
+
+    from ase_mlwave.console import Console
 
     Console(stderr=True).print(Text(message, style=style), soft_wrap=True)
 

@@ -37,9 +37,8 @@ def merge(
     import warnings
     from dataclasses import replace
 
-    from rich.console import Console
-
     from ase_mlwave.cli._reading import read_data, say
+    from ase_mlwave.console import Console
     from ase_mlwave.data.splits import assign_splits, parse_fractions
     from ase_mlwave.data.summary import summary
     from ase_mlwave.data.writers import check_output, write_dataset

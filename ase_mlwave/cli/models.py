@@ -16,10 +16,10 @@ def models(name: Annotated[str, typer.Argument(help="Show the card of this model
 
     In a pipe the list has one line a model: name, kind, elements, level and errors, separated by tabs.
     """
-    from rich.console import Console
     from rich.markdown import Markdown
 
     from ase_mlwave import zoo
+    from ase_mlwave.console import Console
 
     console = Console()
     if name:

@@ -37,10 +37,10 @@ def predict(
     A committee writes its spreads too: energy_spread (eV) and forces_spread (eV/Angstrom, of each atom).
     """
     from ase.calculators.calculator import InputError
-    from rich.console import Console
 
     from ase_mlwave.calculators import load_calculator
     from ase_mlwave.cli._reading import say
+    from ase_mlwave.console import Console
     from ase_mlwave.data.extxyz import check_extxyz, write_extxyz
     from ase_mlwave.data.summary import summary_of_structures
 

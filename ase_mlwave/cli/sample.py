@@ -37,9 +37,9 @@ def sample(
     threads: Annotated[int, typer.Option(help="Threads of the calculator.")] = 1,
 ) -> None:
     """Draw geometries of molecules at given temperatures."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from ase_mlwave.console import Console
     from ase_mlwave.data.writers import check_output, write_dataset
     from ase_mlwave.reference.dynamics import LangevinSettings
     from ase_mlwave.reference.levels import LevelOfTheory

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from ase_mlwave.console import Console
 
 #: Value of the setting ``kind`` -> where training that model is at home.
 _HOMES = {kind: f"ase_mlwave.{kind}.training" for kind in ("amons", "phisnet", "qdf")}
@@ -30,4 +31,4 @@ def train(
         raise InputError(f"kind is {kind!r}. {suggestion(kind, _HOMES)}")
     chosen = import_module(f"{_HOMES[kind]}.settings").TrainingSettings.read(settings, overrides or [])
     folder = import_module(f"{_HOMES[kind]}.run").train(chosen, resume=resume, progress=progress)
-    Console().print(f"model written to [bold]{folder}[/bold], learning curve to {folder.parent / 'learning_curve.png'}")
+    Console().print(f"model written to {folder}, learning curve to {folder.parent / 'learning_curve.png'}")

@@ -46,6 +46,7 @@ from ase_mlwave.data.rows import (
     write_new,
 )
 from ase_mlwave.data.stores import store_at
+from ase_mlwave.text import clean
 
 __all__ = ["FORMAT_VERSION", "DatasetFile", "Failure", "RowState", "read_database", "structures_in", "write_database"]
 
@@ -477,4 +478,4 @@ def _read_metadata(db: Any, name: str) -> dict[str, Any]:
     except ConnectionError:
         raise
     except Exception as error:  # SQLite and ASE raise many kinds for a file that is something else
-        raise ValueError(f"{name} is no ASE database: {error}") from error
+        raise ValueError(f"{name} is no ASE database: {clean(str(error))}") from error

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ase_mlwave.data.frames import agreed_level
 from ase_mlwave.data.labels import EV, LabelUnits, ReadingOptions
 from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.text import clean
 from ase_mlwave.units import BOHR, HARTREE, KCAL_PER_MOL
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -56,11 +57,12 @@ def read_npz(path: Path, options: ReadingOptions) -> Dataset:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except (BadZipFile, EOFError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is no NumPy archive of plain arrays: {error}") from error
+        raise ValueError(f"{path} is no NumPy archive of plain arrays: {clean(str(error))}") from error
     fitting = [layout for layout in FORMATS if layout.keys <= arrays.keys()]
     if not fitting:
         known = "\n".join(f"  {layout.name}: {', '.join(sorted(layout.keys))}" for layout in FORMATS)
-        raise ValueError(f"{path} has the arrays {', '.join(sorted(arrays)) or '(none)'}; known layouts are\n{known}")
+        there = clean(", ".join(sorted(arrays)))[:1000] or "(none)"
+        raise ValueError(f"{path} has the arrays {there}; known layouts are\n{known}")
     layout = fitting[0]
     options.refuse("energy_key", "forces_key", source=str(path))
     units = _units(layout, arrays, options, path)
@@ -107,7 +109,7 @@ def level_from_description(text: str) -> str:
     """
     found = re.search(r"\b[RU](?:KS|HF)\s+(?:(\S+?)/)?([^\s,]+?)(?=[,\s]|$)", text)
     if found is None:
-        raise ValueError(f"no level of theory such as 'RKS PBE/def2-SVP' in the description {text!r}.")
+        raise ValueError(f"no level of theory such as 'RKS PBE/def2-SVP' in the description {text[:200]!r}.")
     functional, basis = found.groups()
     return f"{functional or 'hf'}/{basis}".lower()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from ase_mlwave.console import Console
 from ase_mlwave.reference.runs import Progress
 
 __all__ = ["LabellingBar"]
@@ -24,7 +24,7 @@ class LabellingBar:
 
     def __init__(self, console: Console, name: str) -> None:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[failed]} failed"),

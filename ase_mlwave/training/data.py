@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from ase.calculators.calculator import InputError
-from rich.console import Console
 
+from ase_mlwave.console import Console
 from ase_mlwave.data.charge_spin import check_electrons
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset

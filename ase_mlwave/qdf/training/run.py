@@ -68,9 +68,9 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
         source = TrainingData(source=Path(dataset.source).name, sha256=training.content_hash(), n_records=len(training))
         card = first_card(settings, title, steps, summary)
         thresholds, limits = fit_domain(network, training)
-        ModelFolder.pack(
-            "qdf", network, training_data=source, card=card, thresholds=thresholds, limits=limits
-        ).save(Path(settings.output) / "model")
+        ModelFolder.pack("qdf", network, training_data=source, card=card, thresholds=thresholds, limits=limits).save(
+            Path(settings.output) / "model"
+        )
     return Path(settings.output) / "model"
 
 

@@ -1,0 +1,37 @@
+"""Print text that others wrote: nothing in it is markup, and nothing reaches the terminal as a command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import rich.console
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from ase_mlwave.text import clean
+
+__all__ = ["Console"]
+
+
+class Console(rich.console.Console):
+    """Rich's console, which takes brackets and colons for what they are and shows control characters as codes.
+
+    Parameters
+    ----------
+    **options
+        Those of Rich's; styles are given as objects or by ``style``, not as markup.
+
+    Notes
+    -----
+    Law: whatever text is printed, in tables and bars too, only Rich's own styles and cursor movements reach the
+    terminal (``test_what_is_printed_cannot_command_the_terminal``).
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, **options})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as Rich does, and clean the text of what comes out."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else clean(text), style, control)
