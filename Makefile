@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
+SOAK := $(BIN)/python -m benchmarks.dynamics --resume --max-drift 0.1
 
 # One thread per process: the tests run side by side.
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check clean
+.PHONY: help setup demo test test-all fuzz soak check clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +33,13 @@ test: $(READY)  ## the quick tests
 
 test-all: $(READY)  ## all tests, the slow ones too
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m ""
+
+fuzz: $(READY)  ## 1,000 random inputs (FUZZ_INPUTS=...): results or documented errors (minutes)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m fuzz -rP tests/fuzz
+
+soak: $(READY)  ## dynamics at constant energy, 100 ps of water and 10 ps of ethanol (hours; goes on where it stopped)
+	@$(SOAK) phisnet-water --molecule H2O --length 100 --output runs/soak/water
+	@$(SOAK) qdf-ethanol --length 10 --output runs/soak/ethanol
 
 check: $(READY)  ## style, types, import rules
 	@echo "ruff";          $(BIN)/ruff check --quiet .

@@ -5,7 +5,7 @@
 Velocity Verlet from the relaxed molecule, at rest and not turning as a whole. As equipartition turns half of the
 kinetic energy into potential energy, the first velocities are those of twice the temperature that is asked for. The
 drift is the slope of a straight line through the total energy. Ctrl-C ends a run early; what was done is evaluated and
-written. Run it from the root of the repository.
+written, and the same command with --resume goes on from there. Run it from the root of the repository.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -35,6 +36,8 @@ from threadpoolctl import threadpool_limits
 from ase_mlwave.calculators import load_calculator
 from ase_mlwave.demo.dynamics import Trajectory
 
+#: Steps between two checkpoints.
+_CHUNK = 500
 #: Forces of the geometry that the dynamics start from, eV/Angstrom.
 _FMAX = 0.02
 
@@ -51,6 +54,21 @@ class Run:
     """Wall time."""
     ending: str
     """``"complete"``, ``"interrupted"``, or why the calculator failed."""
+    state: NDArray[np.float64]
+    """Positions and momenta after the last step, from which the run goes on; (2, N, 3), ASE's units."""
+
+    def followed_by(self, other: Run) -> Run:
+        """Append a run that started from this one's state."""
+        time = self.trajectory.time
+        step = other.trajectory.time[1:] - other.trajectory.time[:1]
+        joined = replace(
+            self.trajectory,
+            time=np.concatenate([time, time[-1] + step]),
+            potential=np.concatenate([self.trajectory.potential, other.trajectory.potential[1:]]),
+            kinetic=np.concatenate([self.trajectory.kinetic, other.trajectory.kinetic[1:]]),
+        )
+        temperatures = np.concatenate([self.temperatures, other.temperatures[1:]])
+        return Run(joined, temperatures, self.seconds + other.seconds, other.ending, other.state)
 
 
 def prepare(atoms: Atoms, temperature: float, seed: int) -> None:
@@ -103,14 +121,14 @@ def run_nve(atoms: Atoms, steps: int, timestep: float, progress: Callable[[], ob
     Run
         As far as it came.
     """
-    potential, kinetic, ending = [], [], "complete"
+    log: list[tuple[float, float, NDArray[np.float64]]] = []
+    ending = "complete"
 
     def note() -> None:
         energies = float(atoms.get_potential_energy()), float(atoms.get_kinetic_energy())
         if not np.isfinite(energies).all():
             raise CalculationFailed("the energy is not finite")
-        potential.append(energies[0])
-        kinetic.append(energies[1])
+        log.append((*energies, np.stack([atoms.get_positions(), atoms.get_momenta()])))  # all or nothing
         progress()
 
     dynamics = VelocityVerlet(atoms, timestep=timestep * units.fs, logfile=None)
@@ -122,11 +140,91 @@ def run_nve(atoms: Atoms, steps: int, timestep: float, progress: Callable[[], ob
         ending = "interrupted"
     except (CalculationFailed, InputError) as error:  # such as atoms on top of each other
         ending = str(error)
-    done = min(len(potential), len(kinetic))
-    times = np.arange(done) * timestep / 1000
-    trajectory = Trajectory(times, np.array(potential[:done]), np.array(kinetic[:done]), len(atoms))
+    potential, kinetic = np.array([energies for *energies, _ in log]).reshape(-1, 2).T
+    trajectory = Trajectory(np.arange(len(log)) * timestep / 1000, potential, kinetic, len(atoms))
     temperatures = 2 * trajectory.kinetic / (_freedoms(atoms) * units.kB)
-    return Run(trajectory, temperatures, time.perf_counter() - begin, ending)
+    state = log[-1][2] if log else np.zeros((2, len(atoms), 3))
+    return Run(trajectory, temperatures, time.perf_counter() - begin, ending, state)
+
+
+def run_in_parts(
+    atoms: Atoms,
+    steps: int,
+    timestep: float,
+    checkpoint: Path,
+    settings: Mapping[str, Any],
+    *,
+    resume: bool = False,
+    progress: Callable[[], object] = lambda: None,
+) -> Run:
+    """Run as `run_nve` does, and keep what was done in a file every few hundred steps.
+
+    Parameters
+    ----------
+    atoms, steps, timestep, progress
+        As in `run_nve`; the number of steps includes those of the file, and ``progress`` is called for these, too.
+    checkpoint : Path
+        The file, ``.npz``.
+    settings : mapping
+        What the run depends on; JSON.
+    resume : bool
+        Whether to go on from the file, where there is one.
+
+    Returns
+    -------
+    Run
+        The whole.
+
+    Raises
+    ------
+    InputError
+        If the file is of a run with other settings.
+
+    Notes
+    -----
+    A run that was interrupted and resumed is the one that was not (``test_interrupted_run_goes_on``).
+    """
+    run = _load(checkpoint, settings, len(atoms)) if resume and checkpoint.is_file() else None
+    if run is not None:
+        for _ in run.trajectory.time:
+            progress()
+    while run is None or (run.ending == "complete" and len(run.trajectory.time) <= steps):
+        if run is not None:
+            atoms.set_positions(run.state[0])
+            atoms.set_momenta(run.state[1])
+        seen = iter((True,)) if run is not None else iter(())
+
+        def note(seen: Any = seen) -> None:
+            if not next(seen, False):  # the first of what follows is the last of what was
+                progress()
+
+        left = steps if run is None else steps + 1 - len(run.trajectory.time)
+        part = run_nve(atoms, min(left, _CHUNK), timestep, note)
+        if not len(part.trajectory.time):
+            return part if run is None else replace(run, ending=part.ending)
+        run = part if run is None else run.followed_by(part)
+        _save(run, checkpoint, settings)
+    return run
+
+
+def _save(run: Run, path: Path, settings: Mapping[str, Any]) -> None:
+    """Write a run, whole or not at all."""
+    partial = path.with_suffix(".partial.npz")
+    line = run.trajectory
+    arrays = {"time": line.time, "potential": line.potential, "kinetic": line.kinetic, "state": run.state}
+    np.savez(partial, settings=json.dumps(dict(settings)), seconds=run.seconds, **arrays)
+    partial.replace(path)
+
+
+def _load(path: Path, settings: Mapping[str, Any], n_atoms: int) -> Run:
+    """Read a run, to go on with it whatever ended it."""
+    with np.load(path, allow_pickle=False) as held:
+        given = json.loads(str(held["settings"]))
+        if given != json.loads(json.dumps(dict(settings))):
+            raise InputError(f"{path} is of a run with other settings ({given}); remove it, or take another --output.")
+        trajectory = Trajectory(held["time"], held["potential"], held["kinetic"], n_atoms)
+        temperatures = 2 * trajectory.kinetic / (max(1, 3 * n_atoms - 6) * units.kB)
+        return Run(trajectory, temperatures, float(held["seconds"]), "complete", held["state"])
 
 
 def figures(run: Run) -> dict[str, float | str]:
@@ -174,6 +272,8 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
+    parser.add_argument("--resume", action="store_true", help="go on with the runs in the output folder")
+    parser.add_argument("--max-drift", type=float, help="meV/atom/ps; exit with 1 where it is more, or a run broke off")
     parser.add_argument("--output", type=Path, default=Path("runs/dynamics"), help="folder for dynamics.json and .png")
     chosen = parser.parse_args(words)
     for name in ("length", "timestep", "temperature"):
@@ -198,21 +298,32 @@ def bar(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def measure(chosen: argparse.Namespace, console: Console) -> None:
-    """Run all models, print a table, write dynamics.json and dynamics.png."""
+def measure(chosen: argparse.Namespace, console: Console) -> bool:
+    """Run all models, print a table, write dynamics.json and dynamics.png; tell whether all is well."""
     start = structure(chosen.molecule)
     name = start.get_chemical_formula()
     calculators = {model: load_calculator(model, device=chosen.device, dtype=chosen.dtype) for model in chosen.models}
     chosen.output.mkdir(parents=True, exist_ok=True)
     steps = round(1000 * chosen.length / chosen.timestep)
+    settings = {key: getattr(chosen, key) for key in ("molecule", "timestep", "temperature", "seed", "dtype")}
     runs: dict[str, Run] = {}
     with bar(console) as progress:
         for model, calculator in calculators.items():
             task = progress.add_task(model, total=steps + 1)
             atoms = start.copy()
             atoms.calc = calculator
-            prepare(atoms, chosen.temperature, chosen.seed)
-            run = run_nve(atoms, steps, chosen.timestep, lambda task=task: progress.advance(task))  # type: ignore[misc]
+            checkpoint = chosen.output / f"{model.strip('/').replace('/', '-')}.npz"
+            if not (chosen.resume and checkpoint.is_file()):
+                prepare(atoms, chosen.temperature, chosen.seed)
+            run = run_in_parts(
+                atoms,
+                steps,
+                chosen.timestep,
+                checkpoint,
+                {"model": model, **settings},
+                resume=chosen.resume,
+                progress=lambda task=task: progress.advance(task),  # type: ignore[misc]
+            )
             if len(run.trajectory.time) < 3:
                 raise InputError(f"{model}: nothing to evaluate after {len(run.trajectory.time)} steps ({run.ending}).")
             runs[model] = run
@@ -223,12 +334,13 @@ def measure(chosen: argparse.Namespace, console: Console) -> None:
     for key in columns[0]:
         table.add_row(key, *(f"{c[key]:.4g}" if isinstance(c[key], float) else str(c[key]) for c in columns))
     console.print(table)
-    settings = {key: getattr(chosen, key) for key in ("molecule", "length", "timestep", "temperature", "seed", "dtype")}
-    written = {"settings": settings, "models": dict(zip(runs, columns, strict=True))}
+    written = {"settings": {**settings, "length": chosen.length}, "models": dict(zip(runs, columns, strict=True))}
     (chosen.output / "dynamics.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
     title = f"{name} at constant energy, {chosen.temperature:g} K"
     draw({model: run.trajectory for model, run in runs.items()}, title, chosen.output / "dynamics.png")
     console.print(f"written: {chosen.output / 'dynamics.json'}, {chosen.output / 'dynamics.png'}")
+    limit = float("inf") if chosen.max_drift is None else chosen.max_drift
+    return all(run.ending == "complete" and abs(run.trajectory.drift) <= limit for run in runs.values())
 
 
 def main() -> None:
@@ -236,9 +348,13 @@ def main() -> None:
     chosen = options()
     try:
         with threadpool_limits(1):
-            measure(chosen, Console())
+            well = measure(chosen, Console())
     except InputError as error:
         raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; the same command with --resume goes on") from None
+    if chosen.max_drift is not None and not well:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from ase.calculators.calculator import (
     all_changes,
 )
 
-from ase_mlwave.calculators.checks import Domain, charge_and_spin, property_names, read_atoms
+from ase_mlwave.calculators.checks import Domain, charge_and_spin, check_arrays, property_names, read_atoms
 from ase_mlwave.calculators.domain import check_outside, enforce, judge
 from ase_mlwave.calculators.members import Member, ModelName, common_domain, model_names, pick_device, pick_dtype
 from ase_mlwave.calculators.outcome import Outcome, average, to_ase
@@ -285,6 +285,7 @@ class MlwaveCalculator(Calculator):
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what has changed since the last calculation, charge and spin included."""
+        check_arrays(atoms)  # ASE would stumble over them when it compares
         changes: list[str] = super().check_state(atoms, tol)  # type: ignore[no-untyped-call]
         if self.atoms is not None:
             pairs = zip(("charge", "spin"), charge_and_spin(self.atoms), charge_and_spin(atoms), strict=True)

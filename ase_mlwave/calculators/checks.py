@@ -27,6 +27,7 @@ __all__ = [
     "MIN_DISTANCE_ANGSTROM",
     "Domain",
     "charge_and_spin",
+    "check_arrays",
     "check_choice",
     "cube_grid",
     "property_names",
@@ -126,11 +127,9 @@ def read_atoms(atoms: Any, domain: Domain) -> Record:
         not whole, positions that are not (N, 3) finite numbers, coinciding atoms, a cell that is no material's, or a
         number of electrons that does not go with its spin (of cells, any number goes).
     """
-    if not isinstance(atoms, Atoms):
-        raise InputError(f"a calculation needs an ase.Atoms object, got {type(atoms).__name__}.")
+    check_arrays(atoms)
     if len(atoms) == 0:
         raise InputError("the Atoms object is empty. Give it at least one atom.")
-    _check_arrays(atoms)
     _check_elements(atoms, domain)
     if atoms.pbc.any() and not domain.periodic:
         raise InputError(
@@ -196,8 +195,21 @@ def check_choice(option: str, given: Any, allowed: Iterable[str]) -> None:
         raise InputError(f"{option} is {given!r}. {suggestion(str(given), known)}")
 
 
-def _check_arrays(atoms: Atoms) -> None:
-    """Refuse what is no list of atoms: ASE looks at the arrays only when they are set."""
+def check_arrays(atoms: Any) -> None:
+    """Refuse what is no list of atoms: ASE does not look at what is put into ``atoms.arrays``.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        May be anything.
+
+    Raises
+    ------
+    InputError
+        If it is no ``Atoms`` object, the numbers are not whole, or the positions are not (N, 3) finite numbers.
+    """
+    if not isinstance(atoms, Atoms):
+        raise InputError(f"a calculation needs an ase.Atoms object, got {type(atoms).__name__}.")
     numbers, positions = np.asarray(atoms.numbers), np.asarray(atoms.positions)
     if numbers.dtype.kind not in "iu" or numbers.ndim != 1:
         raise InputError(f"atoms.numbers must be whole numbers, one an atom; got {numbers.dtype} {numbers.shape}.")
@@ -211,7 +223,7 @@ def _check_arrays(atoms: Atoms) -> None:
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if len(bad):
         raise InputError(f"the position of atom {bad[0]} is not finite: {positions[bad[0]].tolist()} Angstrom.")
-    if np.abs(positions).max() > _MAX_COORDINATE:
+    if np.abs(positions).max(initial=0.0) > _MAX_COORDINATE:
         raise InputError(f"positions must lie within {_MAX_COORDINATE:g} Angstrom of the origin. Move the structure.")
 
 

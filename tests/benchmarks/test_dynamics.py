@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.calculators.calculator import CalculationFailed
+from ase.calculators.calculator import CalculationFailed, InputError
 
 from ase_mlwave.demo.dynamics import Trajectory
 from benchmarks import dynamics
@@ -50,7 +52,7 @@ def test_drift_and_fluctuation_about_the_line_by_hand() -> None:
     time = np.linspace(0, 10, 1001)
     ripple = 0.003 * np.sin(2 * np.pi * 25 * time)
     trajectory = Trajectory(time, potential=0.009 * 2 * time + ripple, kinetic=np.ones(1001), n_atoms=9)
-    figures = dynamics.figures(dynamics.Run(trajectory, np.array([1.0]), 1.0, "complete"))
+    figures = dynamics.figures(dynamics.Run(trajectory, np.array([1.0]), 1.0, "complete", np.zeros((2, 9, 3))))
     assert figures["drift (meV / atom / ps)"] == pytest.approx(2, abs=0.01)
     assert figures["the same about the line (meV / atom)"] == pytest.approx(3 / np.sqrt(2) / 9, rel=0.01)
 
@@ -68,6 +70,45 @@ def test_what_was_done_before_the_end_is_kept(fault: BaseException, ending: str)
     run = dynamics.run_nve(atoms, steps=100, timestep=0.5, progress=progress)
     assert run.ending == ending
     assert len(run.trajectory.time) == len(run.trajectory.total) == len(run.temperatures) == 10
+
+
+def test_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamics, "_CHUNK", 7)
+    straight = dynamics.run_nve(prepared(), steps=40, timestep=0.5)
+    steps, seen = iter(range(100)), []
+
+    def progress() -> None:
+        if next(steps) == 17:
+            raise KeyboardInterrupt
+
+    def run(resume: bool, progress: Callable[[], object], seed: int = 1) -> dynamics.Run:
+        return dynamics.run_in_parts(
+            prepared(), 40, 0.5, tmp_path / "run.npz", {"seed": seed}, resume=resume, progress=progress
+        )
+
+    halves = run(False, progress)
+    assert halves.ending == "interrupted"
+    assert len(halves.trajectory.time) == 18
+    whole = run(True, lambda: seen.append(None))
+    assert whole.ending == "complete"
+    assert len(seen) == len(whole.trajectory.time) == 41
+    for name in ("time", "potential", "kinetic"):
+        np.testing.assert_allclose(getattr(whole.trajectory, name), getattr(straight.trajectory, name), atol=1e-10)
+    np.testing.assert_allclose(whole.temperatures, straight.temperatures, rtol=1e-9)
+    with pytest.raises(InputError, match="other settings"):
+        run(True, lambda: None, seed=2)
+
+
+@pytest.mark.parametrize(("limit", "code"), [("1e3", None), ("1e-9", 1)])
+def test_too_much_drift_is_an_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, code: int | None
+) -> None:
+    monkeypatch.setattr(dynamics, "load_calculator", lambda model, **_: PairSprings(ethanol()))
+    words = ["dynamics", "springs", "--length", "0.02", "--max-drift", limit, "--output", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", words)
+    with nullcontext() if code is None else pytest.raises(SystemExit) as ended:
+        dynamics.main()
+    assert code is None or ended.value.code == code
 
 
 def test_run_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

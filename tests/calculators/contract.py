@@ -370,6 +370,9 @@ class CalculatorContract:
         """ASE does not look at what is put into ``atoms.arrays``."""
         atoms = self.atoms()
         atoms.arrays[array] = change(atoms.arrays[array])
+        calc.get_potential_energy(self.atoms())
+        with pytest.raises(InputError, match=r"(atoms.numbers|positions) must"):
+            calc.get_potential_energy(atoms)
         with pytest.raises(InputError, match=r"structure 0: .*(atoms.numbers|positions) must"):
             calc.predict([atoms])
 

@@ -62,7 +62,7 @@ def test_options_reach_the_calculator(morse_zoo: Path, waters: Path) -> None:
 
 
 def test_models_joined_by_commas_are_a_committee_and_write_its_spreads(morse_zoo: Path, waters: Path) -> None:
-    morse_folder(0.3).save(morse_zoo / "deep")
+    morse_folder(0.155).save(morse_zoo / "deep")
     out = waters.parent / "out.extxyz"
     code, output = _invoke("morse, deep", waters, "-o", out)
     assert code == 0, output
