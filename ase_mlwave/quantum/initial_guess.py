@@ -1,6 +1,7 @@
 """Turn a closed-shell density of one PySCF molecule into the initial density of any mean-field calculation.
 
-The density must never make an SCF worse, so what cannot work is refused here, before the SCF starts.
+The density must never make an SCF worse, so what cannot work is refused here, before the SCF starts, and what is
+doubtful is named (`doubt`), so that PySCF's own guess can be taken.
 """
 
 from __future__ import annotations
@@ -13,10 +14,16 @@ from ase.calculators.calculator import InputError
 from numpy.typing import NDArray
 from pyscf import gto
 
-__all__ = ["adapt_density", "check_target"]
+__all__ = ["SMALLEST_GAP", "adapt_density", "check_target", "doubt"]
 
 Array = NDArray[np.float64]
 
+#: Gap between occupied and empty predicted orbitals below which a density is doubtful, Hartree; see `doubt`.
+SMALLEST_GAP = 0.08
+#: Eigenvalue of the overlap matrix below which a direction of the target basis is left out, as PySCF does.
+_DEPENDENT = 1e-6
+#: Norm that the worst occupied orbital must keep when it is projected.
+_LOST = 0.1
 #: Largest distance between an atom of the source and of the target, Bohr.
 _TOLERANCE = 1e-4
 _REFUSED = {
@@ -55,7 +62,8 @@ def adapt_density(density: Array, source: gto.Mole, mean_field: Any) -> Array:
     -----
     The same basis functions: the density as it is (``test_same_basis_keeps_the_density``). Another basis: the
     occupied orbitals are projected, as in PySCF's ``project_dm_nr2nr``, and orthonormalised in the target basis, so
-    that P S P = 2 P holds there too and the energy is variational (``test_projected_density_is_idempotent``). Scaling
+    that P S P = 2 P holds there too and the energy is variational (``test_projected_density_is_idempotent``); almost
+    linearly dependent directions are left out (``test_projection_into_a_dependent_basis``). Scaling
     the projected density instead costs as many SCF cycles but starts below the minimum: methanol, by 0.02 Hartree in
     6-31G* and by 0.5 Hartree in STO-3G.
     """
@@ -72,6 +80,44 @@ def adapt_density(density: Array, source: gto.Mole, mean_field: Any) -> Array:
     electrons = np.vdot(adapted, target.intor_symmetric("int1e_ovlp"))
     adapted = adapted * (target.nelectron / electrons)
     return np.stack([0.5 * adapted] * 2) if _has_base(mean_field, "UHF") else adapted
+
+
+def doubt(mean_field: Any, orbital_energies: Array, n_occupied: int) -> str | None:
+    """Say why a predicted closed-shell density may start an SCF worse than PySCF's own guess does.
+
+    Parameters
+    ----------
+    mean_field : PySCF mean-field object
+        One that `check_target` allows.
+    orbital_energies : ndarray, (M,)
+        Those of the predicted Hamiltonian, ascending, Hartree.
+    n_occupied : int
+        Number of doubly occupied orbitals.
+
+    Returns
+    -------
+    str or None
+        The reason, as the end of a sentence; None if there is none.
+
+    Notes
+    -----
+    It needs no Fock matrix, hence no SCF cycle: a test that builds F[P] costs a cycle exactly where the guess fails.
+    Where the predicted gap is wide, the occupied space of an erroneous Hamiltonian is still almost the right one, and
+    a closed shell is the state that PySCF's broken-symmetry guess for UHF and UKS ends in, too; a narrow gap means a
+    stretched bond, a near-degeneracy, or a prediction gone wrong (``benchmarks.warm_start`` measures it). Orbitals
+    that the user occupies by hand (``irrep_nelec``, PySCF's ``mom_occ_``) or a symmetry that the user breaks by hand
+    (``init_guess_breaksym``) are another state than the one predicted.
+    """
+    inner = getattr(mean_field, "_scf", mean_field)  # of a second-order solver
+    if getattr(inner, "irrep_nelec", None) or "get_occ" in vars(inner):
+        return "its orbitals are occupied in a way of their own"
+    if getattr(mean_field, "init_guess_breaksym", None) not in (None, 0, 1):
+        return f"init_guess_breaksym={mean_field.init_guess_breaksym!r} asks for broken symmetry"
+    if not np.isfinite(orbital_energies).all():
+        return "the predicted orbital energies are not finite"
+    if n_occupied < len(orbital_energies) and np.diff(orbital_energies)[n_occupied - 1] < SMALLEST_GAP:
+        return f"the predicted gap is below {SMALLEST_GAP:g} Hartree, as in stretched bonds or where a prediction fails"
+    return None
 
 
 def check_target(mean_field: Any) -> None:
@@ -157,7 +203,7 @@ def _same_functions(source: gto.Mole, target: gto.Mole) -> bool:
 
 
 def _project(density: Array, source: gto.Mole, target: gto.Mole) -> Array:
-    """Project occupied orbitals on the target basis and orthonormalise them there: P = 2 C (C^T S C)^-1 C^T."""
+    """Project occupied orbitals on the target basis and orthonormalise them there (Loewdin): P = 2 C C^T."""
     overlap = source.intor_symmetric("int1e_ovlp")
     orbitals = scipy.linalg.eigh(overlap @ density @ overlap, overlap)[1][:, source.nao - source.nelectron // 2 :]
     if source.cart != target.cart:
@@ -173,7 +219,16 @@ def _project(density: Array, source: gto.Mole, target: gto.Mole) -> Array:
     else:
         cross = gto.intor_cross("int1e_ovlp", target, source)
     target_overlap = target.intor_symmetric("int1e_ovlp")
-    occupied = scipy.linalg.solve(target_overlap, cross @ orbitals, assume_a="pos")
-    metric = occupied.T @ target_overlap @ occupied
-    projected: Array = 2.0 * occupied @ scipy.linalg.solve(metric, occupied.T, assume_a="pos")
+    values, vectors = scipy.linalg.eigh(target_overlap)
+    independent = values > _DEPENDENT
+    orthonormal = vectors[:, independent] / np.sqrt(values[independent])
+    # The nearest orthonormal orbitals: U V^T of the projections U s V^T.
+    left, singular, right = scipy.linalg.svd(orthonormal.T @ cross @ orbitals, full_matrices=False)
+    if len(singular) < orbitals.shape[1] or singular[-1] < _LOST:
+        raise InputError(
+            f"the basis of the calculation ({target.nao} functions) cannot hold the density: an occupied orbital loses "
+            "almost all of its norm. Use a larger basis"
+        )
+    occupied = orthonormal @ left @ right
+    projected: Array = 2.0 * occupied @ occupied.T
     return projected

@@ -14,7 +14,7 @@ from pyscf.pbc import gto as periodic_gto
 
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.functional import converge, kohn_sham_energy
-from ase_mlwave.quantum.initial_guess import adapt_density, check_target
+from ase_mlwave.quantum.initial_guess import SMALLEST_GAP, adapt_density, check_target, doubt
 
 NUMBERS = (6, 8, 1, 1)
 POSITIONS = np.array([[0.0, 0.1, 0.0], [0.1, -0.05, 2.25], [0.05, 1.8, -1.1], [-0.2, -1.7, -1.0]])
@@ -71,6 +71,27 @@ def test_projection_into_a_larger_space_is_exact() -> None:
     np.testing.assert_allclose(adapted, coefficients @ density @ coefficients.T, atol=1e-9)
     # The fitting basis is Cartesian too and a little larger, hence not to rounding.
     assert kohn_sham_energy(field, adapted) == pytest.approx(energy, abs=1e-4)
+
+
+def test_projection_into_a_dependent_basis() -> None:
+    """Every function twice: the overlap matrix is singular, the space the same, so nothing may be lost."""
+    density, source, energy = _source()
+    basis = {symbol: 2 * gto.basis.load("def2-svp", symbol) for symbol in ("O", "C", "H")}
+    field = dft.RKS(_target(basis), xc="pbe").density_fit()
+    field.with_df.auxbasis = dft.RKS(source, xc="pbe").density_fit().with_df.auxbasis
+    adapted = adapt_density(density, source, field)
+    S = field.get_ovlp()
+    assert np.linalg.eigvalsh(S).min() < 1e-12
+    assert _electrons(adapted, field.mol) == pytest.approx(16.0, abs=1e-10)
+    np.testing.assert_allclose(S @ adapted @ S @ adapted @ S, 2 * S @ adapted @ S, atol=1e-8)
+    assert kohn_sham_energy(field, adapted) == pytest.approx(energy, abs=1e-7)
+
+
+def test_a_basis_too_small_for_the_density_is_refused() -> None:
+    density, source, _ = _source()
+    tiny = {"O": [[0, [1e3, 1.0]]], "C": [[0, [1e3, 1.0]]], "H": [[0, [1e3, 1.0]]]}
+    with pytest.raises(InputError, match=r"4 functions\) cannot hold the density"):
+        adapt_density(density, source, dft.RKS(_target(tiny)))
 
 
 def test_projection_agrees_with_pyscf_up_to_normalisation() -> None:
@@ -136,6 +157,35 @@ def test_another_molecule_is_refused() -> None:
         adapt_density(density[:5, :5], source, dft.RKS(_target()))
     with pytest.raises(InputError, match="effective core potentials"):
         adapt_density(density, source, dft.RKS(_target("ccpvdz", ecp={"C": "bfd", "O": "bfd"})))
+
+
+def _levels(gap: float) -> np.ndarray:
+    """Return eight occupied orbital energies and three empty ones."""
+    return np.concatenate([np.linspace(-1.0, -0.3, 8), -0.3 + gap + np.array([0.0, 0.2, 0.3])])
+
+
+def test_only_a_wide_gap_raises_no_doubt() -> None:
+    for kind in (dft.RKS, scf.UHF):
+        assert doubt(kind(_target()), _levels(1.01 * SMALLEST_GAP), 8) is None
+        assert "gap is below 0.08 Hartree" in str(doubt(kind(_target()), _levels(0.99 * SMALLEST_GAP), 8))
+        assert "gap is below" in str(doubt(kind(_target()), _levels(-0.01), 8))
+        assert "not finite" in str(doubt(kind(_target()), _levels(np.nan), 8))
+        assert doubt(kind(_target()), _levels(0.5), 11) is None
+
+
+def test_a_state_chosen_by_hand_raises_doubt() -> None:
+    symmetric = dft.RKS(_target(symmetry=True))
+    assert doubt(symmetric, _levels(0.3), 8) is None
+    symmetric.irrep_nelec = {"A": 16}
+    mixed, plain, excited = scf.UHF(_target()), scf.UHF(_target()), scf.RHF(_target())
+    mixed.init_guess_breaksym = "mix"
+    plain.init_guess_breaksym = False
+    occupations = np.repeat([2.0, 0.0], [8, 30])
+    scf.addons.mom_occ_(excited, np.eye(38), occupations)
+    for field in (symmetric, symmetric.newton(), excited):
+        assert "occupied in a way of their own" in str(doubt(field, _levels(0.3), 8))
+    assert "'mix' asks for broken symmetry" in str(doubt(mixed, _levels(0.3), 8))
+    assert doubt(plain, _levels(0.3), 8) is None
 
 
 def test_targets_that_cannot_use_the_density_are_refused() -> None:
