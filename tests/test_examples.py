@@ -54,6 +54,7 @@ def test_warm_start(tmp_path: Path) -> None:
     assert len(cycles) == 4
     assert all(warm <= default for default, warm in cycles)
     assert cycles[0][1] < cycles[0][0]
+    assert "stretched: the model cannot guess, PySCF's 'minao' guess is used" in output
     assert "InputError: the model does not know He" in output
 
 

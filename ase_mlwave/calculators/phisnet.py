@@ -19,16 +19,18 @@ from torch import Tensor
 
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms
-from ase_mlwave.calculators.moles import check_fallback, read_mole
+from ase_mlwave.calculators.domain import judge
+from ase_mlwave.calculators.moles import check_fallback, pyscf_guess, read_mole
 from ase_mlwave.data.record import Record
 from ase_mlwave.domain.wall import repulsion
+from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.phisnet.energy import electronic_states
 from ase_mlwave.phisnet.inference import PredictedBatch, predict_batch
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
 from ase_mlwave.quantum.density import orbitals
 from ase_mlwave.quantum.functional import converge, kohn_sham_functional
-from ase_mlwave.quantum.initial_guess import adapt_density, check_target
+from ase_mlwave.quantum.initial_guess import adapt_density, check_target, doubt
 from ase_mlwave.quantum.populations import dipole_moment, mulliken_charges
 from ase_mlwave.reference.levels import LevelOfTheory
 
@@ -192,7 +194,7 @@ class PhiSNetCalculator(MlwaveCalculator):
         return energies.numpy(), coefficients.numpy()
 
     def initial_guess(self, mf: Any, *, fallback: str | None = None) -> Array:
-        """Predict a density matrix from which PySCF's SCF converges in fewer cycles.
+        """Predict a density matrix from which PySCF's SCF converges to the same state in fewer cycles, never in more.
 
         Parameters
         ----------
@@ -200,8 +202,9 @@ class PhiSNetCalculator(MlwaveCalculator):
             RKS, RHF, UKS or UHF (density split evenly), density-fitted or gpu4pyscf kin; any spherical basis (another
             basis than the model's: the density is projected).
         fallback : str, optional
-            A PySCF guess (``"minao"``, ``"atom"``, ...) to return with a warning where the model cannot serve;
-            by default that is an error.
+            A PySCF guess (``"minao"``, ``"atom"``, ...) to return with a warning where the model cannot serve or its
+            density is doubtful. By default the first is an error, and for the second PySCF's own guess
+            (``mf.init_guess``) is returned, with a warning.
 
         Returns
         -------
@@ -213,21 +216,39 @@ class PhiSNetCalculator(MlwaveCalculator):
         InputError
             If ``fallback`` is no guess of PySCF's; or if the molecule is an open shell, charged, or has elements
             unknown to the model, and there is no fallback.
+        CalculationFailed
+            If the model's linear algebra or PySCF's own guess fails.
+
+        Notes
+        -----
+        The density is handed over only if every atom is within the model's limit (whatever ``outside`` is) and the
+        predicted orbitals raise no `doubt`, which is decided from the prediction alone: it costs no Fock matrix, hence
+        no cycle. ``python -m benchmarks.warm_start`` counts cycles both ways.
         """
         check_fallback(fallback)
+        reason: str | None
+        category: type[UserWarning] = UserWarning
         try:
             check_target(mf)
-            source = self._mole(self.members[0], self._system(mf.mol))
-            return adapt_density(self._matrices(mf.mol, same_basis=False)[2], source, mf)
+            system = self._system(mf.mol)
+            outcome = self._predicted(system)
+            if judge(outcome.extras, self.domain).refused:
+                reason, category = "the molecule is unlike anything that it was trained on", OutOfDomainWarning
+            else:
+                extras = self._judged(system, outcome).extras
+                reason = doubt(mf, extras["orbital_energies"], mf.mol.nelectron // 2)
+                if reason is None:
+                    return adapt_density(extras["density_matrix"], self._mole(self.members[0], system), mf)
         except CalculatorError as error:
-            if not hasattr(mf, "mol") or not np.isfinite(mf.mol.atom_coords()).all():
+            if not isinstance(getattr(mf, "mol", None), gto.Mole) or not np.isfinite(mf.mol.atom_coords()).all():
                 raise  # nobody can guess for these
             if fallback is None:
                 message = f"{str(error).rstrip('.')}. Or give fallback='minao', for PySCF's own guess."
                 raise type(error)(message) from error
-            warnings.warn(f"the model cannot guess, PySCF's {fallback!r} guess is used: {error}", stacklevel=2)
-            guess: Array = mf.get_init_guess(mf.mol, key=fallback)
-            return guess
+            reason = str(error)
+        name = fallback or mf.init_guess
+        warnings.warn(f"the model cannot guess, PySCF's {name!r} guess is used: {reason}", category, stacklevel=2)
+        return pyscf_guess(mf, fallback)
 
     # --- cube files -------------------------------------------------------------------------------------------------
 
@@ -278,13 +299,16 @@ class PhiSNetCalculator(MlwaveCalculator):
                     f"the Mole's basis is not the model's, {self.members[0].network.config.basis!r} (spherical); give "
                     "Atoms, or use initial_guess, which projects the density to another basis"
                 )
+        extras = self._judged(system, self._predicted(system)).extras
+        return extras["hamiltonian"], extras["overlap"], extras["density_matrix"]
+
+    def _predicted(self, system: Record) -> Outcome:
+        """Predict the matrices of one molecule, those of a committee averaged; not judged yet."""
         try:
             batches = [predict_batch(member.network, [system]) for member in self.members]
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise CalculationFailed(f"the predicted matrix cannot be diagonalised: {error}") from error
-        outcome = self._combine(system, [Outcome({}, _extras(batch, 0)) for batch in batches])
-        extras = self._judged(system, outcome).extras
-        return extras["hamiltonian"], extras["overlap"], extras["density_matrix"]
+        return self._combine(system, [Outcome({}, _extras(batch, 0)) for batch in batches])
 
     def _combine(self, system: Record, members: list[Outcome]) -> Outcome:
         """Average a committee; its density matrix and orbital energies are those of the mean Hamiltonian."""

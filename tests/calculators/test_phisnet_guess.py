@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from pyscf.pbc import dft as periodic_dft
 from pyscf.pbc import gto as periodic_gto
 
 from ase_mlwave import PhiSNetCalculator
+from ase_mlwave.errors import OutOfDomainWarning
 from tests.calculators.waters import pyscf_molecule, shipped, waters
 
 WATER = "O 0 0 0; H 0 0.76 0.59; H 0 -0.76 0.59"
@@ -100,6 +102,135 @@ def test_at_the_models_own_level_the_guess_saves_half_of_the_cycles(calc: PhiSNe
         assert warm.cycles <= 5
         assert warm.cycles < cold.cycles
     assert np.mean(counts, axis=0)[1] <= 0.6 * np.mean(counts, axis=0)[0]
+
+
+def _water(first: float, second: float, degrees: float, basis: Any = "def2-svp") -> gto.Mole:
+    """Build a water from two bonds (Angstrom) and their angle."""
+    angle = np.radians(degrees)
+    place = [(0, 0, 0), (first, 0, 0), (second * np.cos(angle), second * np.sin(angle), 0)]
+    return gto.M(atom=list(zip("OHH", place, strict=True)), basis=basis, verbose=0)
+
+
+#: Waters that the model serves, at the rim of what it knows.
+RIM = [(0.75, 0.95, 125.0), (1.36, 0.96, 120.0), (1.2, 1.28, 78.0), (0.8, 0.82, 85.0), (1.1, 0.96, 172.0)]
+#: Waters that it must not serve: the first three unlike its data, the last with a narrow gap.
+BEYOND = {
+    "stretched": ((2.1, 0.96, 92.0), OutOfDomainWarning, "unlike anything that it was trained on"),
+    "dissociated": ((1.9, 2.6, 110.0), OutOfDomainWarning, "unlike anything that it was trained on"),
+    "compressed": ((0.7, 0.71, 95.0), OutOfDomainWarning, "unlike anything that it was trained on"),
+    "narrow gap": ((1.25, 1.3, 165.0), UserWarning, "predicted gap is below 0.08 Hartree"),
+}
+
+
+def _shifted(mole: gto.Mole) -> Any:
+    field = scf.RHF(mole)
+    field.level_shift = 0.5
+    return field
+
+
+@pytest.mark.filterwarnings("ignore::ase_mlwave.errors.OutOfDomainWarning")
+@pytest.mark.parametrize("geometry", RIM)
+def test_at_the_rim_of_the_domain_the_state_is_the_same_and_not_later(
+    calc: PhiSNetCalculator, geometry: tuple[float, float, float]
+) -> None:
+    methods: list[tuple[str, Callable[[gto.Mole], Any]]] = [
+        ("def2-svp", lambda mole: scf.UHF(mole)),
+        ("sto-3g", lambda mole: scf.RHF(mole)),
+        ("6-31g*", lambda mole: dft.UKS(mole, xc="pbe0").density_fit()),
+        ("def2-svp", _shifted),
+    ]
+    for basis, method in methods:
+        cold, warm = _cold_and_warm(calc, lambda method=method, basis=basis: method(_water(*geometry, basis)))
+        assert warm.cycles <= cold.cycles
+        assert warm.e_tot == pytest.approx(cold.e_tot, abs=1e-7)
+        assert np.ndim(warm.mo_occ) == 1 or warm.spin_square()[0] == pytest.approx(cold.spin_square()[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [scf.RHF, dft.UKS])
+@pytest.mark.parametrize("case", BEYOND)
+def test_beyond_it_the_guess_is_that_of_pyscf(calc: PhiSNetCalculator, case: str, kind: Any) -> None:
+    geometry, category, message = BEYOND[case]
+    mean_field = kind(_water(*geometry))
+    for careless in (calc, PhiSNetCalculator("phisnet-water", outside="warn")):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            guess = careless.initial_guess(mean_field)
+        spoken = [w for w in caught if "the model cannot guess, PySCF's 'minao' guess is used" in str(w.message)]
+        assert len(spoken) == 1
+        assert spoken[0].category is category
+        assert spoken[0].filename == __file__
+        assert message in str(spoken[0].message)
+        np.testing.assert_array_equal(guess, mean_field.get_init_guess())
+
+
+def test_the_users_own_choice_of_guess_is_what_is_handed_over(calc: PhiSNetCalculator) -> None:
+    mean_field = scf.RHF(_water(2.1, 0.96, 92.0))
+    mean_field.init_guess = "1e"
+    with pytest.warns(OutOfDomainWarning, match="PySCF's '1e' guess is used"):
+        np.testing.assert_allclose(calc.initial_guess(mean_field), mean_field.get_init_guess(key="1e"))
+    with pytest.warns(OutOfDomainWarning, match="PySCF's 'vsap' guess is used"):
+        np.testing.assert_allclose(
+            calc.initial_guess(mean_field, fallback="vsap"), mean_field.get_init_guess(key="vsap")
+        )
+
+
+def test_the_guess_builds_no_fock_matrix(calc: PhiSNetCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hence it costs no cycle, whether the model serves or not."""
+
+    def built(*_: Any, **__: Any) -> None:
+        raise AssertionError("a Fock matrix was built")
+
+    monkeypatch.setattr(scf.hf.SCF, "get_jk", built)
+    monkeypatch.setattr(dft.rks.RKS, "get_veff", built)
+    assert calc.initial_guess(dft.RKS(_water(0.96, 0.96, 104.5))).shape == (24, 24)
+    with pytest.warns(OutOfDomainWarning):
+        assert calc.initial_guess(dft.RKS(_water(2.1, 0.96, 92.0))).shape == (24, 24)
+
+
+def test_second_order_solver_takes_fewer_fock_matrices(calc: PhiSNetCalculator) -> None:
+    def count(*, warm: bool) -> tuple[int, float]:
+        counts: list[int] = []
+        solver = scf.RHF(_water(0.93, 1.05, 110.0)).newton()
+        solver.callback = lambda state: counts.append(state.get("jktot", 0))
+        solver.kernel(dm0=calc.initial_guess(solver) if warm else None)
+        return max(counts), solver.e_tot
+
+    cold, warm = count(warm=False), count(warm=True)
+    assert warm[0] < cold[0]
+    assert warm[1] == pytest.approx(cold[1], abs=1e-8)
+
+
+#: Two basis sets at once: functions that depend on one another almost.
+_DEPENDENT = {s: gto.basis.load("aug-cc-pvdz", s) + gto.basis.load("def2-tzvp", s) for s in ("H", "O")}
+
+
+@pytest.mark.filterwarnings("ignore:remove_linear_dep_:DeprecationWarning")
+def test_basis_with_linear_dependences_is_served(calc: PhiSNetCalculator) -> None:
+    def make() -> Any:
+        mean_field = scf.addons.remove_linear_dep_(scf.RHF(_water(0.96, 0.99, 103.0, _DEPENDENT)))
+        mean_field.init_guess = "1e"
+        return mean_field
+
+    cold, warm = _cold_and_warm(calc, make)
+    assert np.linalg.eigvalsh(warm.get_ovlp()).min() < 1e-6
+    assert warm.cycles < cold.cycles
+    assert warm.e_tot == pytest.approx(cold.e_tot, abs=1e-6)
+
+
+def test_failure_of_pyscfs_own_guess_is_explained(calc: PhiSNetCalculator) -> None:
+    """In a basis that is exactly dependent PySCF cannot project its "minao"."""
+    twice = {symbol: 2 * gto.basis.load("def2-svp", symbol) for symbol in ("H", "O")}
+    mean_field = scf.RHF(_water(2.1, 0.96, 92.0, twice))
+    mean_field.get_init_guess = _singular
+    with (
+        pytest.warns(OutOfDomainWarning),
+        pytest.raises(CalculationFailed, match=r"guess 'minao' fails in this basis .*fallback='hcore'"),
+    ):
+        calc.initial_guess(mean_field)
+
+
+def _singular(*_: Any, **__: Any) -> None:
+    raise np.linalg.LinAlgError("singular matrix")
 
 
 def test_unrestricted_guess_is_split_evenly(calc: PhiSNetCalculator) -> None:
