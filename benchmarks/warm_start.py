@@ -1,0 +1,211 @@
+"""Count the SCF cycles of PySCF from its own guess and from a model's density, and compare the states that they end in.
+
+    python -m benchmarks.warm_start [--model phisnet-water] [--waters 84] [--structures FILE] [--output warm_start.json]
+
+Waters with bonds from 0.7 to 3 Angstrom and angles from 60 to 180 degrees, or the structures of a file, at the
+levels of `LEVELS`. A guess costs the Fock matrices that `PhiSNetCalculator.initial_guess` builds in the mean field,
+which count as cycles. Where the model hands over, its guess must equal PySCF's to the last bit; then no SCF runs, as
+both would be the same. Second-order solvers count Fock matrices and products with the Hessian.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.io import read
+from pyscf import dft, gto, scf
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+
+from ase_mlwave import PhiSNetCalculator
+
+#: aug-cc-pVTZ and def2-TZVPP at once: nearly dependent functions.
+_DEPENDENT = {s: gto.basis.load("aug-cc-pvtz", s) + gto.basis.load("def2-tzvpp", s) for s in "HCNO"}
+
+#: Name -> basis, mean field.
+LEVELS: dict[str, tuple[Any, Callable[[gto.Mole], Any]]] = {
+    "RKS PBE/def2-SVP": ("def2-svp", lambda mole: dft.RKS(mole, xc="pbe").density_fit()),
+    "RKS PBE/def2-SVP, level shift": ("def2-svp", lambda mole: _shifted(dft.RKS(mole, xc="pbe").density_fit())),
+    "RKS PBE/def2-TZVP": ("def2-tzvp", lambda mole: dft.RKS(mole, xc="pbe").density_fit()),
+    "RKS PBE0/cc-pVDZ": ("cc-pvdz", lambda mole: dft.RKS(mole, xc="pbe0").density_fit()),
+    "RKS B3LYP/6-31G*": ("6-31g*", lambda mole: dft.RKS(mole, xc="b3lyp")),
+    "RKS r2SCAN/aug-cc-pVDZ": ("aug-cc-pvdz", lambda mole: dft.RKS(mole, xc="r2scan").density_fit()),
+    "RHF/def2-SVP": ("def2-svp", lambda mole: scf.RHF(mole)),
+    "RHF/STO-3G": ("sto-3g", lambda mole: scf.RHF(mole)),
+    "RHF/dependent basis": (_DEPENDENT, lambda mole: _reduced(scf.RHF(mole).density_fit())),
+    "RHF/def2-SVP, second order": ("def2-svp", lambda mole: scf.RHF(mole).newton()),
+    "UHF/def2-SVP": ("def2-svp", lambda mole: scf.UHF(mole)),
+    "UKS PBE/def2-SVP": ("def2-svp", lambda mole: dft.UKS(mole, xc="pbe").density_fit()),
+    "UKS PBE0/6-31G*": ("6-31g*", lambda mole: dft.UKS(mole, xc="pbe0").density_fit()),
+    "UKS PBE/def2-SVP, second order": ("def2-svp", lambda mole: dft.UKS(mole, xc="pbe").density_fit().newton()),
+}
+#: Difference of energies (Hartree) and of <S^2> up to which two states are the same.
+_SAME = (1e-6, 1e-2)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where an SCF ended, and after how many cycles."""
+
+    cycles: int
+    energy: float
+    """Hartree."""
+    spin_square: float
+    converged: bool
+
+    def same_state(self, other: Result) -> bool:
+        """Tell whether both ended in the same state."""
+        differences = abs(self.energy - other.energy), abs(self.spin_square - other.spin_square)
+        return self.converged == other.converged and all(d <= same for d, same in zip(differences, _SAME, strict=True))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One structure at one level, from both guesses."""
+
+    structure: int
+    level: str
+    builds: int
+    """Fock matrices built for the model's guess."""
+    cold: Result | None
+    """From PySCF's guess; None where the model's guess is equal to it."""
+    warm: Result | None
+    """From the model's guess."""
+
+    @property
+    def slower(self) -> bool:
+        """Whether the model's way takes more cycles, its test included."""
+        if self.cold is None or self.warm is None:
+            return self.builds > 0
+        return self.warm.cycles + self.builds > self.cold.cycles
+
+    @property
+    def other_state(self) -> bool:
+        """Whether the model's way ends elsewhere."""
+        return self.cold is not None and self.warm is not None and not self.cold.same_state(self.warm)
+
+
+def waters(count: int, seed: int = 0) -> list[Atoms]:
+    """Draw waters: a third with one stretched bond, a third with equal bonds, a third with both at random."""
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for index in range(count):
+        first, second = np.exp(rng.uniform(np.log(0.7), np.log(3.0), size=2))
+        second = (0.96, first, second)[index % 3]
+        angle = np.radians(rng.uniform(60, 180))
+        drawn.append(Atoms("OH2", [(0, 0, 0), (first, 0, 0), (second * np.cos(angle), second * np.sin(angle), 0)]))
+    return drawn
+
+
+def compare(calculator: PhiSNetCalculator, atoms: Atoms, index: int, level: str) -> Run:
+    """Converge one structure from both guesses, where they differ."""
+    cold, warm = (_mean_field(atoms, level) for _ in range(2))
+    guess, builds = _counted_guess(calculator, warm)
+    own = cold.get_init_guess(cold.mol, cold.init_guess)
+    if np.array_equal(guess, own):
+        return Run(index, level, builds, None, None)
+    return Run(index, level, builds, _converge(cold, own), _converge(warm, guess))
+
+
+def _counted_guess(calculator: PhiSNetCalculator, mean_field: Any) -> tuple[np.ndarray, int]:
+    """Count the Fock matrices that a guess takes."""
+    inner = getattr(mean_field, "_scf", mean_field)
+    build, builds = inner.get_veff, []
+    inner.get_veff = lambda *args, **kwargs: builds.append(1) or build(*args, **kwargs)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return calculator.initial_guess(mean_field), len(builds)
+    finally:
+        del inner.get_veff
+
+
+def _converge(mean_field: Any, guess: np.ndarray) -> Result:
+    products: list[int] = []
+    if hasattr(mean_field, "_scf"):
+        mean_field.callback = lambda state: products.append(state.get("jktot", 0))
+    mean_field.kernel(dm0=guess)
+    spin_square = float(mean_field.spin_square()[0]) if np.ndim(mean_field.mo_occ) == 2 else 0.0
+    cycles = max(products) if products else int(mean_field.cycles)
+    return Result(cycles, float(mean_field.e_tot), spin_square, bool(mean_field.converged))
+
+
+def _mean_field(atoms: Atoms, level: str) -> Any:
+    basis, make = LEVELS[level]
+    pairs = [(atom.symbol, atom.position) for atom in atoms]
+    if isinstance(basis, dict):
+        basis = {symbol: basis[symbol] for symbol in set(atoms.symbols)}
+    mean_field = make(gto.M(atom=pairs, basis=basis, verbose=0))
+    mean_field.chkfile = None
+    return mean_field
+
+
+def _shifted(mean_field: Any) -> Any:
+    mean_field.level_shift = 0.3
+    return mean_field
+
+
+def _reduced(mean_field: Any) -> Any:
+    """Take out the dependences as PySCF's users do; its default guess does not stand them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        mean_field = scf.addons.remove_linear_dep_(mean_field)
+    mean_field.init_guess = "1e"
+    return mean_field
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """Sum up each level."""
+    result = Table(title="SCF cycles, the model's guess with its test")
+    for heading in ("level", "served", "PySCF", "model", "handed over", "slower", "another state"):
+        result.add_column(heading, justify="left" if heading == "level" else "right")
+    levels = list(dict.fromkeys(run.level for run in runs))
+    for name in [*levels, "all"]:
+        part = [run for run in runs if name in (run.level, "all")]
+        cycles = [(run.cold.cycles, run.warm.cycles + run.builds) for run in part if run.cold and run.warm]
+        means = [f"{mean:.2f}" for mean in np.mean(cycles, axis=0)] if cycles else ["-", "-"]
+        faults = sum(run.slower for run in part), sum(run.other_state for run in part)
+        counts = map(str, (len(part) - len(cycles), *faults))
+        result.add_row(name, str(len(cycles)), *means, *counts, end_section=name == levels[-1])
+    return result
+
+
+def measure(calculator: PhiSNetCalculator, structures: Iterable[Atoms], levels: Sequence[str]) -> list[Run]:
+    """Compare all structures at all levels."""
+    return [compare(calculator, atoms, k, level) for k, atoms in enumerate(structures) for level in levels]
+
+
+def main(arguments: Sequence[str] | None = None) -> list[Run]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="phisnet-water")
+    parser.add_argument("--waters", type=int, default=84, help="number of waters, each at every level")
+    parser.add_argument("--structures", type=Path, help="any file that ASE reads, in place of waters")
+    parser.add_argument("--levels", nargs="+", choices=list(LEVELS), default=list(LEVELS), metavar="LEVEL")
+    parser.add_argument("--output", type=Path, help="write all runs here, JSON")
+    options = parser.parse_args(arguments)
+    structures = read(options.structures, ":") if options.structures else waters(options.waters)
+    with threadpool_limits(1):
+        runs = measure(
+            PhiSNetCalculator(options.model), track(structures, "structures", transient=True), options.levels
+        )
+    Console().print(table(runs))
+    for run in runs:
+        if run.slower or run.other_state:
+            print(run)
+    if options.output:
+        options.output.write_text(json.dumps([asdict(run) for run in runs], indent=1))
+    return runs
+
+
+if __name__ == "__main__":
+    main()
