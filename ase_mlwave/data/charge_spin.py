@@ -102,22 +102,25 @@ def other_statements(atoms: Atoms, charge: int, spin: int) -> list[str]:
     parameters = getattr(atoms.calc, "parameters", None)
     parameters = parameters if isinstance(parameters, Mapping) else {}
     multiplicity = _whole(parameters.get("multiplicity"))
+    results = getattr(atoms.calc, "results", None) or {}
     said = {
         "charge": {
-            "initial charges add up to": _total(atoms, "initial_charges"),
+            "initial charges add up to": _total(atoms.arrays.get("initial_charges")),
             "the calculator's parameter 'charge' is": _whole(parameters.get("charge")),
+            "atomic charges add up to": _total(results.get("charges")),
         },
         "spin": {
-            "initial magnetic moments add up to": _total(atoms, "initial_magmoms"),
+            "initial magnetic moments add up to": _size(_total(atoms.arrays.get("initial_magmoms"))),
             "the calculator's multiplicity leaves unpaired": None if multiplicity is None else multiplicity - 1,
-            "the magnetic moment is": _moment(atoms.calc),
+            "atomic magnetic moments add up to": _size(_total(results.get("magmoms"))),
+            "the magnetic moment is": _size(_total(results.get("magmom"))),
         },
     }
     return [
         f"{words} {value:.4g}, but the {what} that is read is {read}"
         for what, read in (("charge", charge), ("spin", spin))
         for words, value in said[what].items()
-        if value is not None and abs(value - read) >= _DISAGREEMENT
+        if value is not None and np.ndim(value) == 0 and abs(value - read) >= _DISAGREEMENT
     ]
 
 
@@ -218,15 +221,14 @@ def _refuse_unknown(info: Mapping[str, Any], what: str, last_words: frozenset[st
             )
 
 
-def _total(atoms: Atoms, array: str) -> float | None:
-    """Return the sum of atomic charges, or the size of that of moments, if the atoms have any."""
-    if not atoms.has(array):
+def _total(values: Any) -> Any:
+    """Return the sum over atoms of charges, or of moments (numbers or vectors); None where there are none."""
+    try:
+        total = None if values is None else np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
         return None
-    total = atoms.arrays[array].sum(axis=0)
-    return float(np.linalg.norm(total)) if array == "initial_magmoms" else float(total)
+    return total if total is None or total.ndim == 0 else total.sum(axis=0)
 
 
-def _moment(calculator: Any) -> float | None:
-    """Return the size of the magnetic moment that a calculator has already."""
-    value = (getattr(calculator, "results", None) or {}).get("magmom")
-    return abs(float(value)) if value is not None and np.ndim(value) == 0 else None
+def _size(total: Any) -> float | None:
+    return None if total is None else float(np.linalg.norm(total))

@@ -72,10 +72,15 @@ def _charged(dataset: Dataset) -> list[str]:
 
 
 def _copies(dataset: Dataset) -> list[str]:
-    """Count records whose geometry came before, and say whether their labels are the same."""
-    geometries = {record.geometry_hash() for record in dataset}
-    contents = {record.content_hash() for record in dataset}
-    copies = len(dataset) - len(geometries)
-    if not copies:
+    """Count records whose geometry came before, and say whether labels and split are the same."""
+    splits: dict[str, set[str]] = {}
+    for record in dataset:
+        splits.setdefault(record.geometry_hash(), set()).add(str(record.info.get("split", "")))
+    n_copies = len(dataset) - len(splits)
+    if not n_copies:
         return []
-    return [f"{copies} are copies of others" + ("" if len(contents) == len(geometries) else ", with other labels")]
+    n_contents = len({record.content_hash() for record in dataset})
+    n_divided = sum(len(names) > 1 for names in splits.values())
+    labels = "" if n_contents == len(splits) else ", with other labels"
+    divided = f", {n_divided} geometries are in several splits" if n_divided else ""
+    return [f"{n_copies} are copies of others{labels}{divided}"]

@@ -107,12 +107,17 @@ def _moment(atoms: Atoms) -> None:
     atoms.calc = SinglePointCalculator(atoms, magmom=2.0)
 
 
+def _results(atoms: Atoms) -> None:
+    atoms.calc = SinglePointCalculator(atoms, charges=[-1.2, 0.1, 0.1], magmoms=[0.0, 1.0, 1.0])
+
+
 @pytest.mark.parametrize(
     ("fill", "statements"),
     [
         (_charges, ["initial charges add up to -1, but the charge that is read is 0"]),
         (_moments, ["initial magnetic moments add up to 2, but the spin that is read is 0"]),
         (_parameters, ["the calculator's parameter 'charge' is 1, but", "the calculator's multiplicity leaves"]),
+        (_results, ["atomic charges add up to -1, but", "atomic magnetic moments add up to 2, but"]),
         (_moment, ["the magnetic moment is 2, but"]),
     ],
 )
