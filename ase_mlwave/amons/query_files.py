@@ -9,6 +9,8 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 from rdkit import Chem, rdBase
 
+from ase_mlwave.text import clean
+
 __all__ = ["RDKIT_FILES", "looks_like_a_file", "query_in_file", "read_with_ase"]
 
 RDKIT_FILES = frozenset({".sdf", ".mol", ".pdb"})
@@ -78,7 +80,7 @@ def read_with_ase(path: Path) -> Atoms:
     try:
         atoms: Atoms = ase.io.read(path)  # type: ignore[assignment]  # one structure: the last one
     except Exception as error:
-        raise InputError(f"ASE cannot read {path}: {error}.") from error
+        raise InputError(f"ASE cannot read {path}: {clean(str(error))}.") from error
     if path.suffix.lower() == ".pdb":
         atoms.pbc = False  # a crystal's unit cell around one molecule
     return atoms

@@ -11,6 +11,7 @@ from ase import Atoms
 from ase_mlwave.data.convert import Structure, read_structure
 from ase_mlwave.data.labels import LabelsWanted
 from ase_mlwave.data.record import Dataset
+from ase_mlwave.text import clean
 
 __all__ = ["dataset_of"]
 
@@ -53,7 +54,7 @@ def dataset_of(frames: Iterable[Atoms], source: str, wanted: LabelsWanted, level
         try:
             structures.append(read_structure(atoms, wanted))
         except ValueError as error:
-            raise ValueError(f"structure {number} of {source}: {error}") from error
+            raise ValueError(f"structure {number} of {source}: {clean(str(error))}") from error
     _warn_of_other_statements(structures, source)
     _refuse_missing(structures, wanted, source)
     records = tuple(structure.record.without_info(_LEVEL) for structure in structures)

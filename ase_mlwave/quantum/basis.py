@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from pyscf import gto
+from pyscf import df, gto
+from pyscf.data import elements
 
 from ase_mlwave.quantum.names import load_basis, without_evaluation
 
-__all__ = ["build_mole", "n_functions", "shells"]
+__all__ = ["auxiliary_basis", "build_mole", "n_functions", "shells"]
 
 
 @lru_cache(maxsize=256)
@@ -92,3 +93,27 @@ def build_mole(
         mole = gto.M(atom=atoms, basis=shells_of, charge=charge, spin=spin, unit="Bohr", cart=False, verbose=0)
     mole.basis = basis
     return mole
+
+
+def auxiliary_basis(mole: gto.Mole, name: str | None) -> dict[str, list[Any]]:
+    """Load the auxiliary functions that PySCF chooses for density fitting.
+
+    Parameters
+    ----------
+    mole : pyscf.gto.Mole
+        Whose ``basis`` is a name.
+    name : str or None
+        Choice of PySCF's ``density_fit``; None for that of ``make_auxbasis``.
+
+    Returns
+    -------
+    dict
+        Atom's label -> shells in PySCF's format, to be used as ``with_df.auxbasis``: numbers instead of names, which
+        PySCF would take for files of the working directory, too.
+    """
+    with without_evaluation():
+        chosen = df.make_auxbasis(mole) if name is None else {atom[0]: name for atom in mole._atom}
+    return {
+        label: load_basis(shells, elements._std_symbol_without_ghost(label)) if isinstance(shells, str) else shells
+        for label, shells in chosen.items()
+    }

@@ -27,7 +27,7 @@ from pyscf import dft, gto, scf
 from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import suggestion
-from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.quantum.basis import auxiliary_basis, build_mole
 from ase_mlwave.quantum.functional import gradient_method
 from ase_mlwave.quantum.names import check_basis, check_elements, check_functional, is_hartree_fock, without_evaluation
 from ase_mlwave.reference.checks import check_geometry
@@ -214,6 +214,7 @@ class PyscfLevel(BaseModel, LevelOfTheory):
             mf.grids.level = self.grid_level
         if self.density_fit:
             mf = mf.density_fit()
+            mf.with_df.auxbasis = auxiliary_basis(mole, mf.with_df.auxbasis)
         mf.conv_tol = self.conv_tol
         mf.max_cycle = self.max_cycle
         mf.chkfile = None

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.calculators.calculator import InputError
+from ase.calculators.calculator import CalculationFailed, InputError
 from pyscf import gto
 from pyscf.gto.basis import parse_nwchem
 
+from ase_mlwave.data.record import Record
 from ase_mlwave.quantum.basis import build_mole, shells
 from ase_mlwave.quantum.names import check_basis, check_functional, has_core_potential, load_basis, without_evaluation
+from ase_mlwave.reference.levels import LevelOfTheory
 
 #: Basis data whose exponent is a Python expression that leaves a marker.
 EVALUATED = "BASIS\nH S\n(__import__('pathlib').Path({path!r}).touch(),1.0,1.0)[1:]\n"
@@ -94,6 +97,23 @@ def test_no_file_is_taken_for_a_basis(tmp_path: Path, monkeypatch: pytest.Monkey
     assert build_mole([1, 1], np.eye(3)[:2], "def2-svp").nao == 10
     with pytest.raises(InputError, match="no basis 'mine'"):
         check_basis("mine")
+    assert not marker.exists()
+
+
+def test_no_file_is_taken_for_the_basis_of_a_fit_or_a_guess(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a calculation where PySCF's own names of auxiliary functions and guesses are names of files."""
+    record = Record(numbers=[1, 1], positions=np.array([[0, 0, 0], [0, 0, 1.4]]))
+    level = LevelOfTheory.parse("hf/def2-svp")
+    expected = level.label(record).energy
+    monkeypatch.chdir(tmp_path)
+    marker = tmp_path / "marker"
+    for name in ("def2-svp", "def2-svp-jkfit", "def2-universal-jkfit", "def2-universal-jfit"):
+        (tmp_path / name).write_text(EVALUATED.format(path=str(marker)))
+    assert level.label(record).energy == pytest.approx(expected, abs=1e-9)
+    for name in ("ano", "minao"):
+        (tmp_path / name).write_text(EVALUATED.format(path=str(marker)))
+    with suppress(CalculationFailed):
+        level.label(record)
     assert not marker.exists()
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from ase_mlwave.qdf.published.card import published_card
 from ase_mlwave.qdf.published.config import PublishedConfig
 from ase_mlwave.qdf.published.network import PublishedQDF
+from ase_mlwave.text import clean
 from ase_mlwave.zoo import ModelFolder, TrainingData
 
 __all__ = ["import_published", "read_checkpoint", "read_orbitals"]
@@ -105,7 +106,7 @@ def import_published(
         )
         network = PublishedQDF(config)
     except (ValidationError, ValueError) as error:
-        raise InputError(f"{checkpoint} and these options make no model: {error}") from error
+        raise InputError(f"{checkpoint} and these options make no model: {clean(str(error))}") from error
     _load(network, weights, rows)
     source = f"unknown to the importer (weights imported from {Path(checkpoint).name}; the hash is that file's)"
     digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
@@ -136,7 +137,7 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged or hostile file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is no checkpoint of plain tensors: {reason}") from error
+        raise InputError(f"{path} is no checkpoint of plain tensors: {clean(reason)}") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path} is no state dict of tensors, as the original program saves with torch.save.")
     plain = all(value.layout == torch.strided and value.is_floating_point() for value in state.values())
@@ -189,7 +190,9 @@ def read_orbitals(path: str | PathLike[str]) -> dict[str, int]:
     try:
         content = json.loads(data) if Path(path).suffix == ".json" else _DictionaryReader(io.BytesIO(data)).load()
     except Exception as error:  # a damaged or hostile pickle raises almost anything
-        raise InputError(f"{path} is no dictionary of orbital types: {type(error).__name__}: {error}") from error
+        raise InputError(
+            f"{path} is no dictionary of orbital types: {type(error).__name__}: {clean(str(error))}"
+        ) from error
     plain = type(content) is dict and all(type(k) is str and type(v) is int for k, v in content.items())
     if not plain or sorted(content.values()) != list(range(len(content))) or not content:
         raise InputError(f"{path} must be a dictionary of str to int that numbers the orbital types without gap.")
