@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +36,9 @@ def predict(
 ) -> None:
     """Predict properties of the structures in a file and write them as extended XYZ.
 
-    A committee writes its spreads too: energy_spread (eV) and forces_spread (eV/Angstrom, of each atom).
+    A committee writes its spreads too: energy_spread (eV) and forces_spread (eV/Angstrom, of each atom). Structures
+    unlike the training data are marked out_of_domain=doubtful; those unlike anything in it out_of_domain=refused, and
+    they have no results unless you add --set outside=warn.
     """
     from ase.calculators.calculator import InputError
 
@@ -43,6 +47,7 @@ def predict(
     from ase_mlwave.console import Console
     from ase_mlwave.data.extxyz import check_extxyz, write_extxyz
     from ase_mlwave.data.summary import summary_of_structures
+    from ase_mlwave.errors import OutOfDomainWarning
 
     target = structures.with_suffix(".predicted.extxyz") if output is None else output
     if target.resolve() == structures.resolve():
@@ -60,12 +65,18 @@ def predict(
     start = time.perf_counter()
     with _progress(console) as bar:
         task = bar.add_task("predicting", total=len(images))
-        outcomes = calculator.predict_outcomes(images, wanted, progress=lambda done: bar.advance(task, done))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OutOfDomainWarning)  # the structures are marked instead
+            outcomes = calculator.predict_outcomes(
+                images, wanted, progress=lambda done: bar.advance(task, done), outside="warn"
+            )
     seconds = time.perf_counter() - start
+    states = [_state(outcome, refuse=calculator.parameters["outside"] == "error") for outcome in outcomes]
     target.parent.mkdir(parents=True, exist_ok=True)
-    labelled = [_labelled(atoms, outcome, wanted) for atoms, outcome in zip(images, outcomes, strict=True)]
-    write_extxyz(target, labelled)
+    rows = zip(images, outcomes, states, strict=True)
+    write_extxyz(target, [_labelled(atoms, outcome, wanted, state) for atoms, outcome, state in rows])
     console.print(f"{len(images)} structures -> {target} ({seconds:.2f} s)", soft_wrap=True, highlight=False)
+    _tell_outside(states, console)
 
 
 def _read(path: Path) -> list[Atoms]:
@@ -110,7 +121,32 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _labelled(atoms: Atoms, outcome: Outcome, properties: list[str]) -> Atoms:
+def _state(outcome: Outcome, *, refuse: bool) -> str:
+    """Say in a word how far outside the model's domain a structure is; nothing where it is inside."""
+    verdict = outcome.verdict
+    if verdict is None or verdict.inside:
+        return ""
+    return "refused" if verdict.refused and refuse else "doubtful"
+
+
+def _tell_outside(states: Sequence[str], console: Console) -> None:
+    """Say how many structures are outside the domain; end with an error where some have no results."""
+    doubtful = states.count("doubtful")
+    refused = [index for index, state in enumerate(states) if state == "refused"]
+    if doubtful:
+        text = f"warning: {doubtful} of {len(states)} structures are unlike the training data (out_of_domain=doubtful)"
+        console.print(text, style="yellow", soft_wrap=True, highlight=False)
+    if refused:
+        listed = ", ".join(map(str, refused[:10])) + (", ..." if len(refused) > 10 else "")
+        text = (
+            f"error: {len(refused)} of {len(states)} structures ({listed}) are unlike anything that the model was "
+            "trained on and have no results (out_of_domain=refused); --set outside=warn gives them all the same"
+        )
+        console.print(text, style="bold red", soft_wrap=True, highlight=False)
+        raise typer.Exit(1)
+
+
+def _labelled(atoms: Atoms, outcome: Outcome, properties: list[str], state: str) -> Atoms:
     """Return a copy that carries the predicted properties, and a committee's spreads, in place of any it had."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -119,5 +155,9 @@ def _labelled(atoms: Atoms, outcome: Outcome, properties: list[str]) -> Atoms:
         place.pop(name, None)
         if name in outcome.extras:
             place[name] = outcome.extras[name]
-    copy.calc = SinglePointCalculator(copy, **{name: outcome.values[name] for name in properties})
+    copy.info.pop("out_of_domain", None)
+    if state:
+        copy.info["out_of_domain"] = state
+    values = {} if state == "refused" else {name: outcome.values[name] for name in properties}
+    copy.calc = SinglePointCalculator(copy, **values) if values else None
     return copy

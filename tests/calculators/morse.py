@@ -73,7 +73,9 @@ class MorseCalculator(MlwaveCalculator):
         return Outcome(values, {"n_pairs": len(system) * (len(system) - 1) // 2})
 
 
-def morse_folder(depth: float = 0.15, thresholds: dict[str, float] | None = None) -> ModelFolder:
+def morse_folder(
+    depth: float = 0.15, thresholds: dict[str, float] | None = None, limits: dict[str, float] | None = None
+) -> ModelFolder:
     """Return a model folder, in memory, whose well is ``depth`` Hartree deep."""
     network = MorseNetwork(MorseConfig())
     with torch.no_grad():
@@ -85,4 +87,5 @@ def morse_folder(depth: float = 0.15, thresholds: dict[str, float] | None = None
         card="# Morse\n\nFor tests.\n",
         errors={"energy_mae_meV": 0.25},
         thresholds=thresholds,
+        limits=limits,
     )

@@ -63,6 +63,8 @@ def test_options_reach_the_calculator(morse_zoo: Path, waters: Path) -> None:
 
 def test_models_joined_by_commas_are_a_committee_and_write_its_spreads(morse_zoo: Path, waters: Path) -> None:
     morse_folder(0.155).save(morse_zoo / "deep")
+
+    morse_folder(0.152).save(morse_zoo / "deep")
     out = waters.parent / "out.extxyz"
     code, output = _invoke("morse, deep", waters, "-o", out)
     assert code == 0, output
@@ -126,3 +128,20 @@ def test_unknown_option_names_the_nearest(morse_zoo: Path, waters: Path) -> None
     code, output = _invoke("morse", waters, "--set", "scal=1")
     assert code == 2, output
     assert "Did you mean 'scale'" in output
+
+
+def test_structures_outside_the_domain_are_marked_and_the_others_kept(morse_kind: None, waters: Path) -> None:
+    folder = morse_folder(thresholds={"n_pairs": 2.0}, limits={"n_pairs": 5.0}).save(waters.parent / "narrow")
+    out = waters.parent / "out.extxyz"
+    code, output = _invoke(folder, waters, "-o", out)
+    assert code == 1
+    assert "2 of 3 structures are unlike the training data" in output
+    assert "1 of 3 structures (1) are unlike anything" in output
+    first, second, _ = read(out, ":")
+    assert first.info["out_of_domain"] == "doubtful"
+    assert first.get_potential_energy() < 0
+    assert second.info["out_of_domain"] == "refused"
+    assert second.calc is None
+    code, output = _invoke(folder, waters, "-o", out, "--set", "outside=warn")
+    assert code == 0, output
+    assert [atoms.info["out_of_domain"] for atoms in read(out, ":")] == ["doubtful"] * 3
