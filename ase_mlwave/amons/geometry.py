@@ -13,6 +13,7 @@ from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolTransforms
 
 from ase_mlwave.amons.capping import CappedFragment, cap_fragment, is_crowded
 from ase_mlwave.amons.conformers import ConformerSet, geometry_fingerprint, most_different
+from ase_mlwave.amons.coverage import refuse_gaps
 from ase_mlwave.amons.molecule import Molecule
 from ase_mlwave.amons.selection import all_fragments
 from ase_mlwave.data.record import Record
@@ -34,6 +35,8 @@ def amon_geometries(
     *,
     max_contact_heavy: int | None = None,
     allow_radicals: bool = False,
+    allow_charges: bool = False,
+    complete: bool = False,
     seed: int = 0,
     max_conformers: int | None = None,
     relax: bool | Literal["caps"] | None = None,
@@ -44,8 +47,10 @@ def amon_geometries(
     ----------
     query : str, Path, rdkit.Chem.Mol, ase.Atoms, Record or Molecule
         See ``amons_of``.
-    max_heavy, max_contact_heavy, allow_radicals
+    max_heavy, max_contact_heavy, allow_radicals, allow_charges
         See ``amons_of``.
+    complete : bool
+        Refuse a query that its amons cannot predict, see `ase_mlwave.amons.coverage.refuse_gaps`.
     seed : int
         Of the embedding of amons that come from a graph without coordinates.
     max_conformers : int, optional
@@ -58,14 +63,14 @@ def amon_geometries(
     Returns
     -------
     tuple of Record
-        Neutral, closed-shell (but for radicals that were allowed) and without labels, sorted by number of heavy atoms,
-        then by SMILES. ``info`` has ``"smiles"``, ``"n_heavy"``, and for amons cut from a geometry ``"query_atoms"``,
-        the heavy atoms of the query (in the order of the record's, which come first).
+        Neutral and closed-shell (but for ions and radicals that were allowed) and without labels, sorted by number of
+        heavy atoms, then by SMILES. ``info`` has ``"smiles"``, ``"n_heavy"``, and for amons cut from a geometry
+        ``"query_atoms"``, the heavy atoms of the query (in the order of the record's, which come first).
 
     Raises
     ------
     InputError
-        See ``amons_of``; or if ``max_conformers`` is below 1.
+        See ``amons_of``; if ``max_conformers`` is below 1; or if the amons are not ``complete``.
 
     Notes
     -----
@@ -76,7 +81,9 @@ def amon_geometries(
     """
     if max_conformers is not None and max_conformers < 1:
         raise InputError(f"max_conformers is the largest number of conformers of an amon; {max_conformers} is below 1.")
-    unrolled, fragments = all_fragments(query, max_heavy, max_contact_heavy, allow_radicals)
+    unrolled, fragments = all_fragments(query, max_heavy, max_contact_heavy, allow_radicals, allow_charges)
+    if complete:
+        refuse_gaps(unrolled, fragments, max_heavy)
     molecule = unrolled.molecule
     relax = unrolled.roots is None if relax is None else relax
     found: dict[str, _Conformers] = {}
@@ -156,9 +163,12 @@ class _Conformers:
         if made.positions is None or (self._records and is_crowded(made)) or not self._seen.add(made.positions):
             return
         numbers = np.array(made.numbers, dtype=np.int64)
-        spin = int(numbers.sum() - sum(made.charges)) % 2
+        charge = sum(made.charges)
+        spin = int(numbers.sum() - charge) % 2
         described = {"smiles": self.smiles, "n_heavy": self.n_heavy, **info}
-        self._records.append(Record(numbers=numbers, positions=made.positions, spin=spin, info=described))
+        self._records.append(
+            Record(numbers=numbers, positions=made.positions, charge=charge, spin=spin, info=described)
+        )
 
     def embed(self, seed: int, attempts: int) -> None:
         """Build conformers from the graph: distance geometry (ETKDG), relaxed with MMFF94."""

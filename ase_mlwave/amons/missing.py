@@ -125,9 +125,10 @@ class FragmentFinder:
         relaxed = [relax_fragment(capped)] if self._unrolled.roots is None else []
         for made in (capped.molecule, *relaxed):
             numbers = np.array(made.numbers, dtype=np.int64)
-            spin = int(numbers.sum() - sum(made.charges)) % 2
+            charge = sum(made.charges)
+            spin = int(numbers.sum() - charge) % 2
             if made.positions is not None:
-                records.append(Record(numbers=numbers, positions=made.positions, spin=spin, info=info))
+                records.append(Record(numbers=numbers, positions=made.positions, charge=charge, spin=spin, info=info))
         return tuple(records)
 
     def _centres(self, worst: Sequence[int]) -> list[int]:
@@ -143,7 +144,7 @@ class FragmentFinder:
     def _around(self, atom: int, size: int) -> Iterator[Fragment]:
         """Yield the fragments of a size that have an atom: those whose smallest atom it is, once it is the first."""
         order = [atom, *(other for other in range(len(self.molecule)) if other != atom)]
-        for fragment in fragments_of(_in_order(self.molecule, order), size, [0]):
+        for fragment in fragments_of(_in_order(self.molecule, order), size, [0], allow_charges=True):
             if len(fragment.atoms) == size:
                 orders = ((_pair(order[i], order[j]), value) for (i, j), value in fragment.orders)
                 yield Fragment(tuple(sorted(order[i] for i in fragment.atoms)), tuple(sorted(orders)), fragment.smiles)

@@ -101,7 +101,7 @@ class ActiveCalculator(MlwaveCalculator):
         study = self.study or extension.remembered_study(network.config, source)
         system = self._given(atoms, study)
         (found,) = predict_batch(network, [geometry_of(system)])
-        finder = self._graphs().finder(system, study.query)
+        finder = self._graphs().finder(system, study.molecule)
         study, added = extension.extend_study(study, finder, worst_atoms(found), source, n=n, executor=executor)
         if added:
             device = pick_device(self.parameters["device"])
@@ -151,7 +151,8 @@ class ActiveCalculator(MlwaveCalculator):
             return read_atoms(chosen, self.domain)
         if study.query is None:
             raise InputError("there is no structure to extend for. Write calc.extend(atoms).")
-        return _record(study.query)
+        charge = 0 if study.molecule is None else sum(study.molecule.charges)
+        return replace(_record(study.query), charge=charge)
 
     def _advise(self, system: Record, outcome: Outcome) -> tuple[Outcome, str]:
         """Name the badly covered atoms, and the amon that would help."""
@@ -164,7 +165,7 @@ class ActiveCalculator(MlwaveCalculator):
         key = (worst[0], structure_key(system), *(member.config.weights_sha256 for member in self.members))
         if key not in said:  # perception takes longer than a step of dynamics, and the text shall stay the same
             known = {smiles for member in self.members for smiles in member.network.config.amons}
-            like = None if self.study is None else self.study.query
+            like = None if self.study is None else self.study.molecule
             finder = partial(self._graphs().finder, system, like)
             said[key] = advise(finder, system.numbers.tolist(), worst, known)
         missing, text = said[key]

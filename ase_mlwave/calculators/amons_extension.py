@@ -21,7 +21,6 @@ from ase_mlwave.amons.fragments import Fragment
 from ase_mlwave.amons.missing import FragmentFinder
 from ase_mlwave.amons.molecule import Molecule
 from ase_mlwave.amons.perception import molecule_from
-from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.calculators.amons_study import AmonStudy, label_amons, label_copies
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.database import DatasetFile
@@ -95,14 +94,14 @@ class Graphs:
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, int], Molecule] = {}
 
-    def finder(self, system: Record, like: Geometry | None = None) -> FragmentFinder:
+    def finder(self, system: Record, like: Molecule | None = None) -> FragmentFinder:
         """Make what finds fragments of a structure.
 
         Parameters
         ----------
         system : Record
             The structure; of cells ``info`` has ``"cell"`` and ``"pbc"``.
-        like : Geometry, optional
+        like : Molecule, optional
             The query; a structure of the same atoms in the same order has its bonds, as long as they hold.
 
         Returns
@@ -120,11 +119,15 @@ class Graphs:
             atoms.cell, atoms.pbc = np.asarray(cell) * BOHR, system.info["pbc"]
             return FragmentFinder(atoms)
         key = system.numbers.tobytes(), system.charge
-        if key not in self._known and like is not None and like.pbc is None and key == (like.numbers.tobytes(), 0):
-            self._known[key] = molecule_from(Record(like.numbers, like.positions))
+        if key not in self._known and like is not None and _same_atoms(like, system):
+            self._known[key] = like
         if key not in self._known or not _holds(self._known[key], system.positions):
             self._known[key] = molecule_from(system)
         return FragmentFinder(replace(self._known[key], positions=system.positions))
+
+
+def _same_atoms(molecule: Molecule, system: Record) -> bool:
+    return molecule.numbers == tuple(system.numbers.tolist()) and sum(molecule.charges) == system.charge
 
 
 def _holds(molecule: Molecule, positions: NDArray[np.float64]) -> bool:

@@ -19,6 +19,8 @@ from ase_mlwave.amons.config import FitSettings
 from ase_mlwave.amons.fitting import Fit, fit_amons
 from ase_mlwave.amons.geometry import amon_geometries
 from ase_mlwave.amons.inference import predict_batch
+from ase_mlwave.amons.molecule import Molecule
+from ase_mlwave.amons.perception import read_query
 from ase_mlwave.amons.regression.baseline import compositions
 from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.amons.slatm.config import SlatmConfig
@@ -77,6 +79,8 @@ class AmonStudy:
         Geometries that had to be labelled.
     displaced : Displacements or None
         At which displaced geometries forces were labelled, too.
+    molecule : Molecule or None
+        The query with its bonds, as it was read; None for crystals and where it is not known.
     """
 
     records: tuple[Record, ...]
@@ -86,6 +90,13 @@ class AmonStudy:
     query: Geometry | None
     n_new: int
     displaced: Displacements | None = None
+    molecule: Molecule | None = None
+
+    @property
+    def charges(self) -> tuple[int, ...]:
+        """Total charges of the query and of the amons."""
+        own = 0 if self.molecule is None else sum(self.molecule.charges)
+        return tuple(sorted({own, *(record.charge for record in self.records)}))
 
     @property
     def geometries(self) -> list[Geometry]:
@@ -182,9 +193,17 @@ def study_query(
     """
     level = LevelOfTheory.parse(reference) if isinstance(reference, str) else reference
     hot = needed(displaced, settings)
-    periodic = isinstance(query, Atoms) and bool(query.pbc.any())
+    query = read_query(query)
+    periodic = isinstance(query, Atoms)
     keep = hot is None and not periodic if keep_geometry is None else keep_geometry
-    cut = amon_geometries(query, max_heavy, max_contact_heavy=max_contact_heavy, relax="caps" if keep else None)
+    cut = amon_geometries(
+        query,
+        max_heavy,
+        max_contact_heavy=max_contact_heavy,
+        allow_charges=True,
+        complete=True,
+        relax="caps" if keep else None,
+    )
     wanted = [_shared(record) for record in cut]
     with ExitStack() as stack:
         if executor is None and n_workers == 1:
@@ -198,7 +217,8 @@ def study_query(
             records, n_new = records + copies, n_new + n_copies
     free_atoms = {int(r.numbers[0]): float(r.energy) for r in atoms if r.energy is not None}
     chosen = settings or (FitSettings(directions=0) if hot is None else FitSettings.for_forces())
-    return AmonStudy(records, level.name, free_atoms, chosen, query_geometry(query), n_new, hot)
+    bonds = None if isinstance(query, Atoms) else query
+    return AmonStudy(records, level.name, free_atoms, chosen, query_geometry(query), n_new, hot, bonds)
 
 
 def label_amons(
@@ -320,6 +340,7 @@ def save_study(study: AmonStudy, folder: str | Path | None, database: str | Path
         training_data=TrainingData(source=source, sha256=sha256, n_records=len(study.records)),
         card=_card(study),
         thresholds=query_thresholds(None if study.query is None else len(study.query)),
+        charges=study.charges,
     )
     if folder is None:
         shape = b"" if study.query is None else study.query.positions.tobytes()
@@ -329,7 +350,9 @@ def save_study(study: AmonStudy, folder: str | Path | None, database: str | Path
 
 
 def query_geometry(query: Any) -> Geometry | None:
-    """Return the geometry of a query that is ``Atoms`` or a record, in Bohr; None for others."""
+    """Return the geometry of a query that is ``Atoms``, a record or a molecule with coordinates, Bohr; else None."""
+    if isinstance(query, Molecule) and query.positions is not None:
+        return Geometry(np.array(query.numbers, dtype=np.int64), np.array(query.positions))
     if isinstance(query, Record):
         return Geometry(query.numbers, query.positions)
     if not isinstance(query, Atoms):

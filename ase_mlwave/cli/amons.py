@@ -66,7 +66,7 @@ def list_amons(
     if output is not None:
         _check_output(output)
     structure = _read(query)
-    found = find_amons(structure, max_heavy, max_contact_heavy=max_contact_heavy)
+    found = find_amons(structure, max_heavy, max_contact_heavy=max_contact_heavy, allow_charges=True)
     console, notes = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(_amon_table(found))
     console.print()
@@ -77,7 +77,7 @@ def list_amons(
     if output is not None:
         from ase.io import write
 
-        records = amon_geometries(structure, max_heavy, max_contact_heavy=max_contact_heavy)
+        records = amon_geometries(structure, max_heavy, max_contact_heavy=max_contact_heavy, allow_charges=True)
         write(output, [atoms_from_record(_described(record)) for record in records], format="extxyz")
         notes.print(f"{output}: {len(records)} geometries of {len(found)} amons")
 
@@ -145,7 +145,7 @@ def fit(
         f"{calc.parameters['model']}: learned from {len(calc.study.records)} geometries of {len(calc.extras['amons'])} "
         f"amons at {level.name}, {calc.study.n_new} of them new"
     )
-    points = calc.learning_curve(_with_coordinates(structure))
+    points = calc.learning_curve(None if calc.study.query is not None else _with_coordinates(structure))
     Console(soft_wrap=True).print(_curve_table(points))
     if plot is not None:
         sizes, energies = [point.max_heavy for point in points], [point.energy for point in points]
@@ -164,18 +164,14 @@ def _read(query: str) -> Any:
 
 
 def _with_coordinates(structure: Any) -> Atoms:
-    """Return the query's geometry; that of a SMILES is RDKit's, relaxed with MMFF94."""
-    from ase import Atoms
+    """Return a geometry for a query that has none: RDKit's of its SMILES, relaxed with MMFF94."""
+    from rdkit import Chem
 
-    from ase_mlwave.amons.perception import looks_like_a_file, read_with_ase
+    from ase_mlwave.amons.perception import molecule_from
     from ase_mlwave.data.convert import atoms_from_record
     from ase_mlwave.reference.molecules import from_smiles
 
-    if isinstance(structure, Atoms):
-        return structure
-    if looks_like_a_file(structure):
-        return read_with_ase(Path(structure))
-    return atoms_from_record(from_smiles(structure))
+    return atoms_from_record(from_smiles(Chem.MolToSmiles(Chem.RemoveHs(molecule_from(structure).to_rdkit()))))
 
 
 def _check_output(output: Path) -> None:
