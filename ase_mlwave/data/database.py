@@ -466,6 +466,8 @@ def structures_in(path: str | Path) -> list[Atoms]:
 def _foreign_atoms(row: AtomsRow) -> Atoms:
     """Return the structure of somebody else's row with all that it says of it."""
     atoms: Atoms = row.toatoms()
+    if atoms.calc is not None:
+        atoms.calc.parameters = row.get("calculator_parameters", {})  # a charge there is at least warned about
     atoms.info.update(row.data)
     atoms.info.update(row.key_value_pairs)
     return atoms

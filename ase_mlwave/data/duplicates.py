@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,8 @@ __all__ = ["Merged", "combine", "equal_geometries", "merge_copies"]
 
 #: Two molecules with all interatomic distances nearer than this are one geometry, Bohr (1e-4 Angstrom).
 _SAME_DISTANCES = 1e-4 / BOHR
+#: Positions that differ by less are those of one geometry, rounded in different ways, Bohr (1e-6 Angstrom).
+_SAME_POSITIONS = 1e-6 / BOHR
 #: Labels that differ by less are one label, rounded in different ways: Hartree, Hartree/Bohr, and of matrices.
 _SAME_LABELS = {"energy": 4e-6, "forces": 4e-6, "matrices": 1e-6}
 
@@ -42,19 +44,25 @@ def equal_geometries(records: Sequence[Record]) -> NDArray[np.int64]:
     -----
     Compares the sorted distances of each pair of elements (``test_copies_are_found_however_they_lie``).
     """
-    kinds: dict[tuple[str, int, int], list[int]] = {}
-    for place, record in enumerate(records):
-        kinds.setdefault((record.formula, record.charge, record.spin), []).append(place)
+    kinds = [(record.formula, record.charge, record.spin) for record in records]
+    return _clusters(kinds, [_sorted_distances(record) for record in records], _SAME_DISTANCES)
+
+
+def _clusters(kinds: Sequence[Hashable], points: Sequence[NDArray[np.float64]], radius: float) -> NDArray[np.int64]:
+    """Group points of one kind that are near one another in every coordinate; return the number of each one's group."""
+    places: dict[Hashable, list[int]] = {}
+    for place, kind in enumerate(kinds):
+        places.setdefault(kind, []).append(place)
     pairs = [np.empty((0, 2), dtype=np.int64)]
-    for places in kinds.values():
-        distances = np.array([_sorted_distances(records[place]) for place in places])
-        if not distances.shape[1]:  # lone atoms
-            close = np.array([(0, other) for other in range(1, len(places))], dtype=np.int64).reshape(-1, 2)
+    for some in places.values():
+        coordinates = np.array([points[place] for place in some])
+        if not coordinates.shape[1]:  # the distances of lone atoms
+            close = np.array([(0, other) for other in range(1, len(some))], dtype=np.int64).reshape(-1, 2)
         else:
-            close = KDTree(distances).query_pairs(_SAME_DISTANCES, p=np.inf, output_type="ndarray")
-        pairs.append(np.array(places, dtype=np.int64)[close])
+            close = KDTree(coordinates).query_pairs(radius, p=np.inf, output_type="ndarray")
+        pairs.append(np.array(some, dtype=np.int64)[close])
     first, second = np.concatenate(pairs).T
-    links = coo_array((np.ones(len(first)), (first, second)), shape=(len(records), len(records)))
+    links = coo_array((np.ones(len(first)), (first, second)), shape=(len(kinds), len(kinds)))
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
 
 
@@ -85,7 +93,7 @@ class Merged:
 
 
 def merge_copies(records: Sequence[Record], source: str) -> Merged:
-    """Make one record of all that have the same geometry to the last bit.
+    """Make one record of all that have the same positions, to the 1e-6 Angstrom that a text file may round away.
 
     Parameters
     ----------
@@ -104,11 +112,12 @@ def merge_copies(records: Sequence[Record], source: str) -> Merged:
     ValueError
         If two of one geometry have different labels, or are in different splits.
     """
-    kept: dict[str, Record] = {}
-    places: dict[str, int] = {}
+    kinds = [(record.numbers.tobytes(), record.charge, record.spin) for record in records]
+    numbers = _clusters(kinds, [record.positions.ravel() for record in records], _SAME_POSITIONS)
+    kept: dict[int, Record] = {}
+    places: dict[int, int] = {}
     lost: dict[str, None] = {}
-    for place, record in enumerate(records):
-        key = record.geometry_hash()
+    for place, (key, record) in enumerate(zip(numbers.tolist(), records, strict=True)):
         if key not in kept:
             kept[key], places[key] = record, place
             continue

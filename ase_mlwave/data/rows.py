@@ -131,9 +131,9 @@ def row_key(record: Record) -> str:
     return f"sha256:{record.geometry_hash()}"
 
 
-def _is_key_value_pair(name: str, value: Any) -> bool:
+def _is_key_value_pair(name: object, value: Any) -> bool:
     """Tell whether ASE stores this as a key-value pair and gives the same back."""
-    if str(name).startswith(PREFIX) or not isinstance(value, str | bool | int | float):
+    if not isinstance(name, str) or name.startswith(PREFIX) or not isinstance(value, str | bool | int | float):
         return False
     if not isinstance(value, str) and not abs(value) <= _LARGEST:  # nor what is not finite
         return False

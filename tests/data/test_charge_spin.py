@@ -9,7 +9,9 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import Parameters
+from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
 
 from ase_mlwave.data.charge_spin import charge_and_spin, check_electrons, electrons_at_fault, other_statements
 from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
@@ -145,6 +147,16 @@ def test_a_file_warns_once(tmp_path: Any) -> None:
     with pytest.warns(UserWarning, match=r"structure 1 of .*oxygen.extxyz \(and of 1 others\): initial mag") as caught:
         read_dataset(tmp_path / "oxygen.extxyz")
     assert len(caught) == 1
+
+
+def test_the_charge_of_another_calculator_in_a_database_is_warned_about(tmp_path: Any) -> None:
+    calculator = LennardJones(charge=-1)  # any calculator that stores its parameters
+    atoms = anion()
+    atoms.calc = calculator
+    atoms.get_potential_energy()
+    connect(tmp_path / "foreign.db").write(atoms)
+    with pytest.warns(UserWarning, match="structure 0 of .*the calculator's parameter 'charge' is -1, but the charge"):
+        read_dataset(tmp_path / "foreign.db")
 
 
 def test_electrons_are_counted_before_training() -> None:

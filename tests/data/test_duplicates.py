@@ -60,6 +60,18 @@ def test_merging_unites_labels_and_says_what_is_lost() -> None:
     assert merged.in_words().startswith("1 record is a copy")
     assert merged.lost == ("index",)
     assert merge_copies([one], "here").in_words() == ""
+    assert merge_copies([], "here").records == ()
+
+
+def test_copies_that_a_text_file_has_rounded_are_merged() -> None:
+    one = acetylene()
+    rounded = replace(one, positions=np.round(one.positions, 8), energy=-77.0 + 1e-8)
+    moved = replace(one, positions=one.positions + 1e-5, energy=-76.9)  # a finite difference is no copy
+    turned = replace(one, positions=-one.positions, energy=-76.9, matrices={"hamiltonian": np.eye(2)})
+    merged = merge_copies([one, moved, rounded, turned], "here")
+    assert [r.energy for r in merged.records] == [-77.0, -76.9, -76.9]
+    with pytest.raises(ValueError, match="labels differ"):
+        merge_copies([one, replace(rounded, energy=-76.9)], "here")
 
 
 @pytest.mark.parametrize(
