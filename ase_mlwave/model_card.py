@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
+from typing import Any
 
 from ase_mlwave.zoo import ModelFolder, locate
 
@@ -15,7 +16,14 @@ ERRORS_BEGIN = "<!-- errors: written by `mlwave evaluate --write-card` -->"
 ERRORS_END = "<!-- end of errors -->"
 
 
-def record_errors(model: str | PathLike[str], figures: Mapping[str, float], remark: str, *, appendix: str = "") -> None:
+def record_errors(
+    model: str | PathLike[str],
+    figures: Mapping[str, float],
+    remark: str,
+    *,
+    appendix: str = "",
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
     """Write figures into ``config.json`` and into the table of the model card.
 
     Parameters
@@ -28,6 +36,8 @@ def record_errors(model: str | PathLike[str], figures: Mapping[str, float], rema
         What was measured on what, by which command; one line above the table.
     appendix : str
         Markdown below the table: what was left out, errors by size, a picture in the folder.
+    defaults : mapping, optional
+        Options of the calculator -> values that the figures support; others stay.
 
     Notes
     -----
@@ -44,5 +54,6 @@ def record_errors(model: str | PathLike[str], figures: Mapping[str, float], rema
     if appendix:
         lines += [appendix.strip(), ""]
     errors = {name: float(f"{value:.6g}") for name, value in figures.items()}
-    config = folder.config.model_copy(update={"errors": errors})
+    stated = {**folder.config.defaults, **(defaults or {})}
+    config = folder.config.model_copy(update={"errors": errors, "defaults": stated})
     replace(folder, config=config, card=before + "\n".join([*lines, ERRORS_END]) + after).save(locate(model))

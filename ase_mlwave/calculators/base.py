@@ -146,6 +146,16 @@ class MlwaveCalculator(Calculator):
         self.reset()
         return changed
 
+    def option(self, name: str) -> Any:
+        """Return an option's value; where that is None, the default that the models' descriptions say."""
+        value = self.parameters[name]
+        return self._model_default(name) if value is None else value
+
+    def _model_default(self, name: str) -> Any:
+        """Return the default of an option that all members' descriptions have in common; None if there is none."""
+        stated = [member.config.defaults.get(name) for member in self.members]
+        return stated[0] if all(value == stated[0] for value in stated) else None
+
     def _load_anew(self, parameters: Mapping[str, Any]) -> None:
         """Replace the models, all or none."""
         members = self._load_members(parameters)

@@ -20,6 +20,7 @@ from torch import Tensor
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms
 from ase_mlwave.calculators.domain import judge
+from ase_mlwave.calculators.energy_levels import ENERGY_LEVELS, default_level, told_errors
 from ase_mlwave.calculators.moles import check_fallback, pyscf_guess, read_mole
 from ase_mlwave.data.record import Record
 from ase_mlwave.domain.wall import repulsion
@@ -38,13 +39,6 @@ __all__ = ["ENERGY_LEVELS", "PhiSNetCalculator"]
 
 Array = NDArray[np.float64]
 
-#: Value of ``energy=`` -> what it stands for.
-ENERGY_LEVELS: dict[str, str] = {
-    "wavefunction": "1/2 tr[P (H + h)] + E_nn + atomic energies of the network: one pass and one eigenproblem",
-    "functional": "the Kohn-Sham functional of the predicted density: about one SCF cycle and one gradient",
-    "scf": "the converged SCF, started from the predicted density: a few cycles, no loss of accuracy",
-}
-
 
 class PhiSNetCalculator(MlwaveCalculator):
     """Predict the Hamiltonian matrix of a molecule, and everything that follows from it.
@@ -53,10 +47,12 @@ class PhiSNetCalculator(MlwaveCalculator):
     ----------
     model : str, path, or sequence of them
         A name in the zoo (``"phisnet-water"``), a folder, or several models: a committee.
-    energy : str
-        ``"wavefunction"`` (default, fastest), ``"functional"`` (more accurate: error of second order in that of the
-        density) or ``"scf"`` (the reference itself, in few cycles). Forces are the derivative of that energy, the
-        motion of the integration grid included (PySCF's own gradients leave it out by default).
+    energy : str, optional
+        ``"wavefunction"`` (fastest), ``"functional"`` (more accurate: error of second order in that of the
+        density) or ``"scf"`` (the reference itself, in few cycles). By default the level that the model's measured
+        errors support (``config.json``, ``defaults``); of a committee the most accurate of these. Forces are the
+        derivative of that energy, the motion of the integration grid included (PySCF's own gradients leave it out by
+        default).
     device, dtype, batch_size
         As in `MlwaveCalculator`. ``dtype`` is the network's; matrices are always float64.
 
@@ -78,16 +74,46 @@ class PhiSNetCalculator(MlwaveCalculator):
     name: ClassVar[str] = "phisnet"
     # ASE declares both as instance variables.
     implemented_properties = ["energy", "free_energy", "forces", "dipole", "charges"]
-    default_parameters = {"energy": "wavefunction"}
+    default_parameters = {"energy": None}
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
         level = parameters["energy"]
-        check_choice("energy", level, ENERGY_LEVELS)
+        if level is not None:
+            check_choice("energy", level, ENERGY_LEVELS)
+
+    def _load(self, model: str, device: torch.device, dtype: torch.dtype) -> Member:
+        member = super()._load(model, device, dtype)
+        check_choice(f"the default energy of {model}", default_level(member.config), ENERGY_LEVELS)
+        return member
+
+    def _model_default(self, name: str) -> Any:
+        if name != "energy":
+            return super()._model_default(name)
+        return max((default_level(member.config) for member in self.members), key=list(ENERGY_LEVELS).index)
+
+    def set(self, **options: Any) -> dict[str, Any]:
+        """Change options as `MlwaveCalculator.set` does; warn of energies that the model never learned."""
+        changed = super().set(**options)
+        if changed.keys() & {"energy", "model"} and self.parameters["energy"] == "wavefunction":
+            self._doubt_wavefunction()
+        return changed
+
+    def _doubt_wavefunction(self) -> None:
+        """Warn if the descriptions of the models do not support energies of the level ``"wavefunction"``."""
+        best = self._model_default("energy")
+        if best != "wavefunction":
+            errors = told_errors(self.members[0].config.errors, "wavefunction")
+            known = f" (mean errors: {errors})" if errors else ""
+            warnings.warn(
+                f"energy='wavefunction' is not what {self.parameters['model']} is good for{known}: it learned no such "
+                f"energies, or too badly. Take energy={best!r}, or leave it out.",
+                stacklevel=4,
+            )
 
     # --- energies, forces, dipole, charges --------------------------------------------------------------------------
 
     def _compute(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
-        level = self.parameters["energy"]
+        level = self.option("energy")
         forces = "forces" in properties
         energies = forces or "energy" in properties
         batch = predict_batch(member.network, systems, gradients=forces and level != "scf")
@@ -313,7 +339,7 @@ class PhiSNetCalculator(MlwaveCalculator):
     def _combine(self, system: Record, members: list[Outcome]) -> Outcome:
         """Average a committee; its density matrix and orbital energies are those of the mean Hamiltonian."""
         outcome = super()._combine(system, members)
-        if len(members) == 1 or self.parameters["energy"] == "scf":
+        if len(members) == 1 or self.option("energy") == "scf":
             return outcome
         H, S = (torch.from_numpy(outcome.extras[name]) for name in ("hamiltonian", "overlap"))
         n_electrons = int(system.numbers.sum()) - system.charge

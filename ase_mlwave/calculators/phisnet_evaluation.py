@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from typing import Any
 
 import numpy as np
 import torch
-from ase.calculators.calculator import InputError
+from ase.calculators.calculator import CalculationFailed, InputError, PropertyNotImplementedError
 from numpy.typing import NDArray
 
+from ase_mlwave.calculators.energy_levels import ENERGY_LEVELS, default_level, supported_level, told_errors
 from ase_mlwave.calculators.evaluation import Counter, Evaluation, Progress, check_data, level_remarks, measure
-from ase_mlwave.calculators.phisnet import ENERGY_LEVELS, PhiSNetCalculator
+from ase_mlwave.calculators.phisnet import PhiSNetCalculator
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.errors import suggestion
+from ase_mlwave.model_card import record_errors
+from ase_mlwave.model_config import ModelConfig
 from ase_mlwave.phisnet.inference import predict_batch
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.density import orbitals
 from ase_mlwave.quantum.functional import converge
 from ase_mlwave.reference.levels import LevelOfTheory
 
-__all__ = ["DEFAULT_LEVELS", "CycleCounts", "count_cycles", "evaluate_phisnet", "matrix_errors"]
+__all__ = [
+    "DEFAULT_LEVELS",
+    "CycleCounts",
+    "count_cycles",
+    "evaluate_phisnet",
+    "matrix_errors",
+    "measure_levels",
+    "supported_defaults",
+]
 
 Array = NDArray[np.float64]
 
+#: Molecules that are measured after training.
+_MEASURED = 16
 #: Levels of energy that are measured unless others are asked for.
 DEFAULT_LEVELS = ("wavefunction", "functional")
 
@@ -78,8 +94,10 @@ def evaluate_phisnet(
     else:
         remarks.append("no Hamiltonians in the data: their errors are left out (mlwave label adds labels)")
     for level in levels:
-        calculator.set(energy=level)
-        result = _joined(result, measure(calculator, list(data), prefix=f"{level}_", progress=counter))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="energy='wavefunction' is not what")  # its errors are wanted
+            calculator.set(energy=level)
+            result = _joined(result, measure(calculator, list(data), prefix=f"{level}_", progress=counter))
     if cycles:
         counts = count_cycles(calculator, list(data), progress=counter("SCF cycles", len(data)))
         result = _joined(result, Evaluation(counts.summary()))
@@ -87,6 +105,63 @@ def evaluate_phisnet(
         raise InputError("nothing to measure: the data have no labels, and SCF cycles are not asked for")
     unique = tuple(dict.fromkeys((*remarks, *result.remarks)))
     return Evaluation(result.figures, unique, result.by_size, result.calibrations)
+
+
+def supported_defaults(config: ModelConfig, errors: Mapping[str, float]) -> dict[str, str]:
+    """Give the calculator's defaults that measured errors support: the level of ``energy``, if that can be told.
+
+    Notes
+    -----
+    A model that says ``"functional"`` learned no energies, or badly: good ones on other molecules are chance.
+    """
+    first = "wavefunction" if default_level(config) == "wavefunction" else "functional"
+    level = supported_level(errors, first)
+    return {} if level is None else {"energy": level}
+
+
+def measure_levels(model: str | PathLike[str], data: Dataset, *, progress: Counter | None = None) -> str:
+    """Measure which level of energy a new model is good for, and write it and the errors into its folder.
+
+    Parameters
+    ----------
+    model : str or path
+        Folder; its default ``energy`` and its errors are changed.
+    data : Dataset
+        Validation molecules; sixteen of them, spread evenly, are measured.
+    progress : callable, optional
+        As in `evaluate_phisnet`.
+
+    Returns
+    -------
+    str
+        What was found, in words.
+    """
+    stride = math.ceil(len(data) / _MEASURED)
+    some = Dataset(data.records[::stride], data.level, data.source)
+    calculator = PhiSNetCalculator(model)
+    config = calculator.members[0].config
+    levels = DEFAULT_LEVELS if _is_computable(config.level) else ("wavefunction",)
+    try:
+        result = evaluate_phisnet(calculator, some, levels=levels, cycles=False, progress=progress)
+    except CalculationFailed as error:
+        return f"which level of energy the model is good for could not be measured: {error}"
+    defaults = supported_defaults(config, result.figures) if len(levels) > 1 else {}
+    record_errors(model, result.figures, f"On {len(some)} validation molecules, after training:", defaults=defaults)
+    found = [(level, told_errors(result.figures, level)) for level in levels]
+    told = "; ".join(f"{level} {errors}" for level, errors in found if errors)
+    measured = f"mean errors on {len(some)} validation molecules: {told}. " if told else ""
+    level = defaults.get("energy", default_level(config))
+    return f"{measured}The model's default is energy={level!r}: {ENERGY_LEVELS[level]}"
+
+
+def _is_computable(level: str) -> bool:
+    """Tell whether PySCF evaluates a level of theory's functional."""
+    helium = build_mole(np.array([2]), np.zeros((1, 3)), "sto-3g", 0, 0)
+    try:
+        LevelOfTheory.parse(level).mean_field(helium)
+    except (InputError, PropertyNotImplementedError):
+        return False
+    return True
 
 
 def _joined(one: Evaluation, other: Evaluation) -> Evaluation:

@@ -195,8 +195,9 @@ def _command(
 def _write_card(names: list[str], result: Evaluation, remark: str) -> None:
     """Write figures, remarks, the table by size and the calibration plot into the folder of the first model."""
     from ase_mlwave.calculators.calibration import draw_calibration
+    from ase_mlwave.calculators.phisnet_evaluation import supported_defaults
     from ase_mlwave.model_card import record_errors
-    from ase_mlwave.zoo import locate
+    from ase_mlwave.zoo import locate, read_config
 
     parts = ["\n".join(f"- {remark.rstrip('.')}." for remark in result.remarks)] if result.remarks else []
     if result.by_size:
@@ -211,4 +212,6 @@ def _write_card(names: list[str], result: Evaluation, remark: str) -> None:
             "`..._calibration_factor`, its spread has the size of its error; the dots are bins of molecules (or of "
             f"atoms) with nearly one spread.\n\n![Error against spread of the committee]({CALIBRATION})"
         )
-    record_errors(names[0], result.figures, remark, appendix="\n\n".join(parts))
+    config = read_config(names[0])
+    defaults = supported_defaults(config, result.figures) if config.kind == "phisnet" else {}
+    record_errors(names[0], result.figures, remark, appendix="\n\n".join(parts), defaults=defaults)

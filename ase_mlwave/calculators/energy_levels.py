@@ -1,0 +1,82 @@
+"""The levels of energy of a PhiSNet, and which of them measured errors support."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ase.units import kcal, mol
+
+from ase_mlwave.model_config import ModelConfig
+
+__all__ = ["ENERGY_LEVELS", "default_level", "supported_level", "told_errors"]
+
+#: Value of ``energy=`` -> what it stands for; each is slower and more accurate than the one before.
+ENERGY_LEVELS: dict[str, str] = {
+    "wavefunction": "1/2 tr[P (H + h)] + E_nn + atomic energies of the network: one pass and one eigenproblem",
+    "functional": "the Kohn-Sham functional of the predicted density: about one SCF cycle and one gradient",
+    "scf": "the converged SCF, started from the predicted density: a few cycles, no loss of accuracy",
+}
+
+#: Chemical accuracy, 1 kcal/mol and 1 kcal/mol/Angstrom: the largest mean absolute errors of a level that is a
+#: default, in meV and meV/Angstrom.
+_ACCURACY = 1e3 * kcal / mol
+_MEASURED = ("wavefunction", "functional")
+
+
+def supported_level(errors: Mapping[str, float], first: str = "wavefunction") -> str | None:
+    """Choose the fastest level whose mean absolute errors are within chemical accuracy.
+
+    Parameters
+    ----------
+    errors : mapping of str to float
+        Figures of `evaluate_phisnet`; those within the model's domain count where they are among them.
+    first : str
+        Fastest level to consider: a model that learned matrices alone has no ``"wavefunction"`` energies.
+
+    Returns
+    -------
+    str or None
+        ``"scf"``, which has no error, if none of the others is good enough; None if not all that are considered were
+        measured.
+    """
+    for level in _MEASURED[list(ENERGY_LEVELS).index(first) :]:
+        found = _errors_of(errors, level)
+        if not found:
+            return None
+        if all(value <= _ACCURACY for value in found.values()):
+            return level
+    return "scf"
+
+
+def default_level(config: ModelConfig) -> str:
+    """Return the level that a model's description says, or that its errors support where it says none.
+
+    Notes
+    -----
+    Models of versions before there were defaults: one whose errors of wavefunction energies were never measured is
+    taken to have learned none.
+    """
+    stated = config.defaults.get("energy")
+    if stated is not None:
+        return str(stated)
+    errors = _errors_of(config.errors, "wavefunction")
+    good = errors and all(value <= _ACCURACY for value in errors.values())
+    return "wavefunction" if good else "functional"
+
+
+def told_errors(errors: Mapping[str, float], level: str) -> str:
+    """Write a level's measured errors in words, empty where there are none."""
+    units = {"energy": "meV", "forces": "meV/Å"}
+    found = _errors_of(errors, level)
+    return " and ".join(f"{value:.3g} {units[what]}" for what, value in found.items())
+
+
+def _errors_of(errors: Mapping[str, Any], level: str) -> dict[str, float]:
+    """Find the mean absolute errors of a level: energies in meV, forces in meV/Angstrom."""
+    found = {}
+    for what, unit in (("energy", "meV"), ("forces", "meV_per_A")):
+        for name in (f"{level}_{what}_mae_{unit}", f"{level}_{what}_mae_in_domain_{unit}"):
+            if name in errors:
+                found[what] = float(errors[name])
+    return found
