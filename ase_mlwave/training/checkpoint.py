@@ -1,44 +1,48 @@
-"""Checkpoints between epochs, from which a run goes on as if it had never stopped."""
+"""Checkpoints, from which a run goes on as if it had never stopped."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
-import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Checkpoint
+import torch
+from ase.calculators.calculator import InputError
 
-__all__ = ["EpochCheckpoint"]
+__all__ = ["checkpoint_path", "read_checkpoint", "write_checkpoint"]
+
+#: Number of the format that this version writes and reads.
+_FORMAT = 2
 
 
-class EpochCheckpoint(Checkpoint):
-    """Write one checkpoint at the end of an epoch, if the last one is old enough, and at the end of training.
+def checkpoint_path(output: str | Path) -> Path:
+    """Return the file of a run's checkpoint."""
+    return Path(output) / "checkpoints" / "last.ckpt"
 
-    Parameters
-    ----------
-    path : Path
-        File, replaced every time.
-    minutes : float
-        Least time between two checkpoints; 0 writes one after every epoch.
 
-    Notes
-    -----
-    Only between epochs: there the order of molecules, the learning rate and the average of weights continue exactly
-    (``test_resumed_run_equals_uninterrupted``).
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Replace the checkpoint in one step: whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save({"format": _FORMAT, **state}, partial)
+    partial.replace(path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Read a checkpoint, None where there is none.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or of another version of the package.
     """
-
-    def __init__(self, path: Path, minutes: float) -> None:
-        self.path, self.seconds = path, 60 * minutes
-        self._written = time.monotonic()
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self._written = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the checkpoint where it is due; the first process decides for all."""
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        due = trainer.strategy.broadcast(last or time.monotonic() - self._written >= self.seconds)
-        if due:
-            trainer.save_checkpoint(self.path, weights_only=False)
-            self._written = time.monotonic()
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError, OSError) as error:
+        raise InputError(f"{path} is damaged: remove it, and the run starts anew") from error
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise InputError(f"{path} was written by another version of ase-mlwave: remove it, and the run starts anew")
+    return state

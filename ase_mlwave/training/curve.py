@@ -1,26 +1,43 @@
-"""The learning curve as a picture."""
+"""What was measured during a run: a table, and a picture of it."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-__all__ = ["draw_learning_curve", "keep_metrics", "read_metrics"]
+__all__ = ["draw_learning_curve", "read_metrics", "readable", "write_metrics"]
 
-_METRICS = "metrics.csv"
+#: Begin the names of validation errors, by whose weights they are of; the first is shipped more often.
+AVERAGE, TRAINED = "valid/", "valid_trained/"
+#: Ratio of largest to smallest value from which an axis is logarithmic.
+_LOGARITHMIC = 4.0
+_UNITS = {"uHa": "µHa", "uHa_per_Bohr": "µHa/Bohr", "meV": "meV", "meV_per_A": "meV/Å"}
+
+Metrics = Mapping[str, Mapping[int, float]]
+"""Name -> optimiser steps done -> value."""
 
 
-def keep_metrics(folder: Path) -> None:
-    """Put the metrics of an interrupted run aside before it goes on: Lightning's logger would delete them."""
-    metrics = folder / _METRICS
-    if metrics.exists():
-        metrics.rename(folder / f"metrics_{len(list(folder.glob('metrics_*.csv'))) + 1:03d}.csv")
+def write_metrics(folder: Path, metrics: Metrics) -> None:
+    """Write ``metrics.csv``: a row for every step at which something was measured."""
+    names = sorted(metrics)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "metrics.partial"
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["step", *names])
+        for step in sorted({step for values in metrics.values() for step in values}):
+            table.writerow([step, *(metrics[name].get(step, "") for name in names)])
+    partial.replace(folder / "metrics.csv")
 
 
 def read_metrics(folder: Path) -> dict[str, dict[int, float]]:
-    """Read the metrics of a run and of those that it resumed.
+    """Read the metrics of a run.
 
     Parameters
     ----------
@@ -30,40 +47,61 @@ def read_metrics(folder: Path) -> dict[str, dict[int, float]]:
     Returns
     -------
     dict
-        Name of the metric -> optimiser steps done -> value, in order; where runs overlap, the later one counts.
+        Name of the metric -> optimiser steps done -> value, in order.
     """
     series: dict[str, dict[int, float]] = {}
-    for file in [*sorted(folder.glob("metrics_*.csv")), folder / _METRICS]:
-        if not file.exists():
-            continue
-        with file.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines):
-                for name, value in row.items():
-                    if value and name not in ("step", "epoch"):
-                        series.setdefault(name, {})[int(row["step"]) + 1] = float(value)
-    return {name: dict(sorted(values.items())) for name, values in series.items()}
+    with (folder / "metrics.csv").open(encoding="utf-8", newline="") as lines:
+        for row in csv.DictReader(lines):
+            for name, value in row.items():
+                if value and name != "step":
+                    series.setdefault(name, {})[int(row["step"])] = float(value)
+    return series
 
 
-def draw_learning_curve(folder: Path, picture: Path) -> None:
-    """Draw training loss and validation errors against the step, logarithmically.
+def readable(name: str) -> tuple[str, str]:
+    """Split the name of a metric into what it is of and its unit: ``valid/forces_meV_per_A`` -> forces, meV/Å."""
+    what, _, unit = name.rpartition("/")[2].partition("_")
+    return (what, _UNITS[unit]) if unit in _UNITS else (name.rpartition("/")[2].replace("_", " "), "")
+
+
+def draw_learning_curve(metrics: Metrics, picture: Path) -> None:
+    """Draw training loss and validation errors against the step.
 
     Parameters
     ----------
-    folder : Path
-        Where the ``metrics.csv`` of a run is.
+    metrics : mapping
+        As of `read_metrics`.
     picture : Path
         PNG to write.
     """
-    series = {name: (list(values), list(values.values())) for name, values in read_metrics(folder).items()}
-    names = ["train/loss", *sorted(name for name in series if name.startswith("valid/"))]
-    names = [name for name in names if name in series]
-    if not names:
+    errors = [name for name in sorted(metrics) if name.startswith(AVERAGE) and name != f"{AVERAGE}loss"]
+    panels = [{"train/loss": "training"} | ({f"{AVERAGE}loss": "validation"} if f"{AVERAGE}loss" in metrics else {})]
+    panels += [{name: "averaged weights", TRAINED + name.removeprefix(AVERAGE): "trained weights"} for name in errors]
+    if "train/loss" not in metrics:
         return
-    figure = Figure(figsize=(4.5 * len(names), 3.6), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        axes.semilogy(*series[name], lw=1.3, color="tab:blue" if name.startswith("valid") else "tab:gray")
-        axes.set(xlabel="optimiser step", title=name.replace("_", " "))
-        axes.locator_params(axis="x", nbins=5)
-        axes.grid(visible=True, which="both", alpha=0.25)
-        axes.annotate(f"{series[name][1][-1]:.4g}", (series[name][0][-1], series[name][1][-1]), ha="right", va="bottom")
-    figure.savefig(picture, dpi=120)
+    figure = Figure(figsize=(4.8 * len(panels), 4.0), layout="constrained")
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for (name, label), style in zip(panel.items(), ("o-", "s--"), strict=False):
+            if name in metrics:
+                axes.plot(*zip(*metrics[name].items(), strict=True), style, ms=3, lw=1.4, label=label)
+        what, unit = readable(next(iter(panel)))
+        heading = what if what == "loss" else f"validation error of {what}"
+        _finish(axes, f"{heading} ({unit})" if unit else heading)
+    partial = picture.with_suffix(".partial")
+    figure.savefig(partial, dpi=130, format="png")
+    partial.replace(picture)
+
+
+def _finish(axes: Axes, title: str) -> None:
+    """Set scales, ticks that can be read, title and legend."""
+    values = [y for line in axes.lines for y in np.asarray(line.get_ydata(), dtype=np.float64).tolist() if y > 0]
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("optimiser step")
+    axes.locator_params(axis="x", nbins=5)
+    if values and max(values) > _LOGARITHMIC * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=True, which="major", alpha=0.3)
+    axes.legend(fontsize=9)

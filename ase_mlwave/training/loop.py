@@ -1,182 +1,262 @@
-"""The Lightning loop around any model's module: trainer, interrupts, checkpoints, and what a run leaves behind."""
+"""The loop around any model's module: steps, validations, interrupts, checkpoints, and what a run leaves behind."""
 
 from __future__ import annotations
 
-import logging
 import math
-import signal
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from pathlib import Path
+from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from ase.calculators.calculator import InputError
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from ase.calculators.calculator import CalculationFailed, InputError
+from lightning.fabric import Fabric
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from torch import Tensor
 
-from ase_mlwave.data.metadata import differ_in_forces_only
-from ase_mlwave.data.record import Dataset
-from ase_mlwave.model_card import ERRORS_BEGIN, ERRORS_END
-from ase_mlwave.training.checkpoint import EpochCheckpoint
-from ase_mlwave.training.curve import draw_learning_curve, keep_metrics
-from ase_mlwave.training.settings import RunSettings
+from ase_mlwave.training.bar import TrainingBar
+from ase_mlwave.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
+from ase_mlwave.training.curve import AVERAGE, TRAINED, draw_learning_curve, readable, write_metrics
+from ase_mlwave.training.module import RunData, TrainedModule
+from ase_mlwave.training.settings import RunSettings, Schedule
+from ase_mlwave.training.stopping import StopRequest, TrainingInterrupted, stop_request
 
-__all__ = ["check_dataset", "first_card", "fit", "refuse_another_run"]
+__all__ = ["fit"]
 
-
-def refuse_another_run(settings: RunSettings, *, resume: bool) -> None:
-    """Raise ``InputError`` if the output folder holds a run that is not to be resumed."""
-    if _checkpoint(settings).exists() and not resume:
-        raise InputError(
-            f"{settings.output} holds a training run already; give --resume to go on, or another output folder"
-        )
+#: Least seconds between two drawings of the learning curve.
+_DRAWN = 5.0
+#: What is validated: how the names of its errors begin -> what it is.
+_WEIGHTS = {AVERAGE: "averaged", TRAINED: "trained"}
 
 
-def check_dataset(dataset: Dataset, numbers: tuple[int, ...], level: str) -> None:
-    """Check data against a model's settings.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        What was read.
-    numbers : tuple of int
-        Atomic numbers that the model knows.
-    level : str
-        Level of theory that the model is for.
-
-    Raises
-    ------
-    InputError
-        If the data have other elements or another level of theory; forces with and without the response of the
-        integration grid are both accepted.
-    """
-    unknown = sorted({int(z) for record in dataset for z in record.numbers} - set(numbers))
-    if unknown:
-        raise InputError(f"the data have elements with atomic numbers {unknown} that model.elements lacks")
-    if dataset.level not in ("", level) and not differ_in_forces_only(dataset.level, level):
-        raise InputError(f"the data are at {dataset.level!r} but model.level is {level!r}")
-
-
-def fit(
-    module: pl.LightningModule, data: pl.LightningDataModule, settings: RunSettings, *, progress: bool
-) -> int | None:
+def fit(module: TrainedModule, data: RunData, settings: RunSettings, *, progress: bool) -> str | None:
     """Train, going on from the last checkpoint where there is one.
 
     Parameters
     ----------
     module, data
-        The model's; the module has the average of weights afterwards.
+        The model's. The network has the best weights afterwards: the trained ones or their average, at the validation
+        with the smallest loss.
     settings : RunSettings
         Written to ``output/settings.json``.
     progress : bool
-        Show a progress bar.
+        Show how far it is.
 
     Returns
     -------
-    int or None
-        Optimiser steps done; None on all processes but the first.
+    str or None
+        Which weights were kept, in words; None on all processes but the first.
 
     Raises
     ------
-    KeyboardInterrupt
-        If the run was interrupted; it goes on from its last checkpoint.
+    TrainingInterrupted
+        After Ctrl-C or SIGTERM: the checkpoint is written, and the same call goes on from it.
+    CalculationFailed
+        If the loss is not a number.
+    InputError
+        If the checkpoint is of another network.
     """
-    output, checkpoint = Path(settings.output), _checkpoint(settings)
-    with _quiet():
-        trainer = _trainer(settings, output, progress=progress)
+    strategy = "auto" if settings.devices == 1 else "ddp_find_unused_parameters_true"  # heads of absent elements
+    fabric = Fabric(accelerator=settings.accelerator, devices=settings.devices, strategy=strategy)
+    fabric.launch()
+    output = Path(settings.output)
     output.mkdir(parents=True, exist_ok=True)
     (output / "settings.json").write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    if checkpoint.exists():
-        keep_metrics(output / "metrics")
-    with _quiet(), _interruptible(trainer):
-        trainer.fit(module, data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True)
-    if not trainer.is_global_zero:
-        return None
-    averaged = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(averaged)  # also where the run was complete already
-    draw_learning_curve(output / "metrics", output / "learning_curve.png")
-    return trainer.global_step
+    run = _Run(fabric, module, data, settings)
+    shown = progress and fabric.is_global_zero
+    with stop_request() as stop, TrainingBar("training", settings.steps, done=run.step, shown=shown) as bar:
+        run.go_on(bar, stop)
+    module.cpu()
+    module.network.load_state_dict(run.best["weights"])
+    return run.kept() if fabric.is_global_zero else None
 
 
-def first_card(settings: RunSettings, title: str, steps: int, remark: str = "") -> str:
-    """Write the first version of a model card; `mlwave evaluate --write-card` adds the errors."""
-    return (
-        f"# {title}\n\n"
-        f"Trained by `mlwave train` for {steps} steps of {settings.batch_size} molecules on the split "
-        f"`{settings.train_split}` of `{Path(settings.data).name}`; all settings are in `config.json` and in the run's "
-        f"`settings.json`.{remark}\n\n## Errors\n\n{ERRORS_BEGIN}\n{ERRORS_END}\n"
-    )
+class _Run:
+    """Hold the state of a run, which is whole between two steps."""
 
+    def __init__(self, fabric: Fabric, module: TrainedModule, data: RunData, settings: RunSettings) -> None:
+        self.fabric, self.module, self.data, self.settings = fabric, module, data, settings
+        self.schedule = Schedule(settings.optimiser, settings.steps)
+        self.output = Path(settings.output)
+        self.step = self.validated = 0
+        self.sums: dict[str, Tensor] = {}
+        self.metrics: dict[str, dict[int, float]] = {}
+        self.best: dict[str, Any] = {"loss": math.inf, "step": 0, "which": AVERAGE, "weights": {}}
+        self._tensorboard = _tensorboard(self.output)
+        self._whole = True
+        self._drawn = -math.inf
+        optimiser = module.optimiser()
+        self.wrapped, self.optimiser = fabric.setup(module, optimiser)
+        self._read(read_checkpoint(checkpoint_path(self.output)), optimiser)
+        self._written = time.monotonic()
 
-def _checkpoint(settings: RunSettings) -> Path:
-    return Path(settings.output) / "checkpoints" / "last.ckpt"
+    # --- steps ------------------------------------------------------------------------------------------------------
 
-
-def _trainer(settings: RunSettings, output: Path, *, progress: bool) -> pl.Trainer:
-    epochs = math.ceil(settings.steps / settings.steps_per_epoch)
-    loggers: list[Logger] = [CSVLogger(output, name="", version="metrics")]
-    try:
-        loggers.append(TensorBoardLogger(output, name="", version="tensorboard"))
-    except ModuleNotFoundError:
-        logging.getLogger(__name__).info("tensorboard is not installed; curves go to metrics.csv only")
-    callbacks: list[Callback] = [
-        EMAWeightAveraging(decay=settings.optimiser.ema_decay, use_buffers=False),  # indices have no average
-        LearningRateMonitor(),
-        EpochCheckpoint(output / "checkpoints" / "last.ckpt", settings.checkpoint_minutes),
-    ]
-    if progress:
-        callbacks.append(RichProgressBar())
-    return pl.Trainer(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        strategy="auto" if settings.devices == 1 else "ddp_find_unused_parameters_true",  # heads of absent elements
-        max_epochs=epochs,
-        gradient_clip_val=settings.optimiser.gradient_clip,
-        use_distributed_sampler=False,
-        reload_dataloaders_every_n_epochs=1,
-        inference_mode=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=settings.steps_per_epoch,
-        logger=loggers,
-        callbacks=callbacks,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        default_root_dir=output,
-    )
-
-
-@contextmanager
-def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
-    """Turn the exit that Lightning makes of an interrupt back into one, and let the next one through."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as exit_:
-        if not trainer.interrupted:
-            raise
-        raise KeyboardInterrupt from exit_
-    finally:
-        if handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's advice on loaders, loggers and services off the screen; errors and other warnings pass."""
-    talkative = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero")]
-    levels = [logger.level for logger in talkative]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")  # a short last epoch
-        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")  # Lightning on PyTorch 2.13
-        warnings.filterwarnings("ignore", message=".*Experiment logs directory.*")
+    def go_on(self, bar: TrainingBar, stop: StopRequest) -> None:
+        """Do the steps that are left; leave a checkpoint however it ends."""
+        every, total, fabric = self.settings.steps_per_epoch, self.settings.steps, self.fabric
+        batches = self.data.train_batches(self.step, rank=fabric.global_rank, world_size=fabric.world_size)
         try:
-            for logger in talkative:
-                logger.setLevel(logging.WARNING)
-            yield
-        finally:
-            for logger, level in zip(talkative, levels, strict=True):
-                logger.setLevel(level)
+            while True:
+                if self.step > self.validated and (self.step % every == 0 or self.step >= total):
+                    self._validate(bar, stop)
+                if self._stops(stop):
+                    raise KeyboardInterrupt
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                self._step(batch.to(fabric.device))
+                bar.advance()
+        except KeyboardInterrupt as interrupt:
+            self._write()
+            where = "" if self._whole else ", in the middle of the next: the last checkpoint counts"
+            raise TrainingInterrupted(f"stopped after step {self.step} of {total}{where}") from interrupt
+        self._write()
+
+    def _step(self, batch: Any) -> None:
+        """Do one step."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.learning_rate(self.step)
+        self.optimiser.zero_grad()
+        terms = self.wrapped.training_step(batch, self.step)
+        self.fabric.backward(terms["loss"])
+        self.fabric.clip_gradients(
+            self.wrapped, self.optimiser, max_norm=self.settings.optimiser.gradient_clip, error_if_nonfinite=False
+        )
+        self._whole = False
+        self.optimiser.step()
+        self.module.update_average(self.schedule.average_decay(self.step))
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
+        self.step += 1
+        self._whole = True
+        minutes = self.settings.checkpoint_minutes
+        if minutes and time.monotonic() - self._written >= 60 * minutes:
+            self._write()
+
+    def _stops(self, stop: StopRequest) -> bool:
+        """Tell whether one of the processes is asked to stop."""
+        if self.fabric.world_size == 1:
+            return bool(stop)
+        return bool(self.fabric.strategy.reduce_boolean_decision(bool(stop), all=False))
+
+    # --- validation -------------------------------------------------------------------------------------------------
+
+    def _validate(self, bar: TrainingBar, stop: StopRequest) -> None:
+        """Measure the weights and their average, keep the better, and show it; nothing at all if asked to stop."""
+        since = max(1, self.step - self.validated)
+        found = {f"train/{name}": self._mean(total) / since for name, total in self.sums.items()}
+        if not math.isfinite(found["train/loss"]):
+            raise CalculationFailed(_advice(self.step, self.settings))
+        networks = {AVERAGE: self.module.average, TRAINED: self.module.network}
+        for kind, network in networks.items():
+            errors = self._errors(network, stop)
+            if errors is None:
+                return
+            found |= {kind + name: value for name, value in errors.items()}
+        for kind, network in networks.items():
+            if found[f"{kind}loss"] < self.best["loss"]:
+                weights = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+                self.best = {"loss": found[f"{kind}loss"], "step": self.step, "which": kind, "weights": weights}
+        found["learning_rate"] = self.schedule.learning_rate(self.step - 1)
+        for name, value in found.items():
+            self.metrics.setdefault(name, {})[self.step] = value
+        self.validated, self.sums = self.step, {}
+        better = min(networks, key=lambda kind: found[f"{kind}loss"])
+        bar.note(", ".join(_worded(name, value) for name, value in found.items() if _is_error(name, better)))
+        self._leave(found)
+
+    def _mean(self, value: Tensor) -> float:
+        """Average over the processes."""
+        mean: Any = self.fabric.all_reduce(value, reduce_op="mean")
+        return float(mean)
+
+    @torch.no_grad()
+    def _errors(self, network: Any, stop: StopRequest) -> dict[str, float] | None:
+        """Average errors over the validation molecules; None if asked to stop before the end."""
+        sums: dict[str, float] = {}
+        total = 0
+        for n, batch in self.data.valid_batches():
+            if self._stops(stop):
+                return None
+            for name, value in self.module.validation_step(network, batch.to(self.fabric.device)).items():
+                sums[name] = sums.get(name, 0.0) + n * float(value)
+            total += n
+        return {name: value / total for name, value in sums.items()}
+
+    def _leave(self, found: dict[str, float]) -> None:
+        """Write table, picture and, where it is due, the checkpoint."""
+        if self.fabric.is_global_zero:
+            write_metrics(self.output / "metrics", self.metrics)
+            if self._tensorboard is not None:
+                self._tensorboard.log_metrics(found, self.step)
+                self._tensorboard.save()
+            if self.step >= self.settings.steps or time.monotonic() - self._drawn >= _DRAWN:
+                draw_learning_curve(self.metrics, self.output / "learning_curve.png")
+                self._drawn = time.monotonic()
+        if not self.settings.checkpoint_minutes:
+            self._write()
+
+    def kept(self) -> str:
+        """Say which weights are the best, and how good."""
+        which, step = self.best["which"], self.best["step"]
+        errors = [_worded(name, values[step]) for name, values in self.metrics.items() if _is_error(name, which)]
+        return f"the {_WEIGHTS[which]} weights of step {step}, the best on validation ({', '.join(errors)})"
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        """Write the checkpoint, unless a step was broken off in the middle."""
+        self._written = time.monotonic()
+        if self._whole and self.fabric.is_global_zero:
+            state = {
+                "step": self.step,
+                "validated": self.validated,
+                "module": self.module.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "sums": self.sums,
+                "metrics": self.metrics,
+                "best": self.best,
+            }
+            write_checkpoint(checkpoint_path(self.output), state)
+
+    def _read(self, state: dict[str, Any] | None, optimiser: torch.optim.Optimizer) -> None:
+        """Take over the state of a checkpoint."""
+        if state is None:
+            return
+        try:
+            self.module.load_state_dict(state["module"])
+            optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"{checkpoint_path(self.output)} is of a run with other model settings; give those, or another output "
+                "folder"
+            ) from error
+        self.step, self.validated, self.sums = state["step"], state["validated"], state["sums"]
+        self.metrics, self.best = state["metrics"], state["best"]
+
+
+def _tensorboard(output: Path) -> TensorBoardLogger | None:
+    """Return a logger where TensorBoard is installed."""
+    try:
+        return TensorBoardLogger(output, name="", version="tensorboard")
+    except ModuleNotFoundError:
+        return None
+
+
+def _is_error(name: str, kind: str) -> bool:
+    """Tell whether a metric is a validation error, not the loss, of one kind of weights."""
+    return name.startswith(kind) and name != f"{kind}loss"
+
+
+def _worded(name: str, value: float) -> str:
+    """Write a metric in words: ``"hamiltonian 312 µHa"``."""
+    what, unit = readable(name)
+    return f"{what} {value:.3g} {unit}".rstrip()
+
+
+def _advice(step: int, settings: RunSettings) -> str:
+    slower = f"optimiser.learning_rate={settings.optimiser.learning_rate / 3:.2g}"
+    return (
+        f"the loss is not a number after step {step}: the learning rate is too high for these data. Write {slower} and "
+        f"another folder, output={settings.output}-2"
+    )

@@ -1,105 +1,100 @@
-"""What the Lightning modules and data of all models share."""
+"""What the training of all models shares: the network with its average, and the data of a run."""
 
 from __future__ import annotations
 
-import math
-from abc import abstractmethod
-from collections.abc import Sized
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from torch import nn
-from torch.utils.data import DataLoader, SequentialSampler
-from torch.utils.data import Dataset as TorchDataset
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ase_mlwave.training.sampler import EpochSampler
-from ase_mlwave.training.settings import RunSettings
 
-__all__ = ["EpochData", "TrainedModule"]
+__all__ = ["RunData", "TrainedModule"]
+
+#: Least number of molecules that are validated at a time.
+_VALIDATED = 32
 
 
-class EpochData(pl.LightningDataModule):
-    """Feed batches whose order depends on seed and epoch alone.
+class RunData(ABC):
+    """Give batches whose order depends on the seed alone.
 
     Parameters
     ----------
-    train, valid : torch Dataset with a length
+    train, valid : with a length and items by index
         Molecules to learn from and to validate on.
     settings : RunSettings
-        Batch size, seed and steps per epoch.
+        Batch size, seed and steps.
     """
 
-    train_set: Any
-    valid_set: Any
-
-    def __init__(self, train: TorchDataset[Any] | Sized, valid: TorchDataset[Any] | Sized, settings: Any) -> None:
-        super().__init__()
+    def __init__(self, train: Any, valid: Any, settings: Any) -> None:
         self.train_set, self.valid_set, self.settings = train, valid, settings
 
     @abstractmethod
     def join(self, systems: list[Any]) -> Any:
         """Join molecules to a batch."""
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Give the batches of the current epoch (called anew at each)."""
-        trainer, settings = self.trainer, self.settings
+    def train_batches(self, start: int, *, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        """Give the batches of the run from step ``start`` on, those of one of ``world_size`` processes."""
+        chosen = self.settings
         sampler = EpochSampler(
             len(self.train_set),
-            settings.batch_size,
-            settings.steps_per_epoch,
-            seed=settings.seed,
-            epoch=trainer.current_epoch if trainer is not None else 0,
-            total=settings.steps,
-            rank=trainer.global_rank if trainer is not None else 0,
-            world_size=trainer.world_size if trainer is not None else 1,
+            chosen.batch_size,
+            chosen.steps,
+            seed=chosen.seed,
+            epoch=0,
+            start=start,
+            rank=rank,
+            world_size=world_size,
         )
-        own = torch.Generator()  # loaders draw from the global one otherwise
-        return DataLoader(self.train_set, batch_sampler=sampler, collate_fn=self.join, generator=own)
+        for indices in sampler:
+            yield self.join([self.train_set[index] for index in indices])
 
-    def val_dataloader(self) -> DataLoader[Any]:
-        """Give the validation molecules in their order."""
-        return DataLoader(
-            self.valid_set,
-            batch_size=max(32, self.settings.batch_size),
-            sampler=SequentialSampler(self.valid_set),
-            collate_fn=self.join,
-            generator=torch.Generator(),
-        )
+    def valid_batches(self) -> Iterator[tuple[int, Any]]:
+        """Give the validation molecules in their order: (number of molecules, batch)."""
+        size = max(_VALIDATED, self.settings.batch_size)
+        for start in range(0, len(self.valid_set), size):
+            systems = [self.valid_set[i] for i in range(start, min(start + size, len(self.valid_set)))]
+            yield len(systems), self.join(systems)
 
 
-class TrainedModule(pl.LightningModule):
-    """Hold the network that is trained, its optimiser and the learning rate over time.
+class TrainedModule(nn.Module):
+    """Hold the network that is trained and the average of its weights.
 
     Parameters
     ----------
     network : nn.Module
         What is trained.
     settings : RunSettings
-        Optimiser and schedule.
+        Loss and optimiser.
     """
 
-    def __init__(self, network: nn.Module, settings: RunSettings) -> None:
+    def __init__(self, network: nn.Module, settings: Any) -> None:
         super().__init__()
         self.network: Any = network
+        self.average: Any = deepcopy(network).requires_grad_(False)
         self.settings: Any = settings
 
-    def on_validation_model_zero_grad(self) -> None:
-        """Keep gradients: validation of forces must not drop them."""
+    @abstractmethod
+    def training_step(self, batch: Any, step: int) -> dict[str, Tensor]:
+        """Give what is logged of a batch, ``"loss"`` (which is minimised) among it."""
 
-    def configure_optimizers(self) -> Any:
-        """Build AdamW and the schedule, stepped once per optimiser step."""
+    @abstractmethod
+    def validation_step(self, network: Any, batch: Any) -> dict[str, Tensor]:
+        """Give means over a batch: ``"loss"``, by which weights are chosen, and errors whose names end in a unit."""
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Build AdamW; the learning rate is set at every step."""
         chosen = self.settings.optimiser
-        optimiser = torch.optim.AdamW(
+        return torch.optim.AdamW(
             self.network.parameters(), lr=chosen.learning_rate, betas=chosen.betas, weight_decay=chosen.weight_decay
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._rate)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _rate(self, step: int) -> float:
-        """Give the learning rate at a step, relative to the highest."""
-        chosen = self.settings.optimiser
-        rise = min(1.0, (step + 1) / max(1, chosen.warmup_steps))
-        left = max(0.0, 1.0 - step / (chosen.decay_steps or self.settings.steps))
-        fall = {"linear": left, "cosine": 0.5 * (1 + math.cos(math.pi * (1 - left))), "constant": 1.0}
-        return float(rise * fall[chosen.schedule])
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """Replace the average by ``decay`` times itself plus the rest of the present weights."""
+        update = get_ema_multi_avg_fn(decay)
+        update(list(self.average.parameters()), list(self.network.parameters()), 0)

@@ -23,6 +23,8 @@ class EpochSampler(Sampler[list[int]]):
         What the order depends on: a resumed run sees the same batches as one that was never interrupted.
     total : int, optional
         Batches of the whole run, where the last epoch stops.
+    start : int
+        Batches of the run that are done already.
     rank, world_size : int
         Of this process, for several devices: each draws its own part of a batch of ``world_size * batch_size``.
     """
@@ -36,11 +38,12 @@ class EpochSampler(Sampler[list[int]]):
         seed: int,
         epoch: int,
         total: int | None = None,
+        start: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         end = (epoch + 1) * steps if total is None else min(total, (epoch + 1) * steps)
-        self.n, self.batch_size, self.span = n, batch_size, range(epoch * steps, end)
+        self.n, self.batch_size, self.span = n, batch_size, range(max(start, epoch * steps), end)
         self.seed, self.rank, self.world_size = seed, rank, world_size
 
     def __len__(self) -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["OptimiserSettings", "RunSettings"]
+__all__ = ["OptimiserSettings", "RunSettings", "Schedule"]
+
+#: Shares of a run that are warm-up, and that the average of weights remembers, unless the settings say otherwise.
+_WARMUP, _MEMORY = 0.04, 0.05
 
 
 class OptimiserSettings(BaseModel):
-    """AdamW, its learning rate over time, and the average of weights that is kept."""
+    """AdamW, its learning rate over time, and the average of weights beside the weights themselves."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -20,16 +24,17 @@ class OptimiserSettings(BaseModel):
     """Decay from the highest rate to zero over ``decay_steps``."""
     decay_steps: int | None = Field(None, ge=1)
     """Steps until the rate is zero; ``steps`` by default, more for a run that another one goes on from."""
-    warmup_steps: int = Field(100, ge=0)
-    """Steps of linear increase at the start."""
+    warmup_steps: int | None = Field(None, ge=0)
+    """Steps of linear increase at the start; 4 % of ``steps`` by default."""
     weight_decay: float = Field(1e-5, ge=0)
     """Decoupled weight decay."""
     betas: tuple[float, float] = (0.9, 0.99)
     """Decay of the first and second moments."""
     gradient_clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
-    ema_decay: float = Field(0.999, ge=0, lt=1)
-    """Decay of the exponential moving average of the weights, which is validated and shipped."""
+    ema_decay: float | None = Field(None, ge=0, lt=1)
+    """Decay of the exponential moving average of the weights; by default that which remembers 5 % of ``steps``. The
+    average forgets its start faster; validation chooses between it and the weights themselves."""
 
 
 class RunSettings(BaseModel):
@@ -58,13 +63,14 @@ class RunSettings(BaseModel):
     optimiser: OptimiserSettings = OptimiserSettings()
     """Optimiser and schedule."""
     steps: int = Field(10_000, ge=1)
-    """Optimiser steps in all."""
+    """Optimiser steps in all: how long to train. Warm-up, decay of the learning rate and average of weights scale with
+    it."""
     batch_size: int = Field(16, ge=1)
     """Molecules per step (and per device)."""
     steps_per_epoch: int = Field(200, ge=1)
-    """Steps between validations; checkpoints are written at these points."""
-    checkpoint_minutes: float = Field(3.0, ge=0)
-    """Least time between two checkpoints; 0 writes one after every validation."""
+    """Steps between validations."""
+    checkpoint_minutes: float = Field(1.0, ge=0)
+    """Time between two checkpoints; 0 writes one after every validation. An interrupt always leaves one."""
     precision: Literal["float32", "float64"] = "float32"
     """Precision of the network; geometry, matrices and eigenproblems are always float64."""
     seed: int = 0
@@ -76,3 +82,40 @@ class RunSettings(BaseModel):
     fit_statistics: bool = True
     """Take shifts and scales of the output layers (for a quantum deep field: the atoms' references) from the training
     data; when starting from a model, the energies' shifts alone."""
+
+
+class Schedule:
+    """Learning rate and average of weights over the steps of a run.
+
+    Parameters
+    ----------
+    optimiser : OptimiserSettings
+        What was chosen.
+    steps : int
+        Steps of the run, with which scales what was not.
+    """
+
+    def __init__(self, optimiser: OptimiserSettings, steps: int) -> None:
+        chosen = optimiser
+        self.kind, self.highest = chosen.schedule, chosen.learning_rate
+        self.decay_steps = chosen.decay_steps or steps
+        self.warmup_steps = math.ceil(_WARMUP * steps) if chosen.warmup_steps is None else chosen.warmup_steps
+        self.ema_decay = max(0.0, 1 - 1 / (_MEMORY * steps)) if chosen.ema_decay is None else chosen.ema_decay
+
+    def learning_rate(self, step: int) -> float:
+        """Give the learning rate of a step, counted from 0."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        left = max(0.0, 1.0 - step / self.decay_steps)
+        fall = {"linear": left, "cosine": 0.5 * (1 + math.cos(math.pi * (1 - left))), "constant": 1.0}
+        return self.highest * rise * fall[self.kind]
+
+    def average_decay(self, step: int) -> float:
+        """Give the decay of the average at a step, counted from 0.
+
+        Notes
+        -----
+        It rises as (n + 1) / (n + 10): the average spans a tenth of the steps so far, and of the random weights with
+        which it begins there is 9! / n^9 left after n steps (``test_average_forgets_where_it_began``); with a constant
+        decay d it would be d^n.
+        """
+        return min(self.ema_decay, (step + 1) / (step + 10))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset as TorchDataset
 
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.phisnet.baseline import baseline_matrix, energy_core, flatten
@@ -68,7 +67,7 @@ class PreparedSystem:
     energy_core: MatrixWithDerivative
 
 
-class PreparedDataset(TorchDataset[PreparedSystem]):
+class PreparedDataset:
     """Training molecules with their integrals.
 
     Parameters
@@ -83,15 +82,25 @@ class PreparedDataset(TorchDataset[PreparedSystem]):
         Compute the derivatives of all integrals also (for the loss of forces).
     short_range : bool
         As in ``PhiSNetConfig``.
+    progress : callable, optional
+        Called with the number of molecules done since the last call.
     """
 
     def __init__(
-        self, dataset: Dataset, basis: str, baseline: str, *, derivatives: bool = False, short_range: bool = True
+        self,
+        dataset: Dataset,
+        basis: str,
+        baseline: str,
+        *,
+        derivatives: bool = False,
+        short_range: bool = True,
+        progress: Callable[[int], None] | None = None,
     ) -> None:
-        def prepare(record: Record) -> PreparedSystem:
-            return _prepare(record, basis, baseline, derivatives=derivatives, short_range=short_range)
-
-        self.systems = [prepare(record) for record in dataset]
+        self.systems: list[PreparedSystem] = []
+        for record in dataset:
+            self.systems.append(_prepare(record, basis, baseline, derivatives=derivatives, short_range=short_range))
+            if progress is not None:
+                progress(1)
 
     def __len__(self) -> int:
         return len(self.systems)

@@ -14,8 +14,10 @@ from ase_mlwave.phisnet.training.module import PhiSNetData, PhiSNetModule
 from ase_mlwave.phisnet.training.prepared import PreparedDataset
 from ase_mlwave.phisnet.training.settings import TrainingSettings
 from ase_mlwave.phisnet.training.statistics import fit_domain, fit_statistics, shift_energies
+from ase_mlwave.training.bar import TrainingBar
+from ase_mlwave.training.checks import check_dataset, check_label, first_card, refuse_another_run
 from ase_mlwave.training.data import charges_and_spins, read_training_data
-from ase_mlwave.training.loop import check_dataset, first_card, fit, refuse_another_run
+from ase_mlwave.training.loop import fit
 from ase_mlwave.zoo import ModelFolder, TrainingData
 
 __all__ = ["train"]
@@ -43,7 +45,9 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     InputError
         If the data do not fit the settings, or ``output`` holds another run and ``resume`` is not set.
     KeyboardInterrupt
-        If the run was interrupted; ``resume`` goes on from its last checkpoint.
+        If the run was interrupted: there is a checkpoint, and ``resume`` goes on from it.
+    CalculationFailed
+        If the loss is not a number.
 
     Notes
     -----
@@ -56,16 +60,22 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     if any(record.spin for record in dataset):
         raise InputError(f"{dataset.source} has molecules with unpaired electrons; a PhiSNet is for closed shells")
     training, validation = dataset.split(settings.train_split), dataset.split(settings.valid_split)
-    data = PhiSNetData(_prepared(training, settings), _prepared(validation, settings), settings)
+    for part in (training, validation):
+        _check_labels(part, settings)
+    n_molecules = len(training) + len(validation)
+    with TrainingBar("integrals", n_molecules, shown=progress) as bar:
+        data = PhiSNetData(_prepared(training, settings, bar), _prepared(validation, settings, bar), settings)
     network = _initial_network(settings, data.train_set)
-    steps = fit(PhiSNetModule(network, settings), data, settings, progress=progress)
-    if steps is not None:
+    kept = fit(PhiSNetModule(network, settings), data, settings, progress=progress)
+    if kept is not None:
         title = f"A PhiSNet for {', '.join(settings.model.elements)} at {settings.model.level}"
         source = TrainingData(source=Path(dataset.source).name, sha256=training.content_hash(), n_records=len(training))
         thresholds = fit_domain(network, data.train_set, data.valid_set)
-        card = first_card(settings, title, steps)
+        card = first_card(settings, title, kept)
         limits = limits_of(thresholds)
         charges, spins = charges_and_spins(training)
+        # Energies that no term of the loss asked for are no better than chance.
+        level = "wavefunction" if settings.loss.energy or settings.loss.forces else "functional"
         folder = ModelFolder.pack(
             "phisnet",
             network,
@@ -75,15 +85,35 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
             limits=limits,
             charges=charges,
             spins=spins,
+            defaults={"energy": level},
         )
         folder.save(Path(settings.output) / "model")
     return Path(settings.output) / "model"
 
 
-def _prepared(dataset: Dataset, settings: TrainingSettings) -> PreparedDataset:
+def _check_labels(dataset: Dataset, settings: TrainingSettings) -> None:
+    """Refuse molecules without the labels that the loss needs."""
+    loss = settings.loss
+    if loss.hamiltonian or loss.alignment:
+        have = ["hamiltonian" in record.matrices for record in dataset]
+        instead = "loss.hamiltonian=0 loss.alignment=0 loss.energy=1 loss.forces=1"
+        check_label(dataset, have, "Hamiltonian matrices", f"{instead} to learn energies and forces alone")
+    if loss.energy:
+        check_label(dataset, [record.energy is not None for record in dataset], "energies", "loss.energy=0")
+    if loss.forces:
+        check_label(dataset, [record.forces is not None for record in dataset], "forces", "loss.forces=0")
+
+
+def _prepared(dataset: Dataset, settings: TrainingSettings, bar: TrainingBar) -> PreparedDataset:
     model = settings.model
-    derivatives = settings.loss.forces > 0
-    return PreparedDataset(dataset, model.basis, model.baseline, derivatives=derivatives, short_range=model.short_range)
+    return PreparedDataset(
+        dataset,
+        model.basis,
+        model.baseline,
+        derivatives=settings.loss.forces > 0,
+        short_range=model.short_range,
+        progress=bar.advance,
+    )
 
 
 def _initial_network(settings: TrainingSettings, training: PreparedDataset) -> PhiSNet:

@@ -1,4 +1,4 @@
-"""The Lightning side of training a quantum deep field: batches, losses, validation."""
+"""What a step and a validation of the training of a quantum deep field compute."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.qdf.batch import FieldBatch, collate
 from ase_mlwave.qdf.model import QDF, QDFOutput
 from ase_mlwave.qdf.training.settings import LossWeights
-from ase_mlwave.training.module import EpochData, TrainedModule
+from ase_mlwave.training.module import RunData, TrainedModule
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 __all__ = ["QDFData", "QDFModule", "TrainingBatch", "join", "loss_terms"]
@@ -119,7 +119,7 @@ def loss_terms(
     return terms, output, forces
 
 
-class QDFData(EpochData):
+class QDFData(RunData):
     """Feed batches of labelled molecules."""
 
     def join(self, systems: list[Record]) -> TrainingBatch:
@@ -130,27 +130,26 @@ class QDFData(EpochData):
 class QDFModule(TrainedModule):
     """Train a network on the weighted sum of loss terms, on the training's grid and in random orientations."""
 
-    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
-        """Return the weighted loss of a batch."""
+    def training_step(self, batch: TrainingBatch, step: int) -> dict[str, Tensor]:
+        """Give the terms of the loss and their weighted sum."""
         settings = self.settings
         if settings.rotate:
-            matrix = Rotation.random(rng=np.random.default_rng([settings.seed, self.global_step])).as_matrix()
+            matrix = Rotation.random(rng=np.random.default_rng([settings.seed, step])).as_matrix()
             batch = batch.turned(torch.from_numpy(matrix).to(batch.energies.device))
         terms, _, _ = loss_terms(self.network, batch, settings.loss, grid_level=settings.grid_level)
-        total = torch.stack([getattr(settings.loss, name) * value for name, value in terms.items()]).sum()
-        logged = {f"train/{name}": value.detach() for name, value in terms.items()} | {"train/loss": total.detach()}
-        self.log_dict(logged, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.energies))
-        return total
+        return terms | {"loss": self._weighted(terms)}
 
-    def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
-        """Log mean absolute errors on the model's own grid: energy per molecule in meV, forces in meV/Angstrom."""
-        terms, output, forces = loss_terms(self.network, batch, self.settings.loss, create_graph=False)
-        errors = {}
+    def validation_step(self, network: QDF, batch: TrainingBatch) -> dict[str, Tensor]:
+        """Give the loss and mean absolute errors on the model's own grid: energies in meV, forces in meV/Angstrom."""
+        terms, output, forces = loss_terms(network, batch, self.settings.loss, create_graph=False)
+        errors = {"loss": self._weighted(terms)}
         if "energy" in terms:
-            errors["valid/energy_meV"] = (output.energies - batch.energies).abs().mean() * 1e3 * HARTREE
+            errors["energy_meV"] = (output.energies - batch.energies).abs().mean() * 1e3 * HARTREE
         if forces is not None and batch.forces is not None:
-            errors["valid/forces_meV_per_A"] = (forces - batch.forces).abs().mean() * 1e3 * HARTREE_PER_BOHR
+            errors["forces_meV_per_A"] = (forces - batch.forces).abs().mean() * 1e3 * HARTREE_PER_BOHR
         if "potential" in terms:
-            errors["valid/potential"] = terms["potential"]
-        logged = {name: value.detach() for name, value in errors.items()}
-        self.log_dict(logged, batch_size=len(batch.energies), sync_dist=True)
+            errors["potential"] = terms["potential"]
+        return errors
+
+    def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
+        return torch.stack([getattr(self.settings.loss, name) * value for name, value in terms.items()]).sum()

@@ -32,6 +32,7 @@ from ase_mlwave.qdf.config import MAX_GRID_LEVEL
 from ase_mlwave.qdf.model import QDF
 from ase_mlwave.qdf.training.normal_equations import NormalEquations
 from ase_mlwave.qdf.training.settings import ReadoutSettings
+from ase_mlwave.training.stopping import TrainingInterrupted, stop_request
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 __all__ = ["ReadoutFit", "fit_readout", "write_summary"]
@@ -128,12 +129,15 @@ def fit_readout(
     ------
     ValueError
         If no penalty leaves the equations solvable.
+    TrainingInterrupted
+        After Ctrl-C or SIGTERM, when the file is written.
     InputError
         If the file is of other molecules, directions, orientations, or another seed or grid.
 
     Notes
     -----
-    An interrupted fit that goes on from its file gives the same weights (``test_interrupted_fit_goes_on``).
+    An interrupted fit that goes on from its file gives the same weights (``test_interrupted_fit_goes_on``), up to
+    rounding where Ctrl-C came between two sums.
     """
     n_elements = len(network.config.elements)
     n_free = 0 if fixed_references else n_elements
@@ -154,19 +158,22 @@ def fit_readout(
     counter(done)
     last = time.monotonic()
     waiting: list[Rows] = []
-    for index in range(done, len(jobs)):
-        rng = np.random.default_rng([seed, index])
-        rows = _rows(network, jobs[index], settings, rng, rotate=rotate)
-        rows = replace(rows, matrix=rows.matrix[:, :n_columns])
-        (waiting if index < len(training) else valid).append(rows)
-        late = checkpoint is not None and time.monotonic() - last > 60 * checkpoint_minutes
-        if waiting and (late or index + 1 == len(training) or sum(len(r.targets) for r in waiting) >= _ROWS):
-            _sum_up(train, waiting)
-            waiting = []
-        if checkpoint is not None and late:
-            _write(checkpoint, train, valid, index + 1, what)
-            last = time.monotonic()
-        counter(1)
+    with stop_request() as stop:
+        for index in range(done, len(jobs)):
+            rng = np.random.default_rng([seed, index])
+            rows = _rows(network, jobs[index], settings, rng, rotate=rotate)
+            rows = replace(rows, matrix=rows.matrix[:, :n_columns])
+            (waiting if index < len(training) else valid).append(rows)
+            late = checkpoint is not None and (stop or time.monotonic() - last > 60 * checkpoint_minutes)
+            if waiting and (late or index + 1 == len(training) or sum(len(r.targets) for r in waiting) >= _ROWS):
+                _sum_up(train, waiting)
+                waiting = []
+            if checkpoint is not None and late:
+                _write(checkpoint, train, valid, index + 1, what)
+                last = time.monotonic()
+            counter(1)
+            if stop:
+                raise TrainingInterrupted(f"stopped after molecule {index + 1} of {len(jobs)} of the readout's fit")
     if checkpoint is not None and done < len(jobs):
         _write(checkpoint, train, valid, len(jobs), what)
     n_pairs = network.repulsion.weight.numel()

@@ -16,8 +16,9 @@ from ase_mlwave.qdf.training.module import QDFData, QDFModule
 from ase_mlwave.qdf.training.readout import fit_readout, write_summary
 from ase_mlwave.qdf.training.settings import TrainingSettings
 from ase_mlwave.training.bar import training_bar
+from ase_mlwave.training.checks import check_dataset, first_card, refuse_another_run
 from ase_mlwave.training.data import read_training_data
-from ase_mlwave.training.loop import check_dataset, first_card, fit, refuse_another_run
+from ase_mlwave.training.loop import fit
 from ase_mlwave.units import HARTREE
 from ase_mlwave.zoo import ModelFolder, TrainingData
 
@@ -46,7 +47,9 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
     InputError
         If the data do not fit the settings, or ``output`` holds another run and ``resume`` is not set.
     KeyboardInterrupt
-        If the run was interrupted; ``resume`` goes on from its last checkpoint.
+        If the run was interrupted: there is a checkpoint, and ``resume`` goes on from it.
+    CalculationFailed
+        If the loss is not a number.
 
     Notes
     -----
@@ -61,12 +64,12 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
         _check_labels(part, settings)
     network = _initial_network(settings, training)
     module = QDFModule(network, settings)
-    steps = fit(module, QDFData(training, validation, settings), settings, progress=progress)
-    if steps is not None:
+    kept = fit(module, QDFData(training, validation, settings), settings, progress=progress)
+    if kept is not None:
         summary = _fit_readout(network, training, validation, settings, progress=progress)
         title = f"A quantum deep field for {', '.join(settings.model.elements)} at {settings.model.level}"
         source = TrainingData(source=Path(dataset.source).name, sha256=training.content_hash(), n_records=len(training))
-        card = first_card(settings, title, steps, summary)
+        card = first_card(settings, title, kept, summary)
         thresholds, limits = fit_domain(network, training)
         ModelFolder.pack("qdf", network, training_data=source, card=card, thresholds=thresholds, limits=limits).save(
             Path(settings.output) / "model"

@@ -68,7 +68,7 @@ class TrainingSettings(RunSettings):
     """Which model."""
     model: QDFConfig
     """The field, the orbitals and the networks."""
-    optimiser: OptimiserSettings = OptimiserSettings(learning_rate=1e-2, warmup_steps=20, ema_decay=0.98)
+    optimiser: OptimiserSettings = OptimiserSettings(learning_rate=1e-2)
     """Optimiser and schedule."""
     loss: LossWeights = LossWeights()
     """Weights of the loss terms of gradient descent: by default the orbitals learn the Hohenberg-Kohn map, and the

@@ -147,13 +147,30 @@ def test_run_leaves_model_checkpoint_settings_and_curve(finished: Path) -> None:
     assert list(curve["train/loss"]) == list(curve["valid/hamiltonian_uHa"]) == [2, 4, 6, 8]
 
 
-def test_shipped_weights_are_the_average(finished: Path) -> None:
-    """The model has the averaged weights, the checkpoint those and the last ones; both differ."""
+def test_shipped_weights_are_the_best_that_were_validated(finished: Path) -> None:
+    """Of the trained weights and of their average, at any validation; the card and the checkpoint say which."""
     checkpoint = torch.load(finished / "checkpoints" / "last.ckpt", weights_only=True)
+    curve = read_metrics(finished / "metrics")
+    best = {kind: min(curve[f"{kind}loss"].values()) for kind in ("valid/", "valid_trained/")}
+    which = checkpoint["best"]["which"]
+    assert checkpoint["best"]["loss"] == best[which] == min(best.values())
+    network = PhiSNet(ModelFolder.load(finished / "model").build().config)
+    network.load_state_dict(checkpoint["best"]["weights"])
     name = "heads.pairs.O-H.weights.0"
-    average, last = (checkpoint[key]["network." + name] for key in ("state_dict", "current_model_state"))
-    assert torch.equal(_weights(finished)[name], average)
-    assert not torch.equal(average, last)
+    assert torch.equal(_weights(finished)[name], checkpoint["best"]["weights"][name])
+    average, trained = (checkpoint["module"][f"{kind}.{name}"] for kind in ("average", "network"))
+    assert not torch.equal(average, trained)
+    words = {"valid/": "averaged", "valid_trained/": "trained"}[which]
+    assert f"the {words} weights of step {checkpoint['best']['step']}" in (finished / "model" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("decay", "which"), [(0.9999, "trained"), (0.5, "averaged")])
+def test_better_of_weights_and_their_average_is_kept(tmp_path: Path, decay: float, which: str) -> None:
+    """An average that hardly moves after its start is worse; at a high constant rate one that does is better."""
+    rate = 3e-3 if which == "trained" else 0.1
+    optimiser = {"ema_decay": decay, "learning_rate": rate, "schedule": "constant", "warmup_steps": 0}
+    _train(tmp_path / "run", steps=12, steps_per_epoch=12, optimiser=optimiser)
+    assert f"the {which} weights of step 12" in (tmp_path / "run" / "model" / "README.md").read_text()
 
 
 def test_training_lowers_the_error(tmp_path: Path) -> None:
@@ -205,7 +222,7 @@ def test_another_run_is_not_overwritten(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"model": {**MODEL, "elements": ["H"]}}, InputError, r"atomic numbers \[8\] that model.elements lacks"),
+        ({"model": {**MODEL, "elements": ["H"]}}, InputError, r"the data have O, which .* \"model.elements=\[H,O\]\""),
         ({"model": {**MODEL, "level": "hf/def2-svp"}}, InputError, "'pbe/def2-svp .*' but model.level is"),
         ({"valid_split": "validation"}, KeyError, "no split 'validation': it has 'train' \\(4\\), 'valid' \\(2\\)"),
         ({"start_from": "no-such-model"}, InputError, "no-such-model"),
