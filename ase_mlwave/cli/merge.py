@@ -34,11 +34,11 @@ def merge(
     Copies of a geometry are merged in a .db file; other labels or splits for it are refused. Options for reading hold
     for all files: convert one that needs its own with `mlwave merge FILE NEW` first.
     """
-    import warnings
     from dataclasses import replace
 
     from ase_mlwave.cli._reading import read_data, say
     from ase_mlwave.console import Console
+    from ase_mlwave.data.duplicates import merge_copies
     from ase_mlwave.data.splits import assign_splits, parse_fractions
     from ase_mlwave.data.summary import summary
     from ase_mlwave.data.writers import check_output, write_dataset
@@ -50,9 +50,10 @@ def merge(
     joined = reduce(add, [read_data(path, console, **options) for path in files])
     if fractions is not None:
         joined = assign_splits(joined, fractions, seed, split_by)
-    with warnings.catch_warnings(record=True) as merged:
-        warnings.simplefilter("always")
-        write_dataset(output, joined)
+    if output.suffix == ".db":
+        merged = merge_copies(joined.records, joined.source)
+        joined = replace(joined, records=merged.records)
+        if merged.n_copies:
+            say(console, merged.in_words())
+    write_dataset(output, joined)
     say(console, f"-> {summary(replace(joined, source=str(output), notes=()))}")
-    for warning in merged:
-        say(console, str(warning.message))

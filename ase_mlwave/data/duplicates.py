@@ -16,7 +16,7 @@ from scipy.spatial.distance import pdist
 from ase_mlwave.data.record import Record
 from ase_mlwave.units import BOHR
 
-__all__ = ["Merged", "combine", "equal_geometries", "merge_copies"]
+__all__ = ["Merged", "combine", "different_labels", "equal_geometries", "merge_copies"]
 
 #: Two molecules with all interatomic distances nearer than this are one geometry, Bohr (1e-4 Angstrom).
 _SAME_DISTANCES = 1e-4 / BOHR
@@ -148,10 +148,9 @@ def combine(first: Record, second: Record) -> Record:
     ValueError
         If both have a label and it differs, or they are in different splits; the message is the end of a sentence.
     """
-    for what, unit in (("energy", "Hartree"), ("forces", "Hartree/Bohr")):
-        _refuse_different(what, getattr(first, what), getattr(second, what), _SAME_LABELS[what], unit)
-    for name in first.matrices.keys() & second.matrices.keys():
-        _refuse_different(f"matrix {name!r}", first.matrices[name], second.matrices[name], _SAME_LABELS["matrices"], "")
+    difference = different_labels(first, second)
+    if difference:
+        raise ValueError(f"their labels differ: {difference}. Remove the wrong one.")
     splits = [str(record.info["split"]) for record in (first, second) if "split" in record.info]
     if len(set(splits)) > 1:
         raise ValueError(f"one is in the split {splits[0]!r} and the other in {splits[1]!r}. Assign the splits anew.")
@@ -164,14 +163,34 @@ def combine(first: Record, second: Record) -> Record:
     )
 
 
-def _refuse_different(what: str, first: Any, second: Any, tolerance: float, unit: str) -> None:
-    if first is None or second is None:
-        return
-    if np.shape(first) != np.shape(second):
-        raise ValueError(f"the {what} of one has another shape. Remove the wrong one.")
-    difference = float(np.abs(np.asarray(first) - np.asarray(second)).max())
-    if difference > tolerance:
-        raise ValueError(f"their labels differ: {what} by {difference:.3g} {unit}. Remove the wrong one.")
+def different_labels(first: Record, second: Record) -> str:
+    """Say which label of two records of one geometry is another; empty where those that both have are the same.
+
+    Parameters
+    ----------
+    first, second : Record
+        Of one geometry.
+
+    Returns
+    -------
+    str
+        Name and size of the difference.
+    """
+    matrices = first.matrices.keys() & second.matrices.keys()
+    pairs = [
+        ("energy", first.energy, second.energy, _SAME_LABELS["energy"], "Hartree"),
+        ("forces", first.forces, second.forces, _SAME_LABELS["forces"], "Hartree/Bohr"),
+        *((f"matrix {n!r}", first.matrices[n], second.matrices[n], _SAME_LABELS["matrices"], "") for n in matrices),
+    ]
+    for what, one, other, tolerance, unit in pairs:
+        if one is None or other is None:
+            continue
+        if np.shape(one) != np.shape(other):
+            return f"{what} of another shape"
+        difference = float(np.abs(np.asarray(one) - np.asarray(other)).max())
+        if difference > tolerance:
+            return f"{what} by {difference:.3g} {unit}".rstrip()
+    return ""
 
 
 def _different_entries(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:

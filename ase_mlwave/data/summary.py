@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from ase import Atoms
 
-from ase_mlwave.data.record import Dataset
+from ase_mlwave.data.duplicates import different_labels
+from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.text import clean
 
 __all__ = ["summary", "summary_of_structures"]
@@ -73,14 +74,17 @@ def _charged(dataset: Dataset) -> list[str]:
 
 def _copies(dataset: Dataset) -> list[str]:
     """Count records whose geometry came before, and say whether labels and split are the same."""
+    first: dict[str, Record] = {}
     splits: dict[str, set[str]] = {}
+    n_other_labels = 0
     for record in dataset:
-        splits.setdefault(record.geometry_hash(), set()).add(str(record.info.get("split", "")))
-    n_copies = len(dataset) - len(splits)
+        key = record.geometry_hash()
+        splits.setdefault(key, set()).add(str(record.info.get("split", "")))
+        n_other_labels += bool(different_labels(first.setdefault(key, record), record))
+    n_copies = len(dataset) - len(first)
     if not n_copies:
         return []
-    n_contents = len({record.content_hash() for record in dataset})
     n_divided = sum(len(names) > 1 for names in splits.values())
-    labels = "" if n_contents == len(splits) else ", with other labels"
+    labels = f", {n_other_labels} with other labels" if n_other_labels else ""
     divided = f", {n_divided} geometries are in several splits" if n_divided else ""
     return [f"{n_copies} are copies of others{labels}{divided}"]

@@ -82,7 +82,7 @@ def test_copies_that_a_text_file_has_rounded_are_merged() -> None:
             r"records 0 and 1 of here \(C2H2\) have one geometry, but their labels differ: energy by 0.1",
         ),
         ({"forces": np.ones((4, 3))}, "forces by 1 Hartree/Bohr"),
-        ({"matrices": {"hamiltonian": np.eye(3)}}, "matrix 'hamiltonian' by 1 "),
+        ({"matrices": {"hamiltonian": np.eye(3)}}, "matrix 'hamiltonian' by 1"),
         ({"info": {"split": "test"}}, "one is in the split 'train' and the other in 'test'"),
     ],
 )

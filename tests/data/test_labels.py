@@ -143,7 +143,7 @@ def test_one_line_says_what_was_read(tmp_path: Path) -> None:
 
 def test_copies_in_several_splits_are_counted(tmp_path: Path) -> None:
     frames = [water({"split": name, "energy": energy}) for name, energy in (("train", -1.0), ("test", -2.0))]
-    assert "1 are copies of others, with other labels, 1 geometries are in several splits" in summary(
+    assert "1 are copies of others, 1 with other labels, 1 geometries are in several splits" in summary(
         read(tmp_path, *frames)
     )
 
