@@ -220,7 +220,10 @@ class ModelFolder:
             raise InputError(f"the weights do not fit the settings in config.json, {len(problems)} problems: {listed}.")
         saved_as = next((self.weights[name].dtype for name, _ in network.named_parameters()), torch.float64)
         network.to(device).cast(saved_as if dtype is None else dtype)
-        network.load_state_dict(dict(self.weights))
+        try:
+            network.load_state_dict(dict(self.weights))
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"the weights are not those of such a model: {clean(str(error))}") from error
         return network.eval().requires_grad_(False)
 
     def _untrained(self) -> Any:

@@ -477,3 +477,21 @@ def test_sources_and_cards_are_saved_without_what_a_terminal_obeys(tmp_path: Pat
     loaded = ModelFolder.load(packed.save(tmp_path / "model"))
     assert loaded.config.training_data.source == "my\\x1b[31m file.db"
     assert loaded.card == "# \\x1b[2J\n\nText\n"
+
+
+@pytest.mark.parametrize(
+    ("array", "value"),
+    [
+        ("C_columns", 10**9),
+        ("C_columns", -1),
+        ("C_width", 1e308),
+        ("N_width", 0.0),
+        ("N_width", -1.0),
+    ],
+)
+def test_arrays_that_point_outside_are_refused(array: str, value: float) -> None:
+    loaded = ModelFolder.load("amons-chno")
+    changed = {name: tensor.clone() for name, tensor in loaded.weights.items()}
+    changed[array].fill_(value)
+    with pytest.raises(InputError, match=array):
+        replace(loaded, weights=changed).build()

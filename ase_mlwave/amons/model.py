@@ -46,7 +46,7 @@ class AmonModel(nn.Module):
         self.config = config
         self._expansions: dict[int, Expansion] = {}
         self._rows: Environments | None = None
-        self.register_load_state_dict_post_hook(lambda module, _: module._forget())  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(lambda module, _: module._taken_over())  # type: ignore[no-untyped-call]
         self.representation = Slatm(config.representation)
         self._hold("baseline", len(config.elements))
         self._hold("amplitude")
@@ -74,6 +74,20 @@ class AmonModel(nn.Module):
         self._forget()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
+
+    def _taken_over(self) -> None:
+        """Forget what was made of other arrays; refuse indices that point outside, and widths that are none."""
+        self._forget()
+        config = self.config
+        for symbol, sizes in config.blocks.items():
+            bounds = {"columns": self.representation.width, "slope_atoms": sizes.vectors}
+            bounds |= {"slope_rows": config.n_directions}
+            for name, bound in bounds.items():
+                held = self._held(symbol, name)
+                if len(held) and not 0 <= int(held.min()) <= int(held.max()) < bound:
+                    raise ValueError(f"{symbol}_{name} has indices that do not lie between 0 and {bound - 1}")
+            if not 1e-12 < float(self._held(symbol, "width")) < 1e12:
+                raise ValueError(f"{symbol}_width is {float(self._held(symbol, 'width')):g}, which is no width")
 
     def _forget(self) -> None:
         self._expansions, self._rows = {}, None

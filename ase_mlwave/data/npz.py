@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from ase_mlwave.text import clean
 from ase_mlwave.units import BOHR, HARTREE, KCAL_PER_MOL
 
 Arrays = Mapping[str, NDArray[Any]]
+
+#: An archive may unpack to so many bytes, or to so many times its own size.
+_UNPACKED_BYTES, _LARGEST_RATIO = 10**9, 50
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,10 @@ def read_npz(path: Path, options: ReadingOptions) -> Dataset:
         arrays found and those of every layout); or if its units are not known.
     """
     try:
+        _refuse_inflated(path)
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (BadZipFile, EOFError, AttributeError, ValueError) as error:
+    except (BadZipFile, EOFError, AttributeError, MemoryError, ValueError) as error:
         raise ValueError(f"{path} is no NumPy archive of plain arrays: {clean(str(error))}") from error
     fitting = [layout for layout in FORMATS if layout.keys <= arrays.keys()]
     if not fitting:
@@ -72,6 +76,14 @@ def read_npz(path: Path, options: ReadingOptions) -> Dataset:
         raise ValueError(f"{path} looks like {layout.name!r} but is not well formed: {error}") from error
     level = agreed_level([level], options.level, str(path))
     return Dataset(tuple(records), level, str(path), notes=_unread(layout, arrays))
+
+
+def _refuse_inflated(path: Path) -> None:
+    """Refuse an archive that unpacks to far more than its own size: data do not, zeros do."""
+    with ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max(_UNPACKED_BYTES, _LARGEST_RATIO * path.stat().st_size):
+        raise ValueError(f"it has {path.stat().st_size} bytes and unpacks to {unpacked}")
 
 
 def unpack_upper_triangle(packed: NDArray[np.float64]) -> NDArray[np.float64]:

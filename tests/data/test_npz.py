@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ase_mlwave.data import npz
 from ase_mlwave.data.npz import level_from_description, unpack_upper_triangle
 from ase_mlwave.data.readers import read_dataset
 
@@ -235,3 +237,21 @@ def test_kept_labels_of_small_molecules_are_read() -> None:
         assert record.energy is not None
         assert record.forces is not None
         assert np.abs(record.forces.sum(axis=0)).max() < 5e-4  # Hartree/Bohr; the integration grid does not move
+
+
+def test_archives_that_unpack_to_far_more_than_they_are_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "bomb.npz", Z=np.zeros(10**6))
+    monkeypatch.setattr(npz, "_UNPACKED_BYTES", 10**6)
+    with pytest.raises(ValueError, match="unpacks to 8000"):
+        read_dataset(tmp_path / "bomb.npz")
+
+
+def test_array_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    """Its header says 8 TB; nothing of that follows."""
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("Z.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(8))
+    with pytest.raises(ValueError, match="no NumPy archive of plain arrays"):
+        read_dataset(tmp_path / "x.npz")
