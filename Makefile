@@ -34,7 +34,7 @@ test: $(READY)  ## the quick tests
 test-all: $(READY)  ## all tests, the slow ones too
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m ""
 
-fuzz: $(READY)  ## 1,000 random inputs (FUZZ_INPUTS=...): results or documented errors (minutes)
+fuzz: $(READY)  ## 1,000 random inputs (FUZZ_INPUTS=..., others with FUZZ_SEED=1): results or documented errors (minutes)
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m fuzz -rP tests/fuzz
 
 soak: $(READY)  ## dynamics at constant energy, 100 ps of water and 10 ps of ethanol (hours; goes on where it stopped)

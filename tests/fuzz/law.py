@@ -25,8 +25,9 @@ PATIENCE, MEMORY = 60, 2 * 2**30
 
 #: Energies less GFN2-xTB's at PBE/def2-SVP, eV: what is left of molecules in their domain is below 0.3 eV an atom.
 _SHIFTS = {1: -2.461, 6: -976.416, 7: -1407.805, 8: -1932.662}
-#: eV an atom beyond which an energy is absurd, and eV/Angstrom beyond which a force is.
-_ABSURD_ENERGY, _ABSURD_FORCE = 1.0, 200.0
+#: eV an atom beyond which an energy is absurd (GFN2-xTB itself is 0.9 off for N2 at 1.25 Angstrom), and eV/Angstrom
+#: beyond which a force is.
+_ABSURD_ENERGY, _ABSURD_FORCE = 1.5, 200.0
 
 
 class _Hang(BaseException):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from ase_mlwave import AmonsCalculator, PhiSNetCalculator, QDFCalculator
@@ -37,16 +37,18 @@ def many(share: int) -> int:
     return max(1, round(share * int(os.environ.get("FUZZ_INPUTS", "1000")) / 1000))
 
 
-def runs(count: int) -> Any:
-    """Return settings that draw the same examples in every run, and all of them."""
-    return settings(
+def runs(count: int) -> Callable[[Any], Any]:
+    """Return what makes a test draw that many examples: the same in every run, or those of ``FUZZ_SEED``."""
+    other = os.environ.get("FUZZ_SEED")
+    chosen = settings(
         max_examples=count,
-        derandomize=True,
+        derandomize=other is None,
         database=None,
         deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
+    return lambda test: chosen(test if other is None else seed(int(other))(test))
 
 
 def conclude(violations: Violations) -> None:
@@ -66,7 +68,7 @@ def fuzz_predictions(calc: Any, count: int) -> Violations:
         what = f"predict [{_words(atoms)}: {made}], {properties!r}, batch_size={batch_size!r}"
 
         def ask() -> Outcome:
-            if not single:
+            if not single or atoms is None:  # which to ASE means: those of last time
                 return calc.predict_outcomes([atoms], properties, batch_size=batch_size)[0]
             calc.get_potential_energy(molecule("H2O"))
             energy = calc.get_potential_energy(atoms)
