@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelConfig", "ModelFolder", "TrainingData", "list_models", "locate", "read_card", "read_config"]
 
-_FILES = {"config.json": 10**6, "model.safetensors": 2**33, "README.md": 10**7}  # largest sizes in bytes
+_FILES = {"config.json": 10**6, "model.safetensors": 2**33, "README.md": 10**6}  # largest sizes in bytes
 #: Numbers that a network may hold besides its weights while it is built: tables, drafts.
 _SPARE_ELEMENTS = 10**7
 #: Bytes of the longest header of the weights, and characters of a library's reason that are shown.

@@ -10,6 +10,9 @@ import typer
 if TYPE_CHECKING:
     from ase_mlwave.model_config import ModelConfig
 
+#: Characters of the longest card that is drawn: hostile Markdown takes time with the square of its length.
+_LONGEST_CARD = 50_000
+
 
 def models(name: Annotated[str, typer.Argument(help="Show the card of this model (a name or a folder).")] = "") -> None:
     """List the models that ship with the package, or show the card of one.
@@ -24,7 +27,8 @@ def models(name: Annotated[str, typer.Argument(help="Show the card of this model
     console = Console()
     if name:
         card = zoo.read_card(name)
-        console.print(Markdown(card)) if console.is_terminal else typer.echo(card)
+        drawn = console.is_terminal and len(card) <= _LONGEST_CARD
+        console.print(Markdown(card)) if drawn else typer.echo(card)
         return
     names = zoo.list_models()
     if not names:

@@ -31,6 +31,7 @@ from ase_mlwave.amons.config import AmonConfig
 from ase_mlwave.calculators import load_calculator
 from ase_mlwave.cli.main import app
 from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.data.metadata import check_metadata, new_metadata
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.model_config import checksum
 from ase_mlwave.phisnet.config import PhiSNetConfig
@@ -43,6 +44,7 @@ from ase_mlwave.quantum.integrals import one_electron_integrals
 from ase_mlwave.quantum.names import check_basis, check_functional
 from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.reference.levels import LevelOfTheory, PyscfLevel
+from benchmarks.relaxed_references import Minima
 from tests.calculators.morse import morse_folder
 from tests.qdf.training.test_run import tiny_settings
 from tests.security.payloads import Touch, hostile_strings
@@ -176,6 +178,11 @@ DOORS: dict[str, Door] = {
         PUBLISHED / "energy.pth", PUBLISHED / "orbitaldict_3-21G.json", level=s
     ),
     # data
+    "metadata": lambda s, _: check_metadata(new_metadata(s, {"basis": s}), "a server"),  # of any kind of database
+    "database to label": lambda s, d: _run("label", str(_extxyz("", d)), str(_database(f"pbe/{s}", d))),
+    "database of geometries": lambda s, d: _run("label", str(_database(f"pbe/{s}", d)), str(d / "new.db")),
+    "database of amons": lambda s, d: _run("amons", "fit", "C", "--database", str(_database(f"pbe/{s}", d))),
+    "database of minima": lambda s, d: Minima(_database(f"pbe/{s}", d)),
     "extxyz": lambda s, d: _evaluate(_extxyz(s, d), d),
     "extxyz, basis": lambda s, d: _evaluate(_extxyz(f"pbe/{s}", d), d),
     "database": lambda s, d: _evaluate(_database(s, d), d),
