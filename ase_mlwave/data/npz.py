@@ -177,6 +177,13 @@ def _read_many_molecules(arrays: Arrays, path: Path, units: LabelUnits) -> tuple
     return records, level_from_description(str(arrays["meta"]))
 
 
+def _read_packed(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[list[Record], str]:
+    """Read molecules with packed Kohn-Sham matrices, see `ase_mlwave.data.packed`."""
+    from ase_mlwave.data.packed import read_packed  # needs torch, which other layouts do not
+
+    return read_packed(arrays, path), level_from_description(str(arrays["meta"]))
+
+
 def _read_geometries(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[list[Record], str]:
     """Read molecules without labels, flattened and delimited by offsets; ``info["index"]`` is the row."""
     _same_length(arrays, "smiles", "T")
@@ -295,6 +302,11 @@ _RMD17_LEVEL = "pbe/def2-svp"
 
 #: The layouts that ``read_npz`` knows, the most specific first.
 FORMATS: tuple[NpzFormat, ...] = (
+    NpzFormat(
+        "molecules with packed Kohn-Sham matrices",
+        frozenset({"Z", "R", "E", "F", "offsets", "h_offsets", "H_planes", "H_sum", "basis", "info", "meta"}),
+        _read_packed,
+    ),
     NpzFormat(
         "molecules with Kohn-Sham matrices",
         frozenset({"Z", "R", "E", "F", "H_triu", "offsets", "h_offsets", "index", "smiles", "T", "meta"}),
