@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ase_mlwave.amons.model import AmonModel
 from ase_mlwave.amons.regression.environments import Environments, Geometry, collect
-from ase_mlwave.amons.regression.kernel import kernel_matrix
+from ase_mlwave.amons.regression.kernel import kernel_diagonal, kernel_matrix
 
 __all__ = ["Prediction", "force_uncertainty", "predict_batch"]
 
@@ -110,15 +110,15 @@ def force_uncertainty(model: AmonModel, system: Geometry) -> Array:
 
     Notes
     -----
-    The posterior variance of the energy's derivatives; it needs the environments' full Jacobian, 3N passes forward.
+    The posterior variance of the energy's derivatives; it needs the environments' full Jacobian, 3N passes forward, of
+    which 24 are in memory at a time.
     """
     batch = model.representation.collate([system.parts]).to(model.device)
     unit = torch.eye(3 * len(system), dtype=torch.float64, device=model.device).unflatten(1, (-1, 3))
     with torch.no_grad():
-        pieces = [model.representation.pushforward(batch, some) for some in unit.split(_DIRECTIONS)]
-        query = collect([(system.numbers, pieces[0][0], torch.cat([slopes for _, slopes in pieces]))])
-        variance = _variance(model, query)[1:]
-    return _numpy(variance.sqrt()).reshape(-1, 3)
+        pieces = (model.representation.pushforward(batch, some) for some in unit.split(_DIRECTIONS))
+        variances = [_variance(model, collect([(system.numbers, *piece)]))[1:] for piece in pieces]
+    return _numpy(torch.cat(variances).sqrt()).reshape(-1, 3)
 
 
 def _atoms(model: AmonModel, numbers: NDArray[np.int64], x: Tensor, forces: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -148,8 +148,7 @@ def _deviations(model: AmonModel, systems: Sequence[Geometry], x: Tensor) -> lis
 def _variance(model: AmonModel, query: Environments) -> Tensor:
     widths = model.by_element("width")
     across = kernel_matrix(query, model.known_rows(), widths)
-    prior = kernel_matrix(query, query, widths).diagonal()
-    return model.left_variance(across, prior)
+    return model.left_variance(across, kernel_diagonal(query, widths))
 
 
 def _numpy(tensor: Tensor) -> Array:

@@ -11,7 +11,13 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from ase_mlwave.amons.regression.environments import Geometry, gather
-from ase_mlwave.amons.regression.kernel import kernel_matrix, largest_distances, rule_widths, squared_distances
+from ase_mlwave.amons.regression.kernel import (
+    kernel_diagonal,
+    kernel_matrix,
+    largest_distances,
+    rule_widths,
+    squared_distances,
+)
 from tests.amons.regression.gaussians import Gaussians, random_geometry
 
 WIDTHS = {1: 1.3, 6: 0.9, 7: 1.1, 8: 1.0}
@@ -136,3 +142,10 @@ def test_rounding_between_equal_environments_is_no_distance() -> None:
     squares = squared_distances(environments.blocks[6], environments.blocks[6])
     assert 0 < squares.max() < 1e-12
     assert largest_distances(environments) == {6: 0.0, 8: 0.0}
+
+
+@pytest.mark.parametrize("n_directions", [0, 4])
+def test_diagonal_is_that_of_the_matrix(n_directions: int) -> None:
+    rows = gather(Gaussians(), molecules(n_directions))
+    expected = kernel_matrix(rows, rows, WIDTHS).diagonal()
+    torch.testing.assert_close(kernel_diagonal(rows, WIDTHS), expected, rtol=1e-12, atol=1e-12)
