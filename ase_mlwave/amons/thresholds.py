@@ -1,4 +1,4 @@
-"""Past which standard deviation of the energy a calculator warns."""
+"""Past which deviation of the energy a calculator warns, and past which novelty of an atom it refuses."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from numpy.typing import NDArray
 
 from ase_mlwave.units import HARTREE
 
-__all__ = ["library_thresholds", "query_thresholds"]
+__all__ = ["library_limits", "library_thresholds", "query_limits", "query_thresholds"]
 
 #: 1 kcal/mol, in eV, and the number of atoms up to which it is asked for.
 _CHEMICAL_ACCURACY, _ATOMS = 0.0434, 20
 #: Share of the training energies that may be less certain, when left out, than what is taken for certain enough.
 _WORST = 0.1
+#: Novelty of an atom past which nothing is known of it: as foreign to training environments as they are to each other.
+_FOREIGN = 1.0
+#: The same for the few environments of one query's amons, which may be nearly all alike.
+_FOREIGN_TO_FEW = 3.0
+#: Claimed deviation past which the energy of a library is none, in thresholds.
+_THRESHOLDS = 10.0
 
 
 def query_thresholds(n_atoms: int | None) -> Mapping[str, float]:
@@ -36,8 +42,7 @@ def query_thresholds(n_atoms: int | None) -> Mapping[str, float]:
     a number. The deviations of left-out amons could not: a query has few, and leaving out the one that brings a
     functional group says nothing of the query, which has it.
     """
-    size = 1.0 if n_atoms is None else max(1.0, n_atoms / _ATOMS)
-    return {"energy_uncertainty": _CHEMICAL_ACCURACY * size}
+    return {"energy_uncertainty": _CHEMICAL_ACCURACY * _size(n_atoms)}
 
 
 def library_thresholds(deviations: NDArray[np.float64]) -> Mapping[str, float]:
@@ -54,3 +59,45 @@ def library_thresholds(deviations: NDArray[np.float64]) -> Mapping[str, float]:
         Their 90th percentile, at least 1 kcal/mol, eV: what a model of many molecules claims of its like.
     """
     return {"energy_uncertainty": max(_CHEMICAL_ACCURACY, float(np.quantile(deviations, 1 - _WORST)) * HARTREE)}
+
+
+def query_limits() -> Mapping[str, float]:
+    """Say past what a model that was made for one query refuses a structure.
+
+    Returns
+    -------
+    mapping of str to float
+        For the model folder: a novelty of 3 for every atom.
+
+    Notes
+    -----
+    The query itself has novelties of at most 1, since it counts among the environments that novelty is measured by:
+    where its amons are too small there is a warning with an honest deviation, however large, and it can be extended.
+    """
+    return {"novelty": _FOREIGN_TO_FEW}
+
+
+def library_limits(thresholds: Mapping[str, float]) -> Mapping[str, float]:
+    """Say past what a model of many molecules refuses a structure.
+
+    Parameters
+    ----------
+    thresholds : mapping of str to float
+        From `library_thresholds`.
+
+    Returns
+    -------
+    mapping of str to float
+        For the model folder: a novelty of 1 for every atom, and ten times the threshold of the energy, eV.
+
+    Notes
+    -----
+    amons-chno: held-out molecules reach novelties of 0.39 and deviations of 0.9 eV. Formic acid, of which it knows
+    nothing like the hydrogen in its place, begins at 0.15 and 0.57 eV, has 0.43 and 2.7 eV where it first falls by
+    4 eV, and 1.7 and 11 eV in the next step.
+    """
+    return {"novelty": _FOREIGN, "energy_uncertainty": _THRESHOLDS * thresholds["energy_uncertainty"]}
+
+
+def _size(n_atoms: int | None) -> float:
+    return 1.0 if n_atoms is None else max(1.0, n_atoms / _ATOMS)

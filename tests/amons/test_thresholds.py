@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ase_mlwave.amons.thresholds import library_thresholds, query_thresholds
+from ase_mlwave.amons.thresholds import library_limits, library_thresholds, query_limits, query_thresholds
 from ase_mlwave.units import HARTREE
 
 KCAL = 23.0605
@@ -20,3 +20,9 @@ def test_library_is_held_to_what_it_claims_of_its_like() -> None:
     deviations = np.linspace(0, 1, 11) / HARTREE
     assert library_thresholds(deviations)["energy_uncertainty"] == pytest.approx(0.9)
     assert library_thresholds(deviations / 100)["energy_uncertainty"] * KCAL == pytest.approx(1, rel=2e-3)
+
+
+def test_limits_lie_well_past_thresholds() -> None:
+    assert query_limits()["novelty"] > 1  # which the query itself may have
+    thresholds = library_thresholds(np.linspace(0, 1, 11) / HARTREE)
+    assert library_limits(thresholds) == pytest.approx({"energy_uncertainty": 9, "novelty": 1})

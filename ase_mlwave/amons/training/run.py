@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from ase_mlwave.amons.fitting import Fit, fit_amons
 from ase_mlwave.amons.inference import predict_batch
 from ase_mlwave.amons.regression.environments import Geometry
+from ase_mlwave.amons.thresholds import library_limits
 from ase_mlwave.amons.training.settings import TrainingSettings
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.model_card import ERRORS_BEGIN, ERRORS_END
@@ -88,6 +89,7 @@ def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = 
         thresholds=fit.thresholds,
         charges=charges,
         spins=spins,
+        limits=library_limits(fit.thresholds),
     )
     return packed.save(output / "model")
 
