@@ -1,18 +1,23 @@
 """Compare the deviations that models of amons claim with the errors that they make.
 
     python -m benchmarks.amons_calibration --output calibration
+    python -m benchmarks.amons_calibration --output calibration --defaults
 
 Every query is learned from its amons with up to 3, 4, ... heavy atoms, labelled with GFN2-xTB, and predicted; so are
 its amons that are larger than those, as held-out molecules. If the claims are right, 68% of the errors are smaller than
 the deviation and 95% smaller than twice that, the root mean square of error / deviation is 1, and where a model claims
 less than the threshold of its warning, errors are small. Writes a table, a picture and the numbers. Some minutes on one
 core, with a database of amons from before less. Run it from the root of the repository.
+
+With ``--defaults`` what a user gets: `AmonsCalculator.for_query` with its defaults, or with another number of displaced
+copies, on small molecules such as those of FreeSolv and on peptides. Finished molecules are not done again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -35,7 +40,9 @@ from ase_mlwave.amons.config import FitSettings
 from ase_mlwave.amons.inference import predict_batch
 from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.amons.thresholds import query_thresholds
+from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.calculators.amons_study import AmonStudy, study_query
+from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.units import HARTREE
 
@@ -47,6 +54,18 @@ QUERIES = (
     *("O=C1CCCCC1", "CC(=O)CC(C)=O", "COc1ccccc1", "NCCc1cnc[nH]1", "CCN(CC)CC=O", "O=C(O)CCC(=O)O", "C=CC(=O)OCC"),
     *("Nc1ccccn1", "CC1=CC(=O)CC1", "NC(=O)CNC=O", "CC(C)(C)C=O", "c1ccc2[nH]ccc2c1", "COCCOCCO", "CCCC(C)=NO"),
     *("C=CN1CCCC1=O", "CC1CCC(=O)O1", "CCC(C)CCN"),
+)
+#: Of FreeSolv's kind: esters, amides, halides, heteroaromatic rings, sulfides, nitro groups, alcohols, ethers.
+MOLECULES = (
+    *("CCOC(=O)CC", "CCN(C)C(=O)c1ccccc1", "Cc1ccccc1Cl", "N#Cc1ccc(F)cc1", "CCCCBr", "CCc1ncccc1C", "CSc1ccccc1"),
+    *("OCC1CCCCC1", "COCCOC(C)C", "CC(=O)CC(C)C", "Oc1cccc2ccccc12", "CC(Cl)C(Cl)Cl", "Cn1ccnc1CO", "CC(C)SC(C)C"),
+    *("CC1=CCC(CC1)C(C)=C", "NCCc1ccc(O)cc1", "COc1ccccc1OC", "CC(=O)OCCc1ccccc1", "CCCC[N+](=O)[O-]", "COCC(F)(F)F"),
+    *("CN1CCOCC1", "Cc1ccc([N+](=O)[O-])cc1"),
+)
+#: Two to five residues.
+PEPTIDES = (
+    *("NCC(=O)NCC(=O)O", "CC(=O)NC(C)C(=O)NC", "CC(N)C(=O)NC(CO)C(=O)NCC(=O)O"),
+    *("CC(C)C(N)C(=O)NC(C)C(=O)NCC(=O)NC(CO)C(=O)O", "NCC(=O)NC(C)C(=O)NC(C(C)C)C(=O)NCC(=O)NC(C)C(=O)O"),
 )
 #: What is learned -> settings of the fits.
 LEARNED = {"energies": FitSettings(directions=0), "energies and forces": FitSettings(directions=12)}
@@ -170,6 +189,43 @@ def built(smiles: str) -> tuple[Atoms, float]:
     return atoms, float(atoms.get_potential_energy())
 
 
+def claim_at_defaults(smiles: str, database: Path, displaced: int | None) -> Claim:
+    """Learn a molecule as a user does, and compare its energy with the reference."""
+    atoms, energy = built(smiles)
+    given: dict[str, Any] = {} if displaced is None else {"displaced": displaced}
+    query = Atoms(atoms.numbers, atoms.positions)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OutOfDomainWarning)
+        calc = AmonsCalculator.for_query(query, reference="gfn2-xtb", database=database, **given)
+        found = float(calc.get_potential_energy(query))
+    assert calc.study is not None
+    largest = max(int(record.info["n_heavy"]) for record in calc.study.records)
+    deviation = float(calc.extras["energy_uncertainty"]) * _KCAL
+    return Claim(smiles, "defaults", largest, len(query), False, (found - energy) * _KCAL, deviation)
+
+
+def run_defaults(chosen: argparse.Namespace, database: Path, console: Console) -> None:
+    """Go through small molecules and peptides; keep and show what each claims and errs."""
+    name = "defaults" if chosen.displaced is None else f"defaults-{chosen.displaced}"
+    path = chosen.output / f"{name}.json"
+    claims = [Claim(**content) for content in json.loads(path.read_text())] if path.is_file() else []
+    done = {claim.query for claim in claims}
+    for smiles in (smiles for smiles in (*MOLECULES, *PEPTIDES)[: chosen.queries] if smiles not in done):
+        claims.append(claim_at_defaults(smiles, database, chosen.displaced))
+        text = f"{smiles}: error {claims[-1].error:.2f}, claimed {claims[-1].deviation:.2f} kcal/mol"
+        console.print(text, markup=False, highlight=False)
+        path.write_text(json.dumps([asdict(claim) for claim in claims], indent=1) + "\n", encoding="utf-8")
+    shown = Table("molecules", "n", "error", "median", "< 1", "< 2", "warned", "error", "unwarned")
+    for what, kind in (("small", MOLECULES), ("peptides", PEPTIDES), ("all", (*MOLECULES, *PEPTIDES))):
+        some = [claim for claim in claims if claim.query in kind]
+        if some:
+            errors, row = _numbers(some)[0], summarise(some)
+            figures = (errors.mean(), np.median(errors), row.within_one, row.within_two, row.warned)
+            cells = [f"{figure:.2f}" for figure in (*figures, row.error_warned, row.error_unwarned)]
+            shown.add_row(what, str(row.n), *cells)
+    console.print(shown)
+
+
 def picture(claims: Sequence[Claim]) -> Figure:
     """Draw errors against claims, and how many errors are smaller than a multiple of their claim."""
     figure = Figure(figsize=(9.5, 4.2), layout="constrained")
@@ -224,7 +280,9 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="folder for calibration.json and calibration.png")
     parser.add_argument("--database", type=Path, help="labelled amons (default: amons.db in the output folder)")
     parser.add_argument("--max-heavy", type=int, default=5, help="heavy atoms of the largest amons")
-    parser.add_argument("--queries", type=int, default=len(QUERIES), help="how many of the molecules")
+    parser.add_argument("--queries", type=int, help="how many of the molecules (default: all)")
+    parser.add_argument("--defaults", action="store_true", help="learn small molecules and peptides as a user does")
+    parser.add_argument("--displaced", type=int, help="with --defaults: displaced copies (default: for_query's)")
     return parser.parse_args(words)
 
 
@@ -235,6 +293,9 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     console, claims = Console(width=120), []
     database = chosen.database or chosen.output / "amons.db"
+    if chosen.defaults:
+        run_defaults(chosen, database, console)
+        return
     for smiles in QUERIES[: chosen.queries]:
         atoms, energy = built(smiles)
         with ThreadPoolExecutor(1) as threads:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import InputError
 
 from ase_mlwave.amons.capping import cap_fragment
+from ase_mlwave.amons.contacts import IN_CELLS, contact_fragments, usual_contact_heavy
 from ase_mlwave.amons.fragments import Fragment, fragments_of
 from ase_mlwave.amons.geometry import relax_fragment
 from ase_mlwave.amons.molecule import Bond, Molecule
@@ -19,8 +21,8 @@ from ase_mlwave.data.record import Record
 
 __all__ = ["FragmentFinder"]
 
-#: Heavy atoms of the largest fragment that is looked for: the largest amons of the publication.
-_LARGEST = 7
+#: Heavy atoms of the largest fragment that is looked for: two fused aromatic rings.
+_LARGEST = 10
 
 
 class FragmentFinder:
@@ -32,6 +34,8 @@ class FragmentFinder:
         With coordinates; periodic ``Atoms`` too.
     largest : int
         Largest number of heavy atoms.
+    contact_heavy : int, optional
+        Largest number of heavy atoms of fragments that touch; by default what is usual for the structure.
 
     Raises
     ------
@@ -39,10 +43,17 @@ class FragmentFinder:
         If the bonds of the structure are not certain.
     """
 
-    def __init__(self, query: Any, largest: int = _LARGEST) -> None:
-        periodic = isinstance(query, Atoms) and query.pbc.any()
+    def __init__(self, query: Any, largest: int = _LARGEST, contact_heavy: int | None = None) -> None:
+        periodic = isinstance(query, Atoms) and bool(query.pbc.any())
         self.largest = largest
-        self._unrolled = unroll(query, largest) if periodic else Unrolled.of_molecule(molecule_from(query))
+        whole = None if periodic else molecule_from(query)
+        usual = IN_CELLS if whole is None else usual_contact_heavy(whole)
+        self.contact_heavy = usual if contact_heavy is None else contact_heavy
+        self._unrolled = (
+            unroll(query, largest, max_contact_heavy=self.contact_heavy)
+            if whole is None
+            else Unrolled.of_molecule(whole)
+        )
         roots = self._unrolled.roots
         places = range(len(self.molecule)) if roots is None else roots
         self._place = {self._unrolled.atoms[place]: place for place in places}
@@ -51,6 +62,11 @@ class FragmentFinder:
     def molecule(self) -> Molecule:
         """What fragments are cut from."""
         return self._unrolled.molecule
+
+    @property
+    def is_periodic(self) -> bool:
+        """Whether the structure is a cell."""
+        return self._unrolled.roots is not None
 
     def missing(self, worst: Sequence[int], known: Collection[str]) -> Fragment | None:
         """Find the amon that would help.
@@ -67,7 +83,8 @@ class FragmentFinder:
         Fragment or None
             The smallest one that is not known and has the worst atom with all its heavy neighbours; if there is none
             that obeys the rules of selection, one without some of them; if there is none at all, one around the next
-            atom. Of several, the one with more of the worst atoms. None where all are known.
+            atom. Of several, the one with more of the worst atoms. Where all of these are known, the smallest pair of
+            fragments that touch with one of the worst atoms in it. None where all are known.
         """
         centres = self._centres(worst)
         for atom in centres:
@@ -81,7 +98,9 @@ class FragmentFinder:
                 partial = partial or _best(found, centres)
             if partial is not None:
                 return partial
-        return None
+        touching = [f for f in self._touching(centres) if f.smiles not in known]
+        smallest = min((len(f.atoms) for f in touching), default=0)
+        return _best([f for f in touching if len(f.atoms) == smallest], centres)
 
     def largest_around(self, worst: Sequence[int], size: int) -> Fragment | None:
         """Find the largest fragment around the worst atom, known or not.
@@ -106,30 +125,39 @@ class FragmentFinder:
                     return found
         return None
 
-    def geometries(self, fragment: Fragment) -> tuple[Record, ...]:
-        """Cut a fragment out of the structure: as it is, and of molecules also relaxed with MMFF94, as amons are.
+    def geometry(self, fragment: Fragment, relax: bool | Literal["caps"] | None) -> Record:
+        """Cut a fragment out of the structure, as `amon_geometries` does.
 
         Parameters
         ----------
         fragment : Fragment
             From `missing` or `largest_around`.
+        relax : bool, "caps" or None
+            See ``relax`` of `amon_geometries`.
 
         Returns
         -------
-        tuple of Record
+        Record
             Without labels; ``info`` has ``"smiles"`` and ``"n_heavy"``.
         """
         capped = cap_fragment(self.molecule, frozenset(fragment.atoms), dict(fragment.orders))
+        relax = self._unrolled.roots is None if relax is None else relax
+        made = relax_fragment(capped, caps_only=relax == "caps") if relax else capped.molecule
+        if made.positions is None:
+            raise InputError("a fragment has no geometry without coordinates of the structure.")
+        numbers = np.array(made.numbers, dtype=np.int64)
         info = {"smiles": fragment.smiles, "n_heavy": len(fragment.atoms)}
-        records = []
-        relaxed = [relax_fragment(capped)] if self._unrolled.roots is None else []
-        for made in (capped.molecule, *relaxed):
-            numbers = np.array(made.numbers, dtype=np.int64)
-            charge = sum(made.charges)
-            spin = int(numbers.sum() - charge) % 2
-            if made.positions is not None:
-                records.append(Record(numbers=numbers, positions=made.positions, charge=charge, spin=spin, info=info))
-        return tuple(records)
+        charge = sum(made.charges)
+        spin = int(numbers.sum() - charge) % 2
+        return Record(numbers=numbers, positions=made.positions, charge=charge, spin=spin, info=info)
+
+    def _touching(self, centres: Sequence[int]) -> list[Fragment]:
+        """Return the pairs of fragments that touch and have some of the atoms."""
+        if self.contact_heavy is None or self.molecule.positions is None:
+            return []
+        parts = fragments_of(self.molecule, min(self.largest, self.contact_heavy - 1), allow_charges=True)
+        found = contact_fragments(self.molecule, parts, self.contact_heavy)
+        return [fragment for fragment in found if set(centres) & set(fragment.atoms)]
 
     def _centres(self, worst: Sequence[int]) -> list[int]:
         """Replace hydrogens by their neighbours; each place once, in order."""

@@ -14,6 +14,7 @@ from ase.neighborlist import neighbor_list
 from rdkit import Chem
 
 from ase_mlwave.amons.bond_orders import ELEMENTS, Edge, NoLewisStructureError, lewis_structure
+from ase_mlwave.amons.contacts import REACH
 from ase_mlwave.amons.coordinates import LONGEST_BOND, are_bonded, total_charge
 from ase_mlwave.amons.molecule import Bond, Molecule, sanitise
 from ase_mlwave.units import BOHR
@@ -79,7 +80,9 @@ class _Graph:
         return tuple(tuple(bonds) for bonds in found)
 
 
-def unroll(atoms: Atoms, max_heavy: int, *, allow_radicals: bool = False) -> Unrolled:
+def unroll(
+    atoms: Atoms, max_heavy: int, *, allow_radicals: bool = False, max_contact_heavy: int | None = None
+) -> Unrolled:
     """Lay out the neighbourhood of one cell as a molecule.
 
     Parameters
@@ -90,11 +93,14 @@ def unroll(atoms: Atoms, max_heavy: int, *, allow_radicals: bool = False) -> Unr
         Number of heavy atoms of the largest fragment that will be cut.
     allow_radicals : bool
         Accept atoms with an unpaired electron, such as a single carbon atom in boron nitride. A fragment may have one.
+    max_contact_heavy : int, optional
+        Number of heavy atoms of the largest pair of fragments that touch; then images that touch the cell are laid out,
+        too.
 
     Returns
     -------
     Unrolled
-        Every fragment with a root as its smallest atom has its whole surroundings.
+        Every fragment, or pair of fragments, with a root as its smallest atom has its whole surroundings.
 
     Raises
     ------
@@ -116,7 +122,11 @@ def unroll(atoms: Atoms, max_heavy: int, *, allow_radicals: bool = False) -> Unr
             f"these atoms of the crystal have unpaired electrons: {names}. Dope with pairs, repeat the cell so that "
             "electrons pair up, or allow radicals."
         )
-    images = sorted(_reached(graph.home, graph.around, max_heavy - 1 + _MARGIN))
+    reached = _reached(graph.home, graph.around, max_heavy - 1 + _MARGIN)
+    if max_contact_heavy is not None:
+        touching = _touching(atoms, _reached(graph.home, graph.around, max_contact_heavy - 1))
+        reached |= _reached(touching, graph.around, max_contact_heavy - 2 + _MARGIN)
+    images = sorted(reached)
     cluster = _laid_out(atoms.numbers.tolist(), graph, images)
     flat, aromatic = _flags(atoms.numbers.tolist(), graph)
     cell = np.asarray(atoms.cell[:])
@@ -196,6 +206,15 @@ def _reached(start: set[_Image], around: Sequence[Sequence[tuple[int, _Shift, in
                 "smaller max_heavy (for shells: fewer bonds), or a smaller cell."
             )
     return reached
+
+
+def _touching(atoms: Atoms, images: set[_Image]) -> set[_Image]:
+    """Return the images of atoms that may touch some, those included."""
+    firsts, seconds, shifts = neighbor_list("ijS", atoms, REACH)
+    near: list[list[tuple[int, _Shift]]] = [[] for _ in atoms]
+    for i, j, shift in zip(firsts.tolist(), seconds.tolist(), shifts.tolist(), strict=True):
+        near[i].append((j, (shift[0], shift[1], shift[2])))
+    return images | {(other, _add(shift, step)) for atom, shift in images for other, step in near[atom]}
 
 
 def _add(one: _Shift, two: _Shift) -> _Shift:

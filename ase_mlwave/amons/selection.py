@@ -59,7 +59,7 @@ def amons_of(
         Largest number of heavy atoms of a covalent amon.
     max_contact_heavy : int, optional
         Largest number of heavy atoms of a non-covalent amon (two covalent ones that touch in the query, so many as
-        there may be of water and the like). None for covalent amons only.
+        there may be of water and the like), also between images of a crystal. None for covalent amons only.
     allow_radicals : bool
         Accept crystals whose atoms have unpaired electrons (single dopants), and fragments with one such atom.
     allow_charges : bool
@@ -166,13 +166,15 @@ def all_fragments(
     if max_contact_heavy is not None and max_contact_heavy < 2:
         raise InputError(f"max_contact_heavy counts the heavy atoms of two amons that touch; {max_contact_heavy} < 2.")
     read = read_query(query)
+    periodic = isinstance(read, Atoms)
     if isinstance(read, Atoms):
-        if max_contact_heavy is not None:
-            raise InputError("contacts between images of a crystal are not searched; leave max_contact_heavy at None.")
-        unrolled = unroll(read, max_heavy, allow_radicals=allow_radicals)
+        unrolled = unroll(read, max_heavy, allow_radicals=allow_radicals, max_contact_heavy=max_contact_heavy)
     else:
         unrolled = Unrolled.of_molecule(read)
     covalent = tuple(fragments_of(unrolled.molecule, max_heavy, unrolled.roots, allow_charges=allow_charges))
     if max_contact_heavy is None:
         return unrolled, covalent
-    return unrolled, (*covalent, *contact_fragments(unrolled.molecule, covalent, max_contact_heavy))
+    size = min(max_heavy, max_contact_heavy - 1)
+    parts = covalent if not periodic else fragments_of(unrolled.molecule, size, allow_charges=allow_charges)
+    touching = contact_fragments(unrolled.molecule, parts, max_contact_heavy, unrolled.roots)
+    return unrolled, (*covalent, *touching)

@@ -49,13 +49,14 @@ class AmonsCalculator(ActiveCalculator):
     uncertainty : str
         ``"energy"`` for the energy's standard deviation, ``"forces"`` for those of all force components, too (3N
         passes through the representation), ``"none"`` for neither.
-    device, dtype, batch_size
-        As in `MlwaveCalculator`; all is computed in float64, whatever ``dtype`` is.
+    device, dtype, batch_size, outside
+        As in `MlwaveCalculator`; ``dtype`` can only be ``"float64"``, since the weights of a kernel regression are
+        large and cancel.
 
     Raises
     ------
     TypeError, InputError
-        As `MlwaveCalculator`; also for an unknown ``uncertainty``.
+        As `MlwaveCalculator`; also for an unknown ``uncertainty``, and for ``dtype="float32"``.
 
     Notes
     -----
@@ -81,7 +82,7 @@ class AmonsCalculator(ActiveCalculator):
         query: Any,
         *,
         reference: str | LevelOfTheory = "pbe/def2-svp",
-        max_heavy: int = 5,
+        max_heavy: int = 7,
         max_contact_heavy: int | None = None,
         database: str | PathLike[str] = "amons.db",
         folder: str | PathLike[str] | None = None,
@@ -102,7 +103,9 @@ class AmonsCalculator(ActiveCalculator):
         reference : str or LevelOfTheory
             Level of theory; one database holds one level.
         max_heavy, max_contact_heavy : int
-            Heavy atoms of the largest amons: covalent ones, and pairs and triples that touch (None for none).
+            Heavy atoms of the largest amons: covalent ones (7 hold a benzene ring and what is bonded to it), and pairs
+            and clusters that touch: by default 6 for several molecules and for cells, and 4 within one molecule. With 0
+            there are none of these, and a warning tells of contacts that are left out.
         database : str or path
             ASE database of labelled amons, shared by all queries: a ``.db`` file, or ``postgresql://...``; made if it
             does not exist.
@@ -113,12 +116,13 @@ class AmonsCalculator(ActiveCalculator):
         displaced : Displacements or int
             Displaced copies of every amon, at which forces are learned; 0 for energies alone, with 1/17 of the labels.
         keep_geometry : bool, optional
-            Amons keep the query's coordinates, but for the hydrogens that cap cut bonds. By default those of molecules
-            do where no displaced copies are made: energies are far better then, but such amons serve no other query.
-            Those with displaced copies are relaxed with MMFF94 first, and shared.
+            Amons keep the query's coordinates, but for the hydrogens that cap cut bonds: energies are far better then,
+            but such amons serve no other query. Or they are relaxed with MMFF94, and shared. By default molecules have
+            the former where no displaced copies are made, and else both, with copies of the relaxed ones.
         executor, n_workers, progress
             Where labels are computed, see `ase_mlwave.reference.labelling.label_geometries`; by default a progress bar
-            where a person watches.
+            where a person watches. Before labels are computed, a line on stderr says how many there are and about how
+            long they take.
         **options
             Those of the constructor.
 
@@ -139,9 +143,11 @@ class AmonsCalculator(ActiveCalculator):
 
         place, kept = as_address(database), None if folder is None else Path(folder)
         with ExitStack() as stack:
+            console = Console(stderr=True, soft_wrap=True, highlight=False)
             if progress is None:
                 name = reference if isinstance(reference, str) else reference.name
-                progress = stack.enter_context(LabellingBar(Console(stderr=True), name))
+                progress = stack.enter_context(LabellingBar(console, name))
+            announce = progress.say if isinstance(progress, LabellingBar) else console.print
             study = study_query(
                 query,
                 reference=reference,
@@ -154,6 +160,7 @@ class AmonsCalculator(ActiveCalculator):
                 executor=executor,
                 n_workers=n_workers,
                 progress=progress,
+                announce=announce,
             )
         device = pick_device(options.get("device"))
         calc = cls(save_study(study, kept, place, device), **options)
@@ -187,8 +194,12 @@ class AmonsCalculator(ActiveCalculator):
         return self.study.learning_curve(geometry, pick_device(self.parameters["device"]))
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
-        given = parameters["uncertainty"]
-        check_choice("uncertainty", given, _UNCERTAINTIES)
+        check_choice("uncertainty", parameters["uncertainty"], _UNCERTAINTIES)
+        if parameters["dtype"] == "float32":
+            raise InputError(
+                "amons are computed in float64 only: the weights of a kernel regression are large and cancel, so that "
+                "float32 would cost accuracy. Leave dtype out."
+            )
 
     def _compute(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
         geometries = [geometry_of(system) for system in systems]

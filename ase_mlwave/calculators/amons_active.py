@@ -74,9 +74,10 @@ class ActiveCalculator(MlwaveCalculator):
         Returns
         -------
         tuple of Record
-            What was added, in atomic units, with ``info["smiles"]``: each amon as it is in the structure, and of
-            molecules also relaxed with MMFF94. Where all amons around the badly covered atoms are known, the largest of
-            them as it is in the structure. Empty, and no new model, where nothing can be added.
+            What was added, in atomic units, with ``info["smiles"]``: each amon prepared as those of the query are, with
+            its coordinates in the structure, relaxed with MMFF94, or both. Where all amons around the badly covered
+            atoms are known, pairs of amons that touch there, and then the largest amon as it is in the structure.
+            Empty, and no new model, where nothing can be added.
 
         Raises
         ------
@@ -167,7 +168,8 @@ class ActiveCalculator(MlwaveCalculator):
             known = {smiles for member in self.members for smiles in member.network.config.amons}
             like = None if self.study is None else self.study.molecule
             finder = partial(self._graphs().finder, system, like)
-            said[key] = advise(finder, system.numbers.tolist(), worst, known)
+            largest = None if self.study is None else max(int(r.info["n_heavy"]) for r in self.study.records)
+            said[key] = advise(finder, system.numbers.tolist(), worst, known, largest)
         missing, text = said[key]
         return replace(outcome, extras={**outcome.extras, "missing_amon": missing}), text
 

@@ -21,7 +21,7 @@ from ase_mlwave.amons.fragments import Fragment
 from ase_mlwave.amons.missing import FragmentFinder
 from ase_mlwave.amons.molecule import Molecule
 from ase_mlwave.amons.perception import molecule_from
-from ase_mlwave.calculators.amons_study import AmonStudy, label_amons, label_copies
+from ase_mlwave.calculators.amons_study import AmonStudy, Way, label_amons, label_copies
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.metadata import differ_in_forces_only
@@ -142,7 +142,11 @@ def _holds(molecule: Molecule, positions: NDArray[np.float64]) -> bool:
 
 
 def advise(
-    finder: Callable[[], FragmentFinder], numbers: Sequence[int], worst: Sequence[int], known: Collection[str]
+    finder: Callable[[], FragmentFinder],
+    numbers: Sequence[int],
+    worst: Sequence[int],
+    known: Collection[str],
+    largest: int | None = None,
 ) -> tuple[str | None, str]:
     """Find the amon that would help, and say so.
 
@@ -156,6 +160,8 @@ def advise(
         Badly covered atoms, the worst first.
     known : collection of str
         SMILES of the training amons.
+    largest : int, optional
+        ``max_heavy`` of a model that was made for one query; past it more is missing than one amon.
 
     Returns
     -------
@@ -172,6 +178,12 @@ def advise(
         return None, f"{text} No amon can be named for them: {error}"
     if fragment is None:
         return None, f"{text} Their amons are known, but in other geometries; calc.extend() learns these, too."
+    size = len(fragment.atoms)
+    if "." not in fragment.smiles and largest is not None and size > largest:
+        return fragment.smiles, (
+            f"{text} Their amons of up to {largest} heavy atoms are known; larger ones would help, such as "
+            f"{fragment.smiles}: make the calculator anew with max_heavy={size}; calc.extend() learns that amon alone."
+        )
     return fragment.smiles, f"{text} The amon {fragment.smiles} would help; calc.extend() labels and learns it."
 
 
@@ -217,18 +229,21 @@ def extend_study(
     """
     known = {str(record.info["smiles"]) for record in study.records}
     elements = {number for record in study.records for number in record.numbers.tolist()}
-    geometries = [
-        finder.geometries(fragment)
-        for fragment in _fragments(finder, worst, known, max(int(r.info["n_heavy"]) for r in study.records), n)
-    ]
-    wanted = [geometry for some in geometries for geometry in some if set(geometry.numbers.tolist()) <= elements]
+    largest = max(int(record.info["n_heavy"]) for record in study.records)
+    fragments = _fragments(finder, worst, known, largest, n)
     with ExitStack() as stack:
         threads = executor or stack.enter_context(ThreadPoolExecutor(1))
-        labelled, n_new = label_amons(wanted, source.database, source.level, executor=threads)
-        origins = [record for record, asked in zip(labelled, wanted, strict=True) if _is_amon(asked, geometries, known)]
-        if study.displaced is not None and origins:
-            copies = label_copies(origins, source.database, source.level, study.displaced, executor=threads)
-            labelled, n_new = labelled + copies[0], n_new + copies[1]
+        labelled: tuple[Record, ...] = ()
+        n_new = 0
+        for place, way in enumerate(_ways(study, finder)):
+            cut = [finder.geometry(one, way) for one in fragments]
+            wanted = [record for record in cut if set(record.numbers.tolist()) <= elements]
+            found, n_found = label_amons(wanted, source.database, source.level, executor=threads)
+            labelled, n_new = labelled + found, n_new + n_found
+            origins = [record for record in found if record.info["smiles"] not in known]
+            if study.displaced is not None and origins and not place:
+                copies = label_copies(origins, source.database, source.level, study.displaced, executor=threads)
+                labelled, n_new = labelled + copies[0], n_new + copies[1]
     there = {record.geometry_hash() for record in study.records}
     added = tuple({r.geometry_hash(): r for r in labelled if r.geometry_hash() not in there}.values())
     records = sorted((*study.records, *added), key=lambda record: int(record.info["n_heavy"]))
@@ -274,7 +289,8 @@ def remembered_study(config: AmonConfig, source: LabelSource) -> AmonStudy:
     symbols = {f"[{symbol}]": atomic_numbers[symbol] for symbol in config.elements}
     free = {symbols[r.info["smiles"]]: r.energy for r in known if len(r) == 1 and r.info.get("smiles") in symbols}
     energies: Mapping[int, Any] = {number: energy for number, energy in free.items() if energy is not None}
-    return AmonStudy(tuple(records), config.level, dict(energies), config.fit, None, 0)
+    ways: tuple[Way, ...] = ("caps",) if config.fit.directions == 0 else (None, "caps")
+    return AmonStudy(tuple(records), config.level, dict(energies), config.fit, None, 0, ways=ways)
 
 
 def _fragments(
@@ -291,6 +307,7 @@ def _fragments(
     return found if as_it_is is None else [as_it_is]
 
 
-def _is_amon(asked: Record, geometries: Sequence[Sequence[Record]], known: Collection[str]) -> bool:
-    """Tell whether a geometry is that of a new amon as others have theirs, not a moment of a molecule in motion."""
-    return asked.info["smiles"] not in known and any(some and some[-1] is asked for some in geometries)
+def _ways(study: AmonStudy, finder: FragmentFinder) -> list[Way]:
+    """Return how new amons are prepared: as the study's own are, and as they are in the structure."""
+    own: tuple[Way, ...] = () if finder.is_periodic else ("caps",)
+    return list(dict.fromkeys((*study.ways, *own)))

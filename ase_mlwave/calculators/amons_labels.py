@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ __all__ = ["find_or_label", "models_beside", "same_conformer"]
 #: Largest difference of fingerprints, 1/Angstrom, up to which two geometries are one conformer.
 _SAME = 0.01
 _N_NAMED = 5
+#: Share of amons without which a query is learned all the same.
+_SPARED = 0.1
 
 
 def find_or_label(
@@ -50,7 +53,8 @@ def find_or_label(
     Returns
     -------
     records : list of Record
-        With labels, in the order given; where the database has the same conformer, its own.
+        With labels, in the order given; where the database has the same conformer, its own. Without those that could
+        not be labelled, of which a warning tells.
     n_new : int
         How many rows of the database were not labelled before.
 
@@ -59,7 +63,7 @@ def find_or_label(
     InputError
         If the database has another level of theory.
     CalculationFailed
-        If amons cannot be labelled; the message names them.
+        If more than one amon in ten cannot be labelled; the message names them.
 
     Notes
     -----
@@ -72,8 +76,8 @@ def find_or_label(
     n_new = sum(state.status != LABELLED for state in before.values())
     if n_new:
         label_rows(file, level, rows, workers=workers, progress=progress)
-        _refuse_failures(file, rows)
-    return file.records(rows), n_new
+    lost = set() if not n_new else _left_out(file, rows)
+    return file.records(row for row in rows if row not in lost), n_new
 
 
 def same_conformer(known: Record, wanted: Record) -> bool:
@@ -105,10 +109,17 @@ def models_beside(database: str | Path) -> Path:
     return Path(database).with_name(f"{Path(database).stem}-models")
 
 
-def _refuse_failures(file: DatasetFile, rows: Sequence[int]) -> None:
-    missing = [f"{failure.record.info['smiles']} ({failure.reason})" for failure in file.failures(rows)]
-    if missing:
-        raise CalculationFailed(
-            f"{len(missing)} amons could not be labelled at {file.level}: {'; '.join(missing[:_N_NAMED])}. Their rows "
-            f"are marked as failed in {file.path}; try another level of theory, or a smaller max_heavy."
-        )
+def _left_out(file: DatasetFile, rows: Sequence[int]) -> set[int]:
+    """Return the rows that have no labels: named in a warning where they are few, and else in an error."""
+    lost = {row for row, state in file.states(rows).items() if state.status != LABELLED}
+    if not lost:
+        return lost
+    named = [f"{failure.record.info['smiles']} ({failure.reason})" for failure in file.failures(sorted(lost))]
+    text = (
+        f"{len(lost)} amons could not be labelled at {file.level}: {'; '.join(named[:_N_NAMED])}. Their rows are "
+        f"marked as failed in {file.path}"
+    )
+    if len(lost) > _SPARED * len(set(rows)):
+        raise CalculationFailed(f"{text}; try another level of theory, or a smaller max_heavy.")
+    warnings.warn(f"{text}; the model is learned without them.", stacklevel=2)
+    return lost

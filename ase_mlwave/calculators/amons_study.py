@@ -8,7 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -19,13 +19,16 @@ from ase_mlwave.amons.config import FitSettings
 from ase_mlwave.amons.fitting import Fit, fit_amons
 from ase_mlwave.amons.geometry import amon_geometries
 from ase_mlwave.amons.inference import predict_batch
+from ase_mlwave.amons.model import AmonModel
 from ase_mlwave.amons.molecule import Molecule
 from ase_mlwave.amons.perception import read_query
 from ase_mlwave.amons.regression.baseline import compositions
 from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.amons.slatm.config import SlatmConfig
-from ase_mlwave.amons.thresholds import query_thresholds
+from ase_mlwave.amons.thresholds import query_limits, query_thresholds
+from ase_mlwave.calculators.amons_contacts import chosen_contacts
 from ase_mlwave.calculators.amons_displaced import Displacements, draw_copies, known_copies, needed
+from ase_mlwave.calculators.amons_forecast import announce_labels
 from ase_mlwave.calculators.amons_labels import find_or_label, models_beside
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.reference.labelling import Progress, label_geometries
@@ -34,7 +37,14 @@ from ase_mlwave.reference.workers import Workers
 from ase_mlwave.units import BOHR, HARTREE
 from ase_mlwave.zoo import ModelFolder, TrainingData
 
+#: How an amon's geometry is prepared, see ``relax`` of `amon_geometries`.
+Way: TypeAlias = bool | Literal["caps"] | None
+
 __all__ = ["AmonStudy", "LearningPoint", "label_amons", "label_copies", "query_geometry", "save_study", "study_query"]
+
+
+#: Last steps of the learning curve that the rest of it is held to be worth, and sizes of amons that it needs.
+_STEPS, _FEWEST_SIZES = 1.5, 2
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,8 @@ class AmonStudy:
         At which displaced geometries forces were labelled, too.
     molecule : Molecule or None
         The query with its bonds, as it was read; None for crystals and where it is not known.
+    ways : tuple of (bool, "caps" or None)
+        How the geometries of amons were prepared, as ``relax`` of `amon_geometries`: once for each of them.
     """
 
     records: tuple[Record, ...]
@@ -91,6 +103,7 @@ class AmonStudy:
     n_new: int
     displaced: Displacements | None = None
     molecule: Molecule | None = None
+    ways: tuple[Way, ...] = (None,)
 
     @property
     def charges(self) -> tuple[int, ...]:
@@ -131,6 +144,48 @@ class AmonStudy:
             points.append(LearningPoint(int(size), len(kept), found.energy * HARTREE, deviation * HARTREE))
         return points
 
+    def cover(self, model: AmonModel, device: torch.device | str = "cpu") -> None:
+        """Widen the deviations of a model of all amons to cover what its own prediction of the query shows.
+
+        Parameters
+        ----------
+        model : AmonModel
+            From `fit`; its amplitude is changed.
+        device : torch.device or str
+            Where to fit.
+
+        Notes
+        -----
+        At the query the deviation becomes the root of three squares: the Gaussian process's own; that of what the fit
+        does not follow in the energies of amons; and 1.5 times the last step of the learning curve, since the steps of
+        a large molecule's curve shrink to about 0.6 of the one before, and 0.6 + 0.6^2 + ... = 1.5. The last is left
+        out where the query is its own largest amon. Elsewhere deviations grow by the same factor.
+        """
+        if self.query is None:
+            return
+        (now,) = predict_batch(model, [self.query], uncertainty=True)
+        own = 0.0 if now.uncertainty is None else now.uncertainty**2
+        more = float(model.amplitude) * model.config.fit.penalty + (_STEPS * self._last_step(now.energy, device)) ** 2
+        if own > 0:
+            model.amplitude.mul_(1 + more / own)
+
+    def _last_step(self, energy: float, device: torch.device | str) -> float:
+        """Return what the largest amons change in the energy of the query, Hartree; 0 where that is not known."""
+        sizes = sorted({int(record.info["n_heavy"]) for record in self.records})
+        query = self.query
+        if (
+            query is None
+            or len(sizes) < _FEWEST_SIZES
+            or (query.cell is None and sizes[-1] >= (query.numbers > 1).sum())
+        ):
+            return 0.0
+        kept = [record for record in self.records if record.info["n_heavy"] < sizes[-1]]
+        known = {z for record in kept for z in record.numbers.tolist()}
+        if not set(query.numbers.tolist()) <= known or not self._has_baseline(kept):
+            return 0.0
+        (before,) = predict_batch(self.fit(sizes[-2], device).model, [query])
+        return energy - before.energy
+
     def _has_baseline(self, records: Sequence[Record]) -> bool:
         elements = _elements(records)
         return _determined(records, elements) or set(elements) <= self.free_atoms.keys()
@@ -140,7 +195,7 @@ def study_query(
     query: Any,
     *,
     reference: str | LevelOfTheory = "pbe/def2-svp",
-    max_heavy: int = 5,
+    max_heavy: int = 7,
     max_contact_heavy: int | None = None,
     database: str | Path = "amons.db",
     settings: FitSettings | None = None,
@@ -149,6 +204,7 @@ def study_query(
     executor: Executor | None = None,
     n_workers: int = 1,
     progress: Callable[[Progress], None] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> AmonStudy:
     """Find the amons of a query and label those that the database lacks.
 
@@ -159,7 +215,8 @@ def study_query(
     reference : str or LevelOfTheory
         Level of theory; must be that of the database.
     max_heavy, max_contact_heavy : int
-        Largest amons, covalent ones and those that touch.
+        Largest amons, covalent ones and those that touch; see `usual_contact_heavy` for what is taken by default. With
+        0 there are none that touch, and a warning says how many contacts are left out.
     database : str or Path
         An ASE database that grows; made if it does not exist.
     settings : FitSettings, optional
@@ -169,11 +226,13 @@ def study_query(
         Displaced copies of every amon, at which forces are learned; 0 for none. For energies alone
         (``FitSettings(directions=0)``) none are made.
     keep_geometry : bool, optional
-        Amons keep the query's coordinates, but for the hydrogens that cap cut bonds; by default those of molecules do
-        where no displaced copies are made.
+        Amons keep the query's coordinates, but for the hydrogens that cap cut bonds, or are relaxed with MMFF94; by
+        default those of molecules keep them where no displaced copies are made, and else there are both.
     executor, n_workers, progress
         As for `ase_mlwave.reference.labelling.label_geometries`; one worker is a thread of this process, so that a
         script needs no ``if __name__ == "__main__":``.
+    announce : callable, optional
+        Called with a line on how many labels there are to come, and about how long they take.
 
     Returns
     -------
@@ -184,7 +243,7 @@ def study_query(
     InputError
         If the query cannot be read, or the level is unknown or not that of the database.
     CalculationFailed
-        If amons could not be labelled; the message names them.
+        If more than one amon in ten could not be labelled; the message names them.
 
     Notes
     -----
@@ -194,31 +253,42 @@ def study_query(
     level = LevelOfTheory.parse(reference) if isinstance(reference, str) else reference
     hot = needed(displaced, settings)
     query = read_query(query)
-    periodic = isinstance(query, Atoms)
-    keep = hot is None and not periodic if keep_geometry is None else keep_geometry
-    cut = amon_geometries(
-        query,
-        max_heavy,
-        max_contact_heavy=max_contact_heavy,
-        allow_charges=True,
-        complete=True,
-        relax="caps" if keep else None,
-    )
-    wanted = [_shared(record) for record in cut]
+    contact = chosen_contacts(query, max_contact_heavy)
+    ways = _ways(query, keep_geometry, hot)
+    cut: dict[str, Any] = {"max_contact_heavy": contact, "allow_charges": True, "complete": True}
+    cuts = [amon_geometries(query, max_heavy, relax=way, **cut) for way in ways]
+    shared, own = ([_shared(record) for record in one] for one in (cuts[0], [r for one in cuts[1:] for r in one]))
     with ExitStack() as stack:
+        n_timed = 0
+        if announce is not None:
+            n_timed = announce_labels(
+                [*shared, *own], shared, database, level, hot, Workers(executor, n_workers), announce
+            )
         if executor is None and n_workers == 1:
             executor = stack.enter_context(ThreadPoolExecutor(1))
         run: dict[str, Any] = {"executor": executor, "n_workers": n_workers, "progress": progress}
-        records, n_new = label_amons(wanted, database, level, **run)
+        records, n_new = label_amons([*shared, *own], database, level, **run)
         free = [] if _determined(records, _elements(records)) else [_free_atom(z) for z in _elements(records)]
         atoms, _ = label_amons(free, database, level, **run) if free else ((), 0)
         if hot is not None:
-            copies, n_copies = label_copies(records, database, level, hot, **run)
+            origins, _ = label_amons(shared, database, level, **run)
+            copies, n_copies = label_copies(origins, database, level, hot, **run)
             records, n_new = records + copies, n_new + n_copies
     free_atoms = {int(r.numbers[0]): float(r.energy) for r in atoms if r.energy is not None}
     chosen = settings or (FitSettings(directions=0) if hot is None else FitSettings.for_forces())
     bonds = None if isinstance(query, Atoms) else query
-    return AmonStudy(records, level.name, free_atoms, chosen, query_geometry(query), n_new, hot, bonds)
+    ordered = tuple(sorted(records, key=lambda record: int(record.info["n_heavy"])))
+    total = n_new + n_timed
+    return AmonStudy(ordered, level.name, free_atoms, chosen, query_geometry(query), total, hot, bonds, ways)
+
+
+def _ways(query: Atoms | Molecule, keep_geometry: bool | None, hot: Displacements | None) -> tuple[Way, ...]:
+    """Say how the geometries of amons are prepared; copies are drawn of those of the first way."""
+    if isinstance(query, Atoms) or keep_geometry is not None:
+        return ("caps",) if keep_geometry else (None,)
+    if hot is None:
+        return ("caps",)
+    return (None,) if query.positions is None else (None, "caps")
 
 
 def label_amons(
@@ -246,7 +316,8 @@ def label_amons(
     Returns
     -------
     records : tuple of Record
-        With labels, in the order given; where the database has the same conformer, its own.
+        With labels, in the order given, each once; where the database has the same conformer, its own. Without those
+        that could not be labelled, of which a warning tells.
     n_new : int
         How many had to be labelled.
 
@@ -257,7 +328,7 @@ def label_amons(
     """
     workers = Workers(executor, n_workers)
     records, n_new = find_or_label(wanted, database, level, workers=workers, progress=progress)
-    return tuple(records), n_new
+    return tuple({record.geometry_hash(): record for record in records}.values()), n_new
 
 
 def label_copies(
@@ -331,15 +402,18 @@ def save_study(study: AmonStudy, folder: str | Path | None, database: str | Path
     Path
     """
     fit = study.fit(device=device)
+    study.cover(fit.model, device)
     data = Dataset(study.records, study.level, "")
     sha256 = data.content_hash()
+    n_atoms = None if study.query is None else len(study.query)
     source = f"{len(study.records)} amons, labelled at {study.level}"
     packed = ModelFolder.pack(
         "amons",
         fit.model,
         training_data=TrainingData(source=source, sha256=sha256, n_records=len(study.records)),
         card=_card(study),
-        thresholds=query_thresholds(None if study.query is None else len(study.query)),
+        thresholds=query_thresholds(n_atoms),
+        limits=query_limits(),
         charges=study.charges,
     )
     if folder is None:

@@ -88,8 +88,14 @@ def fit(
     reference: Annotated[
         str, typer.Option(help="Level of theory: functional/basis for PySCF, gfn2-xtb or gfn1-xtb.")
     ] = "pbe/def2-svp",
-    max_heavy: Annotated[int, typer.Option(help="Heavy atoms of the largest amons.")] = 5,
-    max_contact_heavy: _ContactHeavy = None,
+    max_heavy: Annotated[int, typer.Option(help="Heavy atoms of the largest amons.")] = 7,
+    max_contact_heavy: Annotated[
+        int | None,
+        typer.Option(
+            help="Largest amons of what touches without a bond; 0 for none.",
+            show_default="6 for several molecules and cells, 4 within one molecule",
+        ),
+    ] = None,
     database: Annotated[
         str, typer.Option(help="Labelled amons, shared by all queries: .db, or postgresql://user@host/database.")
     ] = "amons.db",

@@ -41,6 +41,10 @@ class LabellingBar:
     def __exit__(self, *exception: object) -> None:
         self._progress.__exit__(None, None, None)
 
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+
     def __call__(self, state: Progress) -> None:
         """Show the state of a run."""
         what = f"{state.stage} at {self._name}"

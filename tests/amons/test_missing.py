@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.collections import s22
 
 from ase_mlwave.amons.geometry import amon_geometries
 from ase_mlwave.amons.missing import FragmentFinder
@@ -53,16 +56,22 @@ def test_what_is_missing_is_an_amon(name: str) -> None:
         assert known == at_atom
 
 
-def test_geometries_are_the_structure_s_own_and_that_of_the_amon() -> None:
+@pytest.mark.parametrize("relax", [None, "caps", False])
+def test_geometry_is_that_of_the_amon(relax: Any) -> None:
     finder = FragmentFinder(ETHANOL)
-    as_is, relaxed = finder.geometries(finder.missing([place(ETHANOL, "O")], {"C", "O"}))
-    (expected,) = [r for r in amon_geometries(ETHANOL, 2) if r.info["smiles"] == "CO"]
-    np.testing.assert_allclose(relaxed.positions, expected.positions, atol=1e-6)
+    found = finder.geometry(finder.missing([place(ETHANOL, "O")], {"C", "O"}), relax)
+    (expected,) = [r for r in amon_geometries(ETHANOL, 2, relax=relax) if r.info["smiles"] == "CO"]
+    np.testing.assert_allclose(found.positions, expected.positions, atol=1e-6)
+
+
+def test_fragment_keeps_the_coordinates_of_the_structure() -> None:
+    finder = FragmentFinder(ETHANOL)
+    as_is = finder.geometry(finder.missing([place(ETHANOL, "O")], {"C", "O"}), "caps")
     own = record_from_atoms(ETHANOL)
     np.testing.assert_allclose(
         as_is.positions[:2], own.positions[1:3] if own.numbers[1] == 6 else own.positions[[0, 2]]
     )
-    assert as_is.info == relaxed.info == {"smiles": "CO", "n_heavy": 2}
+    assert as_is.info == {"smiles": "CO", "n_heavy": 2}
     assert as_is.numbers.tolist() == [6, 8, 1, 1, 1, 1]
 
 
@@ -76,3 +85,14 @@ def test_crystal_has_fragments() -> None:
     found = FragmentFinder(silicon, largest=5).missing([1], {"[SiH4]"})
     assert found.smiles in amons_of(silicon, 5)
     assert len(found.atoms) == 5  # the atom with its four neighbours
+
+
+def test_pair_that_touches_is_missing_where_all_covalent_amons_are_known() -> None:
+    dimer = s22["Formamide_dimer"]
+    covalent = set(amons_of(dimer, 7))
+    finder = FragmentFinder(dimer)
+    found = finder.missing([place(dimer, "O")], covalent)
+    assert found.smiles.count(".") == 1
+    assert found.smiles in amons_of(dimer, 7, max_contact_heavy=6)
+    every = set(amons_of(dimer, 7, max_contact_heavy=6))
+    assert finder.missing(range(len(dimer)), every) is None

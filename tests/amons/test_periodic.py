@@ -7,6 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, graphene, molecule
 from ase.calculators.calculator import InputError
+from ase.collections import s22
 from ase.spacegroup import crystal
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
@@ -240,6 +241,31 @@ def test_sheet_with_odd_rings_is_served() -> None:
     assert amons_of(atoms, 4) == ("C=C", "C=CC=C")
 
 
-def test_contacts_between_images_are_refused() -> None:
-    with pytest.raises(InputError, match="contacts between images"):
-        amons_of(polyethylene(), 2, max_contact_heavy=4)
+def urea() -> Atoms:
+    """Return the tetragonal cell of urea, two molecules: four images around each touch it."""
+    sites = [(0, 0.5, 0.5953), (0, 0.5, 0.326), (0.1459, 0.6459, 0.1766), (0.2575, 0.7575, 0.2827)]
+    sites.append((0.1441, 0.6441, -0.038))
+    return crystal("OCNHH", sites, spacegroup=113, cellpar=[5.565, 5.565, 4.684, 90, 90, 90])
+
+
+def test_contacts_between_images_are_those_of_a_larger_cell() -> None:
+    one, two = (
+        {amon.smiles: amon.count for amon in find_amons(atoms, 3, max_contact_heavy=4) if "." in amon.smiles}
+        for atoms in (urea(), urea().repeat((1, 1, 2)))
+    )
+    assert {"N.N", "C=O.N", "N.NC=O"} <= one.keys()
+    assert two == {smiles: 2 * count for smiles, count in one.items()}
+
+
+def test_contacts_in_a_box_are_those_of_the_molecules() -> None:
+    dimer = s22["Formamide_dimer"]
+    boxed = dimer.copy()
+    boxed.center(vacuum=6.0)
+    boxed.pbc = True
+    found = [{a.smiles: a.count for a in find_amons(atoms, 3, max_contact_heavy=6)} for atoms in (dimer, boxed)]
+    assert found[0] == found[1]
+    assert any("." in smiles for smiles in found[0])
+
+
+def test_chain_does_not_touch_itself() -> None:
+    assert amons_of(polyethylene(), 2, max_contact_heavy=4) == amons_of(polyethylene(), 2)

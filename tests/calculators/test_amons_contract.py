@@ -52,6 +52,12 @@ class TestContract(CalculatorContract):
     def model(self, small_model: str) -> str:
         return small_model
 
+    def test_float32_is_close_to_float64(self, calc: Any, model: str) -> None:
+        with pytest.raises(InputError, match="float64 only"):
+            AmonsCalculator(model, dtype="float32")
+        with pytest.raises(InputError, match="float64 only"):
+            calc.set(dtype="float32")
+
 
 def silicon() -> Atoms:
     atoms = bulk("Si", "diamond", a=5.5)

@@ -30,7 +30,9 @@ def learn(name: str, database: Path, displaced: Displacements | int = FEW, **opt
 
 def test_copies_are_drawn_once(tmp_path: Path) -> None:
     first = learn("CH3OH", tmp_path / "amons.db")
-    assert first.study.n_new == len(first.study.records) == 7 * len(first.extras["amons"])
+    hot = [record for record in first.study.records if "origin" in record.info]
+    assert len(hot) == 6 * len(first.extras["amons"])
+    assert first.study.n_new == len(first.study.records) <= len(hot) + 2 * len(first.extras["amons"])
     again = learn("CH3OH", tmp_path / "amons.db")
     assert again.study.n_new == 0
     for one, other in zip(first.study.records, again.study.records, strict=True):

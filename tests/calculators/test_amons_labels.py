@@ -101,3 +101,23 @@ def test_failures_are_named(tmp_path: Path) -> None:
 def test_models_lie_beside_a_file() -> None:
     assert models_beside("data/amons.db") == Path("data/amons-models")
     assert models_beside("postgresql://ann@node1/amons") == Path("amons-models")
+
+
+def test_few_that_fail_are_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = [methane(positions=methane().positions * (1 + 0.02 * n)) for n in range(12)]
+    odd = replace(far[5], charge=1, spin=1)
+    level = CalculatorLevel("refusing", levels_for_tests.slow)
+    label_molecule = CalculatorLevel.label
+
+    def refusing(self: CalculatorLevel, molecule: Record) -> Record:
+        if molecule.charge:
+            raise CalculationFailed("no ions")
+        return label_molecule(self, molecule)
+
+    monkeypatch.setattr(CalculatorLevel, "label", refusing)
+    with pytest.warns(UserWarning, match=r"1 amons could not be labelled at refusing: C \(.*no ions.*without them"):
+        records, n_new = label([*far, odd], tmp_path / "amons.db", level)
+    assert n_new == 13
+    assert [record.charge for record in records] == [0] * 12
+    with pytest.raises(CalculationFailed, match="1 amons could not be labelled"):  # one of five is too much
+        label([*far[:4], replace(odd, positions=odd.positions * 1.5)], tmp_path / "amons.db", level)

@@ -12,6 +12,7 @@ from ase.build import molecule
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.amons.config import FitSettings
+from ase_mlwave.amons.inference import predict_batch
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.calculators.amons_study import study_query
 from ase_mlwave.data.database import DatasetFile
@@ -105,3 +106,32 @@ def test_amons_in_the_geometry_of_the_query_tell_its_energy_better(tmp_path: Pat
             )
             errors.append(abs(calc.get_potential_energy(query) - exact))
     assert errors[1] < errors[0]
+
+
+def test_deviation_covers_the_last_step_of_the_learning_curve(tmp_path: Path) -> None:
+    query = molecule("C2H6CHOH")
+    with ThreadPoolExecutor(1) as threads:
+        options = {"database": tmp_path / "amons.db", "settings": ENERGIES, "executor": threads, "displaced": 0}
+        study = study_query(query, reference="gfn2-xtb", max_heavy=3, **options)
+    plain, widened = study.fit(), study.fit()
+    study.cover(widened.model)
+    assert study.query is not None
+    before, after = (predict_batch(fit.model, [study.query], uncertainty=True)[0] for fit in (plain, widened))
+    (smaller,) = predict_batch(study.fit(2).model, [study.query])
+    assert after.energy == before.energy
+    assert after.uncertainty > 1.5 * abs(before.energy - smaller.energy)
+    assert after.uncertainty == pytest.approx(
+        np.hypot(before.uncertainty, 1.5 * (before.energy - smaller.energy)), rel=0.1
+    )
+
+
+def test_amons_with_copies_are_also_learned_as_they_are_in_the_query(tmp_path: Path) -> None:
+    query = molecule("CH3CH2OH")
+    query.rattle(0.05, seed=1)
+    with ThreadPoolExecutor(1) as threads:
+        options = {"database": tmp_path / "amons.db", "executor": threads, "max_heavy": 2}
+        study = study_query(query, reference="gfn2-xtb", displaced=1, **options)
+        kept = study_query(query, reference="gfn2-xtb", displaced=0, **options)
+    assert kept.n_new == 0
+    assert {r.geometry_hash() for r in kept.records} <= {r.geometry_hash() for r in study.records}
+    assert {record.info["smiles"] for record in study.records if "origin" in record.info} == {"C", "O", "CC", "CO"}

@@ -1,0 +1,59 @@
+"""Which amons that touch a query is learned from, and a warning of contacts that are left out."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from ase import Atoms
+
+from ase_mlwave.amons.contacts import IN_CELLS, count_parts, find_contacts, usual_contact_heavy
+from ase_mlwave.amons.perception import read_query
+from ase_mlwave.amons.periodic import unroll
+from ase_mlwave.errors import OutOfDomainWarning
+
+__all__ = ["chosen_contacts"]
+
+
+def chosen_contacts(query: Any, max_contact_heavy: int | None) -> int | None:
+    """Choose the size of amons that touch.
+
+    Parameters
+    ----------
+    query : Any
+        As for `study_query`.
+    max_contact_heavy : int or None
+        What the user asked for: 0 for none, None for what is usual for the query (`usual_contact_heavy`).
+
+    Returns
+    -------
+    int or None
+        None for none; then a warning tells what is left out, if anything is.
+    """
+    if max_contact_heavy:
+        return max_contact_heavy
+    read = read_query(query)
+    molecule = None if isinstance(read, Atoms) else read
+    usual = IN_CELLS if molecule is None else usual_contact_heavy(molecule)
+    if max_contact_heavy is None and usual is not None:
+        return usual
+    if usual is None:
+        n = 1 if molecule is None else count_parts(molecule)
+        if n > 1:
+            _warn(f"how the {n} molecules of the query touch is not known", "Give the query with coordinates.")
+        return None
+    seen = unroll(read, 1, max_contact_heavy=2).molecule if isinstance(read, Atoms) else read
+    n = len(find_contacts(seen))
+    if n:
+        what = "images of the cell touch" if molecule is None else f"{n} contacts without a bond were found"
+        _warn(f"{what}, but max_contact_heavy is 0", f"Write max_contact_heavy={usual}, or leave it out.")
+    return None
+
+
+def _warn(what: str, advice: str) -> None:
+    warnings.warn(
+        f"{what}: their interaction is left out, often some kcal/mol for each, and the deviations that are claimed do "
+        f"not cover it. {advice}",
+        OutOfDomainWarning,
+        stacklevel=5,
+    )

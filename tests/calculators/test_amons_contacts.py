@@ -1,0 +1,63 @@
+"""Contacts of a query are learned from, or a warning says what is left out."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.collections import s22
+
+from ase_mlwave.calculators.amons import AmonsCalculator
+from ase_mlwave.calculators.amons_contacts import chosen_contacts
+from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.reference.calculator import ReferenceCalculator
+
+pytest.importorskip("tblite")
+pytest.importorskip("rdkit")
+
+KCAL = 23.0605
+
+
+def ice() -> Atoms:
+    """Return a cell with one molecule of water that touches its own image."""
+    atoms = molecule("H2O")
+    atoms.rotate(127.75, "x")  # one O-H along z
+    atoms.set_cell([8.0, 8.0, 2.85])
+    atoms.pbc = True
+    return atoms
+
+
+def test_dimer_is_learned_with_its_contact(tmp_path: Path) -> None:
+    dimer = s22["Formamide_dimer"]
+    exact = dimer.copy()
+    exact.calc = ReferenceCalculator("gfn2-xtb")
+    options = {"reference": "gfn2-xtb", "database": tmp_path / "amons.db", "displaced": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OutOfDomainWarning)
+        calc = AmonsCalculator.for_query(dimer, **options)
+        error = calc.get_potential_energy(dimer) - exact.get_potential_energy()
+    assert abs(error) * KCAL < 1
+    with pytest.warns(OutOfDomainWarning, match=r"contacts without a bond .*Write max_contact_heavy=6"):
+        without = AmonsCalculator.for_query(dimer, max_contact_heavy=0, **options)
+    assert not any("." in smiles for smiles in without.extras["amons"])
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [(s22["Water_dimer"], 6), (molecule("CH3CH2OH"), 4), (ice(), 6), ("CCO", None)],
+    ids=["two molecules", "one molecule", "cell", "graph"],
+)
+def test_size_of_contact_amons_fits_the_query(query: object, expected: int | None) -> None:
+    assert chosen_contacts(query, None) == expected
+    assert chosen_contacts(query, 5) == 5
+
+
+def test_contacts_of_images_and_of_graphs_are_told_of() -> None:
+    with pytest.warns(OutOfDomainWarning, match="images of the cell touch"):
+        assert chosen_contacts(ice(), 0) is None
+    with pytest.warns(OutOfDomainWarning, match="how the 2 molecules of the query touch is not known.*coordinates"):
+        assert chosen_contacts("O.CO", None) is None
+    assert chosen_contacts(molecule("CH3CH2OH"), 0) is None  # nothing to tell
