@@ -88,7 +88,7 @@ class _State:
     cost: float
 
 
-def lewis_structure(numbers: Sequence[int], edges: Sequence[Edge], charge: int | None) -> LewisStructure:
+def lewis_structure(numbers: Sequence[int], edges: Sequence[Edge], charge: int) -> LewisStructure:
     """Find the least charged Lewis structure.
 
     Parameters
@@ -97,8 +97,8 @@ def lewis_structure(numbers: Sequence[int], edges: Sequence[Edge], charge: int |
         Atomic numbers, among ``ELEMENTS``.
     edges : sequence of Edge, (E,)
         The bonds; every neighbour is bonded at least once.
-    charge : int or None
-        Sum of the formal charges, elementary charges; None for any.
+    charge : int
+        Sum of the formal charges, elementary charges.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def _charge_cost(number: int, charge: int) -> float:
     return 0.0 if charge == 0 else table.get(max(alike, default=0), _OTHER_CHARGES)
 
 
-def _solve(numbers: Sequence[int], edges: Sequence[Edge], charge: int | None, names: Sequence[int]) -> LewisStructure:
+def _solve(numbers: Sequence[int], edges: Sequence[Edge], charge: int, names: Sequence[int]) -> LewisStructure:
     """Solve the integer program, and read its solution."""
     n = len(numbers)
     counts = np.bincount([atom for edge in edges for atom in (edge.i, edge.j)], minlength=n)
@@ -170,13 +170,12 @@ def _solve(numbers: Sequence[int], edges: Sequence[Edge], charge: int | None, na
     most = np.array([max(state.valence for state in some) for some in states]) - counts
     open_edges = [edge.i != edge.j and min(most[edge.i], most[edge.j]) > 0 for edge in edges]
     lengths = [_STIFFNESS * _gain(edge.stretch, extra) for edge in edges for extra in (1, 2)]
-    wanted = np.concatenate([np.zeros(n), np.ones(n), [0 if charge is None else charge]])
-    free = np.concatenate([np.zeros(2 * n), [np.inf if charge is None else 0.0]])
+    wanted = np.concatenate([np.zeros(n), np.ones(n), [charge]])
     found = milp(
         np.array([*(state.cost for state in flat), *[_UNPAIRED] * n, *lengths]),
         integrality=np.ones(matrix.shape[1]),
         bounds=Bounds(0, np.concatenate([np.ones(len(flat)), most, np.repeat(np.array(open_edges, dtype=float), 2)])),
-        constraints=LinearConstraint(matrix, wanted - free, wanted + free),
+        constraints=LinearConstraint(matrix, wanted, wanted),
         options={"mip_rel_gap": 0.0, "time_limit": _TIME_LIMIT},
     )
     if found.x is None:

@@ -26,6 +26,8 @@ _CARBON_LIMITS = (1.17, 1.20, 1.22)
 _LONGEST_MULTIPLE = {2: 0.97, 3: 0.9}
 #: Two hydrogen atoms this near are a molecule, Angstrom.
 _LONGEST_HYDROGEN = 0.9
+#: Total charges that are tried where the given one does not fit.
+_CHARGES = (0, -1, 1, -2, 2, -3, 3)
 _BONDS_SHOWN, _ATOMS_SHOWN = 60, 10
 _KINDS = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
 
@@ -42,7 +44,7 @@ def molecule_from_coordinates(
     bonds : sequence of (int, int), optional
         Atoms that are bonded; by default those that are near enough (`bonded_pairs`).
     charge : int or None
-        Total charge, elementary charges; None for the one with the best Lewis structure.
+        Total charge, elementary charges; None for the smallest one that fits.
 
     Returns
     -------
@@ -188,7 +190,8 @@ def _least_charged(atoms: Atoms, edges: Sequence[Edge], charge: int | None) -> L
     bonds_found = f"Bonds found: {_listed([(edge.i, edge.j) for edge in edges], atoms) or 'none'}."
     reason, unpaired = "", ""
     try:
-        found = lewis_structure(numbers, edges, charge)
+        best = _best_charge(atoms, edges) if charge is None else None
+        found = best or lewis_structure(numbers, edges, charge or 0)
         if not any(found.unpaired):
             return found
         lacking = [atom for atom, missing in enumerate(found.unpaired) if missing]
@@ -206,13 +209,9 @@ def _advice(atoms: Atoms, edges: Sequence[Edge], charge: int | None, unpaired: s
     hydrogens = "Add the missing hydrogen atoms (for example with rdkit.Chem.AddHs(mol, addCoords=True) or Open Babel)"
     if unpaired and 1 not in atoms.numbers:
         return f"The query has no hydrogen atoms at all. {hydrogens}."
-    try:
-        other = lewis_structure(atoms.numbers.tolist(), edges, None)
-    except NoLewisStructureError:
-        return "Check the structure."
-    total = sum(other.charges)
-    borne = not any(q and (z == 6 or (z == 8 and q > 0)) for z, q in zip(atoms.numbers, other.charges, strict=True))
-    if total != charge and borne and not any(other.unpaired):
+    other = _best_charge(atoms, edges)
+    if other is not None and sum(other.charges) != charge:
+        total = sum(other.charges)
         try:
             smiles = canonical_smiles(_rdkit_molecule(atoms, edges, other))
         except InputError:
@@ -221,6 +220,19 @@ def _advice(atoms: Atoms, edges: Sequence[Edge], charge: int | None, unpaired: s
     odd = (int(atoms.numbers.sum()) - (charge or 0)) % 2
     parity = "Its number of electrons is odd. " if odd else ""
     return f"{parity}{hydrogens}, set the charge (atoms.info['charge']), or give an SDF file with the bonds."
+
+
+def _best_charge(atoms: Atoms, edges: Sequence[Edge]) -> LewisStructure | None:
+    """Find the smallest charge with which no atom lacks a bond, and none has a charge that it bears badly."""
+    for charge in _CHARGES:
+        try:
+            found = lewis_structure(atoms.numbers.tolist(), edges, charge)
+        except NoLewisStructureError:
+            continue
+        badly = any(q and (z == 6 or (z == 8 and q > 0)) for z, q in zip(atoms.numbers, found.charges, strict=True))
+        if not badly and not any(found.unpaired):
+            return found
+    return None
 
 
 def _rdkit_molecule(atoms: Atoms, edges: Sequence[Edge], found: LewisStructure) -> Chem.Mol:

@@ -191,8 +191,8 @@ def _lacks_hydrogens(mol: Chem.Mol) -> bool:
 def _mended(mol: Chem.Mol, reason: Exception | None) -> Molecule | None:
     """Find bond orders and charges anew from the bonds and hydrogens that a geometry has, or return None.
 
-    Nitro groups whose charges got lost, for example. Hydrogens are believed to be missing, not charges, where that
-    would give a molecule a charge.
+    Nitro groups whose charges got lost, for example. Hydrogens are believed to be missing, not charges, where more
+    charge or other bonds between carbon atoms would come of it.
     """
     atoms = Atoms([atom.GetAtomicNum() for atom in mol.GetAtoms()], _positions(mol))
     written = sum(atom.GetFormalCharge() for atom in mol.GetAtoms())
@@ -200,7 +200,9 @@ def _mended(mol: Chem.Mol, reason: Exception | None) -> Molecule | None:
         molecule, charge = molecule_from_coordinates(atoms, _pairs(mol), charge=None)
     except InputError:
         return None
-    if charge != written and abs(charge) >= abs(written):
+    if (charge != written and abs(charge) >= abs(written)) or (reason is None and charge == written):
+        return None
+    if abs(_carbon_orders(molecule) - _written_carbon_orders(mol)) > 0.5:
         return None
     said = f" (RDKit: {reason})" if reason is not None else ""
     warnings.warn(
@@ -210,6 +212,19 @@ def _mended(mol: Chem.Mol, reason: Exception | None) -> Molecule | None:
     )
     _refuse_impossible_bonds(mol)
     return molecule
+
+
+def _carbon_orders(molecule: Molecule) -> float:
+    return sum(order for pair, order in molecule.orders.items() if {molecule.numbers[atom] for atom in pair} == {6})
+
+
+def _written_carbon_orders(mol: Chem.Mol) -> float:
+    """Add up the orders of all bonds between carbon atoms."""
+    return sum(
+        float(bond.GetBondTypeAsDouble())
+        for bond in mol.GetBonds()
+        if bond.GetBeginAtom().GetAtomicNum() == bond.GetEndAtom().GetAtomicNum() == 6
+    )
 
 
 def _refuse_impossible_bonds(mol: Chem.Mol) -> None:

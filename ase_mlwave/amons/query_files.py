@@ -50,8 +50,11 @@ def query_in_file(path: Path) -> Chem.Mol | Atoms:
         return read_with_ase(path)
     if kind == ".pdb":
         return _pdb_file(path)
-    with rdBase.BlockLogs():
-        found = list(Chem.SDMolSupplier(str(path), removeHs=False, sanitize=False))
+    try:
+        with rdBase.BlockLogs():
+            found = list(Chem.SDMolSupplier(str(path), removeHs=False, sanitize=False))
+    except OSError:
+        found = []
     if len(found) != 1:
         raise InputError(f"{path} has {len(found)} molecules; give a file with one molecule.")
     if found[0] is None:
