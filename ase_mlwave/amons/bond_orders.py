@@ -7,6 +7,7 @@ cheapest solution does not depend on the order of the atoms, and serves molecule
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,9 @@ _OTHER_CHARGES = 30.0
 #: Cost of two bonds beyond the octet, of an unpaired electron, and of every neighbour of a negative atom (O- rather
 #: than N-, and the end of an azide rather than its middle).
 _BEYOND_OCTET, _UNPAIRED, _INNER = 2.0, 30.0, 0.5
+#: Nitrogen of five bonds stands for N+ beside a negative atom (nitro groups, N-oxides, azides) while structures are
+#: compared: such pairs cost less than charges apart.
+_NITROGEN, _FIVE, _PAIR_OF_CHARGES = 7, 5, 4.0
 #: Lengths of single, double and triple bonds in sums of covalent radii, and the cost of a squared deviation: it decides
 #: between structures of equal charges.
 _USUAL, _STIFFNESS = (1.0, 0.87, 0.79), 5.0
@@ -150,6 +154,8 @@ def _states(number: int, n_neighbours: int) -> list[_State]:
             for valence in range(lowest, highest + 1, 2)
             if valence >= n_neighbours
         ]
+    if number == _NITROGEN and n_neighbours < _FIVE:
+        states.append(_State(_FIVE, 0, _PAIR_OF_CHARGES))
     return states
 
 
@@ -181,11 +187,30 @@ def _solve(numbers: Sequence[int], edges: Sequence[Edge], charge: int, names: Se
     if found.x is None:
         raise NoLewisStructureError(f"no formal charges add up to {charge}")
     chosen, missing, extra = np.split(np.rint(found.x).astype(int), [len(flat), len(flat) + n])
-    return LewisStructure(
-        tuple(int(1 + more) for more in extra.reshape(-1, 2).sum(axis=1)),
-        tuple(flat[column].charge for column in np.flatnonzero(chosen)),
-        tuple(int(count) for count in missing),
-    )
+    orders = [int(1 + more) for more in extra.reshape(-1, 2).sum(axis=1)]
+    charges = [flat[column].charge for column in np.flatnonzero(chosen)]
+    for atom, column in enumerate(np.flatnonzero(chosen)):
+        if numbers[atom] == _NITROGEN and flat[column].valence == _FIVE:
+            _separate_charges(atom, numbers, edges, orders, charges)
+    return LewisStructure(tuple(orders), tuple(charges), tuple(int(count) for count in missing))
+
+
+def _separate_charges(
+    nitrogen: int, numbers: Sequence[int], edges: Sequence[Edge], orders: list[int], charges: list[int]
+) -> None:
+    """Write N+ and a negative neighbour for nitrogen of five bonds, in place: O- before N-, ends before middles."""
+    degrees = Counter(atom for edge in edges for atom in (edge.i, edge.j))
+    multiple = [
+        (_charge_cost(numbers[other], -1), degrees[other], -edge.stretch, other, index)
+        for index, edge in enumerate(edges)
+        if orders[index] > 1 and nitrogen in (edge.i, edge.j)
+        for other in (edge.i + edge.j - nitrogen,)
+        if charges[other] == 0
+    ]
+    if multiple:  # else it lacks bonds
+        *_, other, index = min(multiple)
+        orders[index] -= 1
+        charges[nitrogen], charges[other] = 1, -1
 
 
 def _refuse_crowded(

@@ -81,7 +81,8 @@ def test_charge_that_is_no_number_is_refused(charge: object) -> None:
         "O=c1cc[nH]c(=O)[nH]1", "CN1C=CN(C)C1=S", "c1ccc2c(c1)[nH]c1ccccc12", "[NH3+]CCC(=O)[O-]", "CC(=O)[O-]",
         "C[NH3+]", "NC(=[NH2+])N", "C[N+](C)(C)CCO", "[O-]c1ccccc1", "CCS(=O)(=O)[O-]", "COP(=O)([O-])OC",
         "Cn1cc[n+](C)c1", "C[S+](C)C", "C[P+](C)(C)C", "[O-]C(=O)C=CC(=O)[O-]", "F[B-](F)(F)F", "c1cc[cH-]c1",
-        "c1ccc[cH+]cc1", "N#CC[S-]", "C=C=C=C", "O=C=C=C=O",
+        "c1ccc[cH+]cc1",
+        "N#CC[S-]", "[O-][n+]1ccccc1-c1cccc[n+]1[O-]", "CN=[N+](C)[O-]", "C=C=C=C", "O=C=C=C=O",
     ],
 )  # fmt: skip
 def test_bonds_do_not_depend_on_the_order_of_atoms(smiles: str) -> None:
