@@ -122,7 +122,8 @@ class PhiSNetCalculator(MlwaveCalculator):
         values: list[dict[str, Any]] = [{} for _ in systems]
         if level == "scf" and properties:
             for b, system in enumerate(systems):
-                result = converge(self._mean_field(member, system), densities[b], forces=forces)
+                mean_field = self._mean_field(member, system)
+                result = converge(mean_field, self._start(mean_field, extras[b]), forces=forces)
                 densities[b] = result.density
                 extras[b] |= {"density_matrix": result.density, "orbital_energies": result.orbital_energies}
                 extras[b]["scf_cycles"] = result.cycles
@@ -142,6 +143,13 @@ class PhiSNetCalculator(MlwaveCalculator):
                 values[b]["dipole"] = dipole_moment(densities[b], mole)
                 values[b]["charges"] = mulliken_charges(densities[b], mole)
         return [Outcome(v, e) for v, e in zip(values, extras, strict=True)]
+
+    def _start(self, mean_field: Any, extras: Mapping[str, Any]) -> Array | None:
+        """Return the predicted density where it is fit to start an SCF, else None, for PySCF's own guess."""
+        density: Array = extras["density_matrix"]
+        n_occupied = mean_field.mol.nelectron // 2
+        doubtful = judge(extras, self.domain).refused or doubt(mean_field, extras["orbital_energies"], n_occupied)
+        return None if doubtful else density
 
     def _functional(self, member: Member, batch: PredictedBatch, systems: list[Record]) -> Tensor:
         """Evaluate the level of theory's functional at the predicted densities, (B,), Hartree."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, InputError
 from pyscf import dft, gto, scf
@@ -16,6 +17,9 @@ from pyscf.pbc import gto as periodic_gto
 
 from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.quantum.functional import converge
+from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.units import HARTREE
 from tests.calculators.waters import pyscf_molecule, shipped, waters
 
 WATER = "O 0 0 0; H 0 0.76 0.59; H 0 -0.76 0.59"
@@ -161,6 +165,17 @@ def test_beyond_it_the_guess_is_that_of_pyscf(calc: PhiSNetCalculator, case: str
         assert spoken[0].filename == __file__
         assert message in str(spoken[0].message)
         np.testing.assert_array_equal(guess, mean_field.get_init_guess())
+
+
+@pytest.mark.filterwarnings("ignore::ase_mlwave.errors.OutOfDomainWarning")
+@pytest.mark.parametrize("case", ["stretched", "narrow gap"])
+def test_level_scf_starts_there_as_pyscf_does(case: str) -> None:
+    mole = _water(*BEYOND[case][0])
+    calc = PhiSNetCalculator("phisnet-water", energy="scf", outside="warn")
+    atoms = Atoms("OH2", mole.atom_coords(unit="Angstrom"))
+    expected = converge(LevelOfTheory.parse("pbe/def2-svp").mean_field(mole), forces=False)
+    assert calc.get_potential_energy(atoms) == pytest.approx(expected.energy * HARTREE, abs=1e-6)
+    assert calc.extras["scf_cycles"] == expected.cycles
 
 
 def test_the_users_own_choice_of_guess_is_what_is_handed_over(calc: PhiSNetCalculator) -> None:
