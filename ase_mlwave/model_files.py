@@ -96,7 +96,7 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
     Notes
     -----
     Of several processes that save at once, one follows the other, where the file system has locks
-    (``test_killed_at_any_line_a_save_leaves_the_old_model_or_the_new_one``).
+    (``test_killed_at_any_moment_a_save_leaves_the_old_model_or_the_new_one``).
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder) as nobody_else:
