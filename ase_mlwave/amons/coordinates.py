@@ -26,6 +26,8 @@ _CARBON_LIMITS = (1.17, 1.20, 1.22)
 _LONGEST_MULTIPLE = {2: 0.97, 3: 0.9}
 #: Two hydrogen atoms this near are a molecule, Angstrom.
 _LONGEST_HYDROGEN = 0.9
+#: The shortest bonds, in sums of covalent radii (0.77 of N2 at rest).
+_SHORTEST = 0.6
 #: Total charges that are tried where the given one does not fit.
 _CHARGES = (0, -1, 1, -2, 2, -3, 3)
 _BONDS_SHOWN, _ATOMS_SHOWN = 60, 10
@@ -176,6 +178,13 @@ def _refuse_unknown_elements(atoms: Atoms) -> None:
 def _certain_bonds(atoms: Atoms) -> tuple[Bond, ...]:
     """Return the bonds; raise ``InputError`` where a distance lies between that of a bond and of none."""
     bonded, uncertain = bonded_pairs(atoms)
+    radii = covalent_radii[atoms.numbers]
+    squeezed = [(i, j) for i, j in bonded if _length(atoms, (i, j)) < _SHORTEST * float(radii[i] + radii[j])]
+    if squeezed:
+        raise InputError(
+            f"these atoms are nearer than any bond is short: {_listed(squeezed, atoms)}. Check the coordinates (in "
+            "Angstrom, molecules apart)."
+        )
     if uncertain:
         raise InputError(
             f"it is not certain whether these atoms are bonded: {_listed(uncertain, atoms)}. Give an SDF file or "

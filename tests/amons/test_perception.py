@@ -122,6 +122,13 @@ def test_bridging_hydrogen_is_refused() -> None:
         molecule_from(atoms)
 
 
+def test_atoms_nearer_than_bonds_are_refused() -> None:
+    atoms = molecule("CO")
+    atoms.set_distance(0, 1, 0.8)
+    with pytest.raises(InputError, match=r"nearer than any bond is short: O0-C1 \(0.80 A\)"):
+        molecule_from(atoms)
+
+
 def test_coinciding_atoms_are_refused() -> None:
     atoms = molecule("H2O") + Atoms("O", [molecule("H2O").positions[0] + 0.1])
     with pytest.raises(InputError, match=r"atoms 0 and 3 of the query coincide \(0.17 A apart\)"):
