@@ -38,8 +38,8 @@ fuzz: $(READY)  ## 1,000 random inputs (FUZZ_INPUTS=..., others with FUZZ_SEED=1
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m fuzz -rP tests/fuzz
 
 soak: $(READY)  ## dynamics at constant energy, 100 ps of water and 10 ps of ethanol (hours; goes on where it stopped)
-	@$(SOAK) phisnet-water --molecule H2O --length 100 --output runs/soak/water
-	@$(SOAK) qdf-ethanol --length 10 --output runs/soak/ethanol
+	@$(SOAK) phisnet-water --molecule H2O --length 100 --output runs/soak/water; water=$$?; \
+	$(SOAK) qdf-ethanol --length 10 --output runs/soak/ethanol && exit $$water
 
 check: $(READY)  ## style, types, import rules
 	@echo "ruff";          $(BIN)/ruff check --quiet .
