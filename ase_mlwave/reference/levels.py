@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyscf
@@ -31,6 +31,7 @@ from ase_mlwave.quantum.basis import auxiliary_basis, build_mole
 from ase_mlwave.quantum.functional import gradient_method
 from ase_mlwave.quantum.names import check_basis, check_elements, check_functional, is_hartree_fock, without_evaluation
 from ase_mlwave.reference.checks import check_geometry
+from ase_mlwave.reference.scf_rescue import AS_IS, RESCUE_KEY, converge_with_rescue
 from ase_mlwave.text import plain
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
@@ -48,6 +49,9 @@ class LevelOfTheory(ABC):
     ``LevelOfTheory.parse(level.name)`` gives an equal level for every level that has a string
     (``test_the_name_of_a_level_parses_to_the_same_level``).
     """
+
+    tries_again: ClassVar[bool] = False
+    """Whether ``label`` itself tries other ways to converge, so that a second call cannot help."""
 
     @staticmethod
     def parse(text: str) -> LevelOfTheory:
@@ -145,6 +149,7 @@ class PyscfLevel(BaseModel, LevelOfTheory):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    tries_again: ClassVar[bool] = True
 
     functional: str
     """PySCF's name of the functional, or ``"hf"``."""
@@ -221,19 +226,22 @@ class PyscfLevel(BaseModel, LevelOfTheory):
         return mf
 
     def label(self, molecule: Record | Atoms) -> Record:
-        """Run the SCF and its analytic gradient; see ``LevelOfTheory.label``."""
+        """Run the SCF and its analytic gradient; see ``LevelOfTheory.label``.
+
+        An SCF that does not converge as it is gets more careful tries, to the same threshold; ``info["scf_rescue"]``
+        then names what helped.
+        """
         record = _as_record(molecule)
         check_geometry(record)
         check_elements(self.basis, record.numbers)
         mole = build_mole(record.numbers, record.positions, self.basis, record.charge, record.spin)
-        mf = self.mean_field(mole)
         try:
             with without_evaluation():
-                mf.kernel()
-            if not mf.converged:
+                mf, rung = converge_with_rescue(lambda: self.mean_field(mole))
+            if not rung:
                 raise SCFError(
                     f"the SCF of {record.formula} at {self.name} did not converge to {self.conv_tol:g} Hartree within "
-                    f"{self.max_cycle} cycles."
+                    f"{self.max_cycle} cycles, nor with level shifts, smaller steps or in second order."
                 )
             gradient = self._gradient(mf)
             fock = mf.get_fock(dm=mf.make_rdm1())
@@ -243,7 +251,9 @@ class PyscfLevel(BaseModel, LevelOfTheory):
             raise CalculationFailed(f"PySCF failed for {record.formula} at {self.name}: {error!r}") from error
         fock = np.asarray(fock)
         symmetric = (fock + np.swapaxes(fock, -1, -2)) / 2  # symmetric to rounding before
-        return replace(record, energy=mf.e_tot, forces=-gradient, matrices={"hamiltonian": symmetric})
+        rescued = {} if rung == AS_IS else {RESCUE_KEY: rung}
+        label = replace(record, energy=mf.e_tot, forces=-gradient, matrices={"hamiltonian": symmetric})
+        return label.with_info(**rescued)
 
     def _gradient(self, mf: scf.hf.SCF) -> NDArray[np.float64]:
         try:

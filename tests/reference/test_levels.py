@@ -12,6 +12,7 @@ from ase.calculators.calculator import CalculationFailed, InputError, PropertyNo
 from ase.calculators.emt import EMT
 from ase.calculators.morse import MorsePotential
 from pyscf import dft, gto, scf
+from scipy.linalg import eigh
 
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Record
@@ -159,8 +160,6 @@ def test_stored_waters_are_reproduced() -> None:
 
 
 def test_orbital_energies_come_from_the_hamiltonian() -> None:
-    from scipy.linalg import eigh
-
     mole = build_mole(WATER.numbers, WATER.positions, "sto-3g")
     mf = LevelOfTheory.parse("hf/sto-3g").mean_field(mole)
     mf.kernel()
@@ -221,6 +220,47 @@ def test_mean_field_fits_the_spin_and_is_not_converged() -> None:
 def test_unconverged_scf_is_an_error() -> None:
     with pytest.raises(SCFError, match="H2O at hf/sto-3g max_cycle=1 did not converge"):
         LevelOfTheory.parse("hf/sto-3g max_cycle=1").label(WATER)
+
+
+SILICON = Record(numbers=np.array([14]), positions=np.zeros((1, 3)))
+NITROGEN = Record(numbers=np.array([7, 7]), positions=np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 2.5 / 0.529177]]))
+#: Molecule -> what converges it at PBE/STO-3G on a coarse grid, where PySCF's defaults do not.
+HARD = {"level shift": NITROGEN, "second order": SILICON}
+
+
+@pytest.mark.parametrize("rung", HARD)
+def test_scf_is_rescued_silently_to_the_same_threshold(rung: str, capfd: pytest.CaptureFixture[str]) -> None:
+    level = LevelOfTheory.parse("pbe/sto-3g density_fit=false grid_level=1 max_cycle=40")
+    molecule = HARD[rung]
+    mole = build_mole(molecule.numbers, molecule.positions, "sto-3g")
+    plain = level.mean_field(mole)
+    plain.kernel()
+    assert not plain.converged
+    label = level.label(molecule)
+    assert capfd.readouterr() == ("", "")
+    assert label.info == {"scf_rescue": rung}
+    assert label.energy is not None
+    assert label.energy < plain.e_tot + 1e-6
+    fock, overlap = label.matrices["hamiltonian"], mole.intor("int1e_ovlp")
+    _, coefficients = eigh(fock, overlap)
+    occupied = coefficients[:, : mole.nelectron // 2]
+    again = level.mean_field(mole)  # the matrix is that of the state whose energy is stored: its own Fock matrix's
+    density = 2 * occupied @ occupied.T
+    if rung == "level shift":  # silicon's highest occupied orbital is degenerate
+        assert again.energy_tot(density) == pytest.approx(label.energy, abs=1e-7)
+        np.testing.assert_allclose(again.get_fock(dm=density), fock, atol=1e-4)
+
+
+def test_a_rescued_scf_is_no_higher_than_what_was_seen_before() -> None:
+    """The energy of any density is an upper bound; second order alone may stop on a saddle point far above."""
+    level = LevelOfTheory.parse("pbe/sto-3g density_fit=false grid_level=1 max_cycle=40")
+    stretched = replace(NITROGEN, positions=np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 4 / 0.529177]]))
+    plain = level.mean_field(build_mole(stretched.numbers, stretched.positions, "sto-3g"))
+    plain.kernel()
+    assert not plain.converged
+    energy = level.label(stretched).energy
+    assert energy is not None
+    assert energy < plain.e_tot + 1e-6
 
 
 @pytest.mark.parametrize(
