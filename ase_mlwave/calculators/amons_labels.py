@@ -116,8 +116,8 @@ def _left_out(file: DatasetFile, rows: Sequence[int]) -> set[int]:
         return lost
     named = [f"{failure.record.info['smiles']} ({failure.reason})" for failure in file.failures(sorted(lost))]
     text = (
-        f"{len(lost)} amons could not be labelled at {file.level}: {'; '.join(named[:_N_NAMED])}. Their rows are "
-        f"marked as failed in {file.path}"
+        f"{len(lost)} amons could not be labelled at {file.level}: {'; '.join(named[:_N_NAMED])}. The same call "
+        "tries again what did not converge and what the machine was to blame for"
     )
     if len(lost) > _SPARED * len(set(rows)):
         raise CalculationFailed(f"{text}; try another level of theory, or a smaller max_heavy.")

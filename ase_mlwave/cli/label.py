@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ase_mlwave.cli._reading import EnergyKey, ForcesKey, Units
+from ase_mlwave.data.failures import CONVERGENCE, ENVIRONMENT, INPUT, without_kind
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ase_mlwave.data.database import DatasetFile
+    from ase_mlwave.data.database import DatasetFile, Failure
 
 #: Failures that are shown at the end; the file has all.
 _N_SHOWN = 5
+#: What to do, by the kind of failure.
+_ADVICE = {
+    INPUT: "mend these structures, or choose a level that serves them; the same command with the mended ones goes on",
+    CONVERGENCE: "the same command tries once more, --retry-failed always; or look at the geometry, charge and spin",
+    ENVIRONMENT: "the machine failed, nothing is final: the same command tries again (memory: fewer --workers)",
+}
 
 
 def label(
@@ -38,7 +47,7 @@ def label(
     dask: Annotated[
         str | None, typer.Option(help="Label on a Dask cluster: its scheduler's address, or scheduler file.")
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what has failed before.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again all that has failed before.")] = False,
     split: Annotated[
         str | None, typer.Option(help="Divide the labelled molecules at the end: train=0.8,valid=0.1,test=0.1.")
     ] = None,
@@ -53,7 +62,7 @@ def label(
     """Label molecules at a level of theory.
 
     May be killed at any moment: the same command goes on where it stopped. The same command in several terminals, or on
-    several machines, shares the work. `ase db OUTPUT` lists the result.
+    several machines, shares the work. `ase db OUTPUT` lists the result. Exits with 1 where molecules have no labels.
     """
     from ase_mlwave.cli._labelling import chosen_workers, resumable
     from ase_mlwave.cli._reading import read_data
@@ -82,23 +91,36 @@ def label(
             retry_failed=retry_failed,
             progress=bar,
         )
-    if fractions is not None:
+    if fractions is not None and file.counts()["labelled"]:
         divided = assign_splits(file.read(), fractions, seed, split_by)
         file.assign("split", [record.info["split"] for record in divided])
-    _summarise(console, file)
+    if not _summarise(console, file, file.numbers(dataset.records)):
+        raise typer.Exit(1)
 
 
-def _summarise(console: Console, file: DatasetFile) -> None:
-    """Say what the file holds now, and what has failed."""
+def _summarise(console: Console, file: DatasetFile, rows: Sequence[int]) -> bool:
+    """Say what the file holds now, and what is missing; return whether all rows have labels."""
+    from ase_mlwave.data.rows import LABELLED
+
     counts = file.counts()
+    failures = file.failures()
     console.print(
-        f"{file.path}: {counts['labelled']} labelled, {counts['failed']} failed at {file.level}",
+        f"{file.path}: {counts['labelled']} labelled, {len(failures)} failed at {file.level}",
         soft_wrap=True,
         highlight=False,
     )
-    failures = file.failures()
     for failure in failures[:_N_SHOWN]:
-        console.print(f"  {failure.record.formula}: {failure.reason}", style="yellow", soft_wrap=True, markup=False)
+        line = f"  {failure.record.formula}: {without_kind(failure.reason)}"
+        console.print(line, style="yellow", soft_wrap=True, markup=False)
+    if failures:
+        console.print(_by_kind(failures), soft_wrap=True, markup=False, highlight=False)
     if len(failures) > _N_SHOWN:
-        command = f"ase db {file.path} mlwave_status=failed -c id,formula,mlwave_reason"
-        console.print(f"  ... `{command}` lists all.", soft_wrap=True, markup=False)
+        command = f"ase db {file.path} 'mlwave_status!=labelled' -c id,formula,mlwave_reason"
+        console.print(f"`{command}` lists all.", soft_wrap=True, markup=False)
+    return all(state.status == LABELLED for state in file.states(rows).values())
+
+
+def _by_kind(failures: Sequence[Failure]) -> str:
+    """Count failures by kind, each with what to do, one kind a line."""
+    counts = Counter(failure.kind for failure in failures)
+    return "\n".join(f"  {kind:<12}{counts[kind]:>6}  {advice}" for kind, advice in _ADVICE.items() if counts[kind])

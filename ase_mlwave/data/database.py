@@ -24,6 +24,7 @@ from ase.db.row import AtomsRow
 from ase_mlwave.data.claims import Claims
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.duplicates import combine, merge_copies
+from ase_mlwave.data.failures import kind_of_reason
 from ase_mlwave.data.frames import agreed_level, dataset_of
 from ase_mlwave.data.labels import ReadingOptions
 from ase_mlwave.data.metadata import FORMAT, FORMAT_VERSION, check_metadata, new_metadata, upgraded_metadata
@@ -57,6 +58,12 @@ class Failure:
 
     record: Record
     reason: str
+    """Begins with the kind, see `ase_mlwave.data.failures`."""
+
+    @property
+    def kind(self) -> str:
+        """``"input"``, ``"convergence"`` or ``"environment"``."""
+        return kind_of_reason(self.reason)
 
 
 class DatasetFile:
@@ -242,16 +249,21 @@ class DatasetFile:
         with self._db as db:
             return row_states(db, rows)
 
-    def pending(self, retry_failed: bool = False) -> dict[int, Record]:
+    def pending(self, retry_failed: bool | Callable[[str], bool] = False) -> dict[int, Record]:
         """Return the molecules without labels by row number, in order.
 
         Parameters
         ----------
-        retry_failed : bool
-            Whether those that have failed count too.
+        retry_failed : bool or callable
+            Whether those that have failed count too; a callable tells it by the reason of a failure.
         """
-        rows = self._rows(PENDING, FAILED) if retry_failed else self._rows(PENDING)
-        return {row.id: record_from_row(row) for row in rows}
+        counts_too = retry_failed if callable(retry_failed) else lambda reason: bool(retry_failed)
+        found = {}
+        for row in self._rows(PENDING, FAILED) if retry_failed else self._rows(PENDING):
+            own, _ = split_pairs(row.key_value_pairs)
+            if own.status == PENDING or counts_too(own.reason):
+                found[row.id] = record_from_row(row)
+        return found
 
     def store(self, row: int, record: Record) -> None:
         """Give a row its labels; a row that has labels keeps them.
@@ -265,7 +277,7 @@ class DatasetFile:
         """
         self._rewrite(row, record, LABELLED)
 
-    def fail(self, row: int, record: Record, reason: str) -> None:
+    def fail(self, row: int, record: Record, reason: str, *, final: bool = True) -> None:
         """Mark a row as failed, unless it has labels.
 
         Parameters
@@ -276,8 +288,10 @@ class DatasetFile:
             The molecule.
         reason : str
             What went wrong, for a person to read.
+        final : bool
+            False leaves the row pending, with the reason: whoever comes next tries again.
         """
-        self._rewrite(row, record, FAILED, reason)
+        self._rewrite(row, record, FAILED if final else PENDING, reason)
 
     def claims(self) -> Claims:
         """Return new claims to rows: what this process has in work."""
@@ -290,10 +304,14 @@ class DatasetFile:
         return {status: found[status] for status in (LABELLED, FAILED, PENDING)}
 
     def failures(self, rows: Iterable[int] | None = None) -> list[Failure]:
-        """Return what has failed, in the order of the rows; of all rows by default."""
+        """Return what has failed, for good or for now, in the order of the rows; of all rows by default."""
         wanted = None if rows is None else set(rows)
-        failed = [row for row in self._rows(FAILED) if wanted is None or row.id in wanted]
-        return [Failure(record_from_row(row), split_pairs(row.key_value_pairs)[0].reason) for row in failed]
+        found = []
+        for row in self._rows(PENDING, FAILED):
+            own, _ = split_pairs(row.key_value_pairs)
+            if own.reason and (wanted is None or row.id in wanted):
+                found.append(Failure(record_from_row(row), own.reason))
+        return found
 
     def read(self) -> Dataset:
         """Return the labelled molecules in the order of the rows; all molecules of a file without a level of theory."""

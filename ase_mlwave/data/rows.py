@@ -50,6 +50,8 @@ class RowState:
     """``"pending"``, ``"labelled"`` or ``"failed"``."""
     changed: float
     """When it was last written, in ASE's years."""
+    reason: str = ""
+    """Why there are no labels, if that has been tried."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,11 @@ def row_numbers(db: Any) -> dict[str, int]:
 
 def row_states(db: Any, rows: Iterable[int] | None = None) -> dict[int, RowState]:
     """Return how far rows, by default all, have come, inside ``with db:``."""
-    return {number: RowState(split_pairs(pairs)[0].status, changed) for number, changed, pairs in _light_rows(db, rows)}
+    states = {}
+    for number, changed, pairs in _light_rows(db, rows):
+        own, _ = split_pairs(pairs)
+        states[number] = RowState(own.status, changed, own.reason)
+    return states
 
 
 def rows_with(db: Any, *statuses: str) -> list[AtomsRow]:

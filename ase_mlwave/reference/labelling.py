@@ -15,7 +15,8 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.convert import record_from_atoms
-from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.data.database import DatasetFile, Failure
+from ase_mlwave.data.failures import INPUT, kind_of_reason, n_runs_of_reason
 from ase_mlwave.data.metadata import differ_in_forces_only
 from ase_mlwave.data.record import Record
 from ase_mlwave.reference.levels import LevelOfTheory
@@ -23,6 +24,9 @@ from ase_mlwave.reference.runs import LabellingRun, Progress
 from ase_mlwave.reference.workers import Workers
 
 __all__ = ["Progress", "label_geometries", "label_rows", "open_dataset"]
+
+#: Runs in which a molecule that does not converge is tried.
+_MOST_RUNS = 2
 
 
 def label_geometries(
@@ -55,7 +59,8 @@ def label_geometries(
     n_threads : int
         Threads of one worker.
     retry_failed : bool
-        Whether molecules that failed in an earlier run are tried again.
+        Whether all molecules that failed in an earlier run are tried again. By default those are that did not converge
+        in at most two runs; what the machine is to blame for (memory, disk, connection, a library) always is.
     leftovers : bool
         Whether to label after those given what else the dataset has pending and nobody is at.
     progress : callable, optional
@@ -82,7 +87,10 @@ def label_geometries(
     (``test_killed_labelling_resumes_to_the_same_result``).
     The geometries have labels, or have failed, when this returns, whoever labels them: of two processes that share some
     neither labels what the other has (``test_two_processes_share_the_work``).
-    A molecule whose worker dies (out of memory, a crash) is tried once more alone, then recorded as failed.
+    Failures are of three kinds (`ase_mlwave.data.failures`). Input is final. What did not converge, and what the
+    machine is to blame for (lack of memory or disk, a lost connection, a missing library, a worker that dies), is tried
+    again after the rest, alone, a few times; then the first is stored as failed, and the second stays pending with its
+    reason, so that the next run, or another process, tries again.
     """
     chosen = LevelOfTheory.parse(level) if isinstance(level, str) else level
     workers = Workers(executor, n_workers, n_threads)
@@ -103,8 +111,8 @@ def label_rows(
     retry_failed: bool = False,
     leftovers: bool = False,
     progress: Callable[[Progress], None] | None = None,
-) -> None:
-    """Label rows of a dataset, or wait until others have.
+) -> list[Failure]:
+    """Label rows of a dataset, or wait until others have, and say what is missing.
 
     Parameters
     ----------
@@ -117,22 +125,33 @@ def label_rows(
     workers : Workers
         Where to run.
     retry_failed : bool
-        Whether rows that have failed before are tried again.
+        See ``label_geometries``.
     leftovers : bool
         Whether to label then what else is pending and nobody is at.
     progress : callable, optional
         Called after every molecule.
+
+    Returns
+    -------
+    list of Failure
+        Those of the given rows that have no labels now, with the kind of each failure.
 
     Raises
     ------
     CalculationFailed, KeyboardInterrupt
         See ``label_geometries``.
     """
-    open_rows = file.pending(retry_failed)
+    open_rows = file.pending(retry_failed or _is_worth_a_try)
     own = {row: open_rows[row] for row in dict.fromkeys(rows) if row in open_rows}
-    others = {row: record for row, record in open_rows.items() if leftovers and row not in own}
+    others = {row: record for row, record in file.pending().items() if row not in own} if leftovers else {}
     with file.claims() as claims:
         LabellingRun(file, level, claims, workers, progress).work(own, others)
+    return file.failures(rows)
+
+
+def _is_worth_a_try(reason: str) -> bool:
+    """Tell whether a failure of earlier runs may be none today."""
+    return kind_of_reason(reason) != INPUT and n_runs_of_reason(reason) < _MOST_RUNS
 
 
 def open_dataset(path: str | Path, level: LevelOfTheory) -> DatasetFile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from contextlib import ExitStack
@@ -13,8 +13,10 @@ from ase.calculators.calculator import CalculationFailed
 
 from ase_mlwave.data.claims import Claims
 from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.data.failures import CONVERGENCE, ENVIRONMENT, INPUT, describe, n_runs_of_reason
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.rows import FAILED, LABELLED, PENDING
+from ase_mlwave.reference.failures import kind_of_error
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.workers import DEATH, Outcome, Workers, is_death, label_one, process_pool
 
@@ -22,6 +24,12 @@ __all__ = ["LabellingRun", "Progress"]
 
 #: Seconds between two looks at what others have in work.
 _PAUSE = 0.3
+#: Times that a molecule is tried in one run, by the kind of its failure.
+_TRIES = {INPUT: 1, CONVERGENCE: 2, ENVIRONMENT: 3}
+#: Failures of the machine, with no label in between, after which it is not asked again for each molecule.
+_PATIENCE = 8
+#: Seconds between tries to write to the dataset.
+_PAUSES_OF_WRITING = (1.0, 5.0)
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,10 @@ class LabellingRun:
         self.workers = workers
         self.progress = progress
         self.ready: deque[int] = deque()  # claimed rows
-        self.suspects: deque[int] = deque()  # claimed rows that were in work when a worker died; tried alone
-        self.tried_alone: set[int] = set()
+        self.suspects: deque[int] = deque()  # claimed rows that failed, or were in work when a worker died
+        self.alone: int | None = None  # the one of them that is in work
+        self.tries: Counter[int] = Counter()
+        self.n_of_machine = 0  # failures of the machine since the last label
         self.elsewhere: deque[int] = deque()  # rows that others have claimed and this run waits for
 
     def work(self, own: Mapping[int, Record], others: Mapping[int, Record]) -> None:
@@ -166,22 +176,22 @@ class LabellingRun:
             raise
 
     def _submit(self, executor: Executor, running: dict[Future[Outcome], int]) -> bool:
-        """Hand out work, suspects alone."""
-        while len(running) < (1 if self.suspects else self.workers.n_at_once):
-            if self.suspects:
-                source = self.suspects
-                self.tried_alone.add(source[0])
-            elif self.ready or self._claim_next():
+        """Hand out work: suspects alone, when there is nothing else."""
+        while self.alone is None and len(running) < self.workers.n_at_once:
+            if self.ready or self._claim_next():
                 source = self.ready
+            elif self.suspects and not running:
+                source = self.suspects
             else:
                 break
             row = source[0]
             running[executor.submit(label_one, self.level, self.rows[row], self.workers.n_threads)] = row
             source.popleft()  # only now: a dead pool refuses
+            self.alone = row if source is self.suspects else None
         return bool(running)
 
     def _collect(self, future: Future[Outcome], row: int) -> None:
-        """Store what a future brings; one whose worker died is tried again once."""
+        """Take what a future brings."""
         try:
             outcome = future.result()
         except BrokenExecutor:
@@ -190,18 +200,32 @@ class LabellingRun:
             if not is_death(error):
                 reason = f"{type(error).__name__}: {error}".rstrip(": ")
                 raise CalculationFailed(f"the given executor lost a molecule ({reason}). {self._kept()}") from error
-            if row not in self.tried_alone:
-                self.suspects.append(row)
-                return
             outcome = DEATH
-        self._store(row, outcome)
+        self._take(row, outcome)
+
+    def _take(self, row: int, outcome: Outcome) -> None:
+        """Store an outcome, unless it is a failure that is worth another try."""
+        self.alone = None
+        self.tries[row] += 1
+        self.n_of_machine = self.n_of_machine + (outcome.kind == ENVIRONMENT) if outcome.record is None else 0
+        if outcome.record is None and self.tries[row] < self._most_tries(outcome.kind):
+            self.suspects.append(row)
+        else:
+            self._store(row, outcome)
+
+    def _most_tries(self, kind: str) -> int:
+        if (kind == CONVERGENCE and self.level.tries_again) or self.n_of_machine > _PATIENCE:
+            return 1
+        return _TRIES[kind]
 
     def _sort_out(self, running: dict[Future[Outcome], int]) -> None:
         """After a pool's death: store what was finished; a lone molecule was the cause, of several each may be."""
         lost = self._store_finished(running)
         if len(lost) == 1 and self.workers.executor is None:
-            self._store(lost[0], DEATH)
+            self._take(lost[0], DEATH)
         else:
+            self.alone = None
+            self.tries.update(lost)
             self.suspects.extend(lost)
 
     def _abandon(self, running: dict[Future[Outcome], int]) -> None:
@@ -212,23 +236,42 @@ class LabellingRun:
         self._store_finished(running)
 
     def _store_finished(self, running: dict[Future[Outcome], int]) -> list[int]:
-        """Store what was finished, and return the rows of the rest."""
+        """Take what was finished, and return the rows of the rest."""
         lost = []
         for future, row in running.items():
             if future.done() and not future.cancelled() and future.exception() is None:
-                self._store(row, future.result())
+                self._take(row, future.result())
             else:
                 lost.append(row)
         return lost
 
     def _store(self, row: int, outcome: Outcome) -> None:
         """Write one outcome to the file, let others see it, and report it."""
-        if outcome.record is not None:
-            self.file.store(row, outcome.record)
+        record, reason = outcome.record, ""
+        if record is not None:
+            self._write(lambda: self.file.store(row, record))
         else:
-            self.file.fail(row, self.rows[row], outcome.reason)
-        self.claims.release(row)
-        self._count(LABELLED if outcome.record is not None else FAILED, outcome.reason)
+            n_runs = n_runs_of_reason(self.before[row].reason) + 1 if outcome.kind == CONVERGENCE else 1
+            reason = describe(outcome.kind, outcome.reason, n_runs)
+            final = outcome.kind != ENVIRONMENT
+            self._write(lambda: self.file.fail(row, self.rows[row], reason, final=final))
+        self._write(lambda: self.claims.release(row))
+        self._count(LABELLED if record is not None else FAILED, reason)
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Write to the dataset; where the machine fails (a full disk, a lost server) try again, then give up."""
+        for pause in (*_PAUSES_OF_WRITING, None):
+            try:
+                write()
+                return
+            except Exception as error:
+                if kind_of_error(error) != ENVIRONMENT:
+                    raise
+                if pause is None:
+                    raise CalculationFailed(
+                        f"{self.file.path} cannot be written to ({type(error).__name__}: {error}). {self._kept()}"
+                    ) from error
+                time.sleep(pause)
 
     def _count(self, status: str, reason: str = "") -> None:
         self.counts[status] += 1

@@ -17,7 +17,9 @@ from pathlib import Path
 from ase.calculators.calculator import InputError
 from threadpoolctl import threadpool_limits
 
+from ase_mlwave.data.failures import ENVIRONMENT
 from ase_mlwave.data.record import Record
+from ase_mlwave.reference.failures import kind_of_error
 from ase_mlwave.reference.levels import LevelOfTheory
 
 __all__ = ["DEATH", "Outcome", "Workers", "dask_workers", "is_death", "label_one", "process_pool"]
@@ -32,10 +34,12 @@ class Outcome:
 
     record: Record | None
     reason: str = ""
+    kind: str = ""
+    """Of the failure: ``"input"``, ``"convergence"`` or ``"environment"``."""
 
 
 #: What becomes of a molecule that kills its worker.
-DEATH = Outcome(None, "the worker process died, for lack of memory or by a crash")
+DEATH = Outcome(None, "the worker process died, for lack of memory or by a crash", ENVIRONMENT)
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def label_one(level: LevelOfTheory, record: Record, n_threads: int) -> Outcome:
         with threadpool_limits(limits=n_threads):
             return Outcome(level.label(record))
     except Exception as error:  # one molecule must not stop the others
-        return Outcome(None, f"{type(error).__name__}: {error}")
+        return Outcome(None, f"{type(error).__name__}: {error}", kind_of_error(error))
 
 
 def process_pool(n_workers: int) -> ProcessPoolExecutor:

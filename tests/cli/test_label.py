@@ -40,9 +40,10 @@ def test_molecules_are_labelled_and_split(hydrogens: Path) -> None:
     output = hydrogens.with_suffix(".db")
     arguments = (hydrogens, output, "--level", "hf/sto-3g", "--split", "train=0.5,test=0.5", "--seed", "3")
     code, messages = run(*arguments)
-    assert code == 0
+    assert code == 1  # one has no labels
     assert "4 labelled, 1 failed at hf/sto-3g" in messages
     assert "InputError: atoms 0 and 1 of H2 coincide" in messages
+    assert re.search(r"input +1  mend these structures", messages)
     dataset = read_dataset(output)
     assert dataset.splits == {"train": 2, "test": 2} or dataset.splits == {"test": 2, "train": 2}
     expected = LevelOfTheory.parse("hf/sto-3g").label(dataset[1])
@@ -51,8 +52,29 @@ def test_molecules_are_labelled_and_split(hydrogens: Path) -> None:
 
     content = dataset.content_hash()
     code, messages = run(*arguments)  # once more: nothing to do, nothing changed
-    assert code == 0
+    assert code == 1
     assert read_dataset(output).content_hash() == content
+
+
+def test_exit_code_and_summary_are_of_what_was_asked_for(hydrogens: Path) -> None:
+    """Labels that the file lacks from elsewhere are told, but are no failure of this command."""
+    output = hydrogens.with_suffix(".db")
+    file = DatasetFile.create(output, "hf/sto-3g", LevelOfTheory.parse("hf/sto-3g").settings())
+    file.add([read_dataset(hydrogens)[4]])
+    file.fail(1, read_dataset(hydrogens)[4], "convergence (2 runs): SCFError: no")
+    good = hydrogens.with_name("good.extxyz")
+    ase.io.write(good, ase.io.read(hydrogens, ":4"))
+    code, messages = run(good, output, "--level", "hf/sto-3g")
+    assert code == 0
+    assert "4 labelled, 1 failed at hf/sto-3g" in messages
+    assert re.search(r"convergence +1  the same command tries once more, --retry-failed always", messages)
+
+
+def test_nothing_labelled_is_no_success(tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "bad.extxyz", Atoms("H2", [[0, 0, 0], [0, 0, 0.001]]))
+    code, messages = run(tmp_path / "bad.extxyz", tmp_path / "bad.db", "--level", "hf/sto-3g", "--split", "train=1")
+    assert code == 1
+    assert "0 labelled, 1 failed" in messages
 
 
 def test_entries_of_users_do_not_decide_what_is_done(tmp_path: Path) -> None:

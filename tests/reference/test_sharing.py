@@ -8,6 +8,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ase.calculators.calculator import InputError
 from ase.calculators.emt import EMT
 
 from ase_mlwave.data.database import DatasetFile
@@ -114,7 +115,7 @@ def test_a_failure_is_retried_by_one_process_only(tmp_path: Path) -> None:
 
     def hopeless(record: Record) -> EMT:
         tries[record.info["index"]] += 1
-        raise RuntimeError("never")
+        raise InputError("never")
 
     def interfering(record: Record) -> EMT:
         if record.info["index"] == 0:  # while this one is in work, another run tries the last one again
