@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from ase_mlwave.amons.bond_orders import ELEMENTS, Edge, LewisStructure, NoLewisStructureError, lewis_structure
 from ase_mlwave.amons.molecule import Bond, Molecule, canonical_smiles, sanitise
+from ase_mlwave.data.charge_spin import charge_and_spin
 
 __all__ = ["LONGEST_BOND", "are_bonded", "bonded_pairs", "molecule_from_coordinates", "total_charge"]
 
@@ -131,7 +132,7 @@ def are_bonded(one: int, other: int, length: float) -> tuple[bool, bool]:
 
 
 def total_charge(atoms: Atoms) -> int:
-    """Read ``atoms.info["charge"]``, 0 where there is none, and refuse unpaired electrons.
+    """Read the charge as all readers do (`ase_mlwave.data.charge_spin`), and refuse unpaired electrons.
 
     Parameters
     ----------
@@ -146,22 +147,15 @@ def total_charge(atoms: Atoms) -> int:
     Raises
     ------
     InputError
-        If it is not a whole number, or ``atoms.info["spin"]`` is not 0.
+        If it is not a whole number or not clear, or there are unpaired electrons.
     """
-    values = []
-    for key in ("charge", "spin"):
-        given = atoms.info.get(key, 0)
-        try:
-            value = int(given)
-            whole = bool(value == given)
-        except (TypeError, ValueError, OverflowError):
-            value, whole = 0, False
-        if not whole:
-            raise InputError(f"atoms.info[{key!r}] of the query is {given!r}. Give a whole number.")
-        values.append(value)
-    if values[1]:
+    try:
+        charge, spin = charge_and_spin(atoms.info)
+    except ValueError as error:
+        raise InputError(f"the query: {error}") from None
+    if spin:
         raise InputError("the query has unpaired electrons (info['spin']); fragments are defined for closed shells.")
-    return values[0]
+    return charge
 
 
 def _refuse_unknown_elements(atoms: Atoms) -> None:

@@ -18,7 +18,7 @@ from ase.symbols import Symbols
 
 from ase_mlwave.data.record import Record
 
-__all__ = ["charge_and_spin", "check_electrons", "electrons_at_fault", "other_statements"]
+__all__ = ["charge_and_spin", "check_electrons", "electrons_at_fault", "may_be_charge_or_spin", "other_statements"]
 
 _CHARGES = frozenset(
     {"charge", "totalcharge", "totcharge", "netcharge", "molecularcharge", "moleculecharge", "molcharge"}
@@ -82,6 +82,13 @@ def charge_and_spin(info: Mapping[str, Any]) -> tuple[int, int]:
     if not spins:
         _refuse_unknown(info, "spin", _SUSPECT_SPIN)
     return charge, spin
+
+
+def may_be_charge_or_spin(name: str) -> bool:
+    """Tell whether `charge_and_spin` reads, or might refuse, what has this name."""
+    words = _words(name)
+    known = _CHARGES | _UNPAIRED | _MULTIPLICITIES
+    return "".join(words) in known or (bool(words) and words[-1] in _SUSPECT_CHARGE | _SUSPECT_SPIN)
 
 
 def other_statements(atoms: Atoms, charge: int, spin: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -12,6 +12,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_mlwave.data.charge_spin import charge_and_spin, may_be_charge_or_spin
 from ase_mlwave.data.frames import agreed_level
 from ase_mlwave.data.labels import EV, LabelUnits, ReadingOptions
 from ase_mlwave.data.record import Dataset, Record
@@ -72,6 +73,7 @@ def read_npz(path: Path, options: ReadingOptions) -> Dataset:
     units = _units(layout, arrays, options, path)
     try:
         records, level = layout.read(arrays, path, units)
+        records = _with_charges(records, {name: arrays[name] for name in arrays if may_be_charge_or_spin(name)})
     except (ValueError, IndexError) as error:
         raise ValueError(f"{path} looks like {layout.name!r} but is not well formed: {error}") from error
     level = agreed_level([level], options.level, str(path))
@@ -278,9 +280,21 @@ def _read_atomization(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[li
     return records, f"{method}atomization energy"
 
 
+def _with_charges(records: list[Record], given: Arrays) -> list[Record]:
+    """Give records charge and spin from arrays of one number for all or one for each, by the names of entries."""
+    if not given:
+        return records
+    _same_length({"records": np.arange(len(records)), **{n: a for n, a in given.items() if a.ndim}}, "records", *given)
+    charged = []
+    for row, record in enumerate(records):
+        charge, spin = charge_and_spin({name: array[row] if array.ndim else array for name, array in given.items()})
+        charged.append(replace(record, charge=charge, spin=spin))
+    return charged
+
+
 def _unread(layout: NpzFormat, arrays: Arrays) -> tuple[str, ...]:
     """Note the arrays of an archive that its layout has no use for."""
-    others = sorted(arrays.keys() - layout.keys - _OPTIONAL)
+    others = sorted(name for name in arrays.keys() - layout.keys - _OPTIONAL if not may_be_charge_or_spin(name))
     return (f"not read: arrays {', '.join(others)}",) if others else ()
 
 

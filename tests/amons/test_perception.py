@@ -44,7 +44,12 @@ def test_charge_decides_about_bonds() -> None:
     atoms = Atoms("NH4", [(0, 0, 0), *(0.59 * np.array([(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]))])
     atoms.info["charge"] = 1
     assert smiles_of(atoms) == "[NH4+]"
+    atoms.info = {"total_charge": 1}  # read as everywhere
+    assert smiles_of(atoms) == "[NH4+]"
     atoms.info["charge"] = 0
+    with pytest.raises(InputError, match="disagree"):
+        molecule_from(atoms)
+    atoms.info = {}
     with pytest.raises(InputError, match=r"charge 0.*N0-H1 \(1.02 A\)"):
         molecule_from(atoms)
 

@@ -171,6 +171,19 @@ def test_units_and_level_may_be_stated(tmp_path: Path, units: str, energy: float
     np.testing.assert_allclose(dataset[0].forces, 0.5 * force, rtol=1e-7)  # type: ignore[arg-type]
 
 
+def test_charges_of_an_archive_are_read_as_everywhere(tmp_path: Path) -> None:
+    def read(**arrays: Any) -> list[tuple[int, int]]:
+        dataset = read_dataset(save(tmp_path / "ions.npz", **GENERIC, **arrays), units="eV")
+        return [(record.charge, record.spin) for record in dataset]
+
+    assert read(total_charge=-2) == [(-2, 0), (-2, 0)]
+    assert read(charge=[0, 1], multiplicity=[1, 2]) == [(0, 0), (1, 1)]
+    with pytest.raises(ValueError, match=r"ion_charge.* may mean a charge"):
+        read(ion_charge=[0, 1])
+    with pytest.raises(ValueError, match="differ in length"):
+        read(charge=[0])
+
+
 def test_names_that_give_units_give_no_level(tmp_path: Path) -> None:
     arrays = {"Z": [1, 1], "R": RNG.normal(size=(1, 2, 3)), "E_eV": [-1.0], "F_eV_per_A": np.zeros((1, 2, 3))}
     assert read_dataset(save(tmp_path / "hydrogen_train1.npz", **arrays)).level == ""
