@@ -82,7 +82,7 @@ class AmonsCalculator(ActiveCalculator):
         query: Any,
         *,
         reference: str | LevelOfTheory = "pbe/def2-svp",
-        max_heavy: int = 7,
+        max_heavy: int | None = None,
         max_contact_heavy: int | None = None,
         database: str | PathLike[str] = "amons.db",
         folder: str | PathLike[str] | None = None,
@@ -103,9 +103,10 @@ class AmonsCalculator(ActiveCalculator):
         reference : str or LevelOfTheory
             Level of theory; one database holds one level.
         max_heavy, max_contact_heavy : int
-            Heavy atoms of the largest amons: covalent ones (7 hold a benzene ring and what is bonded to it), and pairs
-            and clusters that touch: by default 6 for several molecules and for cells, and 4 within one molecule. With 0
-            there are none of these, and a warning tells of contacts that are left out.
+            Heavy atoms of the largest amons: covalent ones, by default 7, which hold a benzene ring and what is bonded
+            to it, or up to 10 where aromatic rings are fused; and pairs and clusters that touch, by default 6 for
+            several molecules and for cells, and 4 within one molecule. With 0 there are none of these, and a warning
+            tells of contacts that are left out.
         database : str or path
             ASE database of labelled amons, shared by all queries: a ``.db`` file, or ``postgresql://...``; made if it
             does not exist.

@@ -18,7 +18,7 @@ from ase.data import chemical_symbols, ground_state_magnetic_moments
 from ase_mlwave.amons.config import FitSettings
 from ase_mlwave.amons.fitting import Fit, fit_amons
 from ase_mlwave.amons.geometry import amon_geometries
-from ase_mlwave.amons.inference import predict_batch
+from ase_mlwave.amons.inference import Prediction, predict_batch
 from ase_mlwave.amons.model import AmonModel
 from ase_mlwave.amons.molecule import Molecule
 from ase_mlwave.amons.perception import read_query
@@ -26,10 +26,10 @@ from ase_mlwave.amons.regression.baseline import compositions
 from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.amons.slatm.config import SlatmConfig
 from ase_mlwave.amons.thresholds import query_limits, query_thresholds
-from ase_mlwave.calculators.amons_contacts import chosen_contacts
 from ase_mlwave.calculators.amons_displaced import Displacements, draw_copies, known_copies, needed
 from ase_mlwave.calculators.amons_forecast import announce_labels
 from ase_mlwave.calculators.amons_labels import find_or_label, models_beside
+from ase_mlwave.calculators.amons_sizes import chosen_contacts, usual_max_heavy
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.reference.labelling import Progress, label_geometries
 from ase_mlwave.reference.levels import LevelOfTheory
@@ -43,8 +43,10 @@ Way: TypeAlias = bool | Literal["caps"] | None
 __all__ = ["AmonStudy", "LearningPoint", "label_amons", "label_copies", "query_geometry", "save_study", "study_query"]
 
 
-#: Last steps of the learning curve that the rest of it is held to be worth, and sizes of amons that it needs.
-_STEPS, _FEWEST_SIZES = 1.5, 2
+#: What the rest of a learning curve is held to be worth: so many of its last steps, shrunk as the deviations shrink.
+_STEPS = 3.0
+#: Sizes of amons that a step takes.
+_FEWEST_SIZES = 2
 
 
 @dataclass(frozen=True)
@@ -157,34 +159,35 @@ class AmonStudy:
         Notes
         -----
         At the query the deviation becomes the root of three squares: the Gaussian process's own; that of what the fit
-        does not follow in the energies of amons; and 1.5 times the last step of the learning curve, since the steps of
-        a large molecule's curve shrink to about 0.6 of the one before, and 0.6 + 0.6^2 + ... = 1.5. The last is left
-        out where the query is its own largest amon. Elsewhere deviations grow by the same factor.
+        does not follow in the energies of amons; and three times the last step of the learning curve, multiplied by the
+        factor by which the process's deviation shrank in that step. The last is what errors share that environments do
+        not know of, such as polarisation along a peptide; it is left out where the query is its own largest amon.
+        Elsewhere deviations grow by the same factor (``python -m benchmarks.amons_calibration --defaults``).
         """
         if self.query is None:
             return
         (now,) = predict_batch(model, [self.query], uncertainty=True)
         own = 0.0 if now.uncertainty is None else now.uncertainty**2
-        more = float(model.amplitude) * model.config.fit.penalty + (_STEPS * self._last_step(now.energy, device)) ** 2
+        misfit = float(model.amplitude) * model.config.fit.penalty
+        more = misfit + (_STEPS * self._last_step(now, device)) ** 2
         if own > 0:
             model.amplitude.mul_(1 + more / own)
 
-    def _last_step(self, energy: float, device: torch.device | str) -> float:
-        """Return what the largest amons change in the energy of the query, Hartree; 0 where that is not known."""
+    def _last_step(self, now: Prediction, device: torch.device | str) -> float:
+        """Return what the largest amons change in the energy of the query, Hartree, shrunk; 0 where it is not known."""
         sizes = sorted({int(record.info["n_heavy"]) for record in self.records})
         query = self.query
-        if (
-            query is None
-            or len(sizes) < _FEWEST_SIZES
-            or (query.cell is None and sizes[-1] >= (query.numbers > 1).sum())
-        ):
+        if query is None or len(sizes) < _FEWEST_SIZES:
+            return 0.0
+        if query.cell is None and sizes[-1] >= (query.numbers > 1).sum():
             return 0.0
         kept = [record for record in self.records if record.info["n_heavy"] < sizes[-1]]
         known = {z for record in kept for z in record.numbers.tolist()}
         if not set(query.numbers.tolist()) <= known or not self._has_baseline(kept):
             return 0.0
-        (before,) = predict_batch(self.fit(sizes[-2], device).model, [query])
-        return energy - before.energy
+        (before,) = predict_batch(self.fit(sizes[-2], device).model, [query], uncertainty=True)
+        shrunk = min(1.0, (now.uncertainty or 0.0) / before.uncertainty) if before.uncertainty else 1.0
+        return (now.energy - before.energy) * shrunk
 
     def _has_baseline(self, records: Sequence[Record]) -> bool:
         elements = _elements(records)
@@ -195,7 +198,7 @@ def study_query(
     query: Any,
     *,
     reference: str | LevelOfTheory = "pbe/def2-svp",
-    max_heavy: int = 7,
+    max_heavy: int | None = None,
     max_contact_heavy: int | None = None,
     database: str | Path = "amons.db",
     settings: FitSettings | None = None,
@@ -215,8 +218,8 @@ def study_query(
     reference : str or LevelOfTheory
         Level of theory; must be that of the database.
     max_heavy, max_contact_heavy : int
-        Largest amons, covalent ones and those that touch; see `usual_contact_heavy` for what is taken by default. With
-        0 there are none that touch, and a warning says how many contacts are left out.
+        Largest amons, covalent ones and those that touch; see `usual_max_heavy` and `usual_contact_heavy` for what is
+        taken by default. With 0 there are none that touch, and a warning says how many contacts are left out.
     database : str or Path
         An ASE database that grows; made if it does not exist.
     settings : FitSettings, optional
@@ -253,10 +256,11 @@ def study_query(
     level = LevelOfTheory.parse(reference) if isinstance(reference, str) else reference
     hot = needed(displaced, settings)
     query = read_query(query)
+    largest = usual_max_heavy(query) if max_heavy is None else max_heavy
     contact = chosen_contacts(query, max_contact_heavy)
     ways = _ways(query, keep_geometry, hot)
     cut: dict[str, Any] = {"max_contact_heavy": contact, "allow_charges": True, "complete": True}
-    cuts = [amon_geometries(query, max_heavy, relax=way, **cut) for way in ways]
+    cuts = [amon_geometries(query, largest, relax=way, **cut) for way in ways]
     shared, own = ([_shared(record) for record in one] for one in (cuts[0], [r for one in cuts[1:] for r in one]))
     with ExitStack() as stack:
         n_timed = 0

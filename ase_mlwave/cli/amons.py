@@ -88,7 +88,10 @@ def fit(
     reference: Annotated[
         str, typer.Option(help="Level of theory: functional/basis for PySCF, gfn2-xtb or gfn1-xtb.")
     ] = "pbe/def2-svp",
-    max_heavy: Annotated[int, typer.Option(help="Heavy atoms of the largest amons.")] = 7,
+    max_heavy: Annotated[
+        int | None,
+        typer.Option(help="Heavy atoms of the largest amons.", show_default="7, or up to 10 with fused aromatic rings"),
+    ] = None,
     max_contact_heavy: Annotated[
         int | None,
         typer.Option(

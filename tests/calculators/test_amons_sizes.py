@@ -1,4 +1,4 @@
-"""Contacts of a query are learned from, or a warning says what is left out."""
+"""Sizes of amons fit the query; contacts are learned from, or a warning says what is left out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from ase import Atoms
 from ase.build import molecule
 from ase.collections import s22
 
+from ase_mlwave.amons.perception import read_query
 from ase_mlwave.calculators.amons import AmonsCalculator
-from ase_mlwave.calculators.amons_contacts import chosen_contacts
+from ase_mlwave.calculators.amons_sizes import chosen_contacts, usual_max_heavy
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.reference.calculator import ReferenceCalculator
 
@@ -61,3 +62,14 @@ def test_contacts_of_images_and_of_graphs_are_told_of() -> None:
     with pytest.warns(OutOfDomainWarning, match="how the 2 molecules of the query touch is not known.*coordinates"):
         assert chosen_contacts("O.CO", None) is None
     assert chosen_contacts(molecule("CH3CH2OH"), 0) is None  # nothing to tell
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        *(("CCO", 7), ("c1ccccc1", 7), ("c1ccc(cc1)c1ccccc1", 7), ("C1CCC2CCCCC2C1", 7), ("c1ccc2c(c1)CCC2", 7)),
+        *(("Oc1cccc2ccccc12", 10), ("NC(Cc1c[nH]c2ccccc12)C(=O)O", 9), ("c1ccc2cc3ccccc3cc2c1", 7)),
+    ],
+)
+def test_amons_hold_fused_aromatic_rings(query: str, expected: int) -> None:
+    assert usual_max_heavy(read_query(query)) == expected
