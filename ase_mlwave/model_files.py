@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +25,7 @@ try:
 except ImportError:  # Windows has no flock; there the user takes care
     fcntl = None
 
-__all__ = ["find_file", "read_file", "replace_files"]
+__all__ = ["file_states", "find_file", "read_file", "replace_files"]
 
 _SAVING, _NEXT = ".saving-", ".next"
 
@@ -33,6 +33,18 @@ _SAVING, _NEXT = ".saving-", ".next"
 def find_file(folder: Path, name: str) -> Path | None:
     """Return where a file of a model is, also while it is being saved; None if there is none."""
     return next((path for path in (folder / _NEXT / name, folder / name) if path.exists()), None)
+
+
+def file_states(folder: Path, names: Iterable[str]) -> list[tuple[int, int, int] | None]:
+    """Return what changes with every save of a file: its inode, time and size; moving it up changes nothing."""
+    states: list[tuple[int, int, int] | None] = []
+    for name in names:
+        try:
+            status = (find_file(folder, name) or folder / name).stat()
+            states.append((status.st_ino, status.st_mtime_ns, status.st_size))
+        except OSError:
+            states.append(None)
+    return states
 
 
 def read_file(folder: Path, name: str, largest: int) -> bytes:

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from ase_mlwave.budget import AllocationBudget
 from ase_mlwave.errors import suggestion
 from ase_mlwave.model_config import KINDS, ModelConfig, TrainingData, format_config, parse_config, refuse_unknown_kind
-from ase_mlwave.model_files import find_file, read_file, replace_files
+from ase_mlwave.model_files import file_states, find_file, read_file, replace_files
 from ase_mlwave.text import LONGEST_NAME, clean
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class ModelFolder:
                 charges=tuple(charges),
                 spins=tuple(spins),
                 versions={name: version(name) for name in _RECORDED_VERSIONS},
-                weights_sha256=hashlib.sha256(_weight_bytes(weights)).hexdigest(),
+                weights_sha256=_sha256(_weight_bytes(weights)),
             )
         except ValidationError as error:
             raise InputError(f"the model cannot be described: {error}") from error
@@ -139,7 +139,7 @@ class ModelFolder:
         """
         folder = locate(model)
         config, data, card = _consistent(folder)
-        if hashlib.sha256(data).hexdigest() != config.weights_sha256:
+        if _sha256(data) != config.weights_sha256:
             raise InputError(
                 f"{folder / 'model.safetensors'} is truncated or was changed: its SHA-256 is not that in config.json. "
                 "Copy the folder again, or save the model again with ModelFolder.save."
@@ -169,7 +169,7 @@ class ModelFolder:
         """
         folder = Path(folder)
         weights = _weight_bytes(self.weights)
-        config = self.config.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+        config = self.config.model_copy(update={"weights_sha256": _sha256(weights)})
         files = {
             "model.safetensors": weights,
             "config.json": format_config(config).encode(),
@@ -340,13 +340,18 @@ def _imported(path: str) -> Any:
 
 
 def _consistent(folder: Path) -> tuple[ModelConfig, bytes, str]:
-    """Read description, weights and card of one model, also while another is saved in its place."""
+    """Read description, weights and card of one model, also while others are saved in its place."""
     while True:
-        text, card = _text(folder, "config.json"), clean(_text(folder, "README.md"))
-        config = parse_config(text, str(folder / "config.json"))
+        before = file_states(folder, _FILES)
+        config = parse_config(_text(folder, "config.json"), str(folder / "config.json"))
         data = read_file(folder, "model.safetensors", _FILES["model.safetensors"])
-        if _text(folder, "config.json") == text:
+        card = clean(_text(folder, "README.md"))
+        if file_states(folder, _FILES) == before:
             return config, data, card
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _text(folder: Path, name: str) -> str:
