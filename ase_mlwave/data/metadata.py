@@ -11,7 +11,15 @@ import numpy as np
 from ase_mlwave.text import plain
 from ase_mlwave.units import BOHR, HARTREE
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "check_metadata", "differ_in_forces_only", "new_metadata", "upgraded_metadata"]
+__all__ = [
+    "FORMAT",
+    "FORMAT_VERSION",
+    "check_metadata",
+    "differ_in_forces_only",
+    "new_metadata",
+    "upgraded_metadata",
+    "without_response",
+]
 
 #: Increased when the layout changes. Older versions are read as they are and upgraded when something is written to them
 #: (`ase_mlwave.data.rows.upgrade`), newer ones refused. 2: our own key-value pairs begin with ``mlwave_``.
@@ -108,11 +116,14 @@ def upgraded_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     functional = str(settings.get("functional", "hf"))
     if settings.get("program") != "pyscf" or _RESPONSE in settings or functional.partition("-")[0] == "hf":
         return dict(metadata)
-    return {
-        **metadata,
-        "level": f"{metadata['level']} {_RESPONSE}=false",
-        "level_settings": {**settings, _RESPONSE: False},
-    }
+    level, settings = without_response(str(metadata["level"]), settings)
+    return {**metadata, "level": level, "level_settings": settings}
+
+
+def without_response(level: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return a level's name, and its settings if they are known, without the response of the integration grid."""
+    words = [word for word in level.split() if not word.startswith(f"{_RESPONSE}=")]
+    return " ".join([*words, f"{_RESPONSE}=false"]), {**settings, _RESPONSE: False} if settings else {}
 
 
 def differ_in_forces_only(level: str, other: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +13,7 @@ from ase.data import chemical_symbols
 from ase.symbols import Symbols
 from numpy.typing import ArrayLike, NDArray
 
+from ase_mlwave.data.metadata import differ_in_forces_only, without_response
 from ase_mlwave.text import plain
 
 #: Largest deviation from symmetry that a stored matrix may have, relative to its largest element.
@@ -163,10 +165,19 @@ class Dataset:
         Raises
         ------
         ValueError
-            If they are of different levels of theory, or its settings differ.
+            If they are of different levels of theory, or its settings differ. Levels that differ in the response of the
+            grid alone are joined, with a warning, as one without it.
         """
         if not isinstance(other, Dataset):
             return NotImplemented
+        if self.is_labelled and other.is_labelled and differ_in_forces_only(self.level, other.level):
+            warnings.warn(
+                f"only one of {self.source} and {other.source} has forces with the response of the integration grid; "
+                "they are joined as data without it. Forces differ by 0.1 to 0.4 meV/Angstrom on average, energies and "
+                "matrices do not.",
+                stacklevel=2,
+            )
+            return self._without_response() + other._without_response()
         level = self._common_level(other)
         settings = self.settings if self.settings == other.settings or not other.is_labelled else {}
         settings = other.settings if not self.is_labelled else settings
@@ -177,6 +188,10 @@ class Dataset:
     def is_labelled(self) -> bool:
         """Whether any record has a label."""
         return any(r.energy is not None or r.forces is not None or r.matrices for r in self.records)
+
+    def _without_response(self) -> Dataset:
+        level, settings = without_response(self.level, self.settings)
+        return replace(self, level=level, settings=settings)
 
     def _common_level(self, other: Dataset) -> str:
         """Return the level of both; what has no labels goes with any."""

@@ -133,3 +133,16 @@ def test_datasets_of_one_level_add_up() -> None:
         ValueError, match=r"their settings differ: density_fit \('not set' and True\), grid_level \(3 and 4\)"
     ):
         one + Dataset((other,), "pbe/def2-svp", "two", {"grid_level": 4, "density_fit": True})
+
+
+def test_data_with_and_without_the_response_of_the_grid_are_joined_with_a_word() -> None:
+    """Energies and matrices are the same; the forces' name is that of the lesser claim."""
+    old = Dataset((WATER,), "pbe/def2-svp grid_response=false", "old", {"grid_level": 3, "grid_response": False})
+    new = Dataset((WATER,), "pbe/def2-svp", "new", {"grid_level": 3, "grid_response": True})
+    for one, other in ((old, new), (new, old)):
+        with pytest.warns(UserWarning, match=f"only one of {one.source} and {other.source} has forces with the resp"):
+            both = one + other
+        assert (both.level, both.settings) == (old.level, old.settings)
+    finer = Dataset((WATER,), "pbe/def2-svp grid_level=4", "finer")
+    with pytest.raises(ValueError, match="only data of one level"):
+        old + finer
