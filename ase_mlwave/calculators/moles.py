@@ -14,6 +14,7 @@ from pyscf import gto
 from ase_mlwave.calculators.checks import Domain, read_atoms
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import suggestion
+from ase_mlwave.quantum.names import without_evaluation
 from ase_mlwave.units import BOHR
 
 __all__ = ["PYSCF_GUESSES", "check_fallback", "pyscf_guess", "read_mole"]
@@ -80,7 +81,8 @@ def pyscf_guess(mean_field: Any, name: str | None) -> NDArray[np.float64]:
     """
     key = mean_field.init_guess if name is None else name
     try:
-        guess: NDArray[np.float64] = mean_field.get_init_guess(mean_field.mol, key)
+        with without_evaluation():
+            guess: NDArray[np.float64] = mean_field.get_init_guess(mean_field.mol, key)
     except scipy.linalg.LinAlgError as error:
         raise CalculationFailed(
             f"PySCF's own guess {key!r} fails in this basis ({error}); give fallback='hcore', which needs no projection"

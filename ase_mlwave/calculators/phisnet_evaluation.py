@@ -25,6 +25,7 @@ from ase_mlwave.phisnet.inference import predict_batch
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.density import orbitals
 from ase_mlwave.quantum.functional import converge
+from ase_mlwave.quantum.names import without_evaluation
 from ase_mlwave.reference.levels import LevelOfTheory
 
 __all__ = [
@@ -280,7 +281,8 @@ def count_cycles(
         for name, cycles in counts.by_guess.items():
             mean_field: Any = level.mean_field(mole)
             mean_field.conv_tol = conv_tol
-            guess = calculator.initial_guess(mean_field) if name == "model" else mean_field.get_init_guess(key=name)
+            with without_evaluation():
+                guess = calculator.initial_guess(mean_field) if name == "model" else mean_field.get_init_guess(key=name)
             cycles.append(int(converge(mean_field, guess, forces=False).cycles or 0))
         if progress is not None:
             progress(1)
