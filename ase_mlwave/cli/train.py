@@ -25,6 +25,7 @@ def train(
 ) -> None:
     """Train a model. Ctrl-C stops after saving a checkpoint; --resume goes on as if nothing had happened."""
     from ase.calculators.calculator import InputError
+    from lightning.fabric.utilities.rank_zero import rank_zero_only
 
     from ase_mlwave.errors import suggestion
     from ase_mlwave.settings import read_yaml
@@ -37,6 +38,8 @@ def train(
     with _resumable(_command(settings, words, progress=progress)):
         chosen = import_module(f"{_HOMES[kind]}.settings").TrainingSettings.read(settings, words)
         folder = import_module(f"{_HOMES[kind]}.run").train(chosen, resume=resume, progress=progress)
+        if rank_zero_only.rank:  # one of several processes: the first has the model
+            return
         if kind == "phisnet":
             _measure_levels(folder, chosen, console, progress=progress)
     _say(console, f"model written to {folder}, learning curve to {folder.parent / 'learning_curve.png'}")

@@ -60,7 +60,8 @@ def fit(module: TrainedModule, data: RunData, settings: RunSettings, *, progress
     fabric.launch()
     output = Path(settings.output)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "settings.json").write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if fabric.is_global_zero:
+        (output / "settings.json").write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
     run = _Run(fabric, module, data, settings)
     shown = progress and fabric.is_global_zero
     with stop_request() as stop, TrainingBar("training", settings.steps, done=run.step, shown=shown) as bar:
