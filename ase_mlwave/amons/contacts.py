@@ -60,13 +60,15 @@ def usual_contact_heavy(molecule: Molecule) -> int | None:
     return _BETWEEN if count_parts(molecule) > 1 else _WITHIN
 
 
-def find_contacts(molecule: Molecule) -> tuple[Bond, ...]:
+def find_contacts(molecule: Molecule, ends: Collection[int] | None = None) -> tuple[Bond, ...]:
     """Find the pairs of atoms that touch without being bonded.
 
     Parameters
     ----------
     molecule : Molecule
         With positions; it may consist of several molecules.
+    ends : collection of int, optional
+        Atoms of which one must be an end; all by default.
 
     Returns
     -------
@@ -93,6 +95,8 @@ def find_contacts(molecule: Molecule) -> tuple[Bond, ...]:
     excluded = {a for a in molecule.heavy if molecule.numbers[a] == 6 and len(molecule.neighbours[a]) == 4}
     found = []
     for i, j in sorted(cKDTree(positions).query_pairs(2.0 * _REACH * max(outer))):
+        if ends is not None and i not in ends and j not in ends:
+            continue
         distance = float(np.linalg.norm(positions[i] - positions[j]))
         if {i, j} & excluded or not covalent[i] + covalent[j] + _BEYOND_BOND < distance < _REACH * (
             outer[i] + outer[j]
@@ -140,6 +144,8 @@ def contact_fragments(
     """
     pairs = ((_owner(molecule, i), _owner(molecule, j)) for i, j in find_contacts(molecule))
     links = sorted({(min(pair), max(pair)) for pair in pairs})
+    if not links:
+        return
     parts = sorted(fragments, key=lambda fragment: (len(fragment.atoms), fragment.atoms))
     at: dict[int, list[Fragment]] = {}
     for part in parts:

@@ -16,13 +16,13 @@ from ase_mlwave.amons.fragments import Fragment, fragments_of
 from ase_mlwave.amons.geometry import relax_fragment
 from ase_mlwave.amons.molecule import Bond, Molecule
 from ase_mlwave.amons.perception import molecule_from
-from ase_mlwave.amons.periodic import Unrolled, unroll
+from ase_mlwave.amons.periodic import Unrolled, images_touch, unroll
 from ase_mlwave.data.record import Record
 
 __all__ = ["FragmentFinder"]
 
-#: Heavy atoms of the largest fragment that is looked for: two fused aromatic rings.
-_LARGEST = 10
+#: Heavy atoms of the largest fragment that is looked for: two fused aromatic rings; in cells those of the publication.
+_LARGEST, _LARGEST_IN_CELLS = 10, 7
 
 
 class FragmentFinder:
@@ -32,8 +32,8 @@ class FragmentFinder:
     ----------
     query : ase.Atoms, Record or Molecule
         With coordinates; periodic ``Atoms`` too.
-    largest : int
-        Largest number of heavy atoms.
+    largest : int, optional
+        Largest number of heavy atoms; by default 10, in cells 7.
     contact_heavy : int, optional
         Largest number of heavy atoms of fragments that touch; by default what is usual for the structure.
 
@@ -43,14 +43,14 @@ class FragmentFinder:
         If the bonds of the structure are not certain.
     """
 
-    def __init__(self, query: Any, largest: int = _LARGEST, contact_heavy: int | None = None) -> None:
+    def __init__(self, query: Any, largest: int | None = None, contact_heavy: int | None = None) -> None:
         periodic = isinstance(query, Atoms) and bool(query.pbc.any())
-        self.largest = largest
+        self.largest = largest or (_LARGEST_IN_CELLS if periodic else _LARGEST)
         whole = None if periodic else molecule_from(query)
-        usual = IN_CELLS if whole is None else usual_contact_heavy(whole)
+        usual = usual_contact_heavy(whole) if whole is not None else IN_CELLS if images_touch(query) else None
         self.contact_heavy = usual if contact_heavy is None else contact_heavy
         self._unrolled = (
-            unroll(query, largest, max_contact_heavy=self.contact_heavy)
+            unroll(query, self.largest, max_contact_heavy=self.contact_heavy)
             if whole is None
             else Unrolled.of_molecule(whole)
         )

@@ -14,12 +14,12 @@ from ase.neighborlist import neighbor_list
 from rdkit import Chem
 
 from ase_mlwave.amons.bond_orders import ELEMENTS, Edge, NoLewisStructureError, lewis_structure
-from ase_mlwave.amons.contacts import REACH
+from ase_mlwave.amons.contacts import REACH, find_contacts
 from ase_mlwave.amons.coordinates import LONGEST_BOND, are_bonded, total_charge
 from ase_mlwave.amons.molecule import Bond, Molecule, sanitise
 from ase_mlwave.units import BOHR
 
-__all__ = ["Unrolled", "unroll"]
+__all__ = ["Unrolled", "images_touch", "unroll"]
 
 #: Bonds beyond a fragment that the rules look at (the rest of a ring).
 _MARGIN = 4
@@ -139,6 +139,23 @@ def unroll(
         radicals=frozenset(index for index, atom in enumerate(sources) if atom in graph.radicals),
     )
     return Unrolled(molecule, sources, _roots(images))
+
+
+def images_touch(atoms: Atoms) -> bool:
+    """Tell whether there are contacts in a cell, or between its images.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        As for `unroll`.
+
+    Returns
+    -------
+    bool
+        False for networks of bonds such as silicon.
+    """
+    near = unroll(atoms, 1, allow_radicals=True, max_contact_heavy=2)
+    return bool(find_contacts(near.molecule, frozenset(near.roots or ())))
 
 
 def _bond_graph(atoms: Atoms) -> _Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -27,6 +28,10 @@ __all__ = ["Displacements", "draw_copies", "known_copies", "needed"]
 
 #: Heat up, then take a geometry every 25 fs: torsions and bonds have moved on by then.
 _DYNAMICS = LangevinSettings(timestep=0.5, friction=0.02, equilibration=150.0, interval=25.0)
+
+
+#: Share of conformers whose dynamics may diverge, and how many are named.
+_SPARED, _N_NAMED = 0.1, 5
 
 
 class Displacements(BaseModel):
@@ -120,7 +125,7 @@ def draw_copies(
     Raises
     ------
     CalculationFailed
-        If dynamics diverge.
+        If the dynamics of more than one conformer in ten diverge; of fewer a warning tells.
 
     Notes
     -----
@@ -134,25 +139,34 @@ def draw_copies(
         if len(origin) > 1 and count < wanted.number
     ]
     drawn: list[Record] = []
+    failures: list[str] = []
     with ExitStack() as stack:
-        for copies in _mapped(jobs, executor, n_workers, stack):
-            drawn += copies
+        for outcome in _mapped(jobs, executor, n_workers, stack):
+            if isinstance(outcome, str):
+                failures.append(outcome)
+            else:
+                drawn += outcome
             if progress is not None:
                 progress(1)
+    if failures:
+        text = f"no copies at {wanted.temperature:g} K of {len(failures)} amons: {'; '.join(failures[:_N_NAMED])}"
+        if len(failures) > _SPARED * len(jobs):
+            raise CalculationFailed(f"{text}. Choose a lower temperature, or another sampler.")
+        warnings.warn(f"{text}; the model is learned without these copies.", stacklevel=2)
     return drawn
 
 
 def _mapped(
     jobs: Sequence[tuple[Record, Displacements, LevelOfTheory]], executor: Executor | None, n_workers: int, stack: Any
-) -> Iterable[list[Record]]:
+) -> Iterable[list[Record] | str]:
     """Run the dynamics here, in processes or where the executor is."""
     if executor is None and n_workers == 1:
         return map(_draw, jobs)
     return (executor or stack.enter_context(process_pool(n_workers))).map(_draw, jobs)
 
 
-def _draw(job: tuple[Record, Displacements, LevelOfTheory]) -> list[Record]:
-    """Draw the copies of one conformer."""
+def _draw(job: tuple[Record, Displacements, LevelOfTheory]) -> list[Record] | str:
+    """Draw the copies of one conformer, or say why there are none."""
     origin, wanted, level = job
     key = origin.geometry_hash()
     start = replace(origin, energy=None, forces=None, matrices={})
@@ -163,7 +177,7 @@ def _draw(job: tuple[Record, Displacements, LevelOfTheory]) -> list[Record]:
                 start, level_calculator(level, start), [wanted.temperature], wanted.number, int(key[:8], 16), _DYNAMICS
             )
     except CalculationFailed as error:
-        raise CalculationFailed(f"no copies of {info['smiles']} at {wanted.temperature} K: {error}") from error
+        return f"{info['smiles']} ({error})"
     return [
         replace(record, info=info | {"drawn": _drawn(wanted), "copy": number}) for number, record in enumerate(found)
     ]

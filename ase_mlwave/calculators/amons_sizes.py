@@ -10,7 +10,7 @@ from ase import Atoms
 from ase_mlwave.amons.contacts import IN_CELLS, count_parts, find_contacts, usual_contact_heavy
 from ase_mlwave.amons.molecule import Molecule
 from ase_mlwave.amons.perception import read_query
-from ase_mlwave.amons.periodic import unroll
+from ase_mlwave.amons.periodic import images_touch
 from ase_mlwave.errors import OutOfDomainWarning
 
 __all__ = ["chosen_contacts", "usual_max_heavy"]
@@ -57,26 +57,25 @@ def chosen_contacts(query: Any, max_contact_heavy: int | None) -> int | None:
     Returns
     -------
     int or None
-        None for none; then a warning tells what is left out, if anything is.
+        None for none, as where nothing touches; a warning tells what is left out, if anything is.
     """
     if max_contact_heavy:
         return max_contact_heavy
     read = read_query(query)
-    molecule = None if isinstance(read, Atoms) else read
-    usual = IN_CELLS if molecule is None else usual_contact_heavy(molecule)
-    if max_contact_heavy is None and usual is not None:
-        return usual
-    if usual is None:
-        n = 1 if molecule is None else count_parts(molecule)
-        if n > 1:
-            _warn(f"how the {n} molecules of the query touch is not known", "Give the query with coordinates.")
+    if isinstance(read, Atoms):
+        usual, what = (IN_CELLS, "images of the cell touch") if images_touch(read) else (None, "")
+    elif read.positions is None:
+        if count_parts(read) > 1:
+            what = f"how the {count_parts(read)} molecules of the query touch is not known"
+            _warn(what, "Give the query with coordinates.")
         return None
-    seen = unroll(read, 1, max_contact_heavy=2).molecule if isinstance(read, Atoms) else read
-    n = len(find_contacts(seen))
-    if n:
-        what = "images of the cell touch" if molecule is None else f"{n} contacts without a bond were found"
+    else:
+        n = len(find_contacts(read))
+        usual, what = (usual_contact_heavy(read), f"{n} contacts without a bond were found") if n else (None, "")
+    if usual is not None and max_contact_heavy == 0:
         _warn(f"{what}, but max_contact_heavy is 0", f"Write max_contact_heavy={usual}, or leave it out.")
-    return None
+        return None
+    return usual
 
 
 def _warn(what: str, advice: str) -> None:

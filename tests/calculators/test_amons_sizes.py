@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.collections import s22
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom
 
 from ase_mlwave.amons.perception import read_query
 from ase_mlwave.calculators.amons import AmonsCalculator
@@ -31,6 +33,15 @@ def ice() -> Atoms:
     return atoms
 
 
+def folded() -> Atoms:
+    """Return butane-1,4-diol with a hydrogen bond."""
+    mol = Chem.AddHs(Chem.MolFromSmiles("OCCCCO"))
+    rdDistGeom.EmbedMultipleConfs(mol, 60, randomSeed=1)
+    symbols = [atom.GetSymbol() for atom in mol.GetAtoms()]
+    shapes = [Atoms(symbols, conformer.GetPositions()) for conformer in mol.GetConformers()]
+    return min(shapes, key=lambda atoms: float(atoms.get_distance(0, 5)))
+
+
 def test_dimer_is_learned_with_its_contact(tmp_path: Path) -> None:
     dimer = s22["Formamide_dimer"]
     exact = dimer.copy()
@@ -48,8 +59,11 @@ def test_dimer_is_learned_with_its_contact(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("query", "expected"),
-    [(s22["Water_dimer"], 6), (molecule("CH3CH2OH"), 4), (ice(), 6), ("CCO", None)],
-    ids=["two molecules", "one molecule", "cell", "graph"],
+    [
+        *((s22["Water_dimer"], 6), (folded(), 4), (ice(), 6)),
+        *((molecule("CH3CH2OH"), None), (bulk("Si"), None), ("CCO", None)),
+    ],
+    ids=["two molecules", "folded", "cell", "nothing touches", "network", "graph"],
 )
 def test_size_of_contact_amons_fits_the_query(query: object, expected: int | None) -> None:
     assert chosen_contacts(query, None) == expected
