@@ -20,7 +20,7 @@ __all__ = ["Fragment", "fragments_of"]
 Rule = Callable[[frozenset[int]], bool]
 
 #: Connected parts of a molecule that are looked at (a minute's work).
-_MOST_PARTS = 2_000_000
+_MOST_PARTS = 500_000
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def fragments_of(
     Raises
     ------
     InputError
-        If there are more than 2 million connected parts of that size to judge.
+        If there are more than 500,000 connected parts of that size to judge.
 
     Notes
     -----

@@ -128,3 +128,10 @@ def test_whole_fused_rings_are_amons(query: str) -> None:
     found = amons_of(query, 10)
     assert found[-1] == query
     assert query not in amons_of(query, 7)
+
+
+def test_number_of_fragments_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ase_mlwave.amons.fragments._MOST_PARTS", 100)
+    assert amons_of("CCCCCCCCCC", 7)
+    with pytest.raises(InputError, match=r"more than 100 connected parts of at most 7 heavy atoms.*smaller max_heavy"):
+        amons_of("CC(C)(C)CC(C)(C)CC(C)(C)C", 7)
