@@ -69,7 +69,7 @@ def _resumable(command: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        how_far = str(interrupt) or "stopped before the first step or after the last one: nothing is lost"
+        how_far = str(interrupt) or "stopped outside of the training steps: no step is lost"
         _say(Console(stderr=True), f"{how_far}. Go on with\n  {command}")
         raise
 

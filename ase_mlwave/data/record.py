@@ -254,7 +254,8 @@ class Dataset:
         chosen = tuple(record for record in self.records if record.info.get("split") == name)
         if not chosen:
             there = ", ".join(f"{key!r} ({count})" for key, count in self.splits.items())
-            hint = f"it has {there}" if there else "its records carry no split (assign one with data.splits)"
+            words = f"mlwave merge {self.source} divided.db --split train=0.8,valid=0.1,test=0.1"
+            hint = f"it has {there}" if there else f"its records carry no split; write {words}"
             raise KeyError(f"{self.source} has no split {name!r}: {hint}.")
         return replace(self, records=chosen)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -126,7 +127,10 @@ def _initial_network(settings: TrainingSettings, training: PreparedDataset) -> P
         given, wanted = network.config.model_dump(exclude=fixed), settings.model.model_dump(exclude=fixed)
         different = sorted(key for key in wanted if wanted[key] != given[key])
         if different:
-            raise InputError(f"start_from={settings.start_from!r} has other model settings: {', '.join(different)}")
+            words = " ".join(f'"model.{key}={json.dumps(given[key])}"' for key in different)
+            raise InputError(
+                f"start_from={settings.start_from!r} has other model settings: {', '.join(different)}; write {words}"
+            )
         network.config = settings.model
         network.train().requires_grad_(True)
         if settings.fit_statistics:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +154,10 @@ def _initial_network(settings: TrainingSettings, training: Dataset) -> QDF:
         given, wanted = network.config.model_dump(exclude=free), settings.model.model_dump(exclude=free)
         different = sorted(key for key in wanted if wanted[key] != given[key])
         if different:
-            raise InputError(f"start_from={settings.start_from!r} has other model settings: {', '.join(different)}")
+            words = " ".join(f'"model.{key}={json.dumps(given[key])}"' for key in different)
+            raise InputError(
+                f"start_from={settings.start_from!r} has other model settings: {', '.join(different)}; write {words}"
+            )
         network.config = settings.model
         network.train().requires_grad_(True)
     else:
