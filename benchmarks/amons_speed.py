@@ -64,7 +64,7 @@ def kernel(chosen: argparse.Namespace) -> dict[str, float]:
     return found | {
         f"public program, {chosen.rival_molecules} molecules, CPU s": rival,
         "public program, extrapolated, CPU s": extrapolated,
-        "public / ours": extrapolated / max(seconds, 1e-6),  # clocks that tick say 0
+        "public / ours": extrapolated / seconds,
     }
 
 
