@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,34 @@ def test_interrupted_fit_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert seen[0] == 11
     assert sum(seen) == 18
     assert torch.equal(halves.linear_weights(), whole.linear_weights())
+
+
+def test_interrupt_leaves_the_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C waits for the molecule and writes the file, however new it is; the fit goes on from there."""
+    data = labelled(small_network(), molecules(9))
+    whole, halves, file = (
+        without_readout(small_network()),
+        without_readout(small_network()),
+        tmp_path / "sums.safetensors",
+    )
+    fit_readout(whole, data, data, FEW)
+    rows, count = readout._rows, 0
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return rows(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(readout, "_rows", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="after molecule 4 of 18"):
+            fit_readout(halves, data, data, FEW, checkpoint=file, checkpoint_minutes=10.0)
+    seen: list[int] = []
+    fit_readout(halves, data, data, FEW, checkpoint=file, progress=lambda total: seen.append)
+    assert seen[0] == 4
+    torch.testing.assert_close(halves.linear_weights(), whole.linear_weights(), rtol=1e-4, atol=1e-8)
 
 
 def test_energies_alone_can_be_fitted() -> None:
