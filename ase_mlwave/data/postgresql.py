@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.claims import Claims
-from ase_mlwave.data.stores import Store
+from ase_mlwave.data.stores import Store, disconnect
 
 __all__ = ["Address", "PostgresStore"]
 
@@ -237,5 +237,11 @@ def _backend() -> Callable[[Address], Any]:
 
         def _connect(self) -> Any:
             return Revocable(_connect(self.address))
+
+        def __exit__(self, *exception: Any) -> None:
+            try:
+                super().__exit__(*exception)
+            finally:
+                disconnect(self)
 
     return Database

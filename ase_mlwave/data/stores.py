@@ -184,6 +184,19 @@ class _Database(SQLite3Database):
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=_PATIENCE)
 
+    def __exit__(self, *exception: Any) -> None:
+        try:
+            super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        finally:
+            disconnect(self)
+
+
+def disconnect(db: Any) -> None:
+    """Close what ASE leaves open where a transaction cannot end (a full disk, a lost server), so that it serves again."""
+    if db.connection is not None:
+        db.connection.close()
+        db.connection = None
+
 
 def _publish(draft: Path, path: Path) -> None:
     """Give a file its name unless that is taken."""

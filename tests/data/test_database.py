@@ -298,3 +298,21 @@ def test_adding_fills_in_labels_and_refuses_others(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"row 2 of .*data.db \(H2O\) has the geometry of a record, but .* energy by"):
         file.add([record(2), record(1, energy=7.0)])
     assert file.counts()["labelled"] == 2
+
+
+def test_a_file_can_be_used_again_after_a_transaction_that_could_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that is full for a moment."""
+    file = DatasetFile.create(tmp_path / "data.db", "pbe/def2-svp", {"grid_response": True})
+
+    class Full(sqlite3.Connection):
+        def commit(self) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as context:
+        context.setattr(file._db, "_connect", lambda: sqlite3.connect(tmp_path / "data.db", factory=Full))
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            file.add([record(0)])
+    assert file.counts() == {"labelled": 0, "failed": 0, "pending": 0}
+    assert file.add([record(0)]) == 1
