@@ -168,7 +168,7 @@ def table(runs: Sequence[Run]) -> Table:
     """Sum up each level."""
     result = Table(title="SCF cycles, the model's guess with its test")
     for heading in ("level", "served", "PySCF", "model", "handed over", "slower", "another state"):
-        result.add_column(heading, justify="left" if heading == "level" else "right")
+        result.add_column(heading, justify="left" if heading == "level" else "right", no_wrap=heading == "level")
     levels = list(dict.fromkeys(run.level for run in runs))
     for name in [*levels, "all"]:
         part = [run for run in runs if name in (run.level, "all")]
