@@ -192,7 +192,7 @@ class _Database(SQLite3Database):
 
 
 def disconnect(db: Any) -> None:
-    """Close what ASE leaves open where a transaction cannot end (a full disk, a lost server), so that it serves again."""
+    """Close what ASE leaves open where a transaction cannot end (a full disk, a lost server), to serve again."""
     if db.connection is not None:
         db.connection.close()
         db.connection = None
