@@ -38,7 +38,7 @@ def train(
     with _resumable(_command(settings, words, progress=progress)):
         chosen = import_module(f"{_HOMES[kind]}.settings").TrainingSettings.read(settings, words)
         folder = import_module(f"{_HOMES[kind]}.run").train(chosen, resume=resume, progress=progress)
-        if rank_zero_only.rank:  # one of several processes: the first has the model
+        if getattr(rank_zero_only, "rank", 0):  # one of several processes: the first has the model
             return
         if kind == "phisnet":
             _measure_levels(folder, chosen, console, progress=progress)
