@@ -12,7 +12,7 @@ import torch
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.calculators.checks import Domain, check_choice
-from ase_mlwave.domain.limits import SPREAD_LIMITS, SPREAD_THRESHOLDS
+from ase_mlwave.domain.limits import SPREAD_LIMITS, SPREAD_THRESHOLDS, limits_of
 from ase_mlwave.model_config import ModelConfig
 from ase_mlwave.zoo import ModelFolder, existing_folder, list_models
 
@@ -44,14 +44,14 @@ class Member:
 
     @property
     def domain(self) -> Domain:
-        """What the model was made for."""
+        """What the model was made for; folders of before format 2 get their limits from their thresholds."""
         config = self.config
         return Domain(
             frozenset(config.elements),
             frozenset(config.charges),
             frozenset(config.spins),
             config.thresholds,
-            config.limits,
+            config.limits or limits_of({k: v for k, v in config.thresholds.items() if k == "domain_distance"}),
         )
 
 
