@@ -29,13 +29,15 @@ _COSINES: Array = np.linspace(-1.0, 1.0, 5)
 _COSINE_WIDTH = 0.35
 #: What an angle counts beside a distance, and what an atom of another molecule counts.
 _ANGULAR_WEIGHT, _STRANGER_WEIGHT = 0.5, 4.0
+#: What an atom counts that is nearer than this times the sum of covalent radii, where it would be at no distance.
+_SQUEEZED_WEIGHT, _SQUEEZED = 8.0, 0.75
 #: Atoms nearer than this times the sum of their covalent radii belong to one molecule.
 _BONDED = 1.3
 
 
 def n_features(n_elements: int) -> int:
     """Count the features of an atom for a number of elements."""
-    return n_elements * (len(_RADII) + 1) + n_elements * (n_elements + 1) // 2 * len(_COSINES)
+    return n_elements * (len(_RADII) + 2) + n_elements * (n_elements + 1) // 2 * len(_COSINES)
 
 
 def describe(numbers: NDArray[np.int64], positions: Array, elements: Sequence[int]) -> Array:
@@ -53,8 +55,8 @@ def describe(numbers: NDArray[np.int64], positions: Array, elements: Sequence[in
     Returns
     -------
     ndarray, (N, D)
-        Dimensionless. For each element sums of Gaussians in ln r over its atoms, the nearer the heavier, and the number
-        of its atoms in other molecules, fading with the distance; for each pair of elements sums of Gaussians in the
+        Dimensionless. For each element sums of Gaussians in ln r over its atoms, the nearer the heavier, the number
+        of its atoms in other molecules, fading with the distance, and how much nearer than bonds its atoms are; for each pair of elements sums of Gaussians in the
         cosine of the angle at the atom, over pairs of its near neighbours.
 
     Notes
@@ -80,7 +82,10 @@ def describe(numbers: NDArray[np.int64], positions: Array, elements: Sequence[in
     apart = molecule[first] != molecule[second]
     np.add.at(strangers, (first[apart], kind[second[apart]]), _STRANGER_WEIGHT * _smooth(r[apart] / _REACH))
     angular = _angles(len(numbers), first, kind[second], vectors, r, count)
-    return np.concatenate([radial.reshape(len(numbers), -1), strangers, angular], axis=1)
+    squeezed = np.zeros((len(numbers), count))
+    radii = _SQUEEZED * covalent_radii[numbers] / BOHR
+    np.add.at(squeezed, (first, kind[second]), _SQUEEZED_WEIGHT * np.maximum(0, 1 - r / (radii[first] + radii[second])))
+    return np.concatenate([radial.reshape(len(numbers), -1), strangers, squeezed, angular], axis=1)
 
 
 def _molecules(
