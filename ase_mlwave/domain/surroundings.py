@@ -55,9 +55,9 @@ def describe(numbers: NDArray[np.int64], positions: Array, elements: Sequence[in
     Returns
     -------
     ndarray, (N, D)
-        Dimensionless. For each element sums of Gaussians in ln r over its atoms, the nearer the heavier, the number
-        of its atoms in other molecules, fading with the distance, and how much nearer than bonds its atoms are; for each pair of elements sums of Gaussians in the
-        cosine of the angle at the atom, over pairs of its near neighbours.
+        Dimensionless. For each element sums of Gaussians in ln r over its atoms, the nearer the heavier, the number of
+        its atoms in other molecules, fading with the distance, and how much nearer than bonds its atoms are; for each
+        pair of elements sums of Gaussians in the cosine of the angle at the atom, over pairs of its near neighbours.
 
     Notes
     -----
