@@ -9,7 +9,7 @@ from ase.units import kcal, mol
 
 from ase_mlwave.model_config import ModelConfig
 
-__all__ = ["ENERGY_LEVELS", "default_level", "supported_level", "told_errors"]
+__all__ = ["ENERGY_LEVELS", "default_level", "says_its_level", "supported_level", "told_errors"]
 
 #: Value of ``energy=`` -> what it stands for; each is slower and more accurate than the one before.
 ENERGY_LEVELS: dict[str, str] = {
@@ -63,6 +63,11 @@ def default_level(config: ModelConfig) -> str:
     errors = _errors_of(config.errors, "wavefunction")
     good = errors and all(value <= _ACCURACY for value in errors.values())
     return "wavefunction" if good else "functional"
+
+
+def says_its_level(config: ModelConfig) -> bool:
+    """Tell whether a model's description says which level it is good for, by a default or by measured errors."""
+    return "energy" in config.defaults or bool(_errors_of(config.errors, "wavefunction"))
 
 
 def told_errors(errors: Mapping[str, float], level: str) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms
 from ase_mlwave.calculators.domain import judge
-from ase_mlwave.calculators.energy_levels import ENERGY_LEVELS, default_level, told_errors
+from ase_mlwave.calculators.energy_levels import ENERGY_LEVELS, default_level, says_its_level, told_errors
 from ase_mlwave.calculators.moles import check_fallback, pyscf_guess, read_mole
 from ase_mlwave.data.record import Record
 from ase_mlwave.domain.wall import repulsion
@@ -99,9 +99,9 @@ class PhiSNetCalculator(MlwaveCalculator):
         return changed
 
     def _doubt_wavefunction(self) -> None:
-        """Warn if the descriptions of the models do not support energies of the level ``"wavefunction"``."""
+        """Warn if a model's description says that energies of the level ``"wavefunction"`` are not for it."""
         best = self._model_default("energy")
-        if best != "wavefunction":
+        if best != "wavefunction" and any(says_its_level(member.config) for member in self.members):
             errors = told_errors(self.members[0].config.errors, "wavefunction")
             known = f" (mean errors: {errors})" if errors else ""
             warnings.warn(

@@ -103,6 +103,12 @@ def test_level_that_was_not_learned_is_warned_of(tmp_path: Path) -> None:
         PhiSNetCalculator(folder, energy="scf")
 
 
+def test_model_that_says_nothing_is_not_judged(tmp_path: Path) -> None:
+    """Warnings are errors in these tests."""
+    folder = _saved(tmp_path / "model", defaults={}, errors={})
+    assert PhiSNetCalculator(folder, energy="wavefunction").option("energy") == "wavefunction"
+
+
 def test_level_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     folder = _saved(tmp_path / "model", defaults={"energy": "functionall"})
     with pytest.raises(InputError, match=r"default energy of .*Did you mean 'functional'"):

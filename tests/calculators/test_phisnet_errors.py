@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,9 +118,7 @@ def test_scf_that_does_not_converge_is_an_scf_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", ENERGY_LEVELS)
 def test_numerical_failure_is_a_failed_calculation(broken_model: str, level: str) -> None:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="energy='wavefunction' is not what")
-        calc = PhiSNetCalculator(broken_model, energy=level)
+    calc = PhiSNetCalculator(broken_model, energy=level)
     with pytest.raises(CalculationFailed):
         calc.get_potential_energy(molecule("H2O"))
     for method in (calc.hamiltonian, calc.density_matrix, calc.orbitals):
