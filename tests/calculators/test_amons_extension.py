@@ -217,3 +217,15 @@ def test_new_amon_comes_with_displaced_copies(tmp_path: Path) -> None:
     added = calc.extend()
     assert [record.info["smiles"] for record in added] == ["CO"] * 4  # as it is, relaxed, and two copies of that
     assert sum("origin" in record.info for record in added) == 2
+
+
+@pytest.mark.filterwarnings("ignore::ase_mlwave.errors.OutOfDomainWarning")
+def test_extension_prepares_amons_as_the_study_has_them(tmp_path: Path) -> None:
+    """As larger amons would have been from the start, so that extension leads where a larger ``max_heavy`` leads."""
+    propanol = smiles_atoms("CCCO")
+    calc = learn(propanol, tmp_path, max_heavy=2)
+    calc.get_potential_energy(propanol)
+    added = calc.extend(n=2)
+    whole = {record.geometry_hash() for record in learn(propanol, tmp_path, max_heavy=4).study.records}
+    assert len(added) == 2
+    assert {record.geometry_hash() for record in added} <= whole
