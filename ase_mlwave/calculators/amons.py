@@ -87,7 +87,7 @@ class AmonsCalculator(ActiveCalculator):
         database: str | PathLike[str] = "amons.db",
         folder: str | PathLike[str] | None = None,
         settings: FitSettings | None = None,
-        displaced: Displacements | int = 16,
+        displaced: Displacements | int = 32,
         keep_geometry: bool | None = None,
         executor: Executor | None = None,
         n_workers: int = 1,
@@ -115,7 +115,8 @@ class AmonsCalculator(ActiveCalculator):
         settings : FitSettings, optional
             How the model is fitted.
         displaced : Displacements or int
-            Displaced copies of every amon, at which forces are learned; 0 for energies alone, with 1/17 of the labels.
+            Displaced copies of every amon, at which forces are learned; 0 for energies alone, with a thirtieth of the
+            labels.
         keep_geometry : bool, optional
             Amons keep the query's coordinates, but for the hydrogens that cap cut bonds: energies are far better then,
             but such amons serve no other query. Or they are relaxed with MMFF94, and shared. By default molecules have

@@ -39,7 +39,7 @@ class Displacements(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    number: int = Field(16, ge=1)
+    number: int = Field(32, ge=1)
     """Copies of every conformer. Errors of forces fall with it, about as its square root."""
     temperature: float = Field(400.0, gt=0)
     """K; somewhat above that of the dynamics to come."""

@@ -202,7 +202,7 @@ def study_query(
     max_contact_heavy: int | None = None,
     database: str | Path = "amons.db",
     settings: FitSettings | None = None,
-    displaced: Displacements | int = 16,
+    displaced: Displacements | int = 32,
     keep_geometry: bool | None = None,
     executor: Executor | None = None,
     n_workers: int = 1,

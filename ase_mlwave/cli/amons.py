@@ -107,7 +107,7 @@ def fit(
     ] = None,
     displaced: Annotated[
         int, typer.Option(help="Displaced copies of every amon, to learn forces from; 0 for energies alone.", min=0)
-    ] = 16,
+    ] = 32,
     workers: Annotated[
         int | None,
         typer.Option(help="Worker processes; with --dask amons in work at a time.", show_default="1; all of Dask's"),

@@ -71,10 +71,11 @@ def test_smiles_has_no_geometry_of_its_own(tmp_path: Path) -> None:
     assert calc.learning_curve(molecule("CH3CH2OH"))[-1].max_heavy == 2
 
 
+@pytest.mark.filterwarnings("ignore::ase_mlwave.errors.OutOfDomainWarning")
 def test_model_of_a_query_is_a_folder(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as threads:
         options = {"database": tmp_path / "amons.db", "folder": tmp_path / "model", "executor": threads}
-        calc = AmonsCalculator.for_query("CO", reference="gfn2-xtb", max_heavy=2, **options)
+        calc = AmonsCalculator.for_query("CO", reference="gfn2-xtb", max_heavy=2, displaced=4, **options)
     atoms: Atoms = molecule("CH3OH")
     again = AmonsCalculator(tmp_path / "model")
     for name, value in calc.predict([atoms])[0].items():
@@ -86,11 +87,12 @@ def test_model_of_a_query_is_a_folder(tmp_path: Path) -> None:
 
 def test_database_of_another_level_is_refused(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as threads:
-        study_query("C", reference="gfn2-xtb", max_heavy=1, database=tmp_path / "amons.db", executor=threads)
+        options = {"max_heavy": 1, "database": tmp_path / "amons.db", "displaced": 0, "executor": threads}
+        study_query("C", reference="gfn2-xtb", **options)
         with pytest.raises(InputError, match="holds labels of the level 'gfn2-xtb'"):
-            study_query("CO", reference="gfn1-xtb", max_heavy=1, database=tmp_path / "amons.db", executor=threads)
+            study_query("CO", reference="gfn1-xtb", **options)
         with pytest.raises(InputError, match="holds labels of the level 'gfn2-xtb'"):  # nothing new to label
-            study_query("C", reference="gfn1-xtb", max_heavy=1, database=tmp_path / "amons.db", executor=threads)
+            study_query("C", reference="gfn1-xtb", **options)
 
 
 def test_amons_in_the_geometry_of_the_query_tell_its_energy_better(tmp_path: Path) -> None:
