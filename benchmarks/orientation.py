@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     records = list(dataset.split(chosen.split) if chosen.split else dataset)
     records = records[:: max(1, len(records) // chosen.molecules)][: chosen.molecules]
     turns = Rotation.random(chosen.orientations, rng=0).as_matrix()
-    calculator = load_calculator(chosen.model)
+    calculator = load_calculator(chosen.model, outside="warn")
     spreads = []
     for record in records:
         spreads.append(spread(calculator, record, turns))

@@ -108,7 +108,7 @@ def measure(family: str, n_atoms: int, model: str, repeats: int, options: dict[s
 
     torch.set_num_threads(1)
     atoms = FAMILIES[family](n_atoms)
-    calculator = load_calculator(model, **options)
+    calculator = load_calculator(model, outside="warn", **options)
     device = next(calculator.members[0].network.parameters()).device
     on_gpu = device.type == "cuda"
     calculator.predict([FAMILIES[family](6)])  # loads what is loaded at first use

@@ -119,7 +119,7 @@ def fit_qdf(job: Job, *, hohenberg_kohn: bool) -> Fitted:
     steps = steps_within(_SHARE_OF_STEPS * job.budget, trial)
     settings = run_settings(job, data, output, steps, hohenberg_kohn=hohenberg_kohn)
     folder, seconds = cpu_seconds(lambda: train(settings, progress=job.progress))
-    calculator = QDFCalculator(folder, device="cpu", dtype="float32")
+    calculator = QDFCalculator(folder, device="cpu", dtype="float32", outside="warn")
     n_parameters = sum(p.numel() for member in calculator.members for p in member.network.parameters())
 
     def predict(records: Sequence[Record], advance: Callable[[int], None]) -> NDArray[np.float64]:
@@ -133,17 +133,14 @@ def _complete(
     given: Mapping[str, Any], data: Path, output: Path, elements: Sequence[str], level: str, steps: int, seed: int
 ) -> dict[str, Any]:
     """Add what the benchmark chooses to what the user gave."""
-    optimiser, loss = (_default(name) for name in ("optimiser", "loss"))
-    optimiser["warmup_steps"] = min(optimiser["warmup_steps"], steps // 10)
-    optimiser["ema_decay"] = min(optimiser["ema_decay"], max(0.0, 1 - 10 / steps))
     return {
         **given,
         "data": str(data),
         "output": str(output),
         "model": {**_part(given, "model"), "elements": list(elements), "level": level},
-        "loss": {**loss, **_LOSS, **_part(given, "loss")},
+        "loss": {**_default("loss"), **_LOSS, **_part(given, "loss")},
         "readout": {**_READOUT, **_part(given, "readout")},
-        "optimiser": {**optimiser, **_part(given, "optimiser")},
+        "optimiser": dict(_part(given, "optimiser")),
         "steps": steps,
         "steps_per_epoch": math.ceil(steps / max(1, min(_VALIDATIONS, steps // _STEPS_BETWEEN))),
         "seed": seed,
