@@ -9,6 +9,7 @@ from ase.data import covalent_radii
 from ase.neighborlist import primitive_neighbor_list
 from numpy.typing import ArrayLike, NDArray
 
+from ase_mlwave.domain.screening import FACTORS, LENGTH, POWER, RATES
 from ase_mlwave.units import BOHR
 
 __all__ = ["Wall", "repulsion"]
@@ -17,10 +18,6 @@ Array = NDArray[np.float64]
 
 #: The repulsion begins at this share of the sum of covalent radii: below all triple bonds, hot ones too.
 _BEGIN = 0.7
-#: Ziegler, Biersack and Littmark's universal screening: factors and exponents of its terms; the length's two constants.
-_FACTORS: Array = np.array([0.18175, 0.50986, 0.28022, 0.02817])
-_RATES: Array = np.array([3.19980, 0.94229, 0.40290, 0.20162])
-_LENGTH, _POWER = 0.88534, 0.23
 
 
 @dataclass(frozen=True)
@@ -82,9 +79,9 @@ def repulsion(
 
 def _pair(z1: Array, z2: Array, r: Array, begin: Array) -> tuple[Array, Array]:
     """Evaluate the energies of pairs and their derivatives with respect to r."""
-    length = _LENGTH / (z1**_POWER + z2**_POWER)
-    terms = _FACTORS * np.exp(-(r / length)[:, None] * _RATES)
-    phi, phi_slope = terms.sum(axis=1), -(terms * _RATES).sum(axis=1) / length
+    length = LENGTH / (z1**POWER + z2**POWER)
+    terms = np.array(FACTORS) * np.exp(-(r / length)[:, None] * np.array(RATES))
+    phi, phi_slope = terms.sum(axis=1), -(terms * np.array(RATES)).sum(axis=1) / length
     bare = z1 * z2 / r
     x = 1.0 - (r / begin) ** 2
     fade, fade_slope = x**3, -6.0 * x**2 * r / begin**2

@@ -9,14 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ase_mlwave.domain.screening import FACTORS, LENGTH, POWER, RATES
 from ase_mlwave.qdf.grids import envelope
 
 __all__ = ["NuclearRepulsion"]
 
-#: Ziegler, Biersack and Littmark's universal screening: factors and exponents of its terms; the length's two constants.
-_FACTORS = (0.18175, 0.50986, 0.28022, 0.02817)
-_RATES = (3.19980, 0.94229, 0.40290, 0.20162)
-_LENGTH, _POWER = 0.88534, 0.23
 #: The first learned function's distance, Bohr, and the last one's share of the cutoff.
 _FIRST, _LAST = 1.1, 0.95
 #: Added to squared distances, Bohr^2: nuclei at one place have a large energy, not an infinite one.
@@ -62,8 +59,8 @@ class NuclearRepulsion(nn.Module):
         self.register_buffer("centres", torch.from_numpy(steps[:n_functions]), persistent=False)
         self.register_buffer("charges", torch.tensor(numbers, dtype=torch.float64), persistent=False)
         self.register_buffer("pairs", pairs, persistent=False)
-        self.register_buffer("rates", torch.tensor(_RATES, dtype=torch.float64), persistent=False)
-        self.register_buffer("factors", torch.tensor(_FACTORS, dtype=torch.float64), persistent=False)
+        self.register_buffer("rates", torch.tensor(RATES, dtype=torch.float64), persistent=False)
+        self.register_buffer("factors", torch.tensor(FACTORS, dtype=torch.float64), persistent=False)
         self.weight = nn.Parameter(torch.zeros(len(combined), n_functions, dtype=torch.float64))
 
     def terms(self, vectors: Tensor, element: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,8 +87,8 @@ class NuclearRepulsion(nn.Module):
         r2 = torch.where(other > 0, vectors.square().sum(2) + _SOFTENING, torch.ones_like(other))
         fade = 0.5 * other * envelope(r2, self.cutoff)
         charge = self.charges[element]
-        powers = charge**_POWER
-        lengths = _LENGTH / (powers + powers[:, :1])
+        powers = charge**POWER
+        lengths = LENGTH / (powers + powers[:, :1])
         r = r2.sqrt()
         screening = torch.exp(-(r / lengths)[..., None] * self.rates) @ self.factors
         wall = (fade * charge * charge[:, :1] / r * screening).sum(1)
