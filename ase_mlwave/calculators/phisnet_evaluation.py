@@ -18,7 +18,7 @@ from ase_mlwave.calculators.energy_levels import ENERGY_LEVELS, default_level, s
 from ase_mlwave.calculators.evaluation import Counter, Evaluation, Progress, check_data, level_remarks, measure
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
 from ase_mlwave.data.record import Dataset, Record
-from ase_mlwave.errors import suggestion
+from ase_mlwave.errors import OutOfDomainWarning, suggestion
 from ase_mlwave.model_card import record_errors
 from ase_mlwave.model_config import ModelConfig
 from ase_mlwave.phisnet.inference import predict_batch
@@ -281,8 +281,11 @@ def count_cycles(
         for name, cycles in counts.by_guess.items():
             mean_field: Any = level.mean_field(mole)
             mean_field.conv_tol = conv_tol
-            with without_evaluation():
-                guess = calculator.initial_guess(mean_field) if name == "model" else mean_field.get_init_guess(key=name)
+            with without_evaluation(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", OutOfDomainWarning)  # such molecules are counted
+                guess = (
+                    calculator.initial_guess(mean_field) if name == "model" else mean_field.get_init_guess(key=name)
+                )
             cycles.append(int(converge(mean_field, guess, forces=False).cycles or 0))
         if progress is not None:
             progress(1)
