@@ -32,7 +32,7 @@ MODELS = {
     "qdf-chno-2": (QDFCalculator, [("CH3CH2OH", 1), ("CH3CN", 2)]),
     "qdf-chno-3": (QDFCalculator, [("CH3CH2OH", 1), ("CH3CN", 2)]),
     "qdf-ethanol": (QDFCalculator, [("CH3CH2OH", 1), ("CH3CH2OH", 2)]),
-    "amons-chno": (AmonsCalculator, [("CH3CH2OH", 1), ("CH3OH", 2), ("CH3CN", 3)]),
+    "amons-chno": (AmonsCalculator, [("CH3CH2OH", 1), ("CH3CN", 1), ("C2H6", 1)]),
 }
 QUERIES = {
     "aspirin": "CC(=O)Oc1ccccc1C(=O)O",
