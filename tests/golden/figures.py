@@ -7,6 +7,8 @@ used, so that the figures survive any move inside the package.
 
 from __future__ import annotations
 
+import json
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.build import molecule
 from ase.io import read, write
 from pyscf import dft, gto, scf
 from typer.testing import CliRunner
@@ -21,6 +24,7 @@ from typer.testing import CliRunner
 from ase_mlwave import AmonsCalculator, PhiSNetCalculator, QDFCalculator
 from ase_mlwave.cli.main import app
 from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.errors import OutOfDomainWarning
 from tests.golden.molecules import crystal, displaced, water_cluster, waters
 
 Figures = dict[str, Any]
@@ -34,6 +38,7 @@ MODELS = {
     "qdf-ethanol": (QDFCalculator, [("CH3CH2OH", 1), ("CH3CH2OH", 2)]),
     "amons-chno": (AmonsCalculator, [("CH3CH2OH", 1), ("CH3CN", 1), ("C2H6", 1)]),
 }
+KINDS: dict[str, Any] = {"phisnet": PhiSNetCalculator, "qdf": QDFCalculator, "amons": AmonsCalculator}
 QUERIES = {
     "aspirin": "CC(=O)Oc1ccccc1C(=O)O",
     "glycine dipeptide": "NCC(=O)NCC(=O)O",
@@ -55,7 +60,7 @@ def mlwave(*arguments: str | Path) -> str:
 def numeric(values: dict[str, Any]) -> Figures:
     """Keep what is numbers."""
     arrays = {name: np.asarray(value) for name, value in values.items() if value is not None}
-    return {name: array for name, array in arrays.items() if array.dtype.kind in "fiu"}
+    return {name: array for name, array in arrays.items() if array.size and array.dtype.kind in "fiu"}
 
 
 def calculated(calc: Any, atoms: Atoms) -> Figures:
@@ -209,6 +214,83 @@ def labelled(folder: Path) -> Figures:
     return rows(label(folder, 3, "--split", "train=0.67,valid=0.33"))
 
 
+# --- fits and trainings -------------------------------------------------------------------------------------------
+
+
+def fitted(displacements: int) -> Callable[[Path], Figures]:
+    """Return the fit of a query to its own amons, labelled by GFN2-xTB."""
+
+    def figures(folder: Path) -> Figures:
+        query = molecule("CH3CH2OH")
+        options: dict[str, Any] = {"reference": "gfn2-xtb", "max_heavy": 3, "displaced": displacements}
+        calc = AmonsCalculator.for_query(query, database=folder / "amons.db", outside="warn", **options)
+        found: Figures = {}
+        for name, atoms in (("query", query), ("displaced", displaced("CH3CH2OH", 1))):
+            found |= prefixed(name, unwarned(calc, atoms))
+        found["amons"] = list(calc.extras["amons"])
+        for k, point in enumerate(calc.learning_curve()):
+            found[f"curve.{k}"] = np.array([point.max_heavy, point.energy, point.uncertainty], dtype=float)
+        return found
+
+    return figures
+
+
+def unwarned(calc: Any, atoms: Atoms) -> Figures:
+    """Calculate with models too small to be sure of anything."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OutOfDomainWarning)
+        return calculated(calc, atoms)
+
+
+def measured(model: Path, kind: str) -> Figures:
+    """Return predictions of a model, and what ``mlwave evaluate`` says of it."""
+    report = model.parent / "report.json"
+    mlwave("evaluate", model, FILES / "waters.db", "--output", report, "-q")
+    found = prefixed("evaluate", numeric(json.loads(report.read_text(encoding="utf-8"))))
+    options = {"energy": "wavefunction"} if kind == "phisnet" else {}  # the level that shows most of the network
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="energy='wavefunction' is not what")
+        calc = KINDS[kind](str(model), outside="warn", **options)
+        for k, atoms in enumerate(waters(2)):
+            found |= prefixed(str(k), unwarned(calc, atoms))
+    return found
+
+
+def train(kind: str, folder: Path, *words: str) -> Path:
+    """Run one of the settings files in ``files/``; return the folder of the run."""
+    settings = [f"data={FILES / 'waters.db'}", f"output={folder / kind}", *words]
+    mlwave("train", FILES / f"{kind}.yaml", *settings, "--no-progress", "-q")
+    return folder / kind
+
+
+def trained(kind: str) -> Callable[[Path], Figures]:
+    return lambda folder: measured(train(kind, folder) / "model", kind)
+
+
+def resumed(kind: str) -> Callable[[Path], Figures]:
+    """Go on from a checkpoint of an older version, from step 2 to step 6."""
+
+    def figures(folder: Path) -> Figures:
+        shutil.unpack_archive(FILES / f"{kind}-run.zip", folder / kind)
+        return measured(train(kind, folder, "--resume") / "model", kind)
+
+    return figures
+
+
+def kept(name: str) -> Callable[[Path], Figures]:
+    """Load a model folder that an older version wrote."""
+
+    def figures(folder: Path) -> Figures:
+        shutil.copytree(FILES / "models" / name, folder / "model")
+        return measured(folder / "model", name.split("-")[0])
+
+    return figures
+
+
+def kept_database(folder: Path) -> Figures:
+    return rows(FILES / "waters.db")
+
+
 FIGURES: dict[str, Callable[[Path], Figures]] = {
     **{f"model {name}": shipped(name) for name in MODELS},
     "phisnet matrices": phisnet_matrices,
@@ -219,6 +301,12 @@ FIGURES: dict[str, Callable[[Path], Figures]] = {
     "fragments": fragments,
     "sampled": sampled,
     "labelled": labelled,
+    "fit to energies": fitted(0),
+    "fit to forces": fitted(2),
+    **{f"trained {kind}": trained(kind) for kind in ("phisnet", "qdf", "amons")},
+    **{f"resumed {kind}": resumed(kind) for kind in ("phisnet", "qdf")},
+    **{f"kept {name}": kept(name) for name in ("phisnet", "qdf", "amons", "phisnet-format-1")},
+    "kept database": kept_database,
 }
 
 #: Relative to the largest number of an array; 1e-9 unless named here.
@@ -226,6 +314,11 @@ TOLERANCES: dict[str, float] = {
     "phisnet levels": 1e-7,  # two SCF runs, converged to 1e-10 Hartree: forces to the root of it
     "fragments": 1e-5,  # RDKit's relaxations stop at a threshold of the gradient
     "sampled": 1e-7,  # trajectories and normal modes on a converged GFN2-xTB
+    "fit to energies": 1e-7,  # kernel matrices are ill-conditioned; labels are converged SCF
+    "fit to forces": 1e-7,
+    **{f"{how} {kind}": 1e-7 for how in ("trained", "resumed") for kind in ("phisnet", "qdf")},  # Adam raises rounding
+    "trained amons": 1e-8,  # an ill-conditioned kernel matrix
+    **{f"kept {name}": 1e-7 for name in ("phisnet", "phisnet-format-1")},  # evaluate converges the SCF
     "labelled": 1e-7,  # SCF: matrices are known to the root of what the energy is converged to
 }
 
