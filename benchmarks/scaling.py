@@ -173,7 +173,7 @@ def run(chosen: argparse.Namespace, console: Console) -> list[Cost]:
 @contextmanager
 def _model(chosen: argparse.Namespace) -> Iterator[str]:
     """Give the model's name, or the folder of one with random weights."""
-    from ase_mlwave.zoo import locate
+    from ase_mlwave.models.folder import locate
 
     with ExitStack() as stack:
         if not chosen.random:
@@ -188,9 +188,9 @@ def random_model(folder: Path) -> Path:
     """Write a quantum deep field of the default size with random weights."""
     import torch
 
+    from ase_mlwave.models.folder import ModelFolder, TrainingData
     from ase_mlwave.qdf.config import QDFConfig
     from ase_mlwave.qdf.model import QDF
-    from ase_mlwave.zoo import ModelFolder, TrainingData
 
     torch.manual_seed(0)
     network = QDF(QDFConfig(elements=("H", "C", "N", "O")))

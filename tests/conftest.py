@@ -10,7 +10,8 @@ pytest.register_assert_rewrite("tests.calculators.contract")
 @pytest.fixture
 def morse_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the zoo and the command line know the tests' own kind of model, see ``tests/calculators/morse.py``."""
-    from ase_mlwave import model_config, plugin
+    from ase_mlwave import plugin
+    from ase_mlwave.models import config as model_config
 
     home = "tests.calculators.morse"
     monkeypatch.setitem(model_config.KINDS, "test-morse", (f"{home}:MorseNetwork", f"{home}:MorseConfig"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ase_mlwave.zoo import ModelFolder, TrainingData
+from ase_mlwave.models.folder import ModelFolder, TrainingData
 from tests.commands import check_command, mlwave_lines
 from tests.qdf.networks import random_network
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import ase_mlwave
 from ase_mlwave.cli.main import app
 from ase_mlwave.data.readers import read_dataset
-from ase_mlwave.zoo import list_models
+from ase_mlwave.models.folder import list_models
 from tests.commands import ROOT, check_command, mlwave_lines
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -33,8 +33,8 @@ def load_calculator(model: str | PathLike[str] | Sequence[str | PathLike[str]], 
     TypeError, InputError
         As the calculator's constructor.
     """
-    from ase_mlwave import zoo
     from ase_mlwave.calculators.members import model_names
+    from ase_mlwave.models import folder as zoo
     from ase_mlwave.plugin import CALCULATORS
 
     names = model_names(model)

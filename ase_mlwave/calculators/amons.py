@@ -24,7 +24,7 @@ from ase_mlwave.calculators.checks import check_choice, read_atoms
 from ase_mlwave.calculators.members import pick_device
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.stores import as_address
-from ase_mlwave.domain.wall import repulsion
+from ase_mlwave.models.domain.wall import repulsion
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 if TYPE_CHECKING:

@@ -31,11 +31,11 @@ from ase_mlwave.calculators.amons_forecast import announce_labels
 from ase_mlwave.calculators.amons_labels import find_or_label, models_beside
 from ase_mlwave.calculators.amons_sizes import chosen_contacts, usual_max_heavy
 from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.reference.labelling import Progress, label_geometries
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.workers import Workers
 from ase_mlwave.units import BOHR, HARTREE
-from ase_mlwave.zoo import ModelFolder, TrainingData
 
 #: How an amon's geometry is prepared, see ``relax`` of `amon_geometries`.
 Way: TypeAlias = bool | Literal["caps"] | None

@@ -29,8 +29,8 @@ from ase_mlwave.calculators.members import Member, ModelName, common_domain, mod
 from ase_mlwave.calculators.outcome import Outcome, average, to_ase
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import OutOfDomainError, UnknownOptionError, suggestion
+from ase_mlwave.models.folder import ModelFolder
 from ase_mlwave.plugin import register
-from ase_mlwave.zoo import ModelFolder
 
 __all__ = ["Member", "MlwaveCalculator", "Outcome"]
 

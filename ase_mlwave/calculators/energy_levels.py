@@ -7,7 +7,7 @@ from typing import Any
 
 from ase.units import kcal, mol
 
-from ase_mlwave.model_config import ModelConfig
+from ase_mlwave.models.config import ModelConfig
 
 __all__ = ["ENERGY_LEVELS", "default_level", "says_its_level", "supported_level", "told_errors"]
 

@@ -24,7 +24,7 @@ from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.metadata import differ_in_forces_only
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.errors import OutOfDomainWarning
-from ase_mlwave.model_config import ModelConfig
+from ase_mlwave.models.config import ModelConfig
 from ase_mlwave.reference.levels import LevelOfTheory
 
 __all__ = ["Counter", "Evaluation", "Progress", "check_data", "evaluate", "level_remarks", "measure"]

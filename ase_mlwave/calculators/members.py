@@ -12,9 +12,9 @@ import torch
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.calculators.checks import Domain, check_choice
-from ase_mlwave.domain.limits import SPREAD_LIMITS, SPREAD_THRESHOLDS, limits_of
-from ase_mlwave.model_config import ModelConfig
-from ase_mlwave.zoo import ModelFolder, existing_folder, list_models
+from ase_mlwave.models.config import ModelConfig
+from ase_mlwave.models.domain.limits import SPREAD_LIMITS, SPREAD_THRESHOLDS, limits_of
+from ase_mlwave.models.folder import ModelFolder, existing_folder, list_models
 
 __all__ = ["Member", "ModelName", "common_domain", "model_names", "pick_device", "pick_dtype"]
 

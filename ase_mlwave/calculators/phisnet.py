@@ -23,8 +23,8 @@ from ase_mlwave.calculators.domain import judge
 from ase_mlwave.calculators.energy_levels import ENERGY_LEVELS, default_level, says_its_level, told_errors
 from ase_mlwave.calculators.moles import check_fallback, pyscf_guess, read_mole
 from ase_mlwave.data.record import Record
-from ase_mlwave.domain.wall import repulsion
 from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.models.domain.wall import repulsion
 from ase_mlwave.phisnet.energy import electronic_states
 from ase_mlwave.phisnet.inference import PredictedBatch, predict_batch
 from ase_mlwave.quantum.basis import build_mole

@@ -180,7 +180,7 @@ def _command(
     """Write the command that gives the same figures where the data file is in the working directory."""
     import shlex
 
-    from ase_mlwave.zoo import list_models, locate
+    from ase_mlwave.models.folder import list_models, locate
 
     shipped = {locate(name): name for name in list_models()}
     words = ["mlwave", "evaluate", ",".join(shipped.get(locate(name), name) for name in names), data.name]
@@ -196,8 +196,8 @@ def _write_card(names: list[str], result: Evaluation, remark: str) -> None:
     """Write figures, remarks, the table by size and the calibration plot into the folder of the first model."""
     from ase_mlwave.calculators.calibration import draw_calibration
     from ase_mlwave.calculators.phisnet_evaluation import supported_defaults
-    from ase_mlwave.model_card import record_errors
-    from ase_mlwave.zoo import locate, read_config
+    from ase_mlwave.models.card import record_errors
+    from ase_mlwave.models.folder import locate, read_config
 
     parts = ["\n".join(f"- {remark.rstrip('.')}." for remark in result.remarks)] if result.remarks else []
     if result.by_size:

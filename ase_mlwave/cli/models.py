@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ase_mlwave.model_config import ModelConfig
+    from ase_mlwave.models.config import ModelConfig
 
 #: Characters of the longest card that is drawn: hostile Markdown takes time with the square of its length.
 _LONGEST_CARD = 50_000
@@ -21,8 +21,8 @@ def models(name: Annotated[str, typer.Argument(help="Show the card of this model
     """
     from rich.markdown import Markdown
 
-    from ase_mlwave import zoo
     from ase_mlwave.console import Console
+    from ase_mlwave.models import folder as zoo
 
     console = Console()
     if name:

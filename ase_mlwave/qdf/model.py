@@ -24,7 +24,7 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ase_mlwave.domain.distance import DistanceFromTraining
+from ase_mlwave.models.domain.distance import DistanceFromTraining
 from ase_mlwave.qdf.batch import Block, FieldBatch
 from ase_mlwave.qdf.config import QDFConfig
 from ase_mlwave.qdf.field import FieldValues, ScaledField, count_electrons, integrate

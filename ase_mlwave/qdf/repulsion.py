@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ase_mlwave.domain.screening import FACTORS, LENGTH, POWER, RATES
+from ase_mlwave.models.domain.screening import FACTORS, LENGTH, POWER, RATES
 from ase_mlwave.qdf.grids import envelope
 
 __all__ = ["NuclearRepulsion"]

@@ -10,7 +10,7 @@ from ase.data import chemical_symbols
 
 from ase_mlwave.data.metadata import differ_in_forces_only
 from ase_mlwave.data.record import Dataset
-from ase_mlwave.model_card import ERRORS_BEGIN, ERRORS_END
+from ase_mlwave.models.card import ERRORS_BEGIN, ERRORS_END
 from ase_mlwave.training.checkpoint import checkpoint_path
 from ase_mlwave.training.settings import RunSettings
 

@@ -15,8 +15,8 @@ from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.amons.slatm.config import SlatmConfig
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.units import HARTREE
-from ase_mlwave.zoo import ModelFolder, TrainingData
 from tests.amons.springs import methanols
 from tests.amons.test_fitting import FREE, geometry
 

@@ -27,7 +27,7 @@ def broken_model(tmp_path: Path) -> str:
     """Copy the shipped model with weights so large that its matrices overflow."""
     import torch
 
-    from ase_mlwave.zoo import ModelFolder
+    from ase_mlwave.models.folder import ModelFolder
     from tests.calculators.waters import MODEL
 
     folder = ModelFolder.load(MODEL)

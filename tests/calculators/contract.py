@@ -25,9 +25,9 @@ from ase.db import connect
 from ase.io import read, write
 from ase.outputs import all_outputs
 
-from ase_mlwave import zoo
 from ase_mlwave.calculators.base import MlwaveCalculator
 from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
+from ase_mlwave.models import folder as zoo
 
 ROTATION = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
 ROTATION *= np.linalg.det(ROTATION)  # proper

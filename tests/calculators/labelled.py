@@ -8,8 +8,8 @@ import pytest
 from ase.build import molecule
 
 from ase_mlwave.data.record import Dataset
+from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.reference.levels import LevelOfTheory
-from ase_mlwave.zoo import ModelFolder, TrainingData
 from tests.qdf.networks import random_network
 
 LEVEL = "gfn2-xtb"

@@ -14,7 +14,7 @@ from torch import Tensor
 from ase_mlwave.calculators.base import Member, MlwaveCalculator
 from ase_mlwave.calculators.outcome import Outcome
 from ase_mlwave.data.record import Record
-from ase_mlwave.zoo import ModelFolder, TrainingData
+from ase_mlwave.models.folder import ModelFolder, TrainingData
 
 
 class MorseConfig(BaseModel):

@@ -16,7 +16,7 @@ from ase_mlwave.amons.config import FitSettings
 from ase_mlwave.amons.fitting import fit_amons
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.errors import OutOfDomainWarning
-from ase_mlwave.zoo import ModelFolder, TrainingData
+from ase_mlwave.models.folder import ModelFolder, TrainingData
 from tests.amons.springs import distorted
 from tests.calculators.contract import CalculatorContract
 

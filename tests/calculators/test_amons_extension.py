@@ -146,7 +146,7 @@ def test_interrupted_extension_leaves_the_old_model(tmp_path: Path, monkeypatch:
     energy = calc.get_potential_energy(ethanol)
     study = calc.study
     with monkeypatch.context() as patched:
-        patched.setattr("ase_mlwave.zoo.ModelFolder.save", _interrupt)
+        patched.setattr("ase_mlwave.models.folder.ModelFolder.save", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             calc.extend()
     assert calc.study is study

@@ -14,7 +14,7 @@ from ase_mlwave.calculators.phisnet_evaluation import evaluate_phisnet
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
-from ase_mlwave.zoo import ModelFolder
+from ase_mlwave.models.folder import ModelFolder
 from tests.calculators.waters import MODEL
 
 LABELLED = Path(__file__).parents[1] / "data" / "files" / "waters_pbe_def2svp.db"

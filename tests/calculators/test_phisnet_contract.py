@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
+from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.phisnet.config import PhiSNetConfig
 from ase_mlwave.phisnet.model import PhiSNet
-from ase_mlwave.zoo import ModelFolder, TrainingData
 from tests.calculators.contract import CalculatorContract
 
 

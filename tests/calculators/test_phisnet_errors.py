@@ -20,7 +20,7 @@ from ase.calculators.calculator import (
 from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.calculators.phisnet import ENERGY_LEVELS
 from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
-from ase_mlwave.zoo import ModelFolder
+from ase_mlwave.models.folder import ModelFolder
 from tests.calculators.protocols import water
 from tests.calculators.waters import MODEL, shipped, waters
 

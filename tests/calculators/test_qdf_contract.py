@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ase_mlwave.calculators.qdf import QDFCalculator
-from ase_mlwave.zoo import ModelFolder, TrainingData
+from ase_mlwave.models.folder import ModelFolder, TrainingData
 from tests.calculators.contract import CalculatorContract
 from tests.qdf.networks import random_network
 

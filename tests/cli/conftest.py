@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ase_mlwave import zoo
+from ase_mlwave.models import folder as zoo
 from tests.calculators.morse import morse_folder
 
 

@@ -15,12 +15,13 @@ from pyscf.scf import hf
 from typer.testing import CliRunner
 
 import ase_mlwave.demo
-from ase_mlwave import PhiSNetCalculator, zoo
+from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.cli.main import app
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.database import read_database
-from ase_mlwave.model_card import ERRORS_BEGIN, ERRORS_END
-from ase_mlwave.zoo import ModelFolder
+from ase_mlwave.models import folder as zoo
+from ase_mlwave.models.card import ERRORS_BEGIN, ERRORS_END
+from ase_mlwave.models.folder import ModelFolder
 
 MODEL = "phisnet-water"
 HELD_OUT = Path(ase_mlwave.demo.__file__).with_name("held_out_waters.xyz")

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from ase_mlwave.calculators.qdf import QDFCalculator
 from ase_mlwave.cli.main import app
 from ase_mlwave.data.convert import atoms_from_record
-from ase_mlwave.model_card import ERRORS_BEGIN, ERRORS_END
+from ase_mlwave.models.card import ERRORS_BEGIN, ERRORS_END
+from ase_mlwave.models.folder import ModelFolder
 from ase_mlwave.qdf.published.importing import import_published
-from ase_mlwave.zoo import ModelFolder
 from tests.calculators.labelled import labelled_molecules, random_models
 
 

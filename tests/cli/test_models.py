@@ -7,8 +7,8 @@ import pytest
 from rich.text import Text
 from typer.testing import CliRunner
 
-from ase_mlwave import zoo
 from ase_mlwave.cli.main import app
+from ase_mlwave.models import folder as zoo
 from tests.calculators.morse import morse_folder
 
 

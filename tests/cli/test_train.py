@@ -16,7 +16,7 @@ from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.cli.main import app
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.database import read_database
-from ase_mlwave.zoo import ModelFolder
+from ase_mlwave.models.folder import ModelFolder
 
 ROOT = Path(__file__).parents[2]
 LABELLED = ROOT / "tests" / "data" / "files" / "waters_pbe_def2svp.db"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ase.build import molecule
 
-from ase_mlwave import zoo
+from ase_mlwave.models import folder as zoo
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +55,7 @@ def test_wheel_has_the_package_and_the_zoo_and_nothing_else(wheel: Path) -> None
     assert "ase_mlwave/py.typed" in names
     for model in zoo.list_models():
         for file in ("config.json", "model.safetensors", "README.md"):
-            assert f"ase_mlwave/models/{model}/{file}" in names
+            assert f"ase_mlwave/shipped_models/{model}/{file}" in names
 
 
 def test_installed_wheel_computes_what_the_checkout_computes(python: Path, tmp_path: Path) -> None:

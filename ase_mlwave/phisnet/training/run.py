@@ -9,7 +9,8 @@ import torch
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Dataset
-from ase_mlwave.domain.limits import limits_of
+from ase_mlwave.models.domain.limits import limits_of
+from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.phisnet.model import PhiSNet
 from ase_mlwave.phisnet.training.module import PhiSNetData, PhiSNetModule
 from ase_mlwave.phisnet.training.prepared import PreparedDataset
@@ -19,7 +20,6 @@ from ase_mlwave.training.bar import TrainingBar
 from ase_mlwave.training.checks import check_dataset, check_label, first_card, refuse_another_run
 from ase_mlwave.training.data import charges_and_spins, read_training_data
 from ase_mlwave.training.loop import fit
-from ase_mlwave.zoo import ModelFolder, TrainingData
 
 __all__ = ["train"]
 

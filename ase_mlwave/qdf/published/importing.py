@@ -18,11 +18,11 @@ from ase.data import chemical_symbols
 from pydantic import ValidationError
 from torch import Tensor
 
+from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.qdf.published.card import published_card
 from ase_mlwave.qdf.published.config import PublishedConfig
 from ase_mlwave.qdf.published.network import PublishedQDF
 from ase_mlwave.text import clean
-from ase_mlwave.zoo import ModelFolder, TrainingData
 
 __all__ = ["import_published", "read_checkpoint", "read_orbitals"]
 

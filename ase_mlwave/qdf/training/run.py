@@ -10,7 +10,8 @@ import torch
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Dataset
-from ase_mlwave.domain.limits import SURROUNDINGS_LIMIT, SURROUNDINGS_THRESHOLD
+from ase_mlwave.models.domain.limits import SURROUNDINGS_LIMIT, SURROUNDINGS_THRESHOLD
+from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.qdf.batch import collate
 from ase_mlwave.qdf.model import QDF
 from ase_mlwave.qdf.training.module import QDFData, QDFModule
@@ -21,7 +22,6 @@ from ase_mlwave.training.checks import check_dataset, first_card, refuse_another
 from ase_mlwave.training.data import read_training_data
 from ase_mlwave.training.loop import fit
 from ase_mlwave.units import HARTREE
-from ase_mlwave.zoo import ModelFolder, TrainingData
 
 __all__ = ["fit_domain", "train"]
 

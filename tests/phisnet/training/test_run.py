@@ -17,11 +17,11 @@ from ase.calculators.calculator import InputError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ase_mlwave.models.folder import ModelFolder
 from ase_mlwave.phisnet.model import PhiSNet
 from ase_mlwave.phisnet.training.module import PhiSNetModule
 from ase_mlwave.phisnet.training.run import train
 from ase_mlwave.training.curve import read_metrics
-from ase_mlwave.zoo import ModelFolder
 from tests.phisnet.training.runs import MODEL, WATERS, tiny_settings
 
 

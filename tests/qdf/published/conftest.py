@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from ase_mlwave.models.folder import ModelFolder
 from ase_mlwave.qdf.published.importing import import_published
-from ase_mlwave.zoo import ModelFolder
 
 FILES = Path(__file__).parent / "files"
 

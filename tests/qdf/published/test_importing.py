@@ -13,8 +13,8 @@ import torch
 from ase.calculators.calculator import InputError
 from typer.testing import CliRunner
 
-from ase_mlwave import zoo
 from ase_mlwave.cli.main import app
+from ase_mlwave.models import folder as zoo
 from ase_mlwave.qdf.published.importing import import_published, read_checkpoint, read_orbitals
 from tests.qdf.published.conftest import FILES
 

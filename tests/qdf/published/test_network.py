@@ -11,13 +11,13 @@ from ase.build import molecule
 from ase.io import read
 
 from ase_mlwave.data.convert import record_from_atoms
+from ase_mlwave.models.folder import ModelFolder
 from ase_mlwave.qdf.published import field, network
 from ase_mlwave.qdf.published.config import PublishedConfig
 from ase_mlwave.qdf.published.dense import dense, rectified_dense
 from ase_mlwave.qdf.published.importing import import_published
 from ase_mlwave.qdf.published.network import PublishedQDF
 from ase_mlwave.units import BOHR, HARTREE
-from ase_mlwave.zoo import ModelFolder
 
 FORMULAS = ("H2O", "CH3OH", "HCN", "C6H6", "H2")
 

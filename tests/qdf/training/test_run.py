@@ -14,13 +14,13 @@ from torch import Tensor
 from ase_mlwave.calculators.qdf import QDFCalculator
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.models.folder import ModelFolder
 from ase_mlwave.qdf.model import QDF
 from ase_mlwave.qdf.training.module import QDFModule
 from ase_mlwave.qdf.training.run import train
 from ase_mlwave.qdf.training.settings import TrainingSettings
 from ase_mlwave.training.curve import read_metrics
 from ase_mlwave.units import HARTREE
-from ase_mlwave.zoo import ModelFolder
 
 WATERS = str(Path(__file__).parents[2] / "data" / "files" / "waters_pbe_def2svp.db")
 

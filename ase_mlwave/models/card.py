@@ -7,7 +7,7 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any
 
-from ase_mlwave.zoo import ModelFolder, locate
+from ase_mlwave.models.folder import ModelFolder, locate
 
 __all__ = ["ERRORS_BEGIN", "ERRORS_END", "record_errors"]
 

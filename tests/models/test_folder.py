@@ -14,8 +14,9 @@ import torch
 from ase.calculators.calculator import InputError
 from safetensors.torch import load_file, save_file
 
-from ase_mlwave import model_config, zoo
-from ase_mlwave.zoo import ModelFolder
+from ase_mlwave.models import config as model_config
+from ase_mlwave.models import folder as zoo
+from ase_mlwave.models.folder import ModelFolder
 from tests.calculators.morse import MorseConfig, MorseNetwork, morse_folder
 
 pytestmark = pytest.mark.usefixtures("morse_kind")
@@ -346,7 +347,7 @@ def test_shipped_model_is_sound(name: str) -> None:
 
 
 def test_sizes_past_those_of_the_weights_are_refused_before_any_memory(folder: Path) -> None:
-    from ase_mlwave.budget import AllocationBudget
+    from ase_mlwave.models.budget import AllocationBudget
 
     with AllocationBudget(10**6), pytest.raises(ValueError, match="more numbers than the file of weights"):
         torch.zeros(10**6, 10**12)

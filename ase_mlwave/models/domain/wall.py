@@ -9,7 +9,7 @@ from ase.data import covalent_radii
 from ase.neighborlist import primitive_neighbor_list
 from numpy.typing import ArrayLike, NDArray
 
-from ase_mlwave.domain.screening import FACTORS, LENGTH, POWER, RATES
+from ase_mlwave.models.domain.screening import FACTORS, LENGTH, POWER, RATES
 from ase_mlwave.units import BOHR
 
 __all__ = ["Wall", "repulsion"]

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from ase.calculators.calculator import InputError
 
-from ase_mlwave import model_files, zoo
-from ase_mlwave.model_files import find_file, read_file, replace_files
-from ase_mlwave.zoo import ModelFolder
+from ase_mlwave.models import files as model_files
+from ase_mlwave.models import folder as zoo
+from ase_mlwave.models.files import find_file, read_file, replace_files
+from ase_mlwave.models.folder import ModelFolder
 from tests.calculators.morse import morse_folder
 
 FILES = ["README.md", "config.json", "model.safetensors"]

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
 from ase_mlwave.data.record import Record
-from ase_mlwave.domain.surroundings import describe, n_features
+from ase_mlwave.models.domain.surroundings import describe, n_features
 
 __all__ = ["DistanceFromTraining"]
 

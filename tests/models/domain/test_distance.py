@@ -7,8 +7,8 @@ from ase.build import molecule
 
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Record
-from ase_mlwave.domain.distance import DistanceFromTraining
-from ase_mlwave.domain.surroundings import describe
+from ase_mlwave.models.domain.distance import DistanceFromTraining
+from ase_mlwave.models.domain.surroundings import describe
 
 ELEMENTS = (1, 6, 7, 8)
 TRAINED = [

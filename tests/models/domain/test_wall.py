@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.collections import g2
 
-from ase_mlwave.domain.wall import Wall, repulsion
+from ase_mlwave.models.domain.wall import Wall, repulsion
 from ase_mlwave.units import BOHR
 
 

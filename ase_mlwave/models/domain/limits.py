@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 __all__ = ["SPREAD_LIMITS", "SPREAD_THRESHOLDS", "SURROUNDINGS_LIMIT", "SURROUNDINGS_THRESHOLD", "limits_of"]
 
-#: Distances of surroundings (`ase_mlwave.domain.distance`) past which there are a warning and an error. Of molecules
-#: with held-out sum formulas a twentieth warns; bonds and contacts that no training molecule has are refused.
+#: Distances of surroundings (`ase_mlwave.models.domain.distance`) past which there are a warning and an error. Of
+#: molecules with held-out sum formulas a twentieth warns; bonds and contacts that no training molecule has are refused.
 SURROUNDINGS_THRESHOLD, SURROUNDINGS_LIMIT = 1.2, 1.8
 
 #: Spreads of a committee, eV/Angstrom (of any atom) and eV, past which nobody should use its mean without a look, and
