@@ -26,13 +26,13 @@ from rich.table import Table
 
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Record
-from ase_mlwave.phisnet.assembly import AOPlan
-from ase_mlwave.phisnet.batch import collate
-from ase_mlwave.phisnet.config import PRESETS, PhiSNetConfig
-from ase_mlwave.phisnet.energy import electronic_states, n_occupied
-from ase_mlwave.phisnet.geometry import edge_geometry
-from ase_mlwave.phisnet.inference import predict_batch
-from ase_mlwave.phisnet.model import PhiSNet
+from ase_mlwave.models.phisnet.assembly import AOPlan
+from ase_mlwave.models.phisnet.batch import collate
+from ase_mlwave.models.phisnet.config import PRESETS, PhiSNetConfig
+from ase_mlwave.models.phisnet.energy import electronic_states, n_occupied
+from ase_mlwave.models.phisnet.geometry import edge_geometry
+from ase_mlwave.models.phisnet.inference import predict_batch
+from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.integrals import one_electron_integrals
 from ase_mlwave.reference.levels import LevelOfTheory

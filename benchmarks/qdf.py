@@ -30,8 +30,8 @@ from rich.table import Table
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.folder import ModelFolder
-from ase_mlwave.qdf.published.config import PublishedConfig
-from ase_mlwave.qdf.published.network import PublishedQDF
+from ase_mlwave.models.qdf.published.config import PublishedConfig
+from ase_mlwave.models.qdf.published.network import PublishedQDF
 from ase_mlwave.units import HARTREE
 
 #: Molecules per CPU second at a batch size, and CPU seconds per 1,000 molecules and epoch of training at batch size 4.

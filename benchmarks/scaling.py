@@ -189,8 +189,8 @@ def random_model(folder: Path) -> Path:
     import torch
 
     from ase_mlwave.models.folder import ModelFolder, TrainingData
-    from ase_mlwave.qdf.config import QDFConfig
-    from ase_mlwave.qdf.model import QDF
+    from ase_mlwave.models.qdf.config import QDFConfig
+    from ase_mlwave.models.qdf.model import QDF
 
     torch.manual_seed(0)
     network = QDF(QDFConfig(elements=("H", "C", "N", "O")))

@@ -11,7 +11,7 @@ from typing import Any
 from typer.main import get_command
 
 from ase_mlwave.cli.main import app
-from ase_mlwave.settings import read_yaml
+from ase_mlwave.models.training.yaml_settings import read_yaml
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,7 +12,7 @@ import pytest
 
 from ase_mlwave.models.folder import ModelFolder, TrainingData
 from tests.commands import check_command, mlwave_lines
-from tests.qdf.networks import random_network
+from tests.models.qdf.networks import random_network
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -25,8 +25,8 @@ from ase_mlwave.calculators.moles import check_fallback, pyscf_guess, read_mole
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.models.domain.wall import repulsion
-from ase_mlwave.phisnet.energy import electronic_states
-from ase_mlwave.phisnet.inference import PredictedBatch, predict_batch
+from ase_mlwave.models.phisnet.energy import electronic_states
+from ase_mlwave.models.phisnet.inference import PredictedBatch, predict_batch
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
 from ase_mlwave.quantum.density import orbitals

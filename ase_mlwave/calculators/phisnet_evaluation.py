@@ -21,7 +21,7 @@ from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.errors import OutOfDomainWarning, suggestion
 from ase_mlwave.models.card import record_errors
 from ase_mlwave.models.config import ModelConfig
-from ase_mlwave.phisnet.inference import predict_batch
+from ase_mlwave.models.phisnet.inference import predict_batch
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.density import orbitals
 from ase_mlwave.quantum.functional import converge

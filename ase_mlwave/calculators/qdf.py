@@ -15,8 +15,8 @@ from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import cube_grid, read_atoms
 from ase_mlwave.calculators.qdf_published import is_published, published_outcomes, published_outputs
 from ase_mlwave.data.record import Record
-from ase_mlwave.qdf.config import MAX_GRID_LEVEL
-from ase_mlwave.qdf.inference import density_on_points, measure_distances, predict_batch
+from ase_mlwave.models.qdf.config import MAX_GRID_LEVEL
+from ase_mlwave.models.qdf.inference import density_on_points, measure_distances, predict_batch
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.cubes import write_cube
 from ase_mlwave.units import BOHR

@@ -39,7 +39,7 @@ def import_qdf(
     from ase.calculators.calculator import InputError
 
     from ase_mlwave.console import Console
-    from ase_mlwave.qdf.published.importing import import_published
+    from ase_mlwave.models.qdf.published.importing import import_published
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output} exists already. Name a new folder, or remove that one first.")

@@ -14,7 +14,11 @@ import typer
 from ase_mlwave.console import Console
 
 #: Value of the setting ``kind`` -> where training that model is at home.
-_HOMES = {kind: f"ase_mlwave.{kind}.training" for kind in ("amons", "phisnet", "qdf")}
+_HOMES = {
+    "amons": "ase_mlwave.amons.training",
+    "phisnet": "ase_mlwave.models.phisnet.training",
+    "qdf": "ase_mlwave.models.qdf.training",
+}
 
 
 def train(
@@ -28,7 +32,7 @@ def train(
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
     from ase_mlwave.errors import suggestion
-    from ase_mlwave.settings import read_yaml
+    from ase_mlwave.models.training.yaml_settings import read_yaml
 
     words = overrides or []
     kind = str(read_yaml(settings, words).get("kind", "phisnet"))
@@ -49,7 +53,7 @@ def _measure_levels(folder: Path, settings: Any, console: Console, *, progress: 
     """Measure on validation molecules which level of energy a PhiSNet is good for, and say so."""
     from ase_mlwave.calculators.phisnet_evaluation import measure_levels
     from ase_mlwave.data.readers import read_dataset
-    from ase_mlwave.training.bar import TrainingBar
+    from ase_mlwave.models.training.bar import TrainingBar
 
     with ExitStack() as bars:
 

@@ -42,8 +42,8 @@ _SYMBOLS = tuple(chemical_symbols[1:])
 #: made from them, keeps them as ``config``, and sets its precision with ``cast(dtype)``.
 KINDS: dict[str, tuple[str, str]] = {
     "amons": ("ase_mlwave.amons.model:AmonModel", "ase_mlwave.amons.config:AmonConfig"),
-    "phisnet": ("ase_mlwave.phisnet.model:PhiSNet", "ase_mlwave.phisnet.config:PhiSNetConfig"),
-    "qdf": ("ase_mlwave.qdf.kinds:build_network", "ase_mlwave.qdf.kinds:parse_qdf_settings"),
+    "phisnet": ("ase_mlwave.models.phisnet.model:PhiSNet", "ase_mlwave.models.phisnet.config:PhiSNetConfig"),
+    "qdf": ("ase_mlwave.models.qdf.kinds:build_network", "ase_mlwave.models.qdf.kinds:parse_qdf_settings"),
 }
 
 

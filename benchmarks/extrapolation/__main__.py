@@ -21,7 +21,7 @@ from ase.calculators.calculator import InputError
 from rich.console import Console
 
 from ase_mlwave.data.readers import read_dataset
-from ase_mlwave.settings import read_yaml
+from ase_mlwave.models.training.yaml_settings import read_yaml
 from benchmarks.extrapolation.models import MODELS, TITLES, Job, check_models
 from benchmarks.extrapolation.qdf import check_settings
 from benchmarks.extrapolation.report import Study, draw, markdown, rich_table, summary

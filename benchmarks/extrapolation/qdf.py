@@ -17,9 +17,9 @@ from ase_mlwave.calculators.qdf import QDFCalculator
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.writers import write_dataset
-from ase_mlwave.qdf.training.run import train
-from ase_mlwave.qdf.training.settings import TrainingSettings
-from ase_mlwave.settings import parse_settings
+from ase_mlwave.models.qdf.training.run import train
+from ase_mlwave.models.qdf.training.settings import TrainingSettings
+from ase_mlwave.models.training.yaml_settings import parse_settings
 from ase_mlwave.units import HARTREE
 from benchmarks.extrapolation.budget import cpu_seconds, steps_within
 from benchmarks.extrapolation.models import Fitted, Job

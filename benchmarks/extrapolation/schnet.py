@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ase_mlwave.data.record import Record
-from ase_mlwave.training.sampler import EpochSampler
+from ase_mlwave.models.training.sampler import EpochSampler
 from ase_mlwave.units import BOHR
 from benchmarks.extrapolation.budget import cpu_seconds, steps_within
 from benchmarks.extrapolation.models import Fitted, Job, atom_references

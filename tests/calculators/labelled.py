@@ -10,7 +10,7 @@ from ase.build import molecule
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.reference.levels import LevelOfTheory
-from tests.qdf.networks import random_network
+from tests.models.qdf.networks import random_network
 
 LEVEL = "gfn2-xtb"
 NAMES = ("H2O", "CH4", "HCN", "HCOOH")

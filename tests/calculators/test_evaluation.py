@@ -17,7 +17,7 @@ from ase_mlwave.calculators.evaluation import evaluate
 from ase_mlwave.calculators.qdf import QDFCalculator
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Dataset, Record
-from ase_mlwave.qdf.published.importing import import_published
+from ase_mlwave.models.qdf.published.importing import import_published
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 from tests.calculators.labelled import labelled_molecules, random_models
 from tests.calculators.morse import MorseCalculator, morse_folder
@@ -202,7 +202,7 @@ def test_molecules_beyond_the_domain_are_counted_not_skipped(tmp_path: Path) -> 
 
 
 def test_published_field_is_measured_by_its_atomization_energies(tmp_path: Path) -> None:
-    files = Path(__file__).parents[1] / "qdf/published/files"
+    files = Path(__file__).parents[1] / "models/qdf/published/files"
     folder = import_published(files / "energy.pth", files / "orbitaldict_3-21G.json").save(tmp_path / "published")
     calc = QDFCalculator(folder)
     records = []

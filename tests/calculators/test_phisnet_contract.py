@@ -10,8 +10,8 @@ import torch
 
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
 from ase_mlwave.models.folder import ModelFolder, TrainingData
-from ase_mlwave.phisnet.config import PhiSNetConfig
-from ase_mlwave.phisnet.model import PhiSNet
+from ase_mlwave.models.phisnet.config import PhiSNetConfig
+from ase_mlwave.models.phisnet.model import PhiSNet
 from tests.calculators.contract import CalculatorContract
 
 

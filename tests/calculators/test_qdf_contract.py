@@ -7,7 +7,7 @@ import pytest
 from ase_mlwave.calculators.qdf import QDFCalculator
 from ase_mlwave.models.folder import ModelFolder, TrainingData
 from tests.calculators.contract import CalculatorContract
-from tests.qdf.networks import random_network
+from tests.models.qdf.networks import random_network
 
 
 @pytest.fixture(scope="module")

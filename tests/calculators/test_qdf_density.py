@@ -15,10 +15,10 @@ from pyscf import dft
 from ase_mlwave.calculators.qdf import QDFCalculator
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.folder import ModelFolder, TrainingData
-from ase_mlwave.qdf.inference import density_on_points
+from ase_mlwave.models.qdf.inference import density_on_points
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.units import BOHR
-from tests.qdf.networks import random_network
+from tests.models.qdf.networks import random_network
 
 
 def model(folder: Path, seed: int) -> str:

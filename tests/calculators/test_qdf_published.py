@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from ase_mlwave import QDFCalculator
 from ase_mlwave.cli.main import app
-from ase_mlwave.qdf.published.importing import import_published
+from ase_mlwave.models.qdf.published.importing import import_published
 from ase_mlwave.units import HARTREE
 
-FILES = Path(__file__).parents[1] / "qdf/published/files"
+FILES = Path(__file__).parents[1] / "models/qdf/published/files"
 EXPECTED: dict[str, Any] = json.loads((FILES / "expected.json").read_text(encoding="utf-8"))
 
 

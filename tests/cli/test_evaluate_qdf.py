@@ -18,7 +18,7 @@ from ase_mlwave.cli.main import app
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.models.card import ERRORS_BEGIN, ERRORS_END
 from ase_mlwave.models.folder import ModelFolder
-from ase_mlwave.qdf.published.importing import import_published
+from ase_mlwave.models.qdf.published.importing import import_published
 from tests.calculators.labelled import labelled_molecules, random_models
 
 
@@ -90,7 +90,7 @@ def test_card_of_a_committee_has_a_plot_and_the_command_that_gives_its_figures()
 
 
 def test_card_without_a_place_for_errors_gets_one(tmp_path: Path) -> None:
-    files = Path(__file__).parents[1] / "qdf/published/files"
+    files = Path(__file__).parents[1] / "models/qdf/published/files"
     imported = import_published(files / "energy.pth", files / "orbitaldict_3-21G.json")
     folder = imported.save(tmp_path / "published")
     images = [atoms_from_record(record) for record in labelled_molecules(1)]

@@ -35,11 +35,11 @@ from ase_mlwave.data.metadata import check_metadata, new_metadata
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.models import folder as zoo
 from ase_mlwave.models.config import checksum
-from ase_mlwave.phisnet.config import PhiSNetConfig
-from ase_mlwave.phisnet.training.settings import TrainingSettings
-from ase_mlwave.qdf.config import QDFConfig
-from ase_mlwave.qdf.published.config import PublishedConfig
-from ase_mlwave.qdf.published.importing import import_published, read_checkpoint, read_orbitals
+from ase_mlwave.models.phisnet.config import PhiSNetConfig
+from ase_mlwave.models.phisnet.training.settings import TrainingSettings
+from ase_mlwave.models.qdf.config import QDFConfig
+from ase_mlwave.models.qdf.published.config import PublishedConfig
+from ase_mlwave.models.qdf.published.importing import import_published, read_checkpoint, read_orbitals
 from ase_mlwave.quantum.basis import build_mole, shells
 from ase_mlwave.quantum.integrals import one_electron_integrals
 from ase_mlwave.quantum.names import check_basis, check_functional
@@ -47,10 +47,10 @@ from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.reference.levels import LevelOfTheory, PyscfLevel
 from benchmarks.relaxed_references import Minima
 from tests.calculators.morse import morse_folder
-from tests.qdf.training.test_run import tiny_settings
+from tests.models.qdf.training.test_run import tiny_settings
 from tests.security.payloads import Touch, hostile_strings
 
-PUBLISHED = Path(__file__).parent.parent / "qdf" / "published" / "files"
+PUBLISHED = Path(__file__).parent.parent / "models" / "qdf" / "published" / "files"
 REFUSALS = (InputError, ValueError, FileNotFoundError)
 
 Door = Callable[[str, Path], Any]
@@ -298,7 +298,7 @@ def test_arrays_of_objects_are_not_unpickled(place: Path) -> None:
 
 def test_checkpoint_of_a_run_is_loaded_as_plain_tensors(place: Path) -> None:
     """Resume a run whose checkpoint is a pickle that would make the marker."""
-    from ase_mlwave.qdf.training.run import train
+    from ase_mlwave.models.qdf.training.run import train
 
     (place / "run" / "checkpoints").mkdir(parents=True)
     torch.save({"state_dict": {}, "evil": Touch(place / "marker")}, place / "run" / "checkpoints" / "last.ckpt")

@@ -19,9 +19,9 @@ from ase_mlwave.amons.training.settings import TrainingSettings
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.card import ERRORS_BEGIN, ERRORS_END
 from ase_mlwave.models.folder import ModelFolder, TrainingData
-from ase_mlwave.training.bar import training_bar
-from ase_mlwave.training.checks import check_dataset
-from ase_mlwave.training.data import charges_and_spins, read_training_data
+from ase_mlwave.models.training.bar import training_bar
+from ase_mlwave.models.training.checks import check_dataset
+from ase_mlwave.models.training.data import charges_and_spins, read_training_data
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 __all__ = ["train"]

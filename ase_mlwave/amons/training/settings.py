@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ase_mlwave.amons.config import FitSettings
 from ase_mlwave.amons.slatm.config import SlatmConfig
 from ase_mlwave.errors import suggestion
-from ase_mlwave.settings import parse_settings, read_yaml
+from ase_mlwave.models.training.yaml_settings import parse_settings, read_yaml
 
 __all__ = ["LibrarySettings", "TrainingSettings"]
 

@@ -1,0 +1,90 @@
+"""Put blocks of atoms and pairs into the matrices of a batch of molecules of any sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ase_mlwave.models.phisnet.batch import MoleculeBatch
+
+__all__ = ["AOPlan", "MatrixBatch"]
+
+
+@dataclass(frozen=True)
+class MatrixBatch:
+    """B square matrices of different sizes, stored one behind the other.
+
+    Parameters
+    ----------
+    flat : Tensor, (sum M_b^2,)
+        Elements, row by row.
+    sizes : tuple of int, (B,)
+        M_b of each molecule.
+    """
+
+    flat: Tensor
+    sizes: tuple[int, ...]
+
+    def matrices(self) -> tuple[Tensor, ...]:
+        """View each matrix, (M_b, M_b)."""
+        parts = self.flat.split([m * m for m in self.sizes])
+        return tuple(p.view(m, m) for p, m in zip(parts, self.sizes, strict=True))
+
+    def stack(self) -> Tensor:
+        """View all as one tensor (B, M, M); all sizes must agree."""
+        if len(set(self.sizes)) != 1:
+            raise ValueError(f"matrices of sizes {sorted(set(self.sizes))} cannot be stacked")
+        return self.flat.view(len(self.sizes), self.sizes[0], self.sizes[0])
+
+
+class AOPlan:
+    """Where the basis functions of every atom of a batch stand.
+
+    Parameters
+    ----------
+    batch : MoleculeBatch
+        The molecules.
+    functions : mapping of atomic number to int
+        Basis functions per element.
+    """
+
+    def __init__(self, batch: MoleculeBatch, functions: Mapping[int, int]) -> None:
+        counts = torch.zeros(max(functions) + 1, dtype=torch.int64)
+        for number, count in functions.items():
+            counts[number] = count
+        per_atom = counts[batch.numbers.cpu()]
+        system = batch.system.cpu()
+        sizes = torch.zeros(len(batch.n_atoms), dtype=torch.int64).index_add(0, system, per_atom)
+        ends = per_atom.cumsum(0)
+        system_start = sizes.cumsum(0) - sizes
+        matrix_start = sizes.square().cumsum(0) - sizes.square()
+        device = batch.positions.device
+        self.sizes = tuple(sizes.tolist())
+        self.offset = (ends - per_atom - system_start[system]).to(device)  # (N,) first function of an atom
+        self.width = sizes[system].to(device)  # (N,) M of its molecule
+        self.base = matrix_start[system].to(device)  # (N,) where its matrix begins
+        self.n_elements = int(sizes.square().sum())
+
+    def indices(self, first: Tensor, second: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Locate blocks of pairs (n,) of one shape: flat indices (n, M1, M2), and those of the transposed elements."""
+        rows = self.offset[first][:, None] + torch.arange(shape[0], device=first.device)
+        columns = self.offset[second][:, None] + torch.arange(shape[1], device=first.device)
+        base, width = self.base[first][:, None, None], self.width[first][:, None, None]
+        straight = base + rows[:, :, None] * width + columns[:, None, :]
+        return straight, base + columns[:, None, :] * width + rows[:, :, None]
+
+    def assemble(self, blocks: list[tuple[Tensor, Tensor, Tensor]]) -> MatrixBatch:
+        """Add up (first, second, blocks (n, M1, M2)) and their transposes to symmetric matrices."""
+        flat = blocks[0][2].new_zeros(self.n_elements)
+        for first, second, values in blocks:
+            straight, transposed = self.indices(first, second, (values.shape[1], values.shape[2]))
+            half = (0.5 * values).reshape(-1)
+            flat = flat.index_add(0, straight.reshape(-1), half).index_add(0, transposed.reshape(-1), half)
+        return MatrixBatch(flat, self.sizes)
+
+    def extract(self, flat: Tensor, first: Tensor, second: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Read the blocks (n, M1, M2) of given pairs from matrices stored flat: the way back of ``assemble``."""
+        return flat[self.indices(first, second, shape)[0]]

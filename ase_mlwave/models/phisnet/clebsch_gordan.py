@@ -1,0 +1,252 @@
+"""The paper's interactions: Clebsch-Gordan couplings, channel by channel, with radial coefficients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ase_mlwave.models.phisnet.config import PhiSNetConfig
+from ase_mlwave.models.phisnet.couplings import ChannelCoupling, Path, couples_to, coupling_tensor
+from ase_mlwave.models.phisnet.frames import EdgeLayout
+from ase_mlwave.models.phisnet.geometry import EdgeGeometry
+from ase_mlwave.models.phisnet.layers import GeneralisedSwish, MixingLinear, ResidualBlock
+from ase_mlwave.models.phisnet.orders import OrderLayout
+
+__all__ = ["HarmonicMixing", "PairMixing", "PaperInteraction", "PaperOverlapPairs", "PaperPairs"]
+
+#: Size of new radial coefficients of messages, and of products of two atoms' features, such that features keep their
+#: size through five modules and matrices start with elements of order one.
+_MESSAGE_GAIN, _PRODUCT_GAIN = 0.5, 0.1
+
+
+class PairMixing(nn.Module):
+    """Couple the features of two atoms in all ways, each with a coefficient linear in the radial functions.
+
+    Parameters
+    ----------
+    layout : OrderLayout
+        Rows of the features.
+    features : int
+        Channels F.
+    n_radial : int
+        Radial functions K.
+
+    Notes
+    -----
+    Source: Unke et al. 2021, pair-mixing layer.
+    """
+
+    def __init__(self, layout: OrderLayout, features: int, n_radial: int) -> None:
+        super().__init__()
+        self.coupling = ChannelCoupling(layout, distinct=False)
+        self.weight = nn.Parameter(_PRODUCT_GAIN * _path_weights(self.coupling.paths, n_radial, features))
+
+    def forward(self, x: Tensor, y: Tensor, rbf: Tensor) -> Tensor:
+        """Map features of both atoms of each pair (E, R, F) to those of the pair, zero at the cutoff."""
+        coefficients = rbf @ self.weight  # (paths, E, F)
+        result: Tensor = self.coupling(x.transpose(0, 1), y.transpose(0, 1), coefficients).transpose(0, 1)
+        return result
+
+
+class HarmonicMixing(nn.Module):
+    """Couple the features of atom j in all ways with the spherical harmonics of the edge.
+
+    In the frame of the edge a harmonic has one component, m = 0: the couplings become, for each m, a matrix between
+    orders with radial entries, which is what is evaluated. The message is that of the paper.
+
+    Parameters
+    ----------
+    layout : OrderLayout
+        Rows of the features.
+    features : int
+        Channels F.
+    n_radial : int
+        Radial functions K.
+
+    Notes
+    -----
+    message = pair-mixing(y_j, A1 Y(u); rbf) + radial_l(r) A2 Y_l(u) y_j,0.
+    Source: Unke et al. 2021, interaction block. Law: ``test_harmonic_mixing_equals_couplings_with_harmonics``.
+    """
+
+    degree: Tensor
+    matrix: Tensor
+
+    def __init__(self, layout: OrderLayout, features: int, n_radial: int) -> None:
+        super().__init__()
+        self.edges = EdgeLayout(layout)
+        harmonics = [(l, (-1) ** l) for l in range(layout.max_order + 1)]
+        self.paths = [(o, y, end) for o in layout.orders for y in harmonics for end in couples_to(o, y, layout)]
+        self.weight = nn.Parameter(_MESSAGE_GAIN * _path_weights(self.paths, n_radial, features))
+        self.of_harmonics = nn.Parameter(torch.ones(len(harmonics), features))  # A1
+        self.direct = nn.Parameter(_MESSAGE_GAIN * torch.randn(len(harmonics), n_radial, features))  # radial_l
+        self.of_direct = nn.Parameter(torch.ones(len(harmonics), features))  # A2
+        self.register_buffer("degree", torch.tensor([y[0] for _, y, _ in self.paths]), persistent=False)
+        self.register_buffer("matrix", self._matrix(), persistent=False)
+
+    def _blocks(self) -> list[tuple[int, int]]:
+        """Size of the matrix between orders and number of copies it serves: m = 0 of either parity, m = 1, 2..."""
+        pseudo = [(self.edges.n_pseudo, 1)] if self.edges.n_pseudo else []
+        return [(self.edges.n_invariant, 1), *pseudo, *((width, 2) for width in self.edges.n_of_m)]
+
+    def _matrix(self) -> Tensor:
+        """Give the linear map from coefficients of paths to the entries of all blocks, (entries, paths)."""
+        entries: list[list[float]] = []
+        start = 0
+        for width, copies in self._blocks():
+            rows = self.edges.rows[start : start + width]  # the cosines; sines have the same matrix
+            for end, to, sign_to in rows:
+                for order, source, sign_from in rows:
+                    coefficients = []
+                    for first, (l2, _), last in self.paths:
+                        fits = first == order and last == end
+                        value = coupling_tensor(order[0], l2, end[0])[source, l2, to] if fits else 0.0
+                        coefficients.append(float(value) * sign_to * sign_from * (2 * l2 + 1) ** 0.5)
+                    entries.append(coefficients)
+            start += width * copies
+        return torch.tensor(entries, dtype=torch.float64)
+
+    def forward(self, y: Tensor, geometry: EdgeGeometry) -> Tensor:
+        """Map features (N, R, F) to messages of all pairs (E, R, F), zero at the cutoff."""
+        u = torch.bmm(geometry.rotation, y[geometry.batch.second]).transpose(0, 1)  # (R, E, F), by m
+        coefficients = (geometry.rbf @ self.weight) * self.of_harmonics[self.degree][:, None]  # (paths, E, F)
+        entries = (self.matrix.to(y.dtype) @ coefficients.flatten(1)).view(self.matrix.shape[0], *u.shape[1:])
+        blocks = self._blocks()
+        parts = []
+        for (width, copies), within, block in zip(
+            blocks,
+            u.split([width * copies for width, copies in blocks]),
+            entries.split([width * width for width, _ in blocks]),
+            strict=True,
+        ):
+            square = block.view(1, width, width, *u.shape[1:])
+            square = square.expand(copies, -1, -1, -1, -1)  # before the product: one axis at a time, as in couplings
+            parts.append((square * within.view(copies, 1, width, *u.shape[1:])).sum(2).flatten(0, 1))
+        parts[0] = parts[0] + (geometry.rbf @ self.direct) * self.of_direct[:, None] * u[:1]
+        return torch.bmm(geometry.rotation.transpose(1, 2), torch.cat(parts).transpose(0, 1))
+
+
+class PaperInteraction(nn.Module):
+    """Gather messages from all neighbours and add them to an atom's features.
+
+    Parameters
+    ----------
+    config : PhiSNetConfig
+        Hyperparameters.
+    layout : OrderLayout
+        Rows of the features.
+
+    Notes
+    -----
+    Source: Unke et al. 2021, interaction block.
+    """
+
+    def __init__(self, config: PhiSNetConfig, layout: OrderLayout) -> None:
+        super().__init__()
+        self.before = GeneralisedSwish(config.features)
+        self.central = MixingLinear(layout, config.features)
+        self.neighbour = MixingLinear(layout, config.features)
+        self.mixing = HarmonicMixing(layout, config.features, config.n_radial)
+        self.residual = ResidualBlock(layout, config.features, gated=False)
+        self.after = GeneralisedSwish(config.features)
+        self.linear = MixingLinear(layout, config.features)
+
+    def forward(self, x: Tensor, geometry: EdgeGeometry) -> Tensor:
+        """Map features (N, R, F) to the same shape."""
+        activated = self.before(x)
+        messages = self.mixing(self.neighbour(activated), geometry)
+        y = self.central(activated).index_add(0, geometry.batch.first, messages)
+        result: Tensor = x + self.linear(self.after(self.residual(y)))
+        return result
+
+
+class PaperPairs(nn.Module):
+    """Make the features of matrix blocks from those of atoms.
+
+    Parameters
+    ----------
+    config : PhiSNetConfig
+        Hyperparameters.
+    layout : OrderLayout
+        Rows of the features.
+
+    Notes
+    -----
+    f_ii = f_c,i + sum_j radial(r_ij) f_n,j and f_ij = pair-mixing(f_c,i, f_c,j) + sum_{k != i, j} radial(r_ik) f_n,k.
+    Source: Unke et al. 2021, pairwise features.
+    """
+
+    order_of_row: Tensor
+
+    def __init__(self, config: PhiSNetConfig, layout: OrderLayout) -> None:
+        super().__init__()
+        features = config.features
+        self.before = GeneralisedSwish(features)
+        self.central = MixingLinear(layout, features)
+        self.neighbour = MixingLinear(layout, features)
+        self.radial_atoms = nn.Parameter(_MESSAGE_GAIN * torch.randn(len(layout.orders), config.n_radial, features))
+        self.radial_pairs = nn.Parameter(_MESSAGE_GAIN * torch.randn(len(layout.orders), config.n_radial, features))
+        self.mixing = PairMixing(layout, features, config.n_radial)
+        self.atoms = nn.Sequential(ResidualBlock(layout, features, gated=False), GeneralisedSwish(features))
+        self.pairs = nn.Sequential(ResidualBlock(layout, features, gated=False), GeneralisedSwish(features))
+        self.register_buffer("order_of_row", layout.order_of_row, persistent=False)
+
+    def forward(self, f: Tensor, geometry: EdgeGeometry) -> tuple[Tensor, Tensor]:
+        """Map features (N, R, F) to those of diagonal blocks (N, R, F) and of pairs (E, R, F).
+
+        Pair features are multiplied by the cutoff function last, so that blocks vanish smoothly.
+        """
+        first, second = geometry.batch.first, geometry.batch.second
+        activated = self.before(f)
+        central, neighbour = self.central(activated), self.neighbour(activated)[second]
+        f_atoms = central.index_add(0, first, self._faded(self.radial_atoms, geometry) * neighbour)
+        surroundings = self._faded(self.radial_pairs, geometry) * neighbour  # (E, R, F), the term of atom j
+        around = torch.zeros_like(central).index_add(0, first, surroundings)
+        f_pairs = self.mixing(central[first], central[second], geometry.rbf) + around[first] - surroundings
+        return self.atoms(f_atoms), self.pairs(f_pairs) * geometry.cut[:, None, None]
+
+    def _faded(self, weight: Tensor, geometry: EdgeGeometry) -> Tensor:
+        """Evaluate radial functions of every order, (E, R, F)."""
+        return (geometry.rbf @ weight)[self.order_of_row].transpose(0, 1)
+
+
+class PaperOverlapPairs(nn.Module):
+    """Make the features of overlap blocks from the two elements and the distance vector alone.
+
+    Parameters
+    ----------
+    config : PhiSNetConfig
+        Hyperparameters.
+    layout : OrderLayout
+        Rows of the features.
+
+    Notes
+    -----
+    f_ij,l = radial_l(r_ij) (f_c,i,0 + f_n,j,0) Y_l(u_ij). Source: Unke et al. 2021, overlap matrix.
+    """
+
+    def __init__(self, config: PhiSNetConfig, layout: OrderLayout) -> None:
+        super().__init__()
+        features = config.features
+        self.central = nn.Linear(features, features)
+        self.neighbour = nn.Linear(features, features)
+        self.radial = nn.Parameter(2 * torch.randn(layout.max_order + 1, config.n_radial, features))
+        self.atoms = nn.Sequential(ResidualBlock(layout, features, gated=False), GeneralisedSwish(features))
+        self.pairs = nn.Sequential(ResidualBlock(layout, features, gated=False), GeneralisedSwish(features))
+
+    def environment_free(self, embedded: Tensor, geometry: EdgeGeometry) -> tuple[Tensor, Tensor]:
+        """Map embedded elements (N, R, F) to features of diagonal blocks (N, R, F) and of pairs (E, R, F)."""
+        scalars = nn.functional.silu(
+            self.central(embedded[:, 0])[geometry.batch.first] + self.neighbour(embedded[:, 0])[geometry.batch.second]
+        )
+        along = (geometry.rbf @ self.radial).transpose(0, 1) * scalars[:, None]  # (E, L + 1, F): m = 0 in the frame
+        harmonics = geometry.rotation[:, : along.shape[1]].transpose(1, 2)  # (E, R, L + 1)
+        pairs = self.pairs(torch.bmm(harmonics, along)) * geometry.cut[:, None, None]
+        return self.atoms(embedded), pairs
+
+
+def _path_weights(paths: list[Path], n_radial: int, features: int) -> Tensor:
+    """Draw coefficients of the radial functions for each path, (paths, K, F)."""
+    ends = [end for _, _, end in paths]
+    sizes = torch.tensor([ends.count(end) ** -0.5 for end in ends])
+    return torch.randn(len(paths), n_radial, features) * sizes[:, None, None]

@@ -1,0 +1,122 @@
+"""From geometries to matrices, orbitals, densities and the wavefunction energy: what calculators are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ase_mlwave.data.record import Record
+from ase_mlwave.models.phisnet.assembly import MatrixBatch
+from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, flatten
+from ase_mlwave.models.phisnet.batch import MoleculeBatch, collate
+from ase_mlwave.models.phisnet.energy import ElectronicState, electronic_states, n_occupied, wavefunction_energies
+from ase_mlwave.models.phisnet.model import PhiSNet
+from ase_mlwave.quantum.integrals import OneElectronIntegrals, one_electron_integrals
+
+__all__ = ["PredictedBatch", "predict_batch"]
+
+
+@dataclass(frozen=True)
+class PredictedBatch:
+    """Electronic structure of B molecules, float64, Hartree, PySCF's AO order.
+
+    Parameters
+    ----------
+    molecules : MoleculeBatch
+        Geometry; its positions carry gradients where they were asked for.
+    hamiltonians : tuple of Tensor, (M_b, M_b)
+        H with its baseline.
+    integrals : tuple of OneElectronIntegrals
+        Exact S, T and V_ne.
+    states : tuple of ElectronicState
+        Densities and orbital energies.
+    atomic_energies : Tensor, (N,)
+        e_i of the wavefunction energy.
+    distances : tuple of Tensor, (N_b,)
+        How unlike the training data each atom is.
+    short_range : bool
+        Whether the wavefunction energy has short-range Coulomb terms.
+    """
+
+    molecules: MoleculeBatch
+    hamiltonians: tuple[Tensor, ...]
+    integrals: tuple[OneElectronIntegrals, ...]
+    states: tuple[ElectronicState, ...]
+    atomic_energies: Tensor
+    distances: tuple[Tensor, ...]
+    short_range: bool
+
+    @property
+    def positions(self) -> tuple[Tensor, ...]:
+        """Positions of each molecule, (N_b, 3), Bohr."""
+        return tuple(self.molecules.positions.split(list(self.molecules.n_atoms)))
+
+    def wavefunction_energies(self) -> Tensor:
+        """Compute E = 1/2 tr[P (H + h)] + E_nn + sum_i e_i, (B,), Hartree."""
+        cores = tuple(energy_core(integrals, short_range=self.short_range) for integrals in self.integrals)
+        return wavefunction_energies(
+            self.molecules,
+            self.hamiltonians,
+            cores,
+            list(self.states),
+            self.atomic_energies,
+            short_range=self.short_range,
+        )
+
+    def gradient(self, energies: Tensor) -> Tensor:
+        """Differentiate energies (B,) with respect to all positions: (N, 3), Hartree/Bohr."""
+        return torch.autograd.grad(energies.sum(), self.molecules.positions)[0]
+
+
+def predict_batch(network: PhiSNet, systems: Sequence[Record], *, gradients: bool = False) -> PredictedBatch:
+    """Predict Hamiltonians of a batch and solve their eigenproblems.
+
+    Parameters
+    ----------
+    network : PhiSNet
+        The model; its device is where everything but the integrals is computed.
+    systems : sequence of Record, (B,)
+        Closed-shell molecules of the model's elements.
+    gradients : bool
+        Keep the graph for derivatives with respect to positions.
+
+    Returns
+    -------
+    PredictedBatch
+
+    Raises
+    ------
+    ValueError
+        If an element is unknown or the electron number is odd.
+    """
+    config = network.config
+    device = network.radial.raw_alpha.device
+    with torch.set_grad_enabled(gradients):
+        molecules = collate([(s.numbers, s.positions) for s in systems], config.cutoff).to(device)
+        if gradients:
+            molecules = molecules.at(molecules.positions.clone().requires_grad_())
+        output = network(molecules)
+        positions = molecules.positions.split(list(molecules.n_atoms))
+        sap = config.baseline == "sap"
+        integrals = tuple(
+            one_electron_integrals(r, s.numbers, config.basis, sap=sap, smeared=config.short_range)
+            for r, s in zip(positions, systems, strict=True)
+        )
+        baseline = flatten([baseline_matrix(config.baseline, i) for i in integrals])
+        hamiltonians = MatrixBatch(output.hamiltonian.flat + baseline, output.hamiltonian.sizes).matrices()
+        occupied = tuple(n_occupied(torch.from_numpy(np.array(s.numbers)), s.charge) for s in systems)
+        states = electronic_states(hamiltonians, tuple(i.overlap for i in integrals), occupied)
+    distances = output.distances.split(list(molecules.n_atoms))
+    return PredictedBatch(
+        molecules=molecules,
+        hamiltonians=hamiltonians,
+        integrals=integrals,
+        states=tuple(states),
+        atomic_energies=output.atomic_energies,
+        distances=distances,
+        short_range=config.short_range,
+    )

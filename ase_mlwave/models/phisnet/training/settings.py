@@ -1,0 +1,82 @@
+"""Settings of a training run; attribute docstrings are the documentation of ``mlwave train``'s YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ase.calculators.calculator import InputError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ase_mlwave.errors import suggestion
+from ase_mlwave.models.phisnet.config import PRESETS, PhiSNetConfig
+from ase_mlwave.models.training.settings import RunSettings
+from ase_mlwave.models.training.yaml_settings import parse_settings, read_yaml
+
+__all__ = ["LossWeights", "TrainingSettings"]
+
+
+class LossWeights(BaseModel):
+    """What the loss is made of; a weight of 0 leaves a term out and saves its cost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hamiltonian: float = Field(1.0, ge=0)
+    """Mean absolute plus root mean square error of H, per Hartree."""
+    overlap: float = Field(0.0, ge=0)
+    """The same for the overlap head."""
+    core: float = Field(0.0, ge=0)
+    """The same for the core-Hamiltonian head, per Hartree."""
+    alignment: float = Field(0.0, ge=0)
+    """Error of H between the true occupied and virtual orbitals (root mean square), per Hartree."""
+    energy: float = Field(0.0, ge=0)
+    """Mean absolute error of the wavefunction energy, per Hartree."""
+    forces: float = Field(0.0, ge=0)
+    """Mean absolute error of its forces, per Hartree/Bohr."""
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> LossWeights:
+        if not any(self.model_dump().values()):
+            raise ValueError("all loss weights are zero: nothing to learn")
+        return self
+
+
+class TrainingSettings(RunSettings):
+    """A whole training run of a PhiSNet."""
+
+    kind: Literal["phisnet"] = "phisnet"
+    """Which model."""
+    model: PhiSNetConfig
+    """The network; ``preset: paper`` (or ``edge-frame``) fills in what is not given."""
+    loss: LossWeights = LossWeights()
+    """Weights of the loss terms."""
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> TrainingSettings:
+        """Read settings from a YAML file and ``key=value`` words.
+
+        Parameters
+        ----------
+        path : str or path
+            YAML file; ``model.preset`` names an entry of ``PRESETS`` that fills in what ``model`` leaves out.
+        overrides : sequence of str
+            Dotted keys with values, applied last.
+
+        Returns
+        -------
+        TrainingSettings
+
+        Raises
+        ------
+        InputError
+            If the file or a setting is wrong; an unknown name comes with the nearest known one.
+        """
+        values = read_yaml(path, overrides)
+        model: Any = values.get("model")
+        if isinstance(model, dict) and "preset" in model:
+            preset = model.pop("preset")
+            if preset not in PRESETS:
+                raise InputError(f"there is no preset {preset!r}. {suggestion(str(preset), PRESETS)}")
+            values["model"] = {**PRESETS[preset], **model}
+        return parse_settings(cls, values)

@@ -1,0 +1,127 @@
+"""From geometries to energies, forces and densities: what calculators are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ase_mlwave.data.record import Record
+from ase_mlwave.models.qdf.batch import FieldBatch, collate
+from ase_mlwave.models.qdf.model import QDF
+
+__all__ = ["Prediction", "density_on_points", "measure_distances", "predict_batch"]
+
+Array = NDArray[np.float64]
+
+#: Points times atoms that are evaluated at a time.
+_BLOCK = 100_000
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one molecule, in atomic units.
+
+    Parameters
+    ----------
+    energy : float
+        Hartree.
+    forces : (N, 3) or None
+        Hartree/Bohr, where they were asked for.
+    atomic_energies : (N,)
+        Parts of the energy by cells, Hartree.
+    cell_electrons : (N,)
+        Electrons of every cell before scaling.
+    distances : (N,) or None
+        How unlike the training data each atom is, where the model has a measure.
+    """
+
+    energy: float
+    forces: Array | None
+    atomic_energies: Array
+    cell_electrons: Array
+    distances: Array | None
+
+
+def predict_batch(
+    network: QDF, systems: Sequence[Record], *, forces: bool = False, grid_level: int | None = None
+) -> list[Prediction]:
+    """Predict energies and forces in one pass over all points of all molecules.
+
+    Parameters
+    ----------
+    network : QDF
+        The model; its device is where everything is computed.
+    systems : sequence of Record, (B,)
+        Molecules of the model's elements.
+    forces : bool
+        Differentiate also.
+    grid_level : int, optional
+        Size of the integration grid; the model's own by default.
+
+    Returns
+    -------
+    list of Prediction, (B,)
+    """
+    batch = _batch(network, systems)
+    with torch.set_grad_enabled(forces):
+        positions = batch.positions.requires_grad_(forces)
+        output = network(batch, grid_level=grid_level)
+        gradient = torch.autograd.grad(output.energies.sum(), positions)[0] if forces else None
+    sizes = list(batch.n_atoms)
+    parts = [_split(tensor, sizes) for tensor in (output.atomic_energies, output.cell_electrons)]
+    per_molecule = [None] * len(sizes) if gradient is None else _split(-gradient, sizes)
+    distances = [measure_distances(network, system) for system in systems]
+    columns = (output.energies.tolist(), per_molecule, *parts, distances)
+    return [Prediction(*values) for values in zip(*columns, strict=True)]
+
+
+def measure_distances(network: QDF, system: Record) -> Array | None:
+    """Measure how unlike the training data the atoms (N,) of a molecule are; None where the model has no measure."""
+    return network.domain(system.numbers, system.positions) if network.domain.measures else None
+
+
+def density_on_points(network: QDF, system: Record, points: Array, *, grid_level: int | None = None) -> Array:
+    """Evaluate the density of a molecule.
+
+    Parameters
+    ----------
+    network : QDF
+        The model.
+    system : Record
+        One molecule.
+    points : (G, 3)
+        Bohr.
+    grid_level : int, optional
+        Size of the grid that electrons are counted on; the model's own by default.
+
+    Returns
+    -------
+    (G,)
+        e/Bohr^3.
+    """
+    batch = _batch(network, [system])
+    with torch.no_grad():
+        electrons = network(batch, grid_level=grid_level).cell_electrons
+        step = max(1, _BLOCK // len(system))
+        flat = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float64)).to(batch.positions.device)
+        blocks = [network.density(block, batch, electrons) for block in flat.split(step)]
+    return np.concatenate([_numpy(block) for block in blocks])
+
+
+def _batch(network: QDF, systems: Sequence[Record]) -> FieldBatch:
+    geometries = [(s.numbers, s.positions) for s in systems]
+    return collate(geometries, 2 * network.config.cutoff).to(network.references.device)
+
+
+def _split(tensor: Tensor, sizes: list[int]) -> list[Array]:
+    return [_numpy(part) for part in tensor.split(sizes)]
+
+
+def _numpy(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().cpu().double().numpy()
+    return array

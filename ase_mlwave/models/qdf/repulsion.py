@@ -1,0 +1,104 @@
+"""The repulsion of nuclei, screened by the electrons that stay with them: the part that no field holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ase_mlwave.models.domain.screening import FACTORS, LENGTH, POWER, RATES
+from ase_mlwave.models.qdf.grids import envelope
+
+__all__ = ["NuclearRepulsion"]
+
+#: The first learned function's distance, Bohr, and the last one's share of the cutoff.
+_FIRST, _LAST = 1.1, 0.95
+#: Added to squared distances, Bohr^2: nuclei at one place have a large energy, not an infinite one.
+_SOFTENING = 1e-6
+
+
+class NuclearRepulsion(nn.Module):
+    """Pair energies: the universal screened Coulomb repulsion, and a learned function for every pair of elements.
+
+    Parameters
+    ----------
+    numbers : sequence of int
+        Atomic numbers of the model's elements.
+    n_functions : int
+        Learned functions m of a pair of elements.
+    cutoff : float
+        Bohr; pair energies vanish there with two derivatives.
+
+    Notes
+    -----
+    E_AB = [Z_A Z_B / r * sum_i a_i exp(-b_i r / l_AB) + sum_m u_{AB,m} exp(-(ln r/r_m)^2 / 2 w^2)] (1 - r^2/c^2)^3. The
+    functional of the density gives the rest. Near nuclei the first term alone is left, so that atoms never collapse.
+    The learned part starts at zero and is linear in its weights.
+    Source of the screening: Ziegler, Biersack and Littmark, "The stopping and range of ions in solids" (1985).
+    Differs from the paper, which leaves the repulsion of nuclei to the functional of the field.
+    """
+
+    centres: Tensor
+    charges: Tensor
+    pairs: Tensor
+    rates: Tensor
+    factors: Tensor
+
+    def __init__(self, numbers: Sequence[int], n_functions: int, cutoff: float) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        combined = list(combinations_with_replacement(range(len(numbers)), 2))
+        pairs = torch.zeros(len(numbers), len(numbers), dtype=torch.int64)
+        for index, (a, b) in enumerate(combined):
+            pairs[a, b] = pairs[b, a] = index
+        steps = np.linspace(np.log(_FIRST), np.log(_LAST * cutoff), max(2, n_functions))
+        self.width = float(steps[1] - steps[0])
+        self.register_buffer("centres", torch.from_numpy(steps[:n_functions]), persistent=False)
+        self.register_buffer("charges", torch.tensor(numbers, dtype=torch.float64), persistent=False)
+        self.register_buffer("pairs", pairs, persistent=False)
+        self.register_buffer("rates", torch.tensor(RATES, dtype=torch.float64), persistent=False)
+        self.register_buffer("factors", torch.tensor(FACTORS, dtype=torch.float64), persistent=False)
+        self.weight = nn.Parameter(torch.zeros(len(combined), n_functions, dtype=torch.float64))
+
+    def terms(self, vectors: Tensor, element: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate half of the pair energies of centres with their neighbours.
+
+        Parameters
+        ----------
+        vectors : Tensor, (C, K, 3)
+            From every centre to its neighbours (the first is itself), Bohr, float64.
+        element : Tensor, (C, K)
+            Element index of the neighbours.
+        present : Tensor, (C, K)
+            0 for padding.
+
+        Returns
+        -------
+        wall : Tensor, (C,)
+            The fixed term, Hartree.
+        functions : Tensor, (C, n_pairs, m)
+            Sums of the learned functions by pairs of elements; their product with the weights is in Hartree.
+        """
+        other = present.double().clone()
+        other[:, 0] = 0.0
+        r2 = torch.where(other > 0, vectors.square().sum(2) + _SOFTENING, torch.ones_like(other))
+        fade = 0.5 * other * envelope(r2, self.cutoff)
+        charge = self.charges[element]
+        powers = charge**POWER
+        lengths = LENGTH / (powers + powers[:, :1])
+        r = r2.sqrt()
+        screening = torch.exp(-(r / lengths)[..., None] * self.rates) @ self.factors
+        wall = (fade * charge * charge[:, :1] / r * screening).sum(1)
+        steps = (0.5 * torch.log(r2)[..., None] - self.centres) / self.width
+        functions = torch.exp(-0.5 * steps.square()) * fade[..., None]
+        pair = nn.functional.one_hot(self.pairs[element[:, :1], element], len(self.weight)).double()
+        return wall, torch.matmul(pair.transpose(1, 2), functions)
+
+    def forward(self, vectors: Tensor, element: Tensor, present: Tensor) -> Tensor:
+        """Evaluate the centres' halves of their pair energies; arguments as for `terms`; (C,), Hartree, float64."""
+        wall, functions = self.terms(vectors, element, present)
+        energies: Tensor = wall + (functions * self.weight.double()).sum((1, 2))
+        return energies

@@ -1,0 +1,92 @@
+"""What is refused before any work, and the first version of a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ase.calculators.calculator import InputError
+from ase.data import chemical_symbols
+
+from ase_mlwave.data.metadata import differ_in_forces_only
+from ase_mlwave.data.record import Dataset
+from ase_mlwave.models.card import ERRORS_BEGIN, ERRORS_END
+from ase_mlwave.models.training.checkpoint import checkpoint_path
+from ase_mlwave.models.training.settings import RunSettings
+
+__all__ = ["check_dataset", "check_label", "first_card", "refuse_another_run"]
+
+
+def refuse_another_run(settings: RunSettings, *, resume: bool) -> None:
+    """Raise ``InputError`` if the output folder holds a run that is not to be resumed."""
+    if checkpoint_path(settings.output).exists() and not resume:
+        raise InputError(
+            f"{settings.output} holds a training run already; give --resume to go on, or another output folder: "
+            f"output={settings.output}-2"
+        )
+
+
+def check_dataset(dataset: Dataset, numbers: tuple[int, ...], level: str) -> None:
+    """Check data against a model's settings.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        What was read.
+    numbers : tuple of int
+        Atomic numbers that the model knows.
+    level : str
+        Level of theory that the model is for.
+
+    Raises
+    ------
+    InputError
+        If the data have other elements or another level of theory; forces with and without the response of the
+        integration grid are both accepted.
+    """
+    found = sorted({int(z) for record in dataset for z in record.numbers})
+    unknown = [chemical_symbols[z] for z in found if z not in numbers]
+    if unknown:
+        words = f'"model.elements=[{",".join(chemical_symbols[z] for z in found)}]"'
+        raise InputError(f"the data have {_listed(unknown)}, which model.elements lacks; write {words}")
+    if dataset.level not in ("", level) and not differ_in_forces_only(dataset.level, level):
+        raise InputError(
+            f'the data are at {dataset.level!r} but model.level is {level!r}; write "model.level={dataset.level}", '
+            "or label the data again with mlwave label"
+        )
+
+
+def check_label(dataset: Dataset, have: Sequence[bool], what: str, instead: str) -> None:
+    """Raise ``InputError`` unless all molecules have a label.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Molecules.
+    have : sequence of bool
+        Whether each has it.
+    what : str
+        The label, in the plural.
+    instead : str
+        Words to type where it is not to be learned.
+    """
+    n_without = sum(not has for has in have)
+    if n_without:
+        raise InputError(
+            f"the loss needs {what}, which {n_without} of {len(have)} molecules of {dataset.source} lack; "
+            f"label them with mlwave label, or write {instead}"
+        )
+
+
+def first_card(settings: RunSettings, title: str, kept: str, remark: str = "") -> str:
+    """Write the first version of a model card; `mlwave evaluate --write-card` adds the errors."""
+    return (
+        f"# {title}\n\n"
+        f"Trained by `mlwave train` for {settings.steps} steps of {settings.batch_size} molecules on the split "
+        f"`{settings.train_split}` of `{Path(settings.data).name}`; all settings are in `config.json` and in the run's "
+        f"`settings.json`. Kept are {kept}.{remark}\n\n## Errors\n\n{ERRORS_BEGIN}\n{ERRORS_END}\n"
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

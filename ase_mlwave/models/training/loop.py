@@ -1,0 +1,263 @@
+"""The loop around any model's module: steps, validations, interrupts, checkpoints, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase.calculators.calculator import CalculationFailed, InputError
+from lightning.fabric import Fabric
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from torch import Tensor
+
+from ase_mlwave.models.training.bar import TrainingBar
+from ase_mlwave.models.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
+from ase_mlwave.models.training.curve import AVERAGE, TRAINED, draw_learning_curve, readable, write_metrics
+from ase_mlwave.models.training.module import RunData, TrainedModule
+from ase_mlwave.models.training.settings import RunSettings, Schedule
+from ase_mlwave.models.training.stopping import StopRequest, TrainingInterrupted, stop_request
+
+__all__ = ["fit"]
+
+#: Least seconds between two drawings of the learning curve.
+_DRAWN = 5.0
+#: What is validated: how the names of its errors begin -> what it is.
+_WEIGHTS = {AVERAGE: "averaged", TRAINED: "trained"}
+
+
+def fit(module: TrainedModule, data: RunData, settings: RunSettings, *, progress: bool) -> str | None:
+    """Train, going on from the last checkpoint where there is one.
+
+    Parameters
+    ----------
+    module, data
+        The model's. The network has the best weights afterwards: the trained ones or their average, at the validation
+        with the smallest loss.
+    settings : RunSettings
+        Written to ``output/settings.json``.
+    progress : bool
+        Show how far it is.
+
+    Returns
+    -------
+    str or None
+        Which weights were kept, in words; None on all processes but the first.
+
+    Raises
+    ------
+    TrainingInterrupted
+        After Ctrl-C or SIGTERM: the checkpoint is written, and the same call goes on from it.
+    CalculationFailed
+        If the loss is not a number.
+    InputError
+        If the checkpoint is of another network.
+    """
+    strategy = "auto" if settings.devices == 1 else "ddp_find_unused_parameters_true"  # heads of absent elements
+    fabric = Fabric(accelerator=settings.accelerator, devices=settings.devices, strategy=strategy)
+    fabric.launch()
+    output = Path(settings.output)
+    output.mkdir(parents=True, exist_ok=True)
+    if fabric.is_global_zero:
+        (output / "settings.json").write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    run = _Run(fabric, module, data, settings)
+    shown = progress and fabric.is_global_zero
+    with stop_request() as stop, TrainingBar("training", settings.steps, done=run.step, shown=shown) as bar:
+        run.go_on(bar, stop)
+    module.cpu()
+    module.network.load_state_dict(run.best["weights"])
+    return run.kept() if fabric.is_global_zero else None
+
+
+class _Run:
+    """Hold the state of a run, which is whole between two steps."""
+
+    def __init__(self, fabric: Fabric, module: TrainedModule, data: RunData, settings: RunSettings) -> None:
+        self.fabric, self.module, self.data, self.settings = fabric, module, data, settings
+        self.schedule = Schedule(settings.optimiser, settings.steps)
+        self.output = Path(settings.output)
+        self.step = self.validated = 0
+        self.sums: dict[str, Tensor] = {}
+        self.metrics: dict[str, dict[int, float]] = {}
+        self.best: dict[str, Any] = {"loss": math.inf, "step": 0, "which": AVERAGE, "weights": {}}
+        self._tensorboard = _tensorboard(self.output)
+        self._whole = True
+        self._drawn = -math.inf
+        optimiser = module.optimiser()
+        self.wrapped, self.optimiser = fabric.setup(module, optimiser)
+        self._read(read_checkpoint(checkpoint_path(self.output)), optimiser)
+        self._written = time.monotonic()
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+
+    def go_on(self, bar: TrainingBar, stop: StopRequest) -> None:
+        """Do the steps that are left; leave a checkpoint however it ends."""
+        every, total, fabric = self.settings.steps_per_epoch, self.settings.steps, self.fabric
+        batches = self.data.train_batches(self.step, rank=fabric.global_rank, world_size=fabric.world_size)
+        try:
+            while True:
+                if self.step > self.validated and (self.step % every == 0 or self.step >= total):
+                    self._validate(bar, stop)
+                if self._stops(stop):
+                    raise KeyboardInterrupt
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                self._step(batch.to(fabric.device))
+                bar.advance()
+        except KeyboardInterrupt as interrupt:
+            self._write()
+            where = "" if self._whole else ", in the middle of the next: the last checkpoint counts"
+            raise TrainingInterrupted(f"stopped after step {self.step} of {total}{where}") from interrupt
+        self._write()
+
+    def _step(self, batch: Any) -> None:
+        """Do one step."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.learning_rate(self.step)
+        self.optimiser.zero_grad()
+        terms = self.wrapped.training_step(batch, self.step)
+        self.fabric.backward(terms["loss"])
+        self.fabric.clip_gradients(
+            self.wrapped, self.optimiser, max_norm=self.settings.optimiser.gradient_clip, error_if_nonfinite=False
+        )
+        self._whole = False
+        self.optimiser.step()
+        self.module.update_average(self.schedule.average_decay(self.step))
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
+        self.step += 1
+        self._whole = True
+        minutes = self.settings.checkpoint_minutes
+        if minutes and time.monotonic() - self._written >= 60 * minutes:
+            self._write()
+
+    def _stops(self, stop: StopRequest) -> bool:
+        """Tell whether one of the processes is asked to stop."""
+        if self.fabric.world_size == 1:
+            return bool(stop)
+        return bool(self.fabric.strategy.reduce_boolean_decision(bool(stop), all=False))
+
+    # --- validation -------------------------------------------------------------------------------------------------
+
+    def _validate(self, bar: TrainingBar, stop: StopRequest) -> None:
+        """Measure the weights and their average, keep the better, and show it; nothing at all if asked to stop."""
+        since = max(1, self.step - self.validated)
+        found = {f"train/{name}": self._mean(total) / since for name, total in self.sums.items()}
+        if not math.isfinite(found["train/loss"]):
+            raise CalculationFailed(_advice(self.step, self.settings))
+        networks = {AVERAGE: self.module.average, TRAINED: self.module.network}
+        for kind, network in networks.items():
+            errors = self._errors(network, stop)
+            if errors is None:
+                return
+            found |= {kind + name: value for name, value in errors.items()}
+        for kind, network in networks.items():
+            if found[f"{kind}loss"] < self.best["loss"]:
+                weights = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+                self.best = {"loss": found[f"{kind}loss"], "step": self.step, "which": kind, "weights": weights}
+        found["learning_rate"] = self.schedule.learning_rate(self.step - 1)
+        for name, value in found.items():
+            self.metrics.setdefault(name, {})[self.step] = value
+        self.validated, self.sums = self.step, {}
+        better = min(networks, key=lambda kind: found[f"{kind}loss"])
+        bar.note(", ".join(_worded(name, value) for name, value in found.items() if _is_error(name, better)))
+        self._leave(found)
+
+    def _mean(self, value: Tensor) -> float:
+        """Average over the processes."""
+        mean: Any = self.fabric.all_reduce(value, reduce_op="mean")
+        return float(mean)
+
+    @torch.no_grad()
+    def _errors(self, network: Any, stop: StopRequest) -> dict[str, float] | None:
+        """Average errors over the validation molecules; None if asked to stop before the end."""
+        sums: dict[str, float] = {}
+        total = 0
+        for n, batch in self.data.valid_batches():
+            if self._stops(stop):
+                return None
+            for name, value in self.module.validation_step(network, batch.to(self.fabric.device)).items():
+                sums[name] = sums.get(name, 0.0) + n * float(value)
+            total += n
+        return {name: value / total for name, value in sums.items()}
+
+    def _leave(self, found: dict[str, float]) -> None:
+        """Write table, picture and, where it is due, the checkpoint."""
+        if self.fabric.is_global_zero:
+            write_metrics(self.output / "metrics", self.metrics)
+            if self._tensorboard is not None:
+                self._tensorboard.log_metrics(found, self.step)
+                self._tensorboard.save()
+            if self.step >= self.settings.steps or time.monotonic() - self._drawn >= _DRAWN:
+                draw_learning_curve(self.metrics, self.output / "learning_curve.png")
+                self._drawn = time.monotonic()
+        if not self.settings.checkpoint_minutes:
+            self._write()
+
+    def kept(self) -> str:
+        """Say which weights are the best, and how good."""
+        which, step = self.best["which"], self.best["step"]
+        errors = [_worded(name, values[step]) for name, values in self.metrics.items() if _is_error(name, which)]
+        return f"the {_WEIGHTS[which]} weights of step {step}, the best on validation ({', '.join(errors)})"
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        """Write the checkpoint, unless a step was broken off in the middle."""
+        self._written = time.monotonic()
+        if self._whole and self.fabric.is_global_zero:
+            state = {
+                "step": self.step,
+                "validated": self.validated,
+                "module": self.module.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "sums": self.sums,
+                "metrics": self.metrics,
+                "best": self.best,
+            }
+            write_checkpoint(checkpoint_path(self.output), state)
+
+    def _read(self, state: dict[str, Any] | None, optimiser: torch.optim.Optimizer) -> None:
+        """Take over the state of a checkpoint."""
+        if state is None:
+            return
+        try:
+            self.module.load_state_dict(state["module"])
+            optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"{checkpoint_path(self.output)} is of a run with other model settings; give those, or another output "
+                "folder"
+            ) from error
+        self.step, self.validated, self.sums = state["step"], state["validated"], state["sums"]
+        self.metrics, self.best = state["metrics"], state["best"]
+
+
+def _tensorboard(output: Path) -> TensorBoardLogger | None:
+    """Return a logger where TensorBoard is installed."""
+    try:
+        return TensorBoardLogger(output, name="", version="tensorboard")
+    except ModuleNotFoundError:
+        return None
+
+
+def _is_error(name: str, kind: str) -> bool:
+    """Tell whether a metric is a validation error, not the loss, of one kind of weights."""
+    return name.startswith(kind) and name != f"{kind}loss"
+
+
+def _worded(name: str, value: float) -> str:
+    """Write a metric in words: ``"hamiltonian 312 µHa"``."""
+    what, unit = readable(name)
+    return f"{what} {value:.3g} {unit}".rstrip()
+
+
+def _advice(step: int, settings: RunSettings) -> str:
+    slower = f"optimiser.learning_rate={settings.optimiser.learning_rate / 3:.2g}"
+    return (
+        f"the loss is not a number after step {step}: the learning rate is too high for these data. Write {slower} and "
+        f"another folder, output={settings.output}-2"
+    )
