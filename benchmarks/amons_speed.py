@@ -29,15 +29,15 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from ase_mlwave.amons.config import FitSettings
-from ase_mlwave.amons.fitting import fit_amons
-from ase_mlwave.amons.inference import predict_batch
-from ase_mlwave.amons.regression.environments import Geometry, gather
-from ase_mlwave.amons.regression.kernel import kernel_matrix, largest_distances, rule_widths
-from ase_mlwave.amons.slatm.config import SlatmConfig
-from ase_mlwave.amons.slatm.representation import Slatm
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.fitting import fit_amons
+from ase_mlwave.models.amons.inference import predict_batch
+from ase_mlwave.models.amons.regression.environments import Geometry, gather
+from ase_mlwave.models.amons.regression.kernel import kernel_matrix, largest_distances, rule_widths
+from ase_mlwave.models.amons.slatm.config import SlatmConfig
+from ase_mlwave.models.amons.slatm.representation import Slatm
 from ase_mlwave.reference.molecules import from_smiles
 from ase_mlwave.units import BOHR
 from benchmarks.slatm import medians, molecules

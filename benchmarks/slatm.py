@@ -29,8 +29,8 @@ from ase.io import read
 from rich.console import Console
 from rich.table import Table
 
-from ase_mlwave.amons.slatm.config import SlatmConfig
-from ase_mlwave.amons.slatm.representation import Slatm
+from ase_mlwave.models.amons.slatm.config import SlatmConfig
+from ase_mlwave.models.amons.slatm.representation import Slatm
 from ase_mlwave.reference.molecules import from_smiles
 from ase_mlwave.units import BOHR
 

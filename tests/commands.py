@@ -35,5 +35,5 @@ def check_command(verb: str, *arguments: str) -> None:
     if verb == "train":
         path, *overrides = (argument for argument in arguments if not argument.startswith("-"))
         kind = read_yaml(ROOT / path, overrides).get("kind", "phisnet")
-        module = import_module(f"ase_mlwave.{kind}.training.settings")
+        module = import_module(f"ase_mlwave.models.{kind}.training.settings")
         assert module.TrainingSettings.read(ROOT / path, overrides).kind == kind

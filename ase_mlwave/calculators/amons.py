@@ -15,15 +15,15 @@ from ase.calculators.calculator import InputError, PropertyNotImplementedError
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
-from ase_mlwave.amons.config import FitSettings
-from ase_mlwave.amons.inference import Prediction, force_uncertainty, predict_batch
-from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.calculators.amons_active import ActiveCalculator, geometry_of, worst_atoms
 from ase_mlwave.calculators.base import Member, Outcome
 from ase_mlwave.calculators.checks import check_choice, read_atoms
 from ase_mlwave.calculators.members import pick_device
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.stores import as_address
+from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.inference import Prediction, force_uncertainty, predict_batch
+from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.models.domain.wall import repulsion
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 

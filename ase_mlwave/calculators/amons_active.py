@@ -13,13 +13,13 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import InputError
 
-from ase_mlwave.amons.inference import Prediction, predict_batch
-from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.calculators.base import MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import read_atoms
 from ase_mlwave.calculators.domain import exceeded
 from ase_mlwave.calculators.members import model_names, pick_device
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.inference import Prediction, predict_batch
+from ase_mlwave.models.amons.regression.environments import Geometry
 
 if TYPE_CHECKING:
     from ase_mlwave.calculators.amons_extension import Graphs, LabelSource

@@ -15,10 +15,10 @@ from ase.calculators.calculator import CalculationFailed
 from pydantic import BaseModel, ConfigDict, Field
 from threadpoolctl import threadpool_limits
 
-from ase_mlwave.amons.config import FitSettings
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.stores import dataset_exists
+from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.reference.dynamics import LangevinSettings, sample_langevin
 from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
 from ase_mlwave.reference.sampling import level_calculator

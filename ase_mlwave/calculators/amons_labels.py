@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from ase.calculators.calculator import CalculationFailed
 
-from ase_mlwave.amons.conformers import geometry_fingerprint
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.rows import LABELLED
 from ase_mlwave.data.stores import is_server
+from ase_mlwave.models.amons.fragments.conformers import geometry_fingerprint
 from ase_mlwave.reference.labelling import Progress, label_rows, open_dataset
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.workers import Workers

@@ -7,11 +7,11 @@ from typing import Any
 
 from ase import Atoms
 
-from ase_mlwave.amons.contacts import IN_CELLS, count_parts, find_contacts, usual_contact_heavy
-from ase_mlwave.amons.molecule import Molecule
-from ase_mlwave.amons.perception import read_query
-from ase_mlwave.amons.periodic import images_touch
 from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.models.amons.fragments.contacts import IN_CELLS, count_parts, find_contacts, usual_contact_heavy
+from ase_mlwave.models.amons.fragments.molecule import Molecule
+from ase_mlwave.models.amons.fragments.perception import read_query
+from ase_mlwave.models.amons.fragments.periodic import images_touch
 
 __all__ = ["chosen_contacts", "usual_max_heavy"]
 

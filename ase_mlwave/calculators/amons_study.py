@@ -15,22 +15,22 @@ import torch
 from ase import Atoms
 from ase.data import chemical_symbols, ground_state_magnetic_moments
 
-from ase_mlwave.amons.config import FitSettings
-from ase_mlwave.amons.fitting import Fit, fit_amons
-from ase_mlwave.amons.geometry import amon_geometries
-from ase_mlwave.amons.inference import Prediction, predict_batch
-from ase_mlwave.amons.model import AmonModel
-from ase_mlwave.amons.molecule import Molecule
-from ase_mlwave.amons.perception import read_query
-from ase_mlwave.amons.regression.baseline import compositions
-from ase_mlwave.amons.regression.environments import Geometry
-from ase_mlwave.amons.slatm.config import SlatmConfig
-from ase_mlwave.amons.thresholds import query_limits, query_thresholds
 from ase_mlwave.calculators.amons_displaced import Displacements, draw_copies, known_copies, needed
 from ase_mlwave.calculators.amons_forecast import announce_labels
 from ase_mlwave.calculators.amons_labels import find_or_label, models_beside
 from ase_mlwave.calculators.amons_sizes import chosen_contacts, usual_max_heavy
 from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.fitting import Fit, fit_amons
+from ase_mlwave.models.amons.fragments.geometry import amon_geometries
+from ase_mlwave.models.amons.fragments.molecule import Molecule
+from ase_mlwave.models.amons.fragments.perception import read_query
+from ase_mlwave.models.amons.inference import Prediction, predict_batch
+from ase_mlwave.models.amons.model import AmonModel
+from ase_mlwave.models.amons.regression.baseline import compositions
+from ase_mlwave.models.amons.regression.environments import Geometry
+from ase_mlwave.models.amons.slatm.config import SlatmConfig
+from ase_mlwave.models.amons.thresholds import query_limits, query_thresholds
 from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.reference.labelling import Progress, label_geometries
 from ase_mlwave.reference.levels import LevelOfTheory
@@ -214,7 +214,7 @@ def study_query(
     Parameters
     ----------
     query : str, Path, rdkit.Chem.Mol, ase.Atoms or Record
-        As for `ase_mlwave.amons.amons_of`.
+        As for `ase_mlwave.models.amons.amons_of`.
     reference : str or LevelOfTheory
         Level of theory; must be that of the database.
     max_heavy, max_contact_heavy : int

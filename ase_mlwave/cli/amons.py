@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from rich.table import Table
 
-    from ase_mlwave.amons import Amon
     from ase_mlwave.calculators.amons_study import LearningPoint
+    from ase_mlwave.models.amons import Amon
 
 _KCAL_PER_MOL = 23.060547830619  # in one eV
 
@@ -56,10 +56,10 @@ def list_amons(
     ] = None,
 ) -> None:
     """List the amons of a query: all chemically sensible fragments, and in how many places each occurs."""
-    from ase_mlwave.amons import amon_geometries, find_amons
-    from ase_mlwave.amons.drawing import check_picture, draw_amons
     from ase_mlwave.console import Console
     from ase_mlwave.data.convert import atoms_from_record
+    from ase_mlwave.models.amons import amon_geometries, find_amons
+    from ase_mlwave.models.amons.drawing import check_picture, draw_amons
 
     if draw is not None:
         check_picture(draw)
@@ -124,10 +124,10 @@ def fit(
     May be interrupted or killed at any moment: the same command goes on where it stopped. Several at once may share one
     database.
     """
-    from ase_mlwave.amons.drawing import check_picture, draw_learning_curve
     from ase_mlwave.calculators.amons import AmonsCalculator
     from ase_mlwave.cli._labelling import chosen_workers, resumable
     from ase_mlwave.console import Console
+    from ase_mlwave.models.amons.drawing import check_picture, draw_learning_curve
     from ase_mlwave.reference.bar import LabellingBar
     from ase_mlwave.reference.levels import LevelOfTheory
 
@@ -164,7 +164,7 @@ def fit(
 
 def _read(query: str) -> Any:
     """Return what a query's text stands for: coordinates of any file that has cells, else the text."""
-    from ase_mlwave.amons.perception import RDKIT_FILES, looks_like_a_file, read_with_ase
+    from ase_mlwave.models.amons.fragments.perception import RDKIT_FILES, looks_like_a_file, read_with_ase
 
     path = Path(query)
     if not looks_like_a_file(query) or path.suffix.lower() in RDKIT_FILES or not path.is_file():
@@ -176,8 +176,8 @@ def _with_coordinates(structure: Any) -> Atoms:
     """Return a geometry for a query that has none: RDKit's of its SMILES, relaxed with MMFF94."""
     from rdkit import Chem
 
-    from ase_mlwave.amons.perception import molecule_from
     from ase_mlwave.data.convert import atoms_from_record
+    from ase_mlwave.models.amons.fragments.perception import molecule_from
     from ase_mlwave.reference.molecules import from_smiles
 
     return atoms_from_record(from_smiles(Chem.MolToSmiles(Chem.RemoveHs(molecule_from(structure).to_rdkit()))))

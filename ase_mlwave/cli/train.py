@@ -14,11 +14,7 @@ import typer
 from ase_mlwave.console import Console
 
 #: Value of the setting ``kind`` -> where training that model is at home.
-_HOMES = {
-    "amons": "ase_mlwave.amons.training",
-    "phisnet": "ase_mlwave.models.phisnet.training",
-    "qdf": "ase_mlwave.models.qdf.training",
-}
+_HOMES = {kind: f"ase_mlwave.models.{kind}.training" for kind in ("amons", "phisnet", "qdf")}
 
 
 def train(

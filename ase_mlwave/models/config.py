@@ -41,7 +41,7 @@ _SYMBOLS = tuple(chemical_symbols[1:])
 #: The settings are a pydantic model with at least ``elements`` and ``level``; the network is a torch module that is
 #: made from them, keeps them as ``config``, and sets its precision with ``cast(dtype)``.
 KINDS: dict[str, tuple[str, str]] = {
-    "amons": ("ase_mlwave.amons.model:AmonModel", "ase_mlwave.amons.config:AmonConfig"),
+    "amons": ("ase_mlwave.models.amons.model:AmonModel", "ase_mlwave.models.amons.config:AmonConfig"),
     "phisnet": ("ase_mlwave.models.phisnet.model:PhiSNet", "ase_mlwave.models.phisnet.config:PhiSNetConfig"),
     "qdf": ("ase_mlwave.models.qdf.kinds:build_network", "ase_mlwave.models.qdf.kinds:parse_qdf_settings"),
 }

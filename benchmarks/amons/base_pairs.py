@@ -15,9 +15,9 @@ from ase.calculators.calculator import CalculationFailed
 from ase.data.s22 import create_s22_system
 from numpy.typing import NDArray
 
-from ase_mlwave.amons.geometry import amon_geometries
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.fragments.geometry import amon_geometries
 from ase_mlwave.reference.levels import TbliteLevel
 from ase_mlwave.reference.molecules import from_smiles
 from ase_mlwave.units import BOHR

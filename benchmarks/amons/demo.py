@@ -11,10 +11,10 @@ import numpy as np
 from ase.calculators.calculator import InputError
 from ase.data import atomic_numbers
 
-from ase_mlwave.amons.config import FitSettings
-from ase_mlwave.amons.regression.environments import Geometry
-from ase_mlwave.amons.slatm.config import SlatmConfig
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.regression.environments import Geometry
+from ase_mlwave.models.amons.slatm.config import SlatmConfig
 from ase_mlwave.units import BOHR
 from benchmarks.amons.curve import Curve, Options
 from benchmarks.amons.study import Query, learning_curves, need

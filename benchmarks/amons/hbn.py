@@ -15,12 +15,12 @@ from ase import Atoms
 from ase.build import graphene
 from ase.calculators.calculator import CalculationFailed
 
-from ase_mlwave.amons.capping import CAP_LENGTHS
-from ase_mlwave.amons.config import FitSettings
-from ase_mlwave.amons.geometry import amon_geometries
-from ase_mlwave.amons.regression.environments import Geometry
-from ase_mlwave.amons.shells import shell_geometries
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.fragments.capping import CAP_LENGTHS
+from ase_mlwave.models.amons.fragments.geometry import amon_geometries
+from ase_mlwave.models.amons.fragments.shells import shell_geometries
+from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.reference.levels import TbliteLevel
 from ase_mlwave.units import BOHR
 from benchmarks.amons.curve import Curve, Options

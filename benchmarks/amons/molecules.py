@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from ase.calculators.calculator import InputError
 
-from ase_mlwave.amons.perception import molecule_from
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.fragments.perception import molecule_from
 
 __all__ = ["choose"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rdkit import Chem
 
-from ase_mlwave.amons.perception import molecule_from
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.fragments.perception import molecule_from
 from benchmarks.amons.curve import Curve, Options
 from benchmarks.amons.molecules import choose
 from benchmarks.amons.pbe import learn

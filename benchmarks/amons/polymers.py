@@ -14,10 +14,10 @@ from ase.calculators.calculator import CalculationFailed
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ase_mlwave.amons.geometry import amon_geometries
-from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.fragments.geometry import amon_geometries
+from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.reference.levels import LevelOfTheory, TbliteLevel
 from ase_mlwave.units import BOHR
 from benchmarks.amons.curve import Curve, Options

@@ -12,10 +12,10 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from ase_mlwave.amons.geometry import amon_geometries
-from ase_mlwave.amons.regression.environments import Geometry
-from ase_mlwave.amons.shells import shell_geometries
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.fragments.geometry import amon_geometries
+from ase_mlwave.models.amons.fragments.shells import shell_geometries
+from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.reference.levels import TbliteLevel
 from ase_mlwave.units import BOHR, HARTREE
 from benchmarks.amons.curve import Curve, Options

@@ -16,15 +16,15 @@ from ase.optimize import BFGS
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy.spatial import cKDTree
 
-from ase_mlwave.amons.config import FitSettings
-from ase_mlwave.amons.conformers import ConformerSet, geometry_fingerprint, most_different
-from ase_mlwave.amons.fitting import fit_amons
-from ase_mlwave.amons.geometry import amon_geometries
-from ase_mlwave.amons.inference import predict_batch
-from ase_mlwave.amons.perception import bonded_pairs
-from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.fitting import fit_amons
+from ase_mlwave.models.amons.fragments.conformers import ConformerSet, geometry_fingerprint, most_different
+from ase_mlwave.models.amons.fragments.geometry import amon_geometries
+from ase_mlwave.models.amons.fragments.perception import bonded_pairs
+from ase_mlwave.models.amons.inference import predict_batch
+from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.reference.labelling import Progress as Labelled
 from ase_mlwave.reference.labelling import label_geometries
 from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory

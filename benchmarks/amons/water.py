@@ -9,10 +9,10 @@ from rdkit import Chem
 from rdkit.Chem import rdForceFieldHelpers
 from scipy.spatial.transform import Rotation
 
-from ase_mlwave.amons.config import FitSettings
-from ase_mlwave.amons.geometry import amon_geometries
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.fragments.geometry import amon_geometries
 from ase_mlwave.reference.levels import TbliteLevel
 from benchmarks.amons.curve import Curve, Options
 from benchmarks.amons.study import Query, Relaxing, free_atoms, label, learning_curves

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from ase.calculators.calculator import CalculationFailed
 
-from ase_mlwave.amons.regression.environments import Geometry
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.reference.levels import LevelOfTheory, TbliteLevel
 from ase_mlwave.reference.molecules import from_smiles
 from ase_mlwave.units import BOHR
@@ -23,7 +23,7 @@ from benchmarks.amons.molecules import choose
 from benchmarks.amons.report import markdown, mean_errors
 from benchmarks.amons.study import Query, Relaxing, distinct, free_atoms, label, learning_curves
 
-DEMO = Path(__file__).parents[1] / "amons" / "files" / "phenylacetaldehyde.json"
+DEMO = Path(__file__).parents[1] / "models" / "amons" / "files" / "phenylacetaldehyde.json"
 
 
 def silent(folder: Path, **changes: object) -> Options:

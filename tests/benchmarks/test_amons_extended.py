@@ -10,8 +10,8 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from ase_mlwave.amons.perception import molecule_from
 from ase_mlwave.data.convert import record_from_atoms
+from ase_mlwave.models.amons.fragments.perception import molecule_from
 from ase_mlwave.reference.levels import TbliteLevel
 from ase_mlwave.units import BOHR
 from benchmarks.amons import base_pairs, hbn, polymers, silicon, water

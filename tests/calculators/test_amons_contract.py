@@ -12,13 +12,13 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import InputError, PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 
-from ase_mlwave.amons.config import FitSettings
-from ase_mlwave.amons.fitting import fit_amons
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.fitting import fit_amons
 from ase_mlwave.models.folder import ModelFolder, TrainingData
-from tests.amons.springs import distorted
 from tests.calculators.contract import CalculatorContract
+from tests.models.amons.springs import distorted
 
 FREE = {1: -0.5, 6: -37.8, 7: -54.4, 8: -75.0, 14: -289.0}
 

@@ -14,12 +14,12 @@ from ase.calculators.calculator import InputError
 from ase.md.velocitydistribution import thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
-from ase_mlwave.amons.config import FitSettings
-from ase_mlwave.amons.geometry import amon_geometries
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.fragments.geometry import amon_geometries
 from ase_mlwave.reference.calculator import ReferenceCalculator
 
 pytest.importorskip("tblite")

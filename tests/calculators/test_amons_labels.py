@@ -26,7 +26,7 @@ QUERY = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from ase.build import molecule
-from ase_mlwave.amons.config import FitSettings
+from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.calculators.amons_study import study_query
 from ase_mlwave.reference.levels import CalculatorLevel
 from tests.reference.levels_for_tests import named

@@ -12,10 +12,10 @@ from ase.collections import s22
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from ase_mlwave.amons.perception import read_query
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.calculators.amons_sizes import chosen_contacts, usual_max_heavy
 from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.models.amons.fragments.perception import read_query
 from ase_mlwave.reference.calculator import ReferenceCalculator
 
 pytest.importorskip("tblite")

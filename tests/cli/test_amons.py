@@ -9,10 +9,10 @@ import pytest
 from ase.build import bulk, molecule
 from typer.testing import CliRunner
 
-from ase_mlwave.amons import amons_of
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.cli.main import app
 from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.models.amons import amons_of
 from ase_mlwave.reference.levels import TbliteLevel
 
 

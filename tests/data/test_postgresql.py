@@ -15,7 +15,6 @@ from ase.build import molecule
 from ase.calculators.calculator import InputError
 from typer.testing import CliRunner
 
-from ase_mlwave.amons.config import FitSettings
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.cli.main import app
 from ase_mlwave.data import postgresql
@@ -23,6 +22,7 @@ from ase_mlwave.data.database import DatasetFile, write_database
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.data.stores import store_at
+from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.reference.labelling import label_geometries
 from ase_mlwave.reference.levels import CalculatorLevel
 from tests.data.postgres_server import ENCODED, PASSWORD, can_run_server, postgres_server

@@ -27,13 +27,13 @@ from pyscf import gto
 from typer.testing import CliRunner
 
 from ase_mlwave import PhiSNetCalculator
-from ase_mlwave.amons.config import AmonConfig
 from ase_mlwave.calculators import load_calculator
 from ase_mlwave.cli.main import app
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.metadata import check_metadata, new_metadata
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.models import folder as zoo
+from ase_mlwave.models.amons.config import AmonConfig
 from ase_mlwave.models.config import checksum
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.training.settings import TrainingSettings

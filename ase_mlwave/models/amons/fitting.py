@@ -1,0 +1,317 @@
+"""Fit a model to labelled amons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from ase.calculators.calculator import InputError
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.config import AmonConfig, BlockSizes, FitSettings
+from ase_mlwave.models.amons.model import AmonModel
+from ase_mlwave.models.amons.regression.baseline import atomic_baseline, compositions, lost_freedom
+from ase_mlwave.models.amons.regression.environments import Block, Environments, Geometry, environment_rows, gather
+from ase_mlwave.models.amons.regression.expansion import expand
+from ase_mlwave.models.amons.regression.hyperparameters import Hyperparameters, most_likely
+from ase_mlwave.models.amons.regression.kernel import kernel_matrix, largest_distances
+from ase_mlwave.models.amons.regression.solver import solve
+from ase_mlwave.models.amons.regression.sparse import choose_basis, leading, rounded, solve_sparse, sum_rows
+from ase_mlwave.models.amons.slatm.config import SlatmConfig
+from ase_mlwave.models.amons.slatm.representation import Slatm
+from ase_mlwave.models.amons.thresholds import library_thresholds
+
+__all__ = ["Fit", "fit_amons"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What came of a fit.
+
+    Parameters
+    ----------
+    model : AmonModel
+        Ready for predictions.
+    log_likelihood : float
+        Of the training data.
+    left_out : (B,)
+        Error of every training energy when it is predicted from all other rows, Hartree.
+    thresholds : mapping of str to float
+        For the model folder: entry of the calculator's ``extras`` -> largest value inside the domain, eV.
+    """
+
+    model: AmonModel
+    log_likelihood: float
+    left_out: NDArray[np.float64]
+    thresholds: Mapping[str, float]
+
+
+def fit_amons(
+    records: Sequence[Record],
+    level: str,
+    settings: FitSettings | None = None,
+    *,
+    representation: SlatmConfig | None = None,
+    others: Sequence[Geometry] = (),
+    free_atoms: Mapping[int, float] | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Fit:
+    """Fit a model to energies, and forces where the records have them.
+
+    Parameters
+    ----------
+    records : sequence of Record, (B,)
+        Labelled molecules.
+    level : str
+        Their level of theory.
+    settings : FitSettings, optional
+        Penalties, widths, directions.
+    representation : SlatmConfig, optional
+        By default the publication's settings, smooth, for the elements of the records.
+    others : sequence of Geometry
+        What else counts in the rule for the widths, such as the query.
+    free_atoms : mapping of int to float, optional
+        Atomic number -> energy of the free atom, Hartree; needed where compositions are linearly dependent.
+    seed : int
+        Of the directions, and of the molecules that a search for hyperparameters looks at.
+    device : torch.device or str
+        Where to compute.
+    progress : callable, optional
+        Called with the number of molecules whose environments are done since the last call.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError
+        If a record has no energy, or elements are missing.
+    ValueError
+        If free atoms are missing (`atomic_baseline`), or training molecules coincide (`CoincidingRowsError`).
+    """
+    task = _prepare(records, settings or FitSettings(), representation, free_atoms or {}, seed, device)
+    return (_fit_all if task.settings.basis is None else _fit_basis)(task, level, others, progress)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be fitted."""
+
+    records: Sequence[Record]
+    settings: FitSettings
+    slatm: Slatm
+    geometries: list[Geometry]
+    baseline: NDArray[np.float64]
+    energies: Tensor
+    slopes: Tensor
+    device: torch.device | str
+    seed: int
+
+    @property
+    def n_fitted(self) -> int:
+        """How many numbers the baseline took from the energies."""
+        return int(np.linalg.matrix_rank(compositions([r.numbers for r in self.records], self.slatm.config.numbers)))
+
+    @property
+    def doubt(self) -> float:
+        """What variances grow by as the baseline was fitted to the same energies."""
+        return lost_freedom(compositions([r.numbers for r in self.records], self.slatm.config.numbers))
+
+    def plain(self) -> list[Geometry]:
+        """Return the geometries without directions."""
+        return [replace(geometry, directions=None) for geometry in self.geometries]
+
+    def config(self, level: str, chosen: Hyperparameters, blocks: Mapping[int, BlockSizes], **sizes: int) -> AmonConfig:
+        """Say what the model is."""
+        used = {"penalty": chosen.penalty, "force_penalty": chosen.force_penalty, "scale": chosen.scale}
+        return AmonConfig(
+            elements=self.slatm.config.elements,
+            level=level,
+            representation=self.slatm.config,
+            fit=self.settings.model_copy(update=used),
+            blocks={chemical_symbols[z]: size for z, size in blocks.items()},
+            n_molecules=len(self.records),
+            amons=tuple(dict.fromkeys(_name(record) for record in self.records)),
+            **sizes,
+        )
+
+
+def _prepare(
+    records: Sequence[Record],
+    settings: FitSettings,
+    representation: SlatmConfig | None,
+    free_atoms: Mapping[int, float],
+    seed: int,
+    device: torch.device | str,
+) -> _Task:
+    numbers = _elements(records)
+    slatm = Slatm(representation or SlatmConfig(elements=tuple(chemical_symbols[z] for z in numbers)))
+    if tuple(numbers) != slatm.config.numbers:
+        raise InputError(
+            f"the representation is one of {list(slatm.config.elements)}, the records have "
+            f"{[chemical_symbols[z] for z in numbers]}. They must be the same."
+        )
+    geometries = [_geometry(record, settings.directions, [seed, n]) for n, record in enumerate(records)]
+    counts = compositions([record.numbers for record in records], numbers)
+    energies = np.array([record.energy for record in records])
+    completed = settings.baseline == "completed"
+    baseline = atomic_baseline(counts, energies, free_atoms, numbers, completed=completed)
+    targets = torch.from_numpy(energies - counts @ baseline).to(device)
+    slopes = torch.from_numpy(_slopes(records, geometries)).to(device)
+    return _Task(records, settings, slatm, geometries, baseline, targets, slopes, device, seed)
+
+
+def _reaches(task: _Task, training: Environments, others: Sequence[Geometry]) -> dict[int, float]:
+    """Find the largest distances of environments, those of other geometries included."""
+    beyond = [replace(other, directions=None) for other in others]
+    return largest_distances(training, gather(task.slatm, beyond, device=task.device) if beyond else None)
+
+
+def _fit_all(task: _Task, level: str, others: Sequence[Geometry], progress: Callable[[int], None] | None) -> Fit:
+    """Fit with all rows."""
+    settings, name = task.settings, _namer(task.records, task.geometries)
+    training = gather(task.slatm, task.geometries, device=task.device, progress=progress)
+    reaches = _reaches(task, training, others)
+    targets = torch.cat([task.energies, task.slopes])
+    chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
+    if settings.hyperparameters == "likelihood":
+        chosen = most_likely(*_sample(task, training, targets), reaches, start=chosen)
+    widths = chosen.widths(reaches)
+    kernel = kernel_matrix(training, training, widths)
+    penalties, n = chosen.penalties(training), training.n_molecules
+    solution = solve(kernel, targets, penalties, name, n_energies=n, n_fitted=task.n_fitted)
+    kept, certain = training, solution
+    if training.n_rows > settings.variance_rows and training.n_directions:
+        kept = _without_slopes(training)
+        certain = solve(kernel[:n, :n], targets[:n], penalties[:n], name, n_fitted=task.n_fitted)
+    sizes = {z: _sizes(training.blocks[z], kept.blocks[z]) for z in training.blocks}
+    model = AmonModel(task.config(level, chosen, sizes, n_directions=kept.n_directions)).to(task.device)
+    model.fill(
+        kept,
+        expand(training, solution.coefficients, widths),
+        reaches,
+        baseline=torch.from_numpy(task.baseline),
+        factor=certain.factor,
+        amplitude=certain.amplitude,
+    )
+    deviations = certain.variances[:n].sqrt().cpu().numpy()
+    left_out = solution.residuals[:n].cpu().numpy()
+    return Fit(model, solution.log_likelihood, left_out, library_thresholds(deviations))
+
+
+def _sample(task: _Task, training: Environments, targets: Tensor) -> tuple[Environments, Tensor]:
+    """Draw the molecules whose likelihood is maximised, with their targets."""
+    most, n = task.settings.likelihood_molecules, len(task.records)
+    if n <= most:
+        return training, targets
+    drawn = np.sort(np.random.default_rng(task.seed).permutation(n)[:most])
+    owners = np.repeat(np.arange(n), [geometry.n_directions for geometry in task.geometries])
+    rows = np.concatenate([drawn, n + np.flatnonzero(np.isin(owners, drawn))])
+    kept = gather(task.slatm, [task.geometries[index] for index in drawn], device=task.device)
+    return kept, targets[torch.from_numpy(rows).to(targets.device)]
+
+
+def _fit_basis(task: _Task, level: str, others: Sequence[Geometry], progress: Callable[[int], None] | None) -> Fit:
+    """Fit in a basis of environments, molecule by molecule."""
+    settings = task.settings
+    plain = gather(task.slatm, task.plain(), device=task.device)
+    reaches = _reaches(task, plain, others)
+    chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
+    widths = chosen.widths(reaches)
+    basis = rounded(choose_basis(plain, widths, settings.basis or 1))
+    rows = environment_rows(task.slatm, task.geometries, device=task.device, progress=progress)
+    sums = sum_rows(rows, basis, widths, task.energies, task.slopes)
+    kept, places = leading(basis, max(1, settings.variance_rows // len(basis.blocks)))
+    solution = solve_sparse(basis, widths, sums, settings.penalty, settings.force_penalty, kept=places)
+    sizes = {z: _sizes(block, block) for z, block in basis.blocks.items()}
+    config = task.config(level, chosen, sizes, n_directions=0, n_basis=kept.n_molecules)
+    model = (
+        AmonModel(config)
+        .to(task.device)
+        .fill(
+            basis,
+            expand(basis, solution.coefficients, widths),
+            reaches,
+            baseline=torch.from_numpy(task.baseline),
+            factor=solution.factor,
+            amplitude=task.doubt * solution.amplitude,
+        )
+    )
+    deviations = (task.doubt * solution.variances).sqrt().cpu().numpy()
+    return Fit(model, solution.log_likelihood, solution.residuals.cpu().numpy(), library_thresholds(deviations))
+
+
+def _elements(records: Sequence[Record]) -> list[int]:
+    """Check that all records have energies, and list their elements."""
+    if not records:
+        raise InputError("there are no training molecules. Give at least one labelled record.")
+    for index, record in enumerate(records):
+        if record.energy is None:
+            raise InputError(f"training molecule {index} ({_name(record)}) has no energy. Label it first.")
+    return sorted({z for record in records for z in record.numbers.tolist()})
+
+
+def _geometry(record: Record, n_directions: int | None, seed: Sequence[int]) -> Geometry:
+    """Choose directions: all coordinates, some random orthogonal ones, or none."""
+    size = 3 * len(record)
+    wanted = size if n_directions is None else min(size, n_directions)
+    if record.forces is None or wanted == 0:
+        return Geometry(record.numbers, record.positions)
+    if wanted == size:
+        basis = np.eye(size)
+    else:
+        basis = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, wanted)))[0].T
+    return Geometry(record.numbers, record.positions, basis.reshape(wanted, -1, 3))
+
+
+def _slopes(records: Sequence[Record], geometries: Sequence[Geometry]) -> NDArray[np.float64]:
+    """Return the energies' derivatives along all directions, (R,)."""
+    slopes = [
+        -np.einsum("rnx,nx->r", geometry.directions, record.forces)
+        for record, geometry in zip(records, geometries, strict=True)
+        if geometry.directions is not None and record.forces is not None
+    ]
+    return np.concatenate(slopes) if slopes else np.zeros(0)
+
+
+def _without_slopes(training: Environments) -> Environments:
+    blocks = {
+        z: replace(
+            block,
+            slopes=block.slopes[:0],
+            products=block.products[:0],
+            slope_atoms=block.slope_atoms[:0],
+            slope_rows=block.slope_rows[:0],
+        )
+        for z, block in training.blocks.items()
+    }
+    return Environments(blocks, training.n_molecules, 0)
+
+
+def _sizes(fitted: Block, kept: Block) -> BlockSizes:
+    p, c = fitted.values.shape
+    return BlockSizes(environments=p, columns=c, vectors=p if len(fitted.slopes) else 0, slopes=len(kept.slopes))
+
+
+def _name(record: Record) -> str:
+    return str(record.info.get("smiles", record.formula))
+
+
+def _namer(records: Sequence[Record], geometries: Sequence[Geometry]) -> Callable[[int], str]:
+    """Return what names the rows of a kernel in messages."""
+    owners = [index for index, geometry in enumerate(geometries) for _ in range(geometry.n_directions)]
+
+    def name(row: int) -> str:
+        molecule = row if row < len(records) else owners[row - len(records)]
+        what = "" if row < len(records) else "a direction of "
+        return f"{what}training molecule {molecule} ({_name(records[molecule])})"
+
+    return name

@@ -1,0 +1,1 @@
+"""Fragments of a query: bonds, cuts, rules, caps, and the geometries of what was cut out."""

@@ -1,0 +1,233 @@
+"""A fitted model: training environments with their weights, the atoms' energies, and what variances need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ase_mlwave.models.amons.config import AmonConfig
+from ase_mlwave.models.amons.regression.environments import Block, Environments
+from ase_mlwave.models.amons.regression.expansion import Expansion
+from ase_mlwave.models.amons.regression.solver import posterior_variance
+from ase_mlwave.models.amons.regression.sparse import basis_factor, sparse_variance
+from ase_mlwave.models.amons.slatm.representation import Slatm
+
+__all__ = ["AmonModel"]
+
+
+class AmonModel(nn.Module):
+    """Hold the arrays of a kernel regression on atomic environments.
+
+    Parameters
+    ----------
+    config : AmonConfig
+        Sizes of the arrays, which are zero until they are loaded or `fill` is called.
+
+    Notes
+    -----
+    Computes in float64, whatever `cast` is asked for: the weights are large and cancel. A basis is kept in half
+    precision, to which it was rounded before the fit.
+    """
+
+    baseline: Tensor
+    """(Z,) energies of dressed or free atoms, Hartree, in the order of ``config.elements``."""
+    amplitude: Tensor
+    """() variance that one unit of the kernel stands for, Hartree^2."""
+    factor: Tensor
+    """(R, R) lower Cholesky factor of the kernel between the rows that are kept for variances."""
+
+    prior: Tensor
+    """(M, M) Cholesky factor of the basis, computed when it is first needed."""
+
+    def __init__(self, config: AmonConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._expansions: dict[int, Expansion] = {}
+        self._rows: Environments | None = None
+        self.register_load_state_dict_post_hook(lambda module, _: module._taken_over())  # type: ignore[no-untyped-call]
+        self.representation = Slatm(config.representation)
+        self._hold("baseline", len(config.elements))
+        self._hold("amplitude")
+        self.register_buffer("prior", torch.zeros(0, 0, dtype=torch.float64), persistent=False)
+        self._hold("factor", config.n_rows, config.n_rows, dtype=torch.float32 if config.n_basis else torch.float64)
+        for symbol, size in config.blocks.items():
+            p, c, e = size.environments, size.columns, size.slopes
+            self._hold(f"{symbol}_width")
+            self._hold(f"{symbol}_reach")
+            self._hold(f"{symbol}_values", p, c, dtype=torch.float16 if config.n_basis else torch.float64)
+            for name, shape in {
+                "weights": (p,),
+                "vectors": (size.vectors, c),
+                "slopes": (e, c),
+            }.items():
+                self._hold(f"{symbol}_{name}", *shape)
+            for name, length in {"columns": c, "molecules": p, "slope_atoms": e, "slope_rows": e}.items():
+                self.register_buffer(f"{symbol}_{name}", torch.zeros(length, dtype=torch.int64))
+
+    def _hold(self, name: str, *shape: int, dtype: torch.dtype = torch.float64) -> None:
+        self.register_buffer(name, torch.zeros(shape, dtype=dtype))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AmonModel:
+        """Move the arrays, and forget what was made of them."""
+        self._forget()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def _taken_over(self) -> None:
+        """Forget what was made of other arrays; refuse indices that point outside, and widths that are none."""
+        self._forget()
+        config = self.config
+        for symbol, sizes in config.blocks.items():
+            bounds = {"columns": self.representation.width, "slope_atoms": sizes.vectors}
+            bounds |= {"slope_rows": config.n_directions}
+            for name, bound in bounds.items():
+                held = self._held(symbol, name)
+                if len(held) and not 0 <= int(held.min()) <= int(held.max()) < bound:
+                    raise ValueError(f"{symbol}_{name} has indices that do not lie between 0 and {bound - 1}")
+            if not 1e-12 < float(self._held(symbol, "width")) < 1e12:
+                raise ValueError(f"{symbol}_width is {float(self._held(symbol, 'width')):g}, which is no width")
+
+    def _forget(self) -> None:
+        self._expansions, self._rows = {}, None
+        self.prior = self.prior.new_zeros(0, 0)
+
+    def cast(self, dtype: torch.dtype) -> AmonModel:
+        """Stay in float64."""
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the arrays are."""
+        return self.baseline.device
+
+    def fill(
+        self,
+        training: Environments,
+        expansions: Mapping[int, Expansion],
+        reaches: Mapping[int, float],
+        *,
+        baseline: Tensor,
+        factor: Tensor,
+        amplitude: float,
+    ) -> AmonModel:
+        """Take over the result of a fit.
+
+        Parameters
+        ----------
+        training : Environments
+            What is kept for variances.
+        expansions : mapping of int to Expansion
+            Atomic number -> weights.
+        reaches : mapping of int to float
+            Atomic number -> largest distance between environments.
+        baseline, factor, amplitude
+            See the attributes.
+
+        Returns
+        -------
+        AmonModel
+            Itself.
+        """
+        held: dict[str, Tensor] = {"baseline": baseline, "factor": factor}
+        held["amplitude"] = torch.tensor(amplitude, dtype=torch.float64)
+        for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
+            block, expansion = training.blocks[z], expansions[z]
+            held |= {f"{symbol}_{name}": getattr(block, name) for name in ("values", "columns", "molecules")}
+            held |= {f"{symbol}_{name}": getattr(block, name) for name in ("slopes", "slope_atoms", "slope_rows")}
+            held |= {f"{symbol}_{name}": getattr(expansion, name) for name in ("weights", "vectors", "width")}
+            held[f"{symbol}_reach"] = torch.tensor(reaches[z], dtype=torch.float64)
+        self.load_state_dict(held)
+        return self
+
+    def expansions(self) -> dict[int, Expansion]:
+        """Return the weighted training environments by atomic number; made once, in double precision."""
+        if self._expansions:
+            return self._expansions
+        found = {}
+        for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
+            values = self._held(symbol, "values").double()
+            found[z] = Expansion(
+                columns=self._held(symbol, "columns"),
+                values=values,
+                norms=values.square().sum(dim=1),
+                weights=self._held(symbol, "weights"),
+                vectors=self._held(symbol, "vectors"),
+                width=self._held(symbol, "width"),
+            )
+        self._expansions = found
+        return found
+
+    def known_rows(self) -> Environments:
+        """Return the rows that are kept for variances; made once."""
+        if self._rows is None:
+            self._rows = self._basis() if self.config.n_basis else self._training()
+        return self._rows
+
+    def _training(self) -> Environments:
+        """Return the training environments, with the slopes that are kept."""
+        blocks = {}
+        for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
+            values, slopes = self._held(symbol, "values").double(), self._held(symbol, "slopes")
+            atoms = self._held(symbol, "slope_atoms")
+            blocks[z] = Block(
+                columns=self._held(symbol, "columns"),
+                values=values,
+                norms=values.square().sum(dim=1),
+                molecules=self._held(symbol, "molecules"),
+                slopes=slopes,
+                products=(slopes * values[atoms]).sum(dim=1),
+                slope_atoms=atoms,
+                slope_rows=self._held(symbol, "slope_rows"),
+            )
+        return Environments(blocks, self.config.n_molecules, self.config.n_directions)
+
+    def _basis(self) -> Environments:
+        """Return the basis for variances: of each element the same share, as far as there are so many."""
+        blocks, first = {}, 0
+        none = self.baseline.new_zeros(0)
+        for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
+            values = self._held(symbol, "values")[: self.config.basis_share].double()
+            rows = torch.arange(first, first + len(values), device=values.device)
+            blocks[z] = Block(
+                columns=self._held(symbol, "columns"),
+                values=values,
+                norms=values.square().sum(dim=1),
+                molecules=rows,
+                slopes=values[:0],
+                products=none,
+                slope_atoms=none.long(),
+                slope_rows=none.long(),
+            )
+            first += len(values)
+        return Environments(blocks, first, 0)
+
+    def left_variance(self, rows: Tensor, own: Tensor) -> Tensor:
+        """Compute the variance that training leaves of queries.
+
+        Parameters
+        ----------
+        rows : Tensor, (Q, R)
+            Kernel between queries and `known_rows`.
+        own : Tensor, (Q,)
+            Kernel of each query with itself.
+
+        Returns
+        -------
+        Tensor, (Q,)
+            Hartree^2, of derivatives Hartree^2/Bohr^2.
+        """
+        if not self.config.n_basis:
+            return posterior_variance(self.factor, rows, own, float(self.amplitude))
+        if not len(self.prior):
+            self.prior = basis_factor(self.known_rows(), self.by_element("width"))
+        return sparse_variance(self.prior, self.factor.double(), rows, own, float(self.amplitude))
+
+    def by_element(self, name: str) -> dict[int, float]:
+        """Return a number of every element, ``"width"`` or ``"reach"``."""
+        pairs = zip(self.config.elements, self.config.numbers, strict=True)
+        return {z: float(self._held(symbol, name)) for symbol, z in pairs}
+
+    def _held(self, symbol: str, name: str) -> Tensor:
+        return self.get_buffer(f"{symbol}_{name}")

@@ -1,0 +1,308 @@
+"""Environments of the atoms of many molecules by element, and their derivatives along directions: what kernels compare.
+
+Only atoms of the same element are compared, and of all features an element's environments have only some that are not
+zero. So everything is kept per element, with the columns that are in use. What a query has in columns that no training
+environment uses is orthogonal to all of those: it counts in norms, which are of all columns, and in nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Block", "Environments", "Geometry", "Representation", "collect", "environment_rows", "gather"]
+
+#: Atoms of molecules without directions that are computed at a time, and directions of one molecule.
+_ATOMS, _DIRECTIONS = 256, 32
+
+
+class Representation(Protocol):
+    """What turns geometries into environments; `ase_mlwave.models.amons.slatm.representation.Slatm` is one."""
+
+    def collate(self, geometries: Sequence[Any]) -> Any:
+        """Join (numbers, positions) or (numbers, positions, cell, pbc), Bohr, to a batch that has ``to(device)``."""
+
+    def environments_of(self, batch: Any) -> Tensor:
+        """Return the features (N, D) of all atoms of a batch."""
+
+    def pushforward(self, batch: Any, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features (N, D) and their derivatives (K, N, D) along directions (K, N, 3)."""
+
+    def pullback(self, batch: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a scalar's derivatives by positions (N, 3) and cells (B, 3, 3) from those by features (N, D)."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Hold a molecule, or a periodic cell, and directions of all its coordinates.
+
+    Parameters
+    ----------
+    numbers : (N,) int64
+        Atomic numbers.
+    positions : (N, 3) float64
+        Bohr.
+    directions : (R, N, 3), optional
+        Displacements, along which environments are to be differentiated.
+    cell : (3, 3), optional
+        Bohr.
+    pbc : (3,) of bool, optional
+        Whether each vector of the cell is a period.
+    """
+
+    numbers: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    directions: NDArray[np.float64] | None = None
+    cell: NDArray[np.float64] | None = None
+    pbc: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of atoms."""
+        return len(self.numbers)
+
+    @property
+    def n_directions(self) -> int:
+        """Number of directions R."""
+        return 0 if self.directions is None else len(self.directions)
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """What representations collate."""
+        whole = (self.numbers, self.positions)
+        return whole if self.cell is None or self.pbc is None else (*whole, self.cell, self.pbc)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Hold the environments of all atoms of one element, sorted by molecule.
+
+    Parameters
+    ----------
+    columns : Tensor, (C,) int64
+        Features that are kept, ascending.
+    values : Tensor, (P, C)
+        Environments.
+    norms : Tensor, (P,)
+        Squared norms over all features.
+    molecules : Tensor, (P,) int64
+        Molecule of each, ascending.
+    slopes : Tensor, (E, C)
+        Derivatives along directions, 1/Bohr; one entry for every direction and atom of its molecule.
+    products : Tensor, (E,)
+        Inner products of slopes and their environments over all features.
+    slope_atoms : Tensor, (E,) int64
+        Which environment is differentiated.
+    slope_rows : Tensor, (E,) int64
+        Along which direction, ascending, counted over all molecules.
+    """
+
+    columns: Tensor
+    values: Tensor
+    norms: Tensor
+    molecules: Tensor
+    slopes: Tensor
+    products: Tensor
+    slope_atoms: Tensor
+    slope_rows: Tensor
+
+    def onto(self, columns: Tensor) -> Block:
+        """Keep other columns; norms and inner products stay those over all features."""
+        if torch.equal(columns, self.columns):
+            return self
+        place = torch.searchsorted(columns, self.columns).clamp(max=max(0, len(columns) - 1))
+        kept = columns[place] == self.columns if len(columns) else torch.zeros_like(self.columns, dtype=torch.bool)
+
+        def spread(held: Tensor) -> Tensor:
+            wide = held.new_zeros(len(held), len(columns))
+            wide[:, place[kept]] = held[:, kept]
+            return wide
+
+        return replace(self, columns=columns, values=spread(self.values), slopes=spread(self.slopes))
+
+    def to(self, device: torch.device | str) -> Block:
+        """Move to a device."""
+        return Block(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Environments:
+    """Hold the environments of molecules, by element.
+
+    Parameters
+    ----------
+    blocks : mapping of int to Block
+        Atomic number -> environments.
+    n_molecules, n_directions : int
+        Numbers of molecules and of directions of all molecules: the rows of a kernel, in this order.
+    """
+
+    blocks: Mapping[int, Block]
+    n_molecules: int
+    n_directions: int
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of a kernel: molecules, then directions."""
+        return self.n_molecules + self.n_directions
+
+    def onto(self, other: Environments) -> Environments:
+        """Keep the columns that another set uses, of its elements."""
+        common = {z: block.onto(other.blocks[z].columns) for z, block in self.blocks.items() if z in other.blocks}
+        return replace(self, blocks=common)
+
+    def to(self, device: torch.device | str) -> Environments:
+        """Move to a device."""
+        return replace(self, blocks={z: block.to(device) for z, block in self.blocks.items()})
+
+
+def gather(
+    representation: Representation,
+    geometries: Sequence[Geometry],
+    *,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Environments:
+    """Compute the environments of molecules and their derivatives along the molecules' directions.
+
+    Parameters
+    ----------
+    representation : Representation
+        What makes environments of atoms.
+    geometries : sequence of Geometry
+        Molecules, in the order in which they are counted.
+    device : torch.device or str
+        Where to compute, and where the result is.
+    progress : callable, optional
+        Called with the number of molecules done since the last call.
+
+    Returns
+    -------
+    Environments
+
+    Notes
+    -----
+    Memory is that of the result and of one batch: columns of zeros are dropped molecule by molecule.
+    """
+    return collect(environment_rows(representation, geometries, device=device, progress=progress))
+
+
+def collect(molecules: Iterable[tuple[NDArray[np.int64], Tensor, Tensor]]) -> Environments:
+    """Sort the environments of molecules by element.
+
+    Parameters
+    ----------
+    molecules : iterable of (numbers (N,), environments (N, D), slopes (R, N, D))
+        In the order in which they are counted.
+
+    Returns
+    -------
+    Environments
+    """
+    parts: dict[int, list[Block]] = {}
+    n_molecules = n_directions = 0
+    for numbers, values, slopes in molecules:
+        for z in np.unique(numbers).tolist():
+            chosen = torch.from_numpy(np.flatnonzero(numbers == z)).to(values.device)
+            parts.setdefault(z, []).append(_part(values[chosen], slopes[:, chosen], n_molecules, n_directions))
+        n_molecules += 1
+        n_directions += len(slopes)
+    return Environments({z: _joined(parts[z]) for z in sorted(parts)}, n_molecules, n_directions)
+
+
+def environment_rows(
+    representation: Representation,
+    geometries: Sequence[Geometry],
+    *,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    """Compute the environments of molecules one after the other.
+
+    Parameters
+    ----------
+    representation, geometries, device, progress
+        As for `gather`.
+
+    Yields
+    ------
+    numbers : (N,)
+    environments : Tensor, (N, D)
+    slopes : Tensor, (R, N, D)
+        Derivatives along the molecule's directions.
+    """
+    for batch in _batches(geometries):
+        for geometry, rows in zip(batch, _compute(representation, batch, device), strict=True):
+            yield geometry.numbers, *rows
+        if progress is not None:
+            progress(len(batch))
+
+
+def _batches(geometries: Sequence[Geometry]) -> Iterator[list[Geometry]]:
+    """Split into runs of molecules without directions, and single molecules with."""
+    run: list[Geometry] = []
+    for geometry in geometries:
+        if run and (geometry.n_directions or sum(map(len, run)) + len(geometry) > _ATOMS):
+            yield run
+            run = []
+        if geometry.n_directions:
+            yield [geometry]
+        else:
+            run.append(geometry)
+    if run:
+        yield run
+
+
+def _compute(
+    representation: Representation, geometries: Sequence[Geometry], device: torch.device | str
+) -> list[tuple[Tensor, Tensor]]:
+    """Compute environments (N, D) and slopes (R, N, D) of each molecule."""
+    batch = representation.collate([geometry.parts for geometry in geometries]).to(device)
+    directions = geometries[0].directions
+    with torch.no_grad():
+        if directions is None or not len(directions):
+            values = representation.environments_of(batch).split([len(geometry) for geometry in geometries])
+            return [(own, own.new_zeros(0, *own.shape)) for own in values]
+        along = torch.from_numpy(np.asarray(directions, dtype=np.float64)).to(device)
+        pieces = [representation.pushforward(batch, some) for some in along.split(_DIRECTIONS)]
+    return [(pieces[0][0], torch.cat([slopes for _, slopes in pieces]))]
+
+
+def _part(values: Tensor, slopes: Tensor, molecule: int, first_row: int) -> Block:
+    """Keep what is not zero of one molecule's environments (n, D) and slopes (R, n, D) of one element."""
+    n_rows, n_atoms = slopes.shape[:2]
+    columns = torch.nonzero((values != 0).any(dim=0) | (slopes != 0).flatten(0, 1).any(dim=0)).flatten()
+    atoms = torch.arange(n_atoms, device=values.device)
+    rows = torch.arange(first_row, first_row + n_rows, device=values.device)
+    return Block(
+        columns=columns,
+        values=values[:, columns],
+        norms=(values**2).sum(dim=1),
+        molecules=torch.full_like(atoms, molecule),
+        slopes=slopes.flatten(0, 1)[:, columns],  # (R n, C)
+        products=(slopes * values).sum(dim=2).flatten(),
+        slope_atoms=atoms.repeat(n_rows),
+        slope_rows=rows.repeat_interleave(n_atoms),
+    )
+
+
+def _joined(parts: Sequence[Block]) -> Block:
+    """Join the blocks of molecules, in order."""
+    columns = reduce(lambda one, other: torch.unique(torch.cat([one, other])), (part.columns for part in parts))
+    wide = [part.onto(columns) for part in parts]
+    first = 0
+    atoms = []
+    for part in wide:
+        atoms.append(part.slope_atoms + first)
+        first += len(part.values)
+    joined = {
+        name: torch.cat([getattr(part, name) for part in wide])
+        for name in ("values", "norms", "molecules", "slopes", "products", "slope_rows")
+    }
+    return Block(columns=columns, slope_atoms=torch.cat(atoms), **joined)

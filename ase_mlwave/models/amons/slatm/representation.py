@@ -1,0 +1,261 @@
+"""aSLATM: what an atom sees within 4.8 Angstrom, as spectra of distances and angles by element."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from ase_mlwave.models.amons.slatm.blocks import Rows
+from ase_mlwave.models.amons.slatm.config import SlatmConfig
+from ase_mlwave.models.amons.slatm.neighbours import Geometry, SlatmBatch, collate
+from ase_mlwave.models.amons.slatm.types import TypeTable
+from ase_mlwave.units import BOHR
+
+__all__ = ["Slatm"]
+
+
+class Slatm:
+    """Represent atoms by the spectra of their pairs and triangles.
+
+    Parameters
+    ----------
+    config : SlatmConfig
+        Elements, grids, cutoffs, and whether they are smooth.
+
+    Notes
+    -----
+    For an atom I, with atomic numbers z, grids x and Gaussian width s,
+
+    - one-body: z_I;
+    - two-body, by element of J: z_I z_J / 2 dg / (sqrt(2 pi) s) x^-6 sum_J f(r_IJ) exp(-(x - r_IJ)^2 / 2 s^2);
+    - three-body, by elements of i and k: z_i z_I z_k / 3 dg / (sqrt(2 pi) s) sum over pairs {i, k} of
+      f(r_iI) f(r_kI) f(r_ik) [1 + cos x cos t_i cos t_k] / (r_iI r_kI r_ik)^3 exp(-(x - t_I)^2 / 2 s^2).
+
+    f is 1 up to the cutoff and 0 beyond it (``smooth=False``: the public implementation, to rounding), or falls there
+    with three continuous derivatives (``smooth=True``: energies, forces and Hessians are continuous).
+
+    Rows are *compact*: only the blocks that an atom of its element can have, (charge | distances by element | angles by
+    pair of elements). Distances between environments of one element are those of the *full* layout; `expand` gives it.
+
+    Laws, all tested: rotation, reflection, translation and permutation change nothing; a batch is its systems; a cell
+    is its supercell.
+    Source: Huang and von Lilienfeld, Nat. Chem. 12, 945 (2020).
+
+    Examples
+    --------
+    >>> slatm = Slatm(SlatmConfig(elements=("H", "O")))
+    >>> water = ([8, 1, 1], [[0.0, 0.0, 0.0], [1.8, 0.0, 0.0], [-0.45, 1.74, 0.0]])
+    >>> slatm.environments_of(slatm.collate([water])).shape
+    torch.Size([3, 699])
+    """
+
+    def __init__(self, config: SlatmConfig) -> None:
+        self.config = config
+        self._rows = Rows(config)
+
+    @property
+    def table(self) -> TypeTable:
+        """Which columns belong to which type, in both layouts."""
+        return self._rows.table
+
+    @property
+    def types(self) -> tuple[tuple[int, ...], ...]:
+        """One-, two- and three-body types in the order of the full layout (the centre of a triangle in the middle)."""
+        return self.table.types
+
+    @property
+    def width(self) -> int:
+        """Columns D of the compact layout."""
+        return self.table.width
+
+    @property
+    def cutoff(self) -> float:
+        """Largest distance, Bohr."""
+        return self.config.cutoff_angstrom / BOHR
+
+    def collate(self, geometries: Sequence[Geometry]) -> SlatmBatch:
+        """Join systems to a batch, with the pairs and triangles within the cutoff.
+
+        Parameters
+        ----------
+        geometries : sequence of Geometry
+            (numbers (N,), positions (N, 3)) or (numbers, positions, cell (3, 3), pbc (3,)), Bohr.
+
+        Returns
+        -------
+        SlatmBatch
+            On the CPU.
+
+        Raises
+        ------
+        ValueError
+            If a system is malformed, has coinciding atoms, or elements that the representation lacks.
+        """
+        batch = collate(geometries, self.cutoff)
+        self._refuse_unknown(batch.numbers)
+        return batch
+
+    def environments(self, numbers: Any, positions: Tensor, cell: Any = None, pbc: Any = None) -> Tensor:
+        """Represent the atoms of one system.
+
+        Parameters
+        ----------
+        numbers : (N,)
+            Atomic numbers.
+        positions : Tensor, (N, 3)
+            Bohr, float64; may require gradients or be the input of ``torch.func.jvp``.
+        cell : (3, 3), optional
+            Bohr; rows are cell vectors; may require gradients.
+        pbc : (3,), optional
+            Periodic directions.
+
+        Returns
+        -------
+        Tensor, (N, D)
+            Compact rows, on the device of ``positions``.
+
+        Raises
+        ------
+        ValueError
+            As `collate`; or if positions are not float64.
+        """
+        values = positions.detach().tolist()  # a list, not an array: see SlatmBatch.portions
+        cell_values = cell.detach().tolist() if isinstance(cell, Tensor) else cell
+        z = numbers.tolist() if isinstance(numbers, Tensor) else numbers
+        batch = self.collate([(z, values, cell_values, pbc)]).to(positions.device)
+        cells = cell[None] if isinstance(cell, Tensor) and batch.shifts is not None else None
+        return self.environments_of(batch.at(positions, cells))
+
+    def environments_of(self, batch: SlatmBatch) -> Tensor:
+        """Represent all atoms of a batch.
+
+        Parameters
+        ----------
+        batch : SlatmBatch
+            From this representation's `collate`, on any device.
+
+        Returns
+        -------
+        Tensor, (N, D)
+            Compact rows, float64, twice differentiable in the batch's positions and cells where ``smooth``.
+
+        Raises
+        ------
+        ValueError
+            If positions are not float64.
+
+        Notes
+        -----
+        Without derivatives, memory is that of the result, for a moment twice, and of a few thousand triangles. With
+        them it grows with all triangles; `pullback` and `pushforward` are what stays small.
+        """
+        vectors = _vectors(batch)
+        return torch.cat([self._rows.values(vectors[block.pairs], block) for block in self._rows.blocks(batch)])
+
+    def pullback(self, batch: SlatmBatch, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn the gradient of a scalar by the environments into that by positions and cells.
+
+        Parameters
+        ----------
+        batch : SlatmBatch
+        gradient : Tensor, (N, D)
+            dE/dx of every row.
+
+        Returns
+        -------
+        by_positions : Tensor, (N, 3)
+            dE/dR, in units of E per Bohr (forces are its negative).
+        by_cells : Tensor, (B, 3, 3)
+            dE/dcell at fixed positions, zero for molecules.
+
+        Notes
+        -----
+        Blocks of atoms are computed again one after the other, so that memory does not grow with the batch
+        (``test_pullback_and_pushforward_are_the_derivatives``).
+        """
+        positions, cells = batch.positions.detach().requires_grad_(), batch.cells.detach().requires_grad_()
+        with torch.enable_grad():
+            vectors = _vectors(batch.at(positions, cells))
+            by_vectors = torch.zeros_like(vectors)
+            for block in self._rows.blocks(batch):
+                own = vectors[block.pairs].detach().requires_grad_()
+                rows = self._rows.values(own, block)
+                if rows.requires_grad:
+                    (by_vectors[block.pairs],) = torch.autograd.grad(rows, own, gradient[block.atoms])
+        by_positions, by_cells = torch.autograd.grad(
+            vectors, (positions, cells), by_vectors, allow_unused=True, materialize_grads=True
+        )
+        return by_positions, by_cells
+
+    def pushforward(self, batch: SlatmBatch, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Differentiate the environments along directions.
+
+        Parameters
+        ----------
+        batch : SlatmBatch
+        directions : Tensor, (K, N, 3)
+            Displacements U_k of all atoms.
+
+        Returns
+        -------
+        environments : Tensor, (N, D)
+        derivatives : Tensor, (K, N, D)
+            d x(R + t U_k) / dt at t = 0, per Bohr.
+
+        Notes
+        -----
+        Block by block, so that no graph is kept; derivatives by pair vectors are computed once for all directions, and
+        many directions cost little more than one.
+        """
+        plain = batch.at(batch.positions.detach(), batch.cells.detach())
+        vectors = _vectors(plain)
+        moved = (directions[:, batch.neighbours] - directions[:, batch.centres]) * BOHR
+        rows, derivatives = [], []
+        for block in self._rows.blocks(batch, len(directions)):
+            own = vectors[block.pairs]
+            rows.append(self._rows.values(own, block))
+            derivatives.append(self._rows.tangents(own, moved[:, block.pairs], block))
+        return torch.cat(rows), torch.cat(derivatives, dim=1)
+
+    def expand(self, environments: Tensor, numbers: Tensor) -> Tensor:
+        """Spread compact rows over the columns of all types.
+
+        Parameters
+        ----------
+        environments : Tensor, (N, D)
+            Compact rows.
+        numbers : Tensor, (N,)
+            Atomic numbers.
+
+        Returns
+        -------
+        Tensor, (N, full width)
+            Blocks in the order of `types`; this is the layout of the public implementation.
+        """
+        full = environments.new_zeros(len(environments), self.table.full_width)
+        begin = 0
+        for kind in self.types:
+            size = self.table.block_width(kind)
+            for centre in sorted(set(kind)):
+                column = self.table.column(centre, kind)
+                if column is not None:
+                    rows = (numbers == centre).nonzero().squeeze(-1)
+                    full[rows, begin : begin + size] = environments[rows, column : column + size]
+            begin += size
+        return full
+
+    def _refuse_unknown(self, numbers: Tensor) -> None:
+        unknown = sorted(set(numbers.tolist()) - set(self.config.numbers))
+        if unknown:
+            names = [chemical_symbols[z] if 0 < z < len(chemical_symbols) else str(z) for z in unknown]
+            raise ValueError(f"elements {names} are unknown to this representation of {list(self.config.elements)}")
+
+
+def _vectors(batch: SlatmBatch) -> Tensor:
+    if batch.positions.dtype != torch.float64:
+        raise ValueError(f"positions must be float64, got {batch.positions.dtype}: convert them with .double()")
+    return batch.vectors()

@@ -1,0 +1,98 @@
+"""Settings of a fit to a data set; attribute docstrings are the documentation of ``mlwave train``'s YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ase.data import chemical_symbols
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ase_mlwave.errors import suggestion
+from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.slatm.config import SlatmConfig
+from ase_mlwave.models.training.yaml_settings import parse_settings, read_yaml
+
+__all__ = ["LibrarySettings", "TrainingSettings"]
+
+_KNOWN = tuple(name for name in SlatmConfig.model_fields if name != "elements")
+
+
+class LibrarySettings(BaseModel):
+    """What the model is for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    elements: tuple[str, ...]
+    """Chemical symbols."""
+    level: str
+    """Level of theory of the data."""
+    representation: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the representation that differ from those that learn forces best (`SlatmConfig.for_forces`)."""
+
+    @field_validator("elements")
+    @classmethod
+    def _in_order(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
+        return SlatmConfig(elements=elements).elements
+
+    @model_validator(mode="after")
+    def _known_settings(self) -> LibrarySettings:
+        try:
+            self.slatm()
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"representation.{where}: {first['msg']}. {suggestion(where, _KNOWN)}") from None
+        return self
+
+    def slatm(self) -> SlatmConfig:
+        """Return the settings of the representation."""
+        return SlatmConfig(**SlatmConfig.for_forces(self.elements).model_dump() | self.representation)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Atomic numbers of ``elements``."""
+        return tuple(chemical_symbols.index(symbol) for symbol in self.elements)
+
+
+class TrainingSettings(BaseModel):
+    """A fit of a kernel regression on atomic environments to energies and forces."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["amons"] = "amons"
+    """Which model."""
+    data: str
+    """Data set: an ASE database of ``mlwave label``, or a file that ``read_dataset`` knows."""
+    energy_key: str | None = None
+    """Name of the energies in an extxyz file or another program's database (`docs/data.md`); usual names by default."""
+    forces_key: str | None = None
+    """Name of the forces; with a minus sign before it a gradient's."""
+    units: str | None = None
+    """Of energies and forces in files that do not say: eV (the default), kcal/mol, kJ/mol, Hartree."""
+    output: str
+    """Folder of the run: settings, learning curve, and the model folder in ``output/model``."""
+    model: LibrarySettings
+    """Elements, level of theory and representation."""
+    fit: FitSettings = FitSettings.for_forces()
+    """Basis, widths and penalties."""
+    train_split: str = "train"
+    """Name of the records to learn from."""
+    valid_split: str | None = "valid"
+    """Name of the records at which the learning curve is drawn; ``null`` for no curve."""
+    curve: tuple[float, ...] = (0.125, 0.25, 0.5)
+    """Shares of the training set from which the learning curve is made, beside the whole."""
+    seed: int = 0
+    """Of directions, and of the parts of the learning curve."""
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> TrainingSettings:
+        """Read settings from a YAML file and ``key=value`` words, or raise ``InputError`` that says what is wrong."""
+        return parse_settings(cls, read_yaml(path, overrides))
+
+    @model_validator(mode="after")
+    def _shares(self) -> TrainingSettings:
+        if any(not 0 < share < 1 for share in self.curve):
+            raise ValueError(f"curve must hold shares between 0 and 1, got {list(self.curve)}")
+        return self
