@@ -37,10 +37,10 @@ from rich.table import Table
 from scipy.stats import norm
 
 from ase_mlwave.calculators.amons import AmonsCalculator
-from ase_mlwave.calculators.amons_study import AmonStudy, study_query
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.models.amons.inference import predict_batch
+from ase_mlwave.models.amons.learning.study import AmonStudy, study_query
 from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.models.amons.thresholds import query_thresholds
 from ase_mlwave.reference.calculator import ReferenceCalculator

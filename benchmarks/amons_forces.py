@@ -28,10 +28,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ase_mlwave.calculators.amons import AmonsCalculator
-from ase_mlwave.calculators.amons_displaced import Displacements
 from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
 from ase_mlwave.errors import suggestion
 from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.learning.copies import Displacements
 from ase_mlwave.reference.dynamics import sample_langevin
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.molecules import from_smiles

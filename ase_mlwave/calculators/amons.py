@@ -28,8 +28,8 @@ from ase_mlwave.models.domain.wall import repulsion
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 if TYPE_CHECKING:
-    from ase_mlwave.calculators.amons_displaced import Displacements
-    from ase_mlwave.calculators.amons_study import LearningPoint
+    from ase_mlwave.models.amons.learning.copies import Displacements
+    from ase_mlwave.models.amons.learning.study import LearningPoint
     from ase_mlwave.reference.labelling import Progress
     from ase_mlwave.reference.levels import LevelOfTheory
 
@@ -136,11 +136,11 @@ class AmonsCalculator(ActiveCalculator):
         Raises
         ------
         InputError, CalculationFailed
-            See `ase_mlwave.calculators.amons_study.study_query`.
+            See `ase_mlwave.models.amons.learning.study.study_query`.
         """
-        from ase_mlwave.calculators.amons_extension import LabelSource  # needs RDKit, fitted models do not
-        from ase_mlwave.calculators.amons_study import save_study, study_query
         from ase_mlwave.console import Console
+        from ase_mlwave.models.amons.learning.extension import LabelSource  # needs RDKit, fitted models do not
+        from ase_mlwave.models.amons.learning.study import save_study, study_query
         from ase_mlwave.reference.bar import LabellingBar
 
         place, kept = as_address(database), None if folder is None else Path(folder)

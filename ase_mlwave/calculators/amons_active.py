@@ -22,8 +22,8 @@ from ase_mlwave.models.amons.inference import Prediction, predict_batch
 from ase_mlwave.models.amons.regression.environments import Geometry
 
 if TYPE_CHECKING:
-    from ase_mlwave.calculators.amons_extension import Graphs, LabelSource
-    from ase_mlwave.calculators.amons_study import AmonStudy
+    from ase_mlwave.models.amons.learning.extension import Graphs, LabelSource
+    from ase_mlwave.models.amons.learning.study import AmonStudy
     from ase_mlwave.reference.levels import LevelOfTheory
 
 __all__ = ["ActiveCalculator", "geometry_of", "worst_atoms"]
@@ -92,8 +92,8 @@ class ActiveCalculator(MlwaveCalculator):
         model is replaced, so an interruption leaves the old model in use and no label is lost
         (``test_interrupted_extension_leaves_the_old_model``).
         """
-        from ase_mlwave.calculators import amons_extension as extension
-        from ase_mlwave.calculators.amons_study import save_study
+        from ase_mlwave.models.amons.learning import extension as extension
+        from ase_mlwave.models.amons.learning.study import save_study
 
         if len(self.members) > 1:
             raise InputError("a committee cannot be extended; extend its members one by one.")
@@ -157,7 +157,7 @@ class ActiveCalculator(MlwaveCalculator):
 
     def _advise(self, system: Record, outcome: Outcome) -> tuple[Outcome, str]:
         """Name the badly covered atoms, and the amon that would help."""
-        from ase_mlwave.calculators.amons_extension import advise, structure_key
+        from ase_mlwave.models.amons.learning.extension import advise, structure_key
 
         worst = max((outcome.extras, *outcome.extras.get("members", ())), key=_largest_novelty)["badly_covered"]
         if not worst:
@@ -175,7 +175,7 @@ class ActiveCalculator(MlwaveCalculator):
 
     def _graphs(self) -> Graphs:
         """Return what remembers the bonds of structures."""
-        from ase_mlwave.calculators.amons_extension import Graphs
+        from ase_mlwave.models.amons.learning.extension import Graphs
 
         graphs: Graphs = vars(self).setdefault("_bonds", Graphs())
         return graphs

@@ -20,13 +20,13 @@ from torch import Tensor
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms
 from ase_mlwave.calculators.domain import judge
-from ase_mlwave.calculators.energy_levels import ENERGY_LEVELS, default_level, says_its_level, told_errors
 from ase_mlwave.calculators.moles import check_fallback, pyscf_guess, read_mole
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.models.domain.wall import repulsion
 from ase_mlwave.models.phisnet.energy import electronic_states
 from ase_mlwave.models.phisnet.inference import PredictedBatch, predict_batch
+from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, default_level, says_its_level, told_errors
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
 from ase_mlwave.quantum.density import orbitals

@@ -14,7 +14,6 @@ import torch
 from ase.calculators.calculator import CalculationFailed, InputError, PropertyNotImplementedError
 from numpy.typing import NDArray
 
-from ase_mlwave.calculators.energy_levels import ENERGY_LEVELS, default_level, supported_level, told_errors
 from ase_mlwave.calculators.evaluation import Counter, Evaluation, Progress, check_data, level_remarks, measure
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
 from ase_mlwave.data.record import Dataset, Record
@@ -22,6 +21,7 @@ from ase_mlwave.errors import OutOfDomainWarning, suggestion
 from ase_mlwave.models.card import record_errors
 from ase_mlwave.models.config import ModelConfig
 from ase_mlwave.models.phisnet.inference import predict_batch
+from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, default_level, supported_level, told_errors
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.density import orbitals
 from ase_mlwave.quantum.functional import converge

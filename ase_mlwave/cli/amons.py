@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from rich.table import Table
 
-    from ase_mlwave.calculators.amons_study import LearningPoint
     from ase_mlwave.models.amons import Amon
+    from ase_mlwave.models.amons.learning.study import LearningPoint
 
 _KCAL_PER_MOL = 23.060547830619  # in one eV
 

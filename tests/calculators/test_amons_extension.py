@@ -61,7 +61,7 @@ def methane(calc: AmonsCalculator) -> Atoms:
 
 
 def test_fragment_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ase_mlwave.calculators import amons_extension
+    from ase_mlwave.models.amons.learning import extension as amons_extension
 
     calls = []
     advise = amons_extension.advise

@@ -12,10 +12,10 @@ from ase.build import molecule
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.calculators.amons import AmonsCalculator
-from ase_mlwave.calculators.amons_study import study_query
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.models.amons.inference import predict_batch
+from ase_mlwave.models.amons.learning.study import study_query
 from ase_mlwave.reference.levels import TbliteLevel
 
 pytest.importorskip("tblite")

@@ -13,10 +13,10 @@ import pytest
 from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, InputError
 
-from ase_mlwave.calculators.amons_labels import find_or_label, models_beside, same_conformer
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.learning.labels import find_or_label, models_beside, same_conformer
 from ase_mlwave.reference.levels import CalculatorLevel
 from ase_mlwave.reference.workers import Workers
 from tests.reference import levels_for_tests
@@ -27,7 +27,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from ase.build import molecule
 from ase_mlwave.models.amons.config import FitSettings
-from ase_mlwave.calculators.amons_study import study_query
+from ase_mlwave.models.amons.learning.study import study_query
 from ase_mlwave.reference.levels import CalculatorLevel
 from tests.reference.levels_for_tests import named
 

@@ -15,10 +15,6 @@ import torch
 from ase import Atoms
 from ase.data import chemical_symbols, ground_state_magnetic_moments
 
-from ase_mlwave.calculators.amons_displaced import Displacements, draw_copies, known_copies, needed
-from ase_mlwave.calculators.amons_forecast import announce_labels
-from ase_mlwave.calculators.amons_labels import find_or_label, models_beside
-from ase_mlwave.calculators.amons_sizes import chosen_contacts, usual_max_heavy
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.models.amons.fitting import Fit, fit_amons
@@ -26,6 +22,10 @@ from ase_mlwave.models.amons.fragments.geometry import amon_geometries
 from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.perception import read_query
 from ase_mlwave.models.amons.inference import Prediction, predict_batch
+from ase_mlwave.models.amons.learning.copies import Displacements, draw_copies, known_copies, needed
+from ase_mlwave.models.amons.learning.forecast import announce_labels
+from ase_mlwave.models.amons.learning.labels import find_or_label, models_beside
+from ase_mlwave.models.amons.learning.sizes import chosen_contacts, usual_max_heavy
 from ase_mlwave.models.amons.model import AmonModel
 from ase_mlwave.models.amons.regression.baseline import compositions
 from ase_mlwave.models.amons.regression.environments import Geometry

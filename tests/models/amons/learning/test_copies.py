@@ -10,9 +10,9 @@ import pytest
 from ase.build import molecule
 
 from ase_mlwave.calculators.amons import AmonsCalculator
-from ase_mlwave.calculators.amons_displaced import Displacements, needed
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.learning.copies import Displacements, needed
 from ase_mlwave.reference.levels import TbliteLevel
 
 pytest.importorskip("tblite")

@@ -16,7 +16,6 @@ from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
-from ase_mlwave.calculators.amons_study import AmonStudy, Way, label_amons, label_copies
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.metadata import differ_in_forces_only
@@ -27,6 +26,7 @@ from ase_mlwave.models.amons.fragments.fragment import Fragment
 from ase_mlwave.models.amons.fragments.missing import FragmentFinder
 from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.perception import molecule_from
+from ase_mlwave.models.amons.learning.study import AmonStudy, Way, label_amons, label_copies
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.units import BOHR
 

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from ase_mlwave.calculators.amons_displaced import Displacements, known_copies
-from ase_mlwave.calculators.amons_labels import same_conformer
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.rows import LABELLED
+from ase_mlwave.models.amons.learning.copies import Displacements, known_copies
+from ase_mlwave.models.amons.learning.labels import same_conformer
 from ase_mlwave.reference.labelling import label_rows, open_dataset
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.workers import Workers

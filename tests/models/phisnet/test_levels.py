@@ -11,13 +11,13 @@ import pytest
 from ase.calculators.calculator import InputError
 
 from ase_mlwave import PhiSNetCalculator
-from ase_mlwave.calculators.energy_levels import default_level, supported_level
 from ase_mlwave.calculators.phisnet_evaluation import measure_levels, supported_defaults
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.models.folder import ModelFolder
+from ase_mlwave.models.phisnet.levels import default_level, supported_level
 from tests.calculators.waters import MODEL, waters
 
-LABELLED = Path(__file__).parents[1] / "data" / "files" / "waters_pbe_def2svp.db"
+LABELLED = Path(__file__).parents[2] / "data" / "files" / "waters_pbe_def2svp.db"
 
 
 def _figures(**levels: tuple[float, float]) -> dict[str, float]:

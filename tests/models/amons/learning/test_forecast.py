@@ -10,8 +10,8 @@ import pytest
 from ase.build import molecule
 
 from ase_mlwave.calculators.amons import AmonsCalculator
-from ase_mlwave.calculators.amons_study import study_query
 from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.models.amons.learning.study import study_query
 
 pytest.importorskip("tblite")
 pytest.importorskip("rdkit")

@@ -13,9 +13,9 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from ase_mlwave.calculators.amons import AmonsCalculator
-from ase_mlwave.calculators.amons_sizes import chosen_contacts, usual_max_heavy
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.models.amons.fragments.perception import read_query
+from ase_mlwave.models.amons.learning.sizes import chosen_contacts, usual_max_heavy
 from ase_mlwave.reference.calculator import ReferenceCalculator
 
 pytest.importorskip("tblite")
