@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ase_mlwave.calculators.base import MlwaveCalculator
-    from ase_mlwave.calculators.error_figures import SizeBin
-    from ase_mlwave.calculators.evaluation import Evaluation
     from ase_mlwave.data.record import Dataset
+    from ase_mlwave.evaluation.energies import Evaluation
+    from ase_mlwave.evaluation.figures import SizeBin
 
 #: Name of the picture that a committee's evaluation leaves in the folder of its first model.
 CALIBRATION = "calibration.png"
@@ -100,9 +100,9 @@ def _measure(
     """Measure with a progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ase_mlwave.calculators.evaluation import evaluate as measure
     from ase_mlwave.calculators.phisnet import PhiSNetCalculator
-    from ase_mlwave.calculators.phisnet_evaluation import DEFAULT_LEVELS, evaluate_phisnet
+    from ase_mlwave.evaluation.energies import evaluate as measure
+    from ase_mlwave.evaluation.matrices import DEFAULT_LEVELS, evaluate_phisnet
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
@@ -194,8 +194,8 @@ def _command(
 
 def _write_card(names: list[str], result: Evaluation, remark: str) -> None:
     """Write figures, remarks, the table by size and the calibration plot into the folder of the first model."""
-    from ase_mlwave.calculators.calibration import draw_calibration
-    from ase_mlwave.calculators.phisnet_evaluation import supported_defaults
+    from ase_mlwave.evaluation.calibration import draw_calibration
+    from ase_mlwave.evaluation.matrices import supported_defaults
     from ase_mlwave.models.card import record_errors
     from ase_mlwave.models.folder import locate, read_config
 

@@ -47,8 +47,8 @@ def train(
 
 def _measure_levels(folder: Path, settings: Any, console: Console, *, progress: bool) -> None:
     """Measure on validation molecules which level of energy a PhiSNet is good for, and say so."""
-    from ase_mlwave.calculators.phisnet_evaluation import measure_levels
     from ase_mlwave.data.readers import read_dataset
+    from ase_mlwave.evaluation.matrices import measure_levels
     from ase_mlwave.models.training.bar import TrainingBar
 
     with ExitStack() as bars:

@@ -12,11 +12,11 @@ from ase import Atoms
 from ase.io import read
 
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
-from ase_mlwave.calculators.phisnet_evaluation import count_cycles
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.demo.dynamics import run_nve
 from ase_mlwave.demo.pictures import draw_cycles, draw_relaxations, draw_trajectory
 from ase_mlwave.demo.relaxation import relax
+from ase_mlwave.evaluation.matrices import count_cycles
 from ase_mlwave.reference.calculator import ReferenceCalculator
 
 __all__ = ["Section", "held_out_waters", "run_demo"]

@@ -13,12 +13,12 @@ from ase.calculators.harmonic import HarmonicCalculator, HarmonicForceField
 from pyscf.scf import hf
 
 from ase_mlwave import PhiSNetCalculator
-from ase_mlwave.calculators.phisnet_evaluation import CycleCounts, count_cycles
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.demo import run as demo
 from ase_mlwave.demo.dynamics import Trajectory, run_nve
 from ase_mlwave.demo.pictures import draw_cycles, draw_relaxations, draw_trajectory
 from ase_mlwave.demo.relaxation import Relaxation, relax
+from ase_mlwave.evaluation.matrices import CycleCounts, count_cycles
 
 MODEL = "phisnet-water"
 

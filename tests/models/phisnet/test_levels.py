@@ -11,8 +11,8 @@ import pytest
 from ase.calculators.calculator import InputError
 
 from ase_mlwave import PhiSNetCalculator
-from ase_mlwave.calculators.phisnet_evaluation import measure_levels, supported_defaults
 from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.evaluation.matrices import measure_levels, supported_defaults
 from ase_mlwave.models.folder import ModelFolder
 from ase_mlwave.models.phisnet.levels import default_level, supported_level
 from tests.calculators.waters import MODEL, waters

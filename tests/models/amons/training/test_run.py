@@ -9,10 +9,10 @@ import pytest
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.calculators.amons import AmonsCalculator
-from ase_mlwave.calculators.evaluation import evaluate
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.data.writers import write_dataset
+from ase_mlwave.evaluation.energies import evaluate
 from ase_mlwave.models.amons.training.run import train
 from ase_mlwave.models.amons.training.settings import TrainingSettings
 from tests.models.amons.springs import distorted

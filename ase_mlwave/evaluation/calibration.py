@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from ase_mlwave.calculators.error_figures import MoleculeErrors
 from ase_mlwave.calculators.outcome import Outcome
+from ase_mlwave.evaluation.figures import MoleculeErrors
 
 __all__ = ["Calibration", "CalibrationBin", "calibrations", "draw_calibration"]
 

@@ -14,10 +14,10 @@ import torch
 from ase.calculators.calculator import CalculationFailed, InputError, PropertyNotImplementedError
 from numpy.typing import NDArray
 
-from ase_mlwave.calculators.evaluation import Counter, Evaluation, Progress, check_data, level_remarks, measure
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.errors import OutOfDomainWarning, suggestion
+from ase_mlwave.evaluation.energies import Counter, Evaluation, Progress, check_data, level_remarks, measure
 from ase_mlwave.models.card import record_errors
 from ase_mlwave.models.config import ModelConfig
 from ase_mlwave.models.phisnet.inference import predict_batch

@@ -9,21 +9,21 @@ from dataclasses import dataclass, field, replace
 from ase.calculators.calculator import InputError, PropertyNotImplementedError
 
 from ase_mlwave.calculators.base import MlwaveCalculator
-from ase_mlwave.calculators.calibration import Calibration, calibrations
 from ase_mlwave.calculators.checks import read_atoms
 from ase_mlwave.calculators.domain import judge
-from ase_mlwave.calculators.error_figures import (
+from ase_mlwave.calculators.outcome import Outcome, average
+from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.data.metadata import differ_in_forces_only
+from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.evaluation.calibration import Calibration, calibrations
+from ase_mlwave.evaluation.figures import (
     MoleculeErrors,
     SizeBin,
     energy_and_force_figures,
     figures_by_size,
     molecule_errors,
 )
-from ase_mlwave.calculators.outcome import Outcome, average
-from ase_mlwave.data.convert import atoms_from_record
-from ase_mlwave.data.metadata import differ_in_forces_only
-from ase_mlwave.data.record import Dataset, Record
-from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.models.config import ModelConfig
 from ase_mlwave.reference.levels import LevelOfTheory
 

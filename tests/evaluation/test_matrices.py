@@ -10,10 +10,10 @@ import torch
 from ase.calculators.calculator import InputError
 
 from ase_mlwave import PhiSNetCalculator
-from ase_mlwave.calculators.phisnet_evaluation import evaluate_phisnet
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
+from ase_mlwave.evaluation.matrices import evaluate_phisnet
 from ase_mlwave.models.folder import ModelFolder
 from tests.calculators.waters import MODEL
 

@@ -13,10 +13,10 @@ from ase.build import molecule
 from ase.calculators.calculator import InputError
 from numpy.typing import NDArray
 
-from ase_mlwave.calculators.evaluation import evaluate
 from ase_mlwave.calculators.qdf import QDFCalculator
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.evaluation.energies import evaluate
 from ase_mlwave.models.qdf.published.importing import import_published
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 from tests.calculators.labelled import labelled_molecules, random_models
