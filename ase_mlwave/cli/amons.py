@@ -59,7 +59,7 @@ def list_amons(
     from ase_mlwave.console import Console
     from ase_mlwave.data.convert import atoms_from_record
     from ase_mlwave.models.amons import amon_geometries, find_amons
-    from ase_mlwave.models.amons.drawing import check_picture, draw_amons
+    from ase_mlwave.plotting.amons import check_picture, draw_amons
 
     if draw is not None:
         check_picture(draw)
@@ -127,7 +127,7 @@ def fit(
     from ase_mlwave.calculators.amons import AmonsCalculator
     from ase_mlwave.cli._labelling import chosen_workers, resumable
     from ase_mlwave.console import Console
-    from ase_mlwave.models.amons.drawing import check_picture, draw_learning_curve
+    from ase_mlwave.plotting.amons import check_picture, draw_learning_curve
     from ase_mlwave.reference.bar import LabellingBar
     from ase_mlwave.reference.levels import LevelOfTheory
 

@@ -194,10 +194,10 @@ def _command(
 
 def _write_card(names: list[str], result: Evaluation, remark: str) -> None:
     """Write figures, remarks, the table by size and the calibration plot into the folder of the first model."""
-    from ase_mlwave.evaluation.calibration import draw_calibration
     from ase_mlwave.evaluation.matrices import supported_defaults
     from ase_mlwave.models.card import record_errors
     from ase_mlwave.models.folder import locate, read_config
+    from ase_mlwave.plotting.calibration import draw_calibration
 
     parts = ["\n".join(f"- {remark.rstrip('.')}." for remark in result.remarks)] if result.remarks else []
     if result.by_size:

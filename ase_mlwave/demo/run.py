@@ -14,9 +14,9 @@ from ase.io import read
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.demo.dynamics import run_nve
-from ase_mlwave.demo.pictures import draw_cycles, draw_relaxations, draw_trajectory
 from ase_mlwave.demo.relaxation import relax
 from ase_mlwave.evaluation.matrices import count_cycles
+from ase_mlwave.plotting.demo import draw_cycles, draw_relaxations, draw_trajectory
 from ase_mlwave.reference.calculator import ReferenceCalculator
 
 __all__ = ["Section", "held_out_waters", "run_demo"]
@@ -80,7 +80,7 @@ def _relaxations(model: str, output: Path, progress: Callable[[str, int, int], N
         progress("relaxation", k, len(ways))
         done.append(relax(name, way))
     progress("relaxation", len(ways), len(ways))
-    draw_relaxations(done, output / "relaxation.png")
+    draw_relaxations({one.name: one.energies for one in done}, output / "relaxation.png")
     rows = tuple(
         (r.name, f"{r.bond:.4f}", f"{r.angle:.2f}", f"{1e3 * (r.energy - done[-1].energy):+.3f}", f"{r.seconds:.1f}")
         for r in done
@@ -101,7 +101,7 @@ def _dynamics(model: str, output: Path, progress: Callable[[str, int, int], None
         steps=_NVE_STEPS,
         progress=lambda _: progress("dynamics", next(count), _NVE_STEPS + 1),
     )
-    draw_trajectory(trajectory, output / "dynamics.png")
+    draw_trajectory(trajectory.time, trajectory.potential, trajectory.kinetic, output / "dynamics.png")
     row = (f"{trajectory.time[-1]:.2f}", f"{trajectory.fluctuation:.3f}", f"{trajectory.drift:+.4f}")
     return Section(
         "Dynamics at constant energy, PhiSNet (wavefunction)",

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from ase_mlwave.calculators.outcome import Outcome
 from ase_mlwave.evaluation.figures import MoleculeErrors
 
-__all__ = ["Calibration", "CalibrationBin", "calibrations", "draw_calibration"]
+__all__ = ["Calibration", "CalibrationBin", "calibrations"]
 
 Array = NDArray[np.float64]
 
@@ -26,8 +22,6 @@ _AGREEMENT = 1e-9
 _FEWEST = 3
 _MAX_BINS = 12
 _PER_BIN = 10
-#: Range of a plot from which on only powers of ten have a number.
-_MANY_DECADES = 300
 
 
 @dataclass(frozen=True)
@@ -159,41 +153,3 @@ def calibrations(
             name = f"{title}: {what}" if title else what
             result.append(Calibration(quantity, spreads, deviations, len(pairs) - len(usable), name))
     return tuple(result)
-
-
-def draw_calibration(panels: Sequence[Calibration], picture: str | PathLike[str]) -> None:
-    """Draw root mean square errors against spreads in bins, logarithmically, beside the diagonal.
-
-    Parameters
-    ----------
-    panels : sequence of Calibration
-        One panel each.
-    picture : str or path
-        PNG to write.
-    """
-    figure = Figure(figsize=(4.4 * len(panels), 4.6), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _draw_panel(axes, panel)
-    figure.savefig(picture, dpi=120)
-
-
-def _draw_panel(axes: Axes, panel: Calibration) -> None:
-    """Draw one panel, a square with the same limits and ticks both ways."""
-    bins = [one for one in panel.bins() if one.error > 0]
-    x, y = np.array([one.spread for one in bins]), np.array([one.error for one in bins])
-    bars = np.array([one.uncertainty for one in bins])
-    low, high = min(x.min(), y.min()) / 1.6, max(x.max(), y.max()) * 1.6
-    ends, ratio = np.array([low, high]), panel.ratio()
-    axes.loglog(ends, ends, color="black", lw=0.9, label="error = spread")
-    axes.loglog(ends, ratio * ends, color="tab:gray", lw=1.1, ls="--", label=f"error = {ratio:.2g} spread")
-    axes.errorbar(x, y, np.minimum(bars, 0.9 * y), fmt="o", ms=4.5, lw=1.1, color="tab:blue", label="bins")
-    unit = panel.unit.replace("_per_A", "/Angstrom").replace("_per_", "/")
-    axes.set(xlim=(low, high), ylim=(low, high), title=panel.title)
-    axes.set(xlabel=f"spread of the committee, {unit}", ylabel=f"root mean square error, {unit}")
-    axes.set_box_aspect(1)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < _MANY_DECADES else (1,)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
-    axes.grid(visible=True, which="major", alpha=0.25)
-    axes.legend(frameon=False, loc="lower right" if ratio > 1 else "upper left", fontsize="small")

@@ -16,9 +16,9 @@ from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.demo import run as demo
 from ase_mlwave.demo.dynamics import Trajectory, run_nve
-from ase_mlwave.demo.pictures import draw_cycles, draw_relaxations, draw_trajectory
 from ase_mlwave.demo.relaxation import Relaxation, relax
 from ase_mlwave.evaluation.matrices import CycleCounts, count_cycles
+from ase_mlwave.plotting.demo import draw_cycles, draw_relaxations, draw_trajectory
 
 MODEL = "phisnet-water"
 
@@ -96,9 +96,9 @@ def test_summary_of_cycles_counts_the_worse_cases() -> None:
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:
     relaxations = [Relaxation(name, 0.97, 104.0, -1.0, 2.0, [0.5, -0.9, -1.0]) for name in ("one", "other")]
-    draw_relaxations(relaxations, tmp_path / "relaxation.png")
+    draw_relaxations({one.name: one.energies for one in relaxations}, tmp_path / "relaxation.png")
     time = np.linspace(0, 1, 20)
-    draw_trajectory(Trajectory(time, np.sin(time), np.cos(time), 3), tmp_path / "dynamics.png")
+    draw_trajectory(time, np.sin(time), np.cos(time), tmp_path / "dynamics.png")
     draw_cycles({"model": [3, 4, 4], "minao": [8, 9, 8]}, tmp_path / "cycles.png")
     assert all(_is_png(tmp_path / f"{name}.png") for name in ("relaxation", "dynamics", "cycles"))
 

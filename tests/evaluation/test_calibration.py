@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ase_mlwave.calculators.outcome import Outcome, average
 from ase_mlwave.data.record import Record
-from ase_mlwave.evaluation.calibration import Calibration, calibrations, draw_calibration
+from ase_mlwave.evaluation.calibration import Calibration, calibrations
 from ase_mlwave.evaluation.figures import MoleculeErrors, molecule_errors
+from ase_mlwave.plotting.calibration import draw_calibration
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 Array = NDArray[np.float64]

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from ase_mlwave.models.training.bar import TrainingBar
 from ase_mlwave.models.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
-from ase_mlwave.models.training.curve import AVERAGE, TRAINED, draw_learning_curve, readable, write_metrics
+from ase_mlwave.models.training.metrics import write_metrics
 from ase_mlwave.models.training.module import RunData, TrainedModule
 from ase_mlwave.models.training.settings import RunSettings, Schedule
 from ase_mlwave.models.training.stopping import StopRequest, TrainingInterrupted, stop_request
+from ase_mlwave.plotting.training import AVERAGE, TRAINED, draw_learning_curve, readable
 
 __all__ = ["fit"]
 

@@ -12,7 +12,7 @@ from ase.calculators.calculator import InputError
 from matplotlib.contour import ContourSet
 from scipy.optimize import minimize
 
-from ase_mlwave.calculators.slices import Plane, plot_density, plot_signed
+from ase_mlwave.plotting.planes import Plane, plot_density, plot_signed
 
 
 def tilted(name: str) -> Atoms:

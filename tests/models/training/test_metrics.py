@@ -10,8 +10,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ase_mlwave.models.training import curve
-from ase_mlwave.models.training.curve import draw_learning_curve, read_metrics, readable, write_metrics
+from ase_mlwave.models.training.metrics import read_metrics, write_metrics
+from ase_mlwave.plotting import training as curve
+from ase_mlwave.plotting.training import draw_learning_curve, readable
 
 METRICS = {
     "train/loss": {100: 0.5, 200: 0.05, 300: 0.004},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ase.calculators.calculator import InputError
 from rdkit import Chem
@@ -13,7 +13,6 @@ from rdkit.Chem import rdDepictor
 from rdkit.Chem.Draw import rdMolDraw2D
 
 from ase_mlwave.errors import suggestion
-from ase_mlwave.models.amons.fragments.selection import Amon
 
 __all__ = ["check_picture", "draw_amons", "draw_learning_curve"]
 
@@ -22,6 +21,18 @@ _PANEL, _BOND = (190, 150), 26.0
 #: Width of the grid over its height.
 _ASPECT = 1.5
 _KCAL_PER_MOL = 23.060547830619  # in one eV
+
+
+class DrawnAmon(Protocol):
+    """What is drawn of an amon."""
+
+    @property
+    def smiles(self) -> str:
+        """The fragment."""
+
+    @property
+    def count(self) -> int:
+        """How often it occurs in the query."""
 
 
 def check_picture(path: Path, kinds: Sequence[str] = (".png", ".svg")) -> None:
@@ -45,12 +56,12 @@ def check_picture(path: Path, kinds: Sequence[str] = (".png", ".svg")) -> None:
         raise InputError(f"there is no folder {path.parent} for the picture {path.name}.")
 
 
-def draw_amons(amons: Sequence[Amon], path: str | Path) -> None:
+def draw_amons(amons: Sequence[DrawnAmon], path: str | Path) -> None:
     """Draw amons as a grid, with their SMILES and how often each occurs in the query.
 
     Parameters
     ----------
-    amons : sequence of Amon
+    amons : sequence of DrawnAmon
         From ``find_amons``; drawn in this order, row by row.
     path : str or Path
         ``.png`` or ``.svg``.
@@ -137,5 +148,5 @@ def _flat(smiles: str) -> Chem.Mol:
     return mol
 
 
-def _legend(amon: Amon) -> str:
+def _legend(amon: DrawnAmon) -> str:
     return f"{amon.smiles}   {amon.count}x"

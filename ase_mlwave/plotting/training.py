@@ -1,8 +1,7 @@
-"""What was measured during a run: a table, and a picture of it."""
+"""Pictures of training: loss and validation errors against the step."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-__all__ = ["draw_learning_curve", "read_metrics", "readable", "write_metrics"]
+__all__ = ["AVERAGE", "TRAINED", "draw_learning_curve", "readable"]
 
 #: Begin the names of validation errors, by whose weights they are of; the first is shipped more often.
 AVERAGE, TRAINED = "valid/", "valid_trained/"
@@ -21,41 +20,6 @@ _UNITS = {"uHa": "µHa", "uHa_per_Bohr": "µHa/Bohr", "meV": "meV", "meV_per_A":
 
 Metrics = Mapping[str, Mapping[int, float]]
 """Name -> optimiser steps done -> value."""
-
-
-def write_metrics(folder: Path, metrics: Metrics) -> None:
-    """Write ``metrics.csv``: a row for every step at which something was measured."""
-    names = sorted(metrics)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "metrics.partial"
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["step", *names])
-        for step in sorted({step for values in metrics.values() for step in values}):
-            table.writerow([step, *(metrics[name].get(step, "") for name in names)])
-    partial.replace(folder / "metrics.csv")
-
-
-def read_metrics(folder: Path) -> dict[str, dict[int, float]]:
-    """Read the metrics of a run.
-
-    Parameters
-    ----------
-    folder : Path
-        Where ``metrics.csv`` is.
-
-    Returns
-    -------
-    dict
-        Name of the metric -> optimiser steps done -> value, in order.
-    """
-    series: dict[str, dict[int, float]] = {}
-    with (folder / "metrics.csv").open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines):
-            for name, value in row.items():
-                if value and name != "step":
-                    series.setdefault(name, {})[int(row["step"])] = float(value)
-    return series
 
 
 def readable(name: str) -> tuple[str, str]:
@@ -70,7 +34,7 @@ def draw_learning_curve(metrics: Metrics, picture: Path) -> None:
     Parameters
     ----------
     metrics : mapping
-        As of `read_metrics`.
+        Name -> optimiser steps done -> value; names of validation errors begin with ``AVERAGE`` or ``TRAINED``.
     picture : Path
         PNG to write.
     """

@@ -7,36 +7,37 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-
-from ase_mlwave.demo.dynamics import Trajectory
-from ase_mlwave.demo.relaxation import Relaxation
+from numpy.typing import NDArray
 
 __all__ = ["draw_cycles", "draw_relaxations", "draw_trajectory"]
 
+Array = NDArray[np.float64]
 
-def draw_relaxations(relaxations: Sequence[Relaxation], path: Path) -> None:
-    """Draw the energy above each method's own minimum against the step, as PNG."""
+
+def draw_relaxations(energies: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Draw the energies (eV) of each method, above its own minimum, against the step, as PNG."""
     figure = Figure(figsize=(5.6, 3.8), layout="constrained")
     axes = figure.subplots()
-    for relaxation, marker in zip(relaxations, "osx^v", strict=False):
-        above = 1e3 * (np.array(relaxation.energies) - min(relaxation.energies))
-        axes.plot(above, marker=marker, ms=4, lw=1.2, label=relaxation.name)
+    for (name, values), marker in zip(energies.items(), "osx^v", strict=False):
+        above = 1e3 * (np.array(values) - min(values))
+        axes.plot(above, marker=marker, ms=4, lw=1.2, label=name)
     axes.set_yscale("symlog", linthresh=0.1)
     axes.set(xlabel="BFGS step", ylabel="energy above the minimum (meV)", title="Relaxation of a distorted water")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=130)
 
 
-def draw_trajectory(trajectory: Trajectory, path: Path) -> None:
-    """Draw potential, kinetic and total energy along a trajectory, as PNG."""
+def draw_trajectory(time: Array, potential: Array, kinetic: Array, path: Path) -> None:
+    """Draw potential, kinetic and total energy (T,), eV, along a trajectory against the time (T,), ps, as PNG."""
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    zero = trajectory.total.mean()
-    upper.plot(trajectory.time, 1e3 * (trajectory.potential - trajectory.potential.min()), lw=1, label="potential")
-    upper.plot(trajectory.time, 1e3 * trajectory.kinetic, lw=1, label="kinetic")
+    total = potential + kinetic
+    zero = total.mean()
+    upper.plot(time, 1e3 * (potential - potential.min()), lw=1, label="potential")
+    upper.plot(time, 1e3 * kinetic, lw=1, label="kinetic")
     upper.set(ylabel="meV", title="Dynamics at constant energy")
     upper.legend(frameon=False, ncols=2)
-    lower.plot(trajectory.time, 1e3 * (trajectory.total - zero), lw=1, color="k")
+    lower.plot(time, 1e3 * (total - zero), lw=1, color="k")
     lower.set(xlabel="time (ps)", ylabel="total, meV\nfrom its mean")
     figure.savefig(path, dpi=130)
 

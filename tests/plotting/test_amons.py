@@ -8,8 +8,8 @@ import pytest
 from ase.calculators.calculator import InputError
 from numpy.typing import NDArray
 
-from ase_mlwave.models.amons.drawing import check_picture, draw_amons, draw_learning_curve
 from ase_mlwave.models.amons.fragments.selection import Amon, find_amons
+from ase_mlwave.plotting.amons import check_picture, draw_amons, draw_learning_curve
 
 
 def ink(path: Path) -> NDArray[np.bool_]:
