@@ -31,6 +31,8 @@ register_stand_ins()
 
 def __getattr__(name: str) -> Any:
     """Load a public name from the module that defines it (PEP 562)."""
+    if name == "zoo":
+        return import_module("ase_mlwave.zoo")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

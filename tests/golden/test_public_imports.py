@@ -19,8 +19,6 @@ ase_mlwave.data.record: Dataset Record
 ase_mlwave.data.splits: assign_splits formula_split
 ase_mlwave.data.writers: write_dataset
 ase_mlwave.errors: OutOfDomainError OutOfDomainWarning
-ase_mlwave.qdf.config: QDFConfig
-ase_mlwave.qdf.orbitals: AtomicOrbitals
 ase_mlwave.quantum.cubes: density_on_points
 ase_mlwave.reference.calculator: ReferenceCalculator
 ase_mlwave.reference.labelling: label_geometries
