@@ -1,7 +1,9 @@
 """ASE calculators whose energies and forces come from a learned electronic structure.
 
-Importing the package imports neither torch nor PySCF: the public names are loaded when they are first used. What it
-does is tell ASE the calculators' names, see `ase_mlwave.plugin`.
+The names in ``__all__`` are the public ones: ``docs/api.md`` says what each is for, and they keep their meaning from
+version to version. What lies in the rooms below is private and may move. Importing the package imports neither torch
+nor PySCF: names are loaded when they are first used. What importing does is tell ASE the calculators' names, see
+`ase_mlwave.plugin`.
 """
 
 from __future__ import annotations
@@ -12,18 +14,79 @@ from typing import TYPE_CHECKING, Any
 from ase_mlwave.plugin import register_stand_ins
 
 if TYPE_CHECKING:
+    from ase_mlwave.calculators import load_calculator
     from ase_mlwave.calculators.amons import AmonsCalculator
     from ase_mlwave.calculators.phisnet import PhiSNetCalculator
     from ase_mlwave.calculators.qdf import QDFCalculator
+    from ase_mlwave.data.readers import read_dataset
+    from ase_mlwave.data.record import Dataset, Record
+    from ase_mlwave.data.splits import assign_splits, formula_split
+    from ase_mlwave.data.writers import write_dataset
+    from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
+    from ase_mlwave.evaluation.energies import evaluate
+    from ase_mlwave.models.amons import amons_of, find_amons
+    from ase_mlwave.models.folder import ModelFolder, list_models
+    from ase_mlwave.plotting.planes import Plane, plot_density, plot_signed
+    from ase_mlwave.reference.calculator import ReferenceCalculator
+    from ase_mlwave.reference.labelling import label_geometries
+    from ase_mlwave.reference.levels import LevelOfTheory
+    from ase_mlwave.reference.sampling import sample_geometries
 
 __version__ = "0.1.0"
-__all__ = ["AmonsCalculator", "PhiSNetCalculator", "QDFCalculator", "__version__"]
+__all__ = [
+    "AmonsCalculator",
+    "Dataset",
+    "LevelOfTheory",
+    "ModelFolder",
+    "OutOfDomainError",
+    "OutOfDomainWarning",
+    "PhiSNetCalculator",
+    "Plane",
+    "QDFCalculator",
+    "Record",
+    "ReferenceCalculator",
+    "__version__",
+    "amons_of",
+    "assign_splits",
+    "evaluate",
+    "find_amons",
+    "formula_split",
+    "label_geometries",
+    "list_models",
+    "load_calculator",
+    "plot_density",
+    "plot_signed",
+    "read_dataset",
+    "sample_geometries",
+    "write_dataset",
+]
 
 #: Public name -> the module that defines it.
 _HOMES = {
     "AmonsCalculator": "ase_mlwave.calculators.amons",
+    "Dataset": "ase_mlwave.data.record",
+    "LevelOfTheory": "ase_mlwave.reference.levels",
+    "ModelFolder": "ase_mlwave.models.folder",
+    "OutOfDomainError": "ase_mlwave.errors",
+    "OutOfDomainWarning": "ase_mlwave.errors",
     "PhiSNetCalculator": "ase_mlwave.calculators.phisnet",
+    "Plane": "ase_mlwave.plotting.planes",
     "QDFCalculator": "ase_mlwave.calculators.qdf",
+    "Record": "ase_mlwave.data.record",
+    "ReferenceCalculator": "ase_mlwave.reference.calculator",
+    "amons_of": "ase_mlwave.models.amons",
+    "assign_splits": "ase_mlwave.data.splits",
+    "evaluate": "ase_mlwave.evaluation.energies",
+    "find_amons": "ase_mlwave.models.amons",
+    "formula_split": "ase_mlwave.data.splits",
+    "label_geometries": "ase_mlwave.reference.labelling",
+    "list_models": "ase_mlwave.models.folder",
+    "load_calculator": "ase_mlwave.calculators",
+    "plot_density": "ase_mlwave.plotting.planes",
+    "plot_signed": "ase_mlwave.plotting.planes",
+    "read_dataset": "ase_mlwave.data.readers",
+    "sample_geometries": "ase_mlwave.reference.sampling",
+    "write_dataset": "ase_mlwave.data.writers",
 }
 
 register_stand_ins()

@@ -21,8 +21,7 @@ from ase.units import Bohr
 from matplotlib.figure import Figure
 from pyscf import dft, gto
 
-from ase_mlwave import QDFCalculator
-from ase_mlwave.plotting.planes import Plane, plot_density, plot_signed
+from ase_mlwave import Plane, QDFCalculator, plot_density, plot_signed
 from ase_mlwave.quantum.cubes import density_on_points
 
 model = sys.argv[1] if len(sys.argv) > 1 else "qdf-chno"

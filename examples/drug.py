@@ -15,9 +15,7 @@ from ase.optimize import BFGS
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-from ase_mlwave import AmonsCalculator
-from ase_mlwave.errors import OutOfDomainWarning
-from ase_mlwave.reference.calculator import ReferenceCalculator
+from ase_mlwave import AmonsCalculator, OutOfDomainWarning, ReferenceCalculator
 
 KCAL = units.kcal / units.mol
 

@@ -7,9 +7,7 @@ import warnings
 import numpy as np
 from ase.build import graphene
 
-from ase_mlwave import AmonsCalculator
-from ase_mlwave.errors import OutOfDomainWarning
-from ase_mlwave.models.amons import find_amons
+from ase_mlwave import AmonsCalculator, OutOfDomainWarning, find_amons
 
 sheet = graphene("BN", a=2.504, size=(4, 4, 1), vacuum=8.0)
 sheet.pbc = (True, True, False)

@@ -40,9 +40,9 @@ from matplotlib.figure import Figure
 from pyscf import dft, gto
 from torch import Tensor
 
+from ase_mlwave import Plane, plot_signed
 from ase_mlwave.models.qdf.config import QDFConfig
 from ase_mlwave.models.qdf.orbitals import AtomicOrbitals
-from ase_mlwave.plotting.planes import Plane, plot_signed
 
 EXPONENTS = {"H": (0.1, 0.3, 1.0, 4.0), "C": (0.12, 0.4, 2.0, 15.0), "N": (0.15, 0.5, 2.5, 20.0)}  # Bohr^-2
 TYPES = 4

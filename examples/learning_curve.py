@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from ase_mlwave import AmonsCalculator
-from ase_mlwave.reference.calculator import ReferenceCalculator
+from ase_mlwave import AmonsCalculator, ReferenceCalculator
 
 KCAL = units.kcal / units.mol
 

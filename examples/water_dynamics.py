@@ -9,8 +9,7 @@ from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_mom
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 
-from ase_mlwave import AmonsCalculator
-from ase_mlwave.reference.calculator import ReferenceCalculator
+from ase_mlwave import AmonsCalculator, ReferenceCalculator
 
 # A ring: every molecule gives one hydrogen to the next.
 cluster = Atoms()
