@@ -3,12 +3,11 @@
     python -m benchmarks.orientation qdf-chno datasets/chno_pbe_def2svp.npz --split test
 
 Turns molecules of a data set at random and prints the standard deviation of each one's energy.
-Run it from the root of the repository.
 """
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +19,7 @@ from ase_mlwave.calculators.base import MlwaveCalculator
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Record
+from benchmarks.common import command_line, one_thread, positive
 
 
 def spread(calculator: MlwaveCalculator, record: Record, turns: NDArray[np.float64]) -> float:
@@ -28,26 +28,24 @@ def spread(calculator: MlwaveCalculator, record: Record, turns: NDArray[np.float
     return 1e3 * float(np.std([result["energy"] for result in calculator.predict(atoms, ["energy"])]))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Read options, measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(words: Sequence[str] | None = None) -> None:
+    parser = command_line("orientation", __doc__)
     parser.add_argument("model", help="name in the zoo or folder")
     parser.add_argument("data", help="file that mlwave evaluate reads")
     parser.add_argument("--split", help="records to use; all by default")
-    parser.add_argument("--molecules", type=int, default=20)
-    parser.add_argument("--orientations", type=int, default=50)
-    chosen = parser.parse_args(arguments)
-    if min(chosen.molecules, chosen.orientations) < 1:
-        parser.error("--molecules and --orientations must be positive")
-    dataset = read_dataset(chosen.data)
-    records = list(dataset.split(chosen.split) if chosen.split else dataset)
-    records = records[:: max(1, len(records) // chosen.molecules)][: chosen.molecules]
-    turns = Rotation.random(chosen.orientations, rng=0).as_matrix()
-    calculator = load_calculator(chosen.model, outside="warn")
-    spreads = []
-    for record in records:
-        spreads.append(spread(calculator, record, turns))
-        print(f"{record.formula:12} {spreads[-1]:8.3f} meV", flush=True)
+    parser.add_argument("--molecules", type=positive(int), default=20)
+    parser.add_argument("--orientations", type=positive(int), default=50)
+    chosen = parser.parse_args(words)
+    with one_thread():
+        dataset = read_dataset(chosen.data)
+        records = list(dataset.split(chosen.split) if chosen.split else dataset)
+        records = records[:: max(1, len(records) // chosen.molecules)][: chosen.molecules]
+        turns = Rotation.random(chosen.orientations, rng=0).as_matrix()
+        calculator = load_calculator(chosen.model, outside="warn")
+        spreads = []
+        for record in records:
+            spreads.append(spread(calculator, record, turns))
+            print(f"{record.formula:12} {spreads[-1]:8.3f} meV", flush=True)
     sizes = f"{len(spreads)} molecules, {len(turns)} orientations"
     print(f"{sizes}: {np.mean(spreads):.3f} meV, at most {max(spreads):.3f}")
 
