@@ -95,6 +95,12 @@ def shipped(name: str) -> Callable[[Path], Figures]:
     return figures
 
 
+def committee(folder: Path) -> Figures:
+    """Three models that differ: their mean and their spreads."""
+    calc = QDFCalculator(["qdf-chno", "qdf-chno-2", "qdf-chno-3"])
+    return calculated(calc, displaced("CH3OH", 1))
+
+
 def phisnet_matrices(folder: Path) -> Figures:
     calc = PhiSNetCalculator("phisnet-water")
     atoms = waters()[1]
@@ -293,6 +299,7 @@ def kept_database(folder: Path) -> Figures:
 
 FIGURES: dict[str, Callable[[Path], Figures]] = {
     **{f"model {name}": shipped(name) for name in MODELS},
+    "qdf committee": committee,
     "phisnet matrices": phisnet_matrices,
     "phisnet levels": phisnet_levels,
     "phisnet guesses": phisnet_guesses,
