@@ -11,6 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ase_mlwave.models.kinds import KINDS
 from ase_mlwave.plugin import register_stand_ins
 
 if TYPE_CHECKING:
@@ -63,15 +64,12 @@ __all__ = [
 
 #: Public name -> the module that defines it.
 _HOMES = {
-    "AmonsCalculator": "ase_mlwave.calculators.amons",
     "Dataset": "ase_mlwave.data.record",
     "LevelOfTheory": "ase_mlwave.reference.levels",
     "ModelFolder": "ase_mlwave.models.folder",
     "OutOfDomainError": "ase_mlwave.errors",
     "OutOfDomainWarning": "ase_mlwave.errors",
-    "PhiSNetCalculator": "ase_mlwave.calculators.phisnet",
     "Plane": "ase_mlwave.plotting.planes",
-    "QDFCalculator": "ase_mlwave.calculators.qdf",
     "Record": "ase_mlwave.data.record",
     "ReferenceCalculator": "ase_mlwave.reference.calculator",
     "amons_of": "ase_mlwave.models.amons",
@@ -87,6 +85,7 @@ _HOMES = {
     "read_dataset": "ase_mlwave.data.readers",
     "sample_geometries": "ase_mlwave.reference.sampling",
     "write_dataset": "ase_mlwave.data.writers",
+    **{name: module for module, _, name in (kind.calculator.partition(":") for kind in KINDS.values())},
 }
 
 register_stand_ins()

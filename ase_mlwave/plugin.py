@@ -12,25 +12,13 @@ is imported.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 from ase.calculators.calculator import Calculator, external_calculators, register_calculator_class
 
-__all__ = ["CALCULATORS", "register", "register_stand_ins"]
+from ase_mlwave.models.kinds import KINDS, all_kinds, find_kind, kind_names
 
-#: Name in ASE's registries -> where the class is.
-CALCULATORS = {
-    "amons": "ase_mlwave.calculators.amons.AmonsCalculator",
-    "phisnet": "ase_mlwave.calculators.phisnet.PhiSNetCalculator",
-    "qdf": "ase_mlwave.calculators.qdf.QDFCalculator",
-}
-
-_CITATIONS = {
-    "amons": "B. Huang and O. A. von Lilienfeld, Nat. Chem. 12, 945 (2020), doi:10.1038/s41557-020-0527-z",
-    "phisnet": "O. T. Unke et al., NeurIPS 34, 14434 (2021), arXiv:2106.02347",
-    "qdf": "M. Tsubaki and T. Mizoguchi, Phys. Rev. Lett. 125, 206401 (2020), doi:10.1103/PhysRevLett.125.206401",
-}
+__all__ = ["register", "register_stand_ins"]
 
 
 def __getattr__(name: str) -> Any:
@@ -46,7 +34,8 @@ def __getattr__(name: str) -> Any:
     from ase._4.plugins.plugin import CalculatorPlugin
 
     plugins = {
-        CalculatorPlugin(name=key, citation=_CITATIONS[key], implementation=home) for key, home in CALCULATORS.items()
+        CalculatorPlugin(name=kind.name, citation=kind.citation, implementation=kind.calculator.replace(":", "."))
+        for kind in all_kinds()
     }
     globals()[name] = plugins
     return plugins
@@ -55,20 +44,21 @@ def __getattr__(name: str) -> Any:
 class _Deferred(type):
     """Type of the stand-ins: calls and attributes go to the real class, which is imported then."""
 
-    home: str
+    kind: str
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        return _imported(cls.home)(*args, **kwargs)
+        return _imported(cls.kind)(*args, **kwargs)
 
     def __getattr__(cls, name: str) -> Any:
-        return getattr(_imported(cls.home), name)
+        return getattr(_imported(cls.kind), name)
 
 
 def register_stand_ins() -> None:
     """Enter a stand-in for every calculator that is not imported yet in ASE's table of classes."""
-    for name, home in CALCULATORS.items():
+    for name in kind_names():
         if name not in external_calculators:
-            stand_in = _Deferred(home.rsplit(".", 1)[1], (), {"home": home, "__module__": __name__})
+            title = KINDS[name].calculator.partition(":")[2] if name in KINDS else name
+            stand_in = _Deferred(title, (), {"kind": name, "__module__": __name__})
             Calculator.register(stand_in)  # type: ignore[arg-type] # so that issubclass(stand_in, Calculator) holds
             register_calculator_class(name, stand_in)
 
@@ -87,6 +77,5 @@ def register(name: str, calculator: type) -> None:
     register_calculator_class(name, calculator)
 
 
-def _imported(home: str) -> Any:
-    module, name = home.rsplit(".", 1)
-    return getattr(import_module(module), name)
+def _imported(kind: str) -> Any:
+    return find_kind(kind, "ASE").load("calculator")

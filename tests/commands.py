@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from typer.main import get_command
 
 from ase_mlwave.cli.main import app
+from ase_mlwave.models.kinds import find_kind
 from ase_mlwave.models.training.yaml_settings import read_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +34,5 @@ def check_command(verb: str, *arguments: str) -> None:
     assert options <= known, (verb, options - known)
     if verb == "train":
         path, *overrides = (argument for argument in arguments if not argument.startswith("-"))
-        kind = read_yaml(ROOT / path, overrides).get("kind", "phisnet")
-        module = import_module(f"ase_mlwave.models.{kind}.training.settings")
-        assert module.TrainingSettings.read(ROOT / path, overrides).kind == kind
+        kind = find_kind(read_yaml(ROOT / path, overrides).get("kind", "phisnet"), path)
+        assert kind.load("training").TrainingSettings.read(ROOT / path, overrides).kind == kind.name

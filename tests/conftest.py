@@ -9,13 +9,11 @@ pytest.register_assert_rewrite("tests.calculators.contract")
 
 @pytest.fixture
 def morse_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the zoo and the command line know the tests' own kind of model, see ``tests/calculators/morse.py``."""
-    from ase_mlwave import plugin
-    from ase_mlwave.models import config as model_config
+    """Let the package know the tests' own kind of model, see ``tests/calculators/morse.py``."""
+    from ase_mlwave.models.kinds import KINDS
+    from tests.calculators.morse import KIND
 
-    home = "tests.calculators.morse"
-    monkeypatch.setitem(model_config.KINDS, "test-morse", (f"{home}:MorseNetwork", f"{home}:MorseConfig"))
-    monkeypatch.setitem(plugin.CALCULATORS, "test-morse", f"{home}.MorseCalculator")
+    monkeypatch.setitem(KINDS, KIND.name, KIND)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

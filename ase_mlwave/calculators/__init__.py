@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +34,9 @@ def load_calculator(model: str | PathLike[str] | Sequence[str | PathLike[str]], 
     """
     from ase_mlwave.calculators.members import model_names
     from ase_mlwave.models import folder as zoo
-    from ase_mlwave.plugin import CALCULATORS
+    from ase_mlwave.models.kinds import find_kind
 
     names = model_names(model)
-    kind = zoo.read_config(names if isinstance(names, str) else names[0]).kind
-    module, name = CALCULATORS[kind].rsplit(".", 1)
-    calculator: MlwaveCalculator = getattr(import_module(module), name)(names, **options)
+    first = names if isinstance(names, str) else names[0]
+    calculator: MlwaveCalculator = find_kind(zoo.read_config(first).kind, first).load("calculator")(names, **options)
     return calculator

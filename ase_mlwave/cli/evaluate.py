@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,13 +61,13 @@ def evaluate(
 
     names = [name.strip() for name in model.split(",")]
     calculator = load_calculator(names if len(names) > 1 else names[0])
-    _refuse_surplus(calculator, names[0], level, cycles)
+    measure = _measure_of(calculator, names[0], level, cycles)
     notes = Console(stderr=True)
     reading = {"energy_key": energy_key, "forces_key": forces_key, "units": units}
     dataset = read_data(data, notes, **reading)
     dataset = dataset.split(split) if split else dataset
     records = replace(dataset, records=dataset.records[:limit] if limit else dataset.records)
-    result = _measure(calculator, records, level, cycles, notes)
+    result = _with_progress(measure, calculator, records, notes)
     console = Console()
     of = f"{len(records)} molecules of {data.name}" + (f", split {split}" if split else "")
     console.print(_table(f"{model} on {of}", result.figures))
@@ -82,27 +84,34 @@ def evaluate(
         output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _refuse_surplus(calculator: MlwaveCalculator, name: str, level: list[str] | None, cycles: bool | None) -> None:
-    """Refuse options that do not concern this kind of model."""
+def _measure_of(
+    calculator: MlwaveCalculator, name: str, level: list[str] | None, cycles: bool | None
+) -> Callable[..., Evaluation]:
+    """Return what measures this kind of model, with the options given; refuse those that do not concern it."""
     from ase.calculators.calculator import InputError
 
-    given = ["--level"] * bool(level) + ["--cycles" if cycles else "--no-cycles"] * (cycles is not None)
-    if given and calculator.name != "phisnet":
+    from ase_mlwave.models.kinds import find_kind
+
+    measure: Callable[..., Evaluation] = find_kind(calculator.name, name).load("evaluation")
+    known = inspect.signature(measure).parameters
+    given: dict[str, Any] = {"levels": level} if level else {}
+    if cycles is not None:
+        given["cycles"] = cycles
+    words = {"levels": "--level", "cycles": "--cycles" if cycles else "--no-cycles"}
+    surplus = [words[option] for option in given if option not in known]
+    if surplus:
         raise InputError(
-            f"{' and '.join(given)}: this is for PhiSNet models only, and {name} is of kind {calculator.name!r}. "
+            f"{' and '.join(surplus)}: this is for PhiSNet models only, and {name} is of kind {calculator.name!r}. "
             "Leave it out."
         )
+    return partial(measure, **given)
 
 
-def _measure(
-    calculator: MlwaveCalculator, data: Dataset, level: list[str] | None, cycles: bool | None, notes: Console
+def _with_progress(
+    measure: Callable[..., Evaluation], calculator: MlwaveCalculator, data: Dataset, notes: Console
 ) -> Evaluation:
     """Measure with a progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from ase_mlwave.calculators.phisnet import PhiSNetCalculator
-    from ase_mlwave.evaluation.energies import evaluate as measure
-    from ase_mlwave.evaluation.matrices import DEFAULT_LEVELS, evaluate_phisnet
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
@@ -111,9 +120,6 @@ def _measure(
             task = bar.add_task(what, total=total)
             return lambda done: bar.advance(task, done)
 
-        if isinstance(calculator, PhiSNetCalculator):
-            levels = level or DEFAULT_LEVELS
-            return evaluate_phisnet(calculator, data, levels=levels, cycles=cycles is not False, progress=counter)
         return measure(calculator, data, progress=counter)
 
 
@@ -194,9 +200,8 @@ def _command(
 
 def _write_card(names: list[str], result: Evaluation, remark: str) -> None:
     """Write figures, remarks, the table by size and the calibration plot into the folder of the first model."""
-    from ase_mlwave.evaluation.matrices import supported_defaults
     from ase_mlwave.models.card import record_errors
-    from ase_mlwave.models.folder import locate, read_config
+    from ase_mlwave.models.folder import locate
     from ase_mlwave.plotting.calibration import draw_calibration
 
     parts = ["\n".join(f"- {remark.rstrip('.')}." for remark in result.remarks)] if result.remarks else []
@@ -212,6 +217,4 @@ def _write_card(names: list[str], result: Evaluation, remark: str) -> None:
             "`..._calibration_factor`, its spread has the size of its error; the dots are bins of molecules (or of "
             f"atoms) with nearly one spread.\n\n![Error against spread of the committee]({CALIBRATION})"
         )
-    config = read_config(names[0])
-    defaults = supported_defaults(config, result.figures) if config.kind == "phisnet" else {}
-    record_errors(names[0], result.figures, remark, appendix="\n\n".join(parts), defaults=defaults)
+    record_errors(names[0], result.figures, remark, appendix="\n\n".join(parts), defaults=result.defaults)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ase_mlwave.console import Console
 
-#: Value of the setting ``kind`` -> where training that model is at home.
-_HOMES = {kind: f"ase_mlwave.models.{kind}.training" for kind in ("amons", "phisnet", "qdf")}
+if TYPE_CHECKING:
+    from ase_mlwave.models.kinds import Kind
 
 
 def train(
@@ -24,31 +23,28 @@ def train(
     progress: Annotated[bool, typer.Option(help="Show how far it is: a bar, or a line a minute.")] = True,
 ) -> None:
     """Train a model. Ctrl-C stops after saving a checkpoint; --resume goes on as if nothing had happened."""
-    from ase.calculators.calculator import InputError
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-    from ase_mlwave.errors import suggestion
+    from ase_mlwave.models.kinds import find_kind
     from ase_mlwave.models.training.yaml_settings import read_yaml
 
     words = overrides or []
-    kind = str(read_yaml(settings, words).get("kind", "phisnet"))
-    if kind not in _HOMES:
-        raise InputError(f"kind is {kind!r}. {suggestion(kind, _HOMES)}")
+    kind = find_kind(str(read_yaml(settings, words).get("kind", "phisnet")), str(settings))
     console = Console()
     with _resumable(_command(settings, words, progress=progress)):
-        chosen = import_module(f"{_HOMES[kind]}.settings").TrainingSettings.read(settings, words)
-        folder = import_module(f"{_HOMES[kind]}.run").train(chosen, resume=resume, progress=progress)
+        training = kind.load("training")
+        chosen = training.TrainingSettings.read(settings, words)
+        folder = training.train(chosen, resume=resume, progress=progress)
         if getattr(rank_zero_only, "rank", 0):  # one of several processes: the first has the model
             return
-        if kind == "phisnet":
-            _measure_levels(folder, chosen, console, progress=progress)
+        if kind.after_training is not None:
+            _say(console, _measured(kind, folder, chosen, progress=progress))
     _say(console, f"model written to {folder}, learning curve to {folder.parent / 'learning_curve.png'}")
 
 
-def _measure_levels(folder: Path, settings: Any, console: Console, *, progress: bool) -> None:
-    """Measure on validation molecules which level of energy a PhiSNet is good for, and say so."""
+def _measured(kind: Kind, folder: Path, settings: Any, *, progress: bool) -> str:
+    """Measure a new model on its validation molecules, as its kind does, and give what was found in words."""
     from ase_mlwave.data.readers import read_dataset
-    from ase_mlwave.evaluation.matrices import measure_levels
     from ase_mlwave.models.training.bar import TrainingBar
 
     with ExitStack() as bars:
@@ -59,8 +55,7 @@ def _measure_levels(folder: Path, settings: Any, console: Console, *, progress: 
 
         options = {name: getattr(settings, name) for name in ("energy_key", "forces_key", "units")}
         validation = read_dataset(settings.data, **options).split(settings.valid_split)
-        found = measure_levels(folder, validation, progress=counter)
-    _say(console, found)
+        return str(kind.load("after_training")(folder, validation, progress=counter))
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ase.calculators.calculator import InputError, PropertyNotImplementedError
 
@@ -52,6 +53,8 @@ class Evaluation:
     """Errors by number of heavy atoms, where molecules differ in size."""
     calibrations: tuple[Calibration, ...] = field(default=(), repr=False)
     """Spreads of a committee against its errors."""
+    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Options of the calculator -> defaults that the figures support."""
 
 
 def evaluate(calculator: MlwaveCalculator, data: Dataset, *, progress: Counter | None = None) -> Evaluation:

@@ -105,7 +105,8 @@ def evaluate_phisnet(
     if not result.figures:
         raise InputError("nothing to measure: the data have no labels, and SCF cycles are not asked for")
     unique = tuple(dict.fromkeys((*remarks, *result.remarks)))
-    return Evaluation(result.figures, unique, result.by_size, result.calibrations)
+    defaults = supported_defaults(calculator.members[0].config, result.figures)
+    return Evaluation(result.figures, unique, result.by_size, result.calibrations, defaults)
 
 
 def supported_defaults(config: ModelConfig, errors: Mapping[str, float]) -> dict[str, str]:
@@ -146,7 +147,7 @@ def measure_levels(model: str | PathLike[str], data: Dataset, *, progress: Count
         result = evaluate_phisnet(calculator, some, levels=levels, cycles=False, progress=progress)
     except CalculationFailed as error:
         return f"which level of energy the model is good for could not be measured: {error}"
-    defaults = supported_defaults(config, result.figures) if len(levels) > 1 else {}
+    defaults = result.defaults if len(levels) > 1 else {}
     record_errors(model, result.figures, f"On {len(some)} validation molecules, after training:", defaults=defaults)
     found = [(level, told_errors(result.figures, level)) for level in levels]
     told = "; ".join(f"{level} {errors}" for level, errors in found if errors)
@@ -283,9 +284,7 @@ def count_cycles(
             mean_field.conv_tol = conv_tol
             with without_evaluation(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", OutOfDomainWarning)  # such molecules are counted
-                guess = (
-                    calculator.initial_guess(mean_field) if name == "model" else mean_field.get_init_guess(key=name)
-                )
+                guess = calculator.initial_guess(mean_field) if name == "model" else mean_field.get_init_guess(key=name)
             cycles.append(int(converge(mean_field, guess, forces=False).cycles or 0))
         if progress is not None:
             progress(1)

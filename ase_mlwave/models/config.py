@@ -11,18 +11,16 @@ from ase.calculators.calculator import InputError
 from ase.data import chemical_symbols
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
-from ase_mlwave.errors import suggestion
+from ase_mlwave.models.kinds import find_kind
 from ase_mlwave.text import LONGEST_NAME, clean, refuse_odd_strings
 
 __all__ = [
     "FORMAT",
-    "KINDS",
     "ModelConfig",
     "TrainingData",
     "checksum",
     "format_config",
     "parse_config",
-    "refuse_unknown_kind",
 ]
 
 #: Number of the format that this version writes; it reads this one and those that ``_UPGRADES`` lifts to it.
@@ -35,16 +33,6 @@ _UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 #: Characters of the longest string in ``config.json``.
 _LONGEST_STRING = 4000
 _SYMBOLS = tuple(chemical_symbols[1:])
-
-#: Kind of model -> (class of the network, class of its settings), each "module:name", imported when one is built;
-#: where a setting chooses between classes, functions that do so stand in their place.
-#: The settings are a pydantic model with at least ``elements`` and ``level``; the network is a torch module that is
-#: made from them, keeps them as ``config``, and sets its precision with ``cast(dtype)``.
-KINDS: dict[str, tuple[str, str]] = {
-    "amons": ("ase_mlwave.models.amons.model:AmonModel", "ase_mlwave.models.amons.config:AmonConfig"),
-    "phisnet": ("ase_mlwave.models.phisnet.model:PhiSNet", "ase_mlwave.models.phisnet.config:PhiSNetConfig"),
-    "qdf": ("ase_mlwave.models.qdf.kinds:build_network", "ase_mlwave.models.qdf.kinds:parse_qdf_settings"),
-}
 
 
 class TrainingData(BaseModel):
@@ -68,7 +56,7 @@ class ModelConfig(BaseModel):
     format: int = FORMAT
     """Format of the folder."""
     kind: str
-    """Key of ``KINDS``."""
+    """Name of a kind of `ase_mlwave.models.kinds`."""
     settings: dict[str, Any]
     """Settings of the network; ``elements`` and ``level`` are always among them."""
     training_data: TrainingData
@@ -195,15 +183,9 @@ def parse_config(text: str, where: str) -> ModelConfig:
         config = ModelConfig(**raw)
     except (ValidationError, TypeError, ValueError) as error:
         raise InputError(f"{where} is not a valid description of a model: {error}") from error
-    refuse_unknown_kind(config.kind, where)
+    find_kind(config.kind, where)
     _refuse_odd_chemistry(config.settings, where)
     return config
-
-
-def refuse_unknown_kind(kind: str, where: str) -> None:
-    """Raise ``InputError`` if ``kind`` is not a key of ``KINDS``; ``where`` starts the message."""
-    if kind not in KINDS:
-        raise InputError(f"{where} has the unknown kind {kind!r}. {suggestion(kind, KINDS)}")
 
 
 def _refuse_odd_chemistry(settings: Mapping[str, Any], where: str) -> None:

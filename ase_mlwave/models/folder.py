@@ -2,7 +2,7 @@
 
 A folder holds ``model.safetensors`` (weights), ``config.json`` (what the model is, with a format number) and
 ``README.md`` (the model card). Reading one never executes code: weights are safetensors, settings are JSON, and the
-class that is built comes from the table ``models.config.KINDS``, not from the file.
+class that is built comes from the table of kinds, `ase_mlwave.models.kinds`, not from the file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -23,8 +22,9 @@ from pydantic import ValidationError
 
 from ase_mlwave.errors import suggestion
 from ase_mlwave.models.budget import AllocationBudget
-from ase_mlwave.models.config import KINDS, ModelConfig, TrainingData, format_config, parse_config, refuse_unknown_kind
+from ase_mlwave.models.config import ModelConfig, TrainingData, format_config, parse_config
 from ase_mlwave.models.files import file_states, find_file, read_file, replace_files
+from ase_mlwave.models.kinds import find_kind
 from ase_mlwave.text import LONGEST_NAME, clean
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class ModelFolder:
         Parameters
         ----------
         kind : str
-            Key of ``KINDS``.
+            Name of a kind, see `ase_mlwave.models.kinds`.
         network : torch.nn.Module
-            Trained network; see ``models.config.KINDS`` for what it must have.
+            Trained network, of the class that the kind names.
         training_data : TrainingData
             What it learned from.
         card : str
@@ -96,7 +96,7 @@ class ModelFolder:
         InputError
             If ``kind`` is unknown, a weight or another number is not finite, or a default is no scalar.
         """
-        refuse_unknown_kind(kind, "this model")
+        find_kind(kind, "this model")
         weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
         _refuse_bad_numbers(weights, "the network")
         try:
@@ -228,7 +228,8 @@ class ModelFolder:
 
     def _untrained(self) -> Any:
         """Build the network that the settings describe, refusing sizes past those of the weights before any memory."""
-        network_class, settings_class = (_imported(path) for path in KINDS[self.config.kind])
+        kind = find_kind(self.config.kind, "config.json")
+        network_class, settings_class = kind.load("network"), kind.load("settings")
         n_elements = sum(tensor.numel() for tensor in self.weights.values())
         try:
             settings = settings_class(**self.config.settings)
@@ -332,11 +333,6 @@ def _zoo_folder() -> Path:
     package = Path(__file__).resolve().parents[1]
     installed = package / "shipped_models"
     return installed if installed.is_dir() else package.parent / "models"
-
-
-def _imported(path: str) -> Any:
-    module, name = path.split(":")
-    return getattr(import_module(module), name)
 
 
 def _consistent(folder: Path) -> tuple[ModelConfig, bytes, str]:

@@ -15,6 +15,14 @@ from ase_mlwave.calculators.base import Member, MlwaveCalculator
 from ase_mlwave.calculators.outcome import Outcome
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.folder import ModelFolder, TrainingData
+from ase_mlwave.models.kinds import Kind
+
+KIND = Kind(
+    name="test-morse",
+    network="tests.calculators.morse:MorseNetwork",
+    settings="tests.calculators.morse:MorseConfig",
+    calculator="tests.calculators.morse:MorseCalculator",
+)
 
 
 class MorseConfig(BaseModel):
@@ -49,7 +57,7 @@ class MorseNetwork(torch.nn.Module):
 
 
 class MorseCalculator(MlwaveCalculator):
-    name = "test-morse"
+    name = KIND.name
     implemented_properties = ["energy", "free_energy", "forces", "dipole", "charges"]
     default_parameters = {"scale": 1.0}
 

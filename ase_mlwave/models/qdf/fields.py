@@ -1,4 +1,4 @@
-"""The kinds of field that a quantum deep field can have, and the classes behind each."""
+"""The fields that a quantum deep field can have, and the classes behind each."""
 
 from __future__ import annotations
 
