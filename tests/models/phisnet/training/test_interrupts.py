@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from ase_mlwave.models.training.curve import read_metrics
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -21,6 +20,7 @@ from ase_mlwave.cli.main import app
 from ase_mlwave.models.phisnet.training import prepared, run
 from ase_mlwave.models.phisnet.training.module import PhiSNetModule
 from ase_mlwave.models.phisnet.training.run import train
+from ase_mlwave.models.training.metrics import read_metrics
 from ase_mlwave.models.training.stopping import TrainingInterrupted, stop_request
 from tests.models.phisnet.training.runs import tiny_settings
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.calculator import InputError
-from ase_mlwave.models.training.curve import read_metrics
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from ase_mlwave.models.folder import ModelFolder
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.module import PhiSNetModule
 from ase_mlwave.models.phisnet.training.run import train
+from ase_mlwave.models.training.metrics import read_metrics
 from tests.models.phisnet.training.runs import MODEL, WATERS, tiny_settings
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from ase.calculators.calculator import InputError
-from ase_mlwave.models.training.curve import read_metrics
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from ase_mlwave.models.qdf.model import QDF
 from ase_mlwave.models.qdf.training.module import QDFModule
 from ase_mlwave.models.qdf.training.run import train
 from ase_mlwave.models.qdf.training.settings import TrainingSettings
+from ase_mlwave.models.training.metrics import read_metrics
 from ase_mlwave.units import HARTREE
 
 WATERS = str(Path(__file__).parents[3] / "data" / "files" / "waters_pbe_def2svp.db")
