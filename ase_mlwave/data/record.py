@@ -9,11 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from ase.data import chemical_symbols
-from ase.symbols import Symbols
 from numpy.typing import ArrayLike, NDArray
 
 from ase_mlwave.data.metadata import differ_in_forces_only, without_response
+from ase_mlwave.systems.system import System, add_to_hash, checked_array
 from ase_mlwave.text import plain
 
 #: Largest deviation from symmetry that a stored matrix may have, relative to its largest element.
@@ -21,15 +20,13 @@ _SYMMETRY_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
+class Record(System):
     """Hold one molecule and what is known about it.
 
     Parameters
     ----------
-    numbers : (N,) int64
-        Atomic numbers.
-    positions : (N, 3) float64
-        Nuclear positions, Bohr.
+    numbers, positions, charge, spin, cell, pbc
+        As of `ase_mlwave.systems.system.System`.
     energy : float or None
         Total energy, Hartree; None where there is no label.
     forces : (N, 3) float64 or None
@@ -37,60 +34,35 @@ class Record:
     matrices : mapping of str to (M, M) float64
         Matrices in PySCF's spherical AO order: ``"hamiltonian"`` (Kohn-Sham or Fock matrix, Hartree), ``"overlap"``
         (dimensionless), ``"core_hamiltonian"`` (Hartree). Unrestricted methods store (2, M, M), spin up first.
-    charge : int
-        Total charge, elementary charges.
-    spin : int
-        Number of unpaired electrons.
     info : mapping of str to anything
         What describes the record without being a label: ``"split"``, ``"smiles"``, ``"temperature"`` (K), ...
 
     Raises
     ------
     ValueError
-        If a shape does not fit the number of atoms, an atomic number is not an element's, a number is not finite, or
-        a matrix is not symmetric.
+        As `System`; or if the shape of a label does not fit, a number is not finite, or a matrix is not symmetric.
 
     Notes
     -----
-    Arrays are converted to int64 or float64 and made read-only; a record never changes (``replace`` makes a new one).
+    Arrays are converted to float64 and made read-only; a record never changes (``replace`` makes a new one).
     Two records compare by identity; ``geometry_hash`` and ``content_hash`` compare what they hold.
     """
 
-    numbers: NDArray[np.int64]
-    positions: NDArray[np.float64]
     energy: float | None = None
     forces: NDArray[np.float64] | None = None
     matrices: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    charge: int = 0
-    spin: int = 0
     info: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Convert to the documented types and check shapes and values."""
-        numbers = _checked_numbers(self.numbers)
-        n_atoms = len(numbers)
+        super().__post_init__()
         store = object.__setattr__
-        store(self, "numbers", numbers)
-        store(self, "positions", _checked_array("positions", self.positions, (n_atoms, 3)))
         if self.energy is not None:
-            store(self, "energy", float(_checked_array("energy", self.energy, ())))
+            store(self, "energy", float(checked_array("energy", self.energy, ())))
         if self.forces is not None:
-            store(self, "forces", _checked_array("forces", self.forces, (n_atoms, 3)))
+            store(self, "forces", checked_array("forces", self.forces, (len(self), 3)))
         store(self, "matrices", {name: _checked_matrix(name, matrix) for name, matrix in self.matrices.items()})
-        if self.spin < 0:
-            raise ValueError(f"spin is the number of unpaired electrons and cannot be negative (got {self.spin}).")
-        store(self, "charge", int(self.charge))
-        store(self, "spin", int(self.spin))
         store(self, "info", dict(self.info))
-
-    def __len__(self) -> int:
-        """Return the number of atoms."""
-        return len(self.numbers)
-
-    @property
-    def formula(self) -> str:
-        """Sum formula in Hill order, for messages."""
-        return str(Symbols(self.numbers).get_chemical_formula())
 
     def with_info(self, **entries: Any) -> Record:
         """Return a copy whose ``info`` has these entries added or replaced."""
@@ -100,29 +72,15 @@ class Record:
         """Return a copy whose ``info`` lacks these entries."""
         return replace(self, info={name: value for name, value in self.info.items() if name not in names})
 
-    def geometry_hash(self) -> str:
-        """Return the SHA-256 (hex) of elements, positions, charge and spin: what a label is computed from.
-
-        Notes
-        -----
-        Positions enter bit for bit, so equal hashes mean an equal calculation
-        (``test_geometry_hash_sees_elements_positions_charge_and_spin_only``).
-        """
-        digest = hashlib.sha256()
-        _update(digest, "numbers", self.numbers)
-        _update(digest, "positions", self.positions)
-        _update(digest, "charge and spin", np.array([self.charge, self.spin], dtype=np.int64))
-        return digest.hexdigest()
-
     def content_hash(self) -> str:
         """Return the SHA-256 (hex) of geometry and labels; ``info`` does not count."""
         digest = hashlib.sha256(self.geometry_hash().encode())
         if self.energy is not None:
-            _update(digest, "energy", np.array(self.energy))
+            add_to_hash(digest, "energy", np.array(self.energy))
         if self.forces is not None:
-            _update(digest, "forces", self.forces)
+            add_to_hash(digest, "forces", self.forces)
         for name in sorted(self.matrices):
-            _update(digest, f"matrix {name}", self.matrices[name])
+            add_to_hash(digest, f"matrix {name}", self.matrices[name])
         return digest.hexdigest()
 
 
@@ -267,43 +225,12 @@ class Dataset:
         return digest.hexdigest()
 
 
-def _update(digest: Any, name: str, array: NDArray[Any]) -> None:
-    """Feed a named array to a hash: name, shape and little-endian bytes (-0.0 counts as 0.0)."""
-    digest.update(f"{name} {array.shape}".encode())
-    little_endian = np.ascontiguousarray(array + 0).astype(array.dtype.newbyteorder("<"))
-    digest.update(little_endian.tobytes())
-
-
-def _checked_numbers(given: ArrayLike) -> NDArray[np.int64]:
-    """Return atomic numbers as read-only int64, or refuse them."""
-    raw = np.asarray(given)
-    if raw.ndim != 1 or raw.size == 0:
-        raise ValueError(f"numbers must be a list of at least one atomic number (got an array of shape {raw.shape}).")
-    numbers = np.array(raw, dtype=np.int64)
-    wrong = (numbers != raw) | (numbers < 1) | (numbers >= len(chemical_symbols))
-    if wrong.any():
-        raise ValueError(f"numbers must be atomic numbers from 1 to {len(chemical_symbols) - 1} (got {raw[wrong][0]}).")
-    numbers.setflags(write=False)
-    return numbers
-
-
-def _checked_array(name: str, given: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return a read-only float64 copy, or refuse a wrong shape or a value that is not finite."""
-    array = np.array(given, dtype=np.float64)
-    if array.shape != shape:
-        raise ValueError(f"{name} must have the shape {shape} (got {array.shape}).")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite (found {np.count_nonzero(~np.isfinite(array))} that are not).")
-    array.setflags(write=False)
-    return array
-
-
 def _checked_matrix(name: str, given: ArrayLike) -> NDArray[np.float64]:
     """Return a read-only symmetric float64 matrix (or a pair of them, one per spin)."""
     shape = np.shape(given)
     if len(shape) not in {2, 3} or shape[-1] != shape[-2] or (len(shape) == 3 and shape[0] != 2):
         raise ValueError(f"matrix {name!r} must have the shape (M, M), or (2, M, M) for two spins (got {shape}).")
-    matrix = _checked_array(f"matrix {name!r}", given, shape)
+    matrix = checked_array(f"matrix {name!r}", given, shape)
     asymmetry = np.abs(matrix - np.swapaxes(matrix, -1, -2)).max(initial=0.0)
     if asymmetry > _SYMMETRY_TOLERANCE * max(1.0, np.abs(matrix).max(initial=0.0)):
         raise ValueError(f"matrix {name!r} must be symmetric (largest asymmetry {asymmetry:.1e}).")

@@ -1,0 +1,105 @@
+"""Pairs against loops over all atoms and images and against ASE's; the skin against none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from ase.neighborlist import primitive_neighbor_list
+from numpy.typing import NDArray
+
+from ase_mlwave.systems.neighbours import NeighbourList, Pairs, find_pairs
+from ase_mlwave.systems.system import System
+
+CUBE = np.diag([3.0, 3.5, 4.0])
+SKEW = np.array([[3.0, 0.0, 0.0], [2.5, 2.0, 0.0], [1.3, 1.0, 2.4]])
+CELLS = {
+    "molecule": (None, (False, False, False)),
+    "cube": (CUBE, (True, True, True)),
+    "triclinic": (SKEW, (True, True, True)),
+    "slab": (SKEW, (True, True, False)),
+    "slab on its side": (CUBE, (True, False, True)),
+    "chain": (SKEW, (False, False, True)),
+}
+
+
+def system(n_atoms: int, cell: NDArray[np.float64] | None, pbc: tuple[bool, bool, bool], seed: int = 0) -> System:
+    """Atoms here and there, many of them outside of the cell."""
+    positions = np.random.default_rng(seed).normal(scale=3.0, size=(n_atoms, 3))
+    return System(np.full(n_atoms, 6), positions, cell=cell, pbc=np.array(pbc))
+
+
+def listed(pairs: Pairs) -> list[tuple[int, ...]]:
+    shifts = np.zeros((len(pairs), 3), dtype=np.int64) if pairs.shifts is None else pairs.shifts
+    return [tuple(row) for row in np.column_stack([pairs.first, pairs.second, shifts[:, ::-1]]).tolist()]
+
+
+@pytest.mark.parametrize("cutoff", [1.5, 5.0])
+@pytest.mark.parametrize("n_atoms", [1, 4])
+@pytest.mark.parametrize("name", CELLS)
+def test_pairs_are_those_of_loops_over_images(name: str, n_atoms: int, cutoff: float) -> None:
+    cell, pbc = CELLS[name]
+    one = system(n_atoms, cell, pbc)
+    expected = []
+    for shift in product(*(range(-9, 10) if period else (0,) for period in pbc)):
+        offset = np.zeros(3) if cell is None else np.array(shift) @ cell
+        apart = np.linalg.norm(one.positions[None] - one.positions[:, None] + offset, axis=2)
+        near = np.argwhere(apart < cutoff).tolist()
+        expected += [(i, j, *shift[::-1]) for i, j in near if i != j or any(shift)]
+    assert listed(find_pairs(one, cutoff)) == sorted(expected)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_pairs_are_those_of_ase(name: str) -> None:
+    cell, pbc = CELLS[name]
+    scale = 4.0
+    one = system(200, None if cell is None else scale * cell, pbc)
+    box = np.eye(3) if one.cell is None else np.where(np.array(pbc)[:, None], one.cell, np.eye(3))
+    i, j, shifts, vectors = primitive_neighbor_list("ijSD", pbc, box, one.positions, 5.0)
+    pairs = find_pairs(one, 5.0)
+    order = np.lexsort((*shifts.T, j, i))
+    assert len(pairs) == len(i) > 0
+    assert listed(pairs) == [tuple(row) for row in np.column_stack([i, j, shifts[:, ::-1]])[order].tolist()]
+    np.testing.assert_allclose(pairs.vectors(one), vectors[order], rtol=0, atol=1e-12)
+
+
+def test_atoms_may_be_anywhere() -> None:
+    far = System([1, 1, 1], [[0, 0, 0], [1e6, 1e6, 1e6], [1e6, 1e6, 1e6 + 1]])  # type: ignore[arg-type]
+    assert listed(find_pairs(far, 2.0)) == [(1, 2, 0, 0, 0), (2, 1, 0, 0, 0)]
+    assert not len(find_pairs(System(np.array([1]), np.zeros((1, 3))), 10.0))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_skin_changes_nothing(name: str) -> None:
+    """A walk through many rebuilds; pairs are the same, in the same order."""
+    cell, pbc = CELLS[name]
+    one = system(30, None if cell is None else 3.0 * cell, pbc)
+    neighbours, rng = NeighbourList(4.0, skin=1.0), np.random.default_rng(1)
+    for _ in range(30):
+        one = replace(one, positions=one.positions + rng.normal(scale=0.04, size=(30, 3)))
+        assert listed(neighbours.find_pairs(one)) == listed(find_pairs(one, 4.0))
+    assert 2 <= neighbours.n_searches <= 10
+
+
+def test_the_search_is_repeated_only_where_it_must_be() -> None:
+    one = system(5, 3.0 * CUBE, (True, True, True))
+    neighbours = NeighbourList(4.0, skin=1.0)
+
+    def searches(changed: System) -> bool:
+        before = neighbours.n_searches
+        assert listed(neighbours.find_pairs(changed)) == listed(find_pairs(changed, 4.0))
+        return neighbours.n_searches > before
+
+    step = np.zeros((5, 3))
+    step[3, 2] = 0.4
+    assert searches(one)
+    assert not searches(replace(one, positions=one.positions + step, charge=1))
+    assert searches(replace(one, positions=one.positions + 1.3 * step))
+    assert searches(one)
+    assert searches(replace(one, cell=3.01 * CUBE))
+    assert searches(replace(one, pbc=np.array([True, True, False])))
+    assert searches(replace(one, cell=None, pbc=None))
+    assert searches(System(np.full(5, 7), one.positions))
+    assert searches(System(one.numbers[:4], one.positions[:4]))
