@@ -15,19 +15,20 @@ from numpy.typing import NDArray
 from ase_mlwave.data.charge_spin import charge_and_spin, other_statements
 from ase_mlwave.data.labels import Labels, LabelsWanted, find_labels
 from ase_mlwave.data.record import Record
-from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
+from ase_mlwave.properties import LABELS
+from ase_mlwave.units import BOHR
 
 __all__ = ["Structure", "atoms_from_record", "read_structure", "record_from_atoms", "refuse_other_than_molecules"]
 
 
 def record_from_atoms(atoms: Atoms, **info: Any) -> Record:
-    """Make a record of a molecule and of the energy and forces that are known of it.
+    """Make a record of a molecule and of the energy, forces and dipole that are known of it.
 
     Parameters
     ----------
     atoms : Atoms
-        A molecule; charge and spin come from ``atoms.info`` (`ase_mlwave.data.charge_spin`), energy and forces from
-        the results that its calculator already has, or from entries and arrays whose names are known
+        A molecule; charge and spin come from ``atoms.info`` (`ase_mlwave.data.charge_spin`), labels from the results
+        that its calculator already has, energy and forces also from entries and arrays whose names are known
         (`ase_mlwave.data.labels`). It is left as it is, and nothing is calculated.
     **info
         Further entries of ``Record.info``.
@@ -87,7 +88,7 @@ def read_structure(atoms: Atoms, wanted: LabelsWanted) -> Structure:
     refuse_other_than_molecules(len(atoms), atoms.pbc)
     charge, spin = charge_and_spin(atoms.info)
     labels = find_labels(atoms, wanted)
-    read = {"charge", "spin", *labels.energy_names, *labels.forces_names}
+    read = {"charge", "spin", *labels.names}
     record = Record(
         numbers=atoms.numbers,
         positions=atoms.positions / BOHR,
@@ -96,19 +97,20 @@ def read_structure(atoms: Atoms, wanted: LabelsWanted) -> Structure:
         charge=charge,
         spin=spin,
         info={name: value for name, value in {**_other_results(atoms), **atoms.info}.items() if name not in read},
+        dipole=None if labels.dipole is None else LABELS["dipole"].from_ase(labels.dipole),
     )
     return Structure(record, labels, tuple(other_statements(atoms, charge, spin)))
 
 
 def _other_results(atoms: Atoms) -> dict[str, Any]:
-    """Return what a file gives of a molecule as a whole beside its energy: dipole, magnetic moment, ..."""
+    """Return what a file gives of a molecule as a whole beside its labels: stress, ..."""
     results = atoms.calc.results if isinstance(atoms.calc, SinglePointCalculator) else {}
     others = {*per_config_properties} - {"energy"}
     return {name: value for name, value in results.items() if name in others and value is not None}
 
 
 def atoms_from_record(record: Record) -> Atoms:
-    """Make a molecule with the record's energy and forces in a ``SinglePointCalculator``.
+    """Make a molecule with the record's labels in a ``SinglePointCalculator``.
 
     Parameters
     ----------
@@ -118,7 +120,7 @@ def atoms_from_record(record: Record) -> Atoms:
     Returns
     -------
     Atoms
-        Angstrom, eV, eV/Angstrom; ``info`` holds ``record.info``, and ``charge`` and ``spin`` where they are not 0 or
+        ASE's units; ``info`` holds ``record.info``, and ``charge`` and ``spin`` where they are not 0 or
         another entry may be taken for them.
     """
     atoms = Atoms(numbers=record.numbers, positions=record.positions * BOHR)
@@ -130,11 +132,7 @@ def atoms_from_record(record: Record) -> Atoms:
     for key, value, without in zip(("charge", "spin"), (record.charge, record.spin), implied, strict=True):
         if value or value != without:
             atoms.info[key] = value
-    results: dict[str, Any] = {}
-    if record.energy is not None:
-        results["energy"] = record.energy * HARTREE
-    if record.forces is not None:
-        results["forces"] = record.forces * HARTREE_PER_BOHR
+    results = {name: LABELS[name].to_ase(value) for name, value in record.labels.items()}
     if results:
         atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms

@@ -14,6 +14,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist
 
 from ase_mlwave.data.record import Record
+from ase_mlwave.properties import LABELS
 from ase_mlwave.units import BOHR
 
 __all__ = ["Merged", "combine", "different_labels", "equal_geometries", "merge_copies"]
@@ -22,8 +23,8 @@ __all__ = ["Merged", "combine", "different_labels", "equal_geometries", "merge_c
 _SAME_DISTANCES = 1e-4 / BOHR
 #: Positions that differ by less are those of one geometry, rounded in different ways, Bohr (1e-6 Angstrom).
 _SAME_POSITIONS = 1e-6 / BOHR
-#: Labels that differ by less are one label, rounded in different ways: Hartree, Hartree/Bohr, and of matrices.
-_SAME_LABELS = {"energy": 4e-6, "forces": 4e-6, "matrices": 1e-6}
+#: Labels, in atomic units, and matrices that differ by less are one, rounded in different ways.
+_SAME_LABELS, _SAME_MATRICES = 4e-6, 1e-6
 
 
 def equal_geometries(records: Sequence[Record]) -> NDArray[np.int64]:
@@ -156,10 +157,9 @@ def combine(first: Record, second: Record) -> Record:
         raise ValueError(f"one is in the split {splits[0]!r} and the other in {splits[1]!r}. Assign the splits anew.")
     return replace(
         first,
-        energy=second.energy if first.energy is None else first.energy,
-        forces=second.forces if first.forces is None else first.forces,
         matrices={**second.matrices, **first.matrices},
         info={**second.info, **first.info},
+        **{**second.labels, **first.labels},
     )
 
 
@@ -176,15 +176,11 @@ def different_labels(first: Record, second: Record) -> str:
     str
         Name and size of the difference.
     """
+    labels = [name for name in first.labels if name in second.labels]
+    pairs = [(n, first.labels[n], second.labels[n], LABELS[n].unit, _SAME_LABELS) for n in labels]
     matrices = first.matrices.keys() & second.matrices.keys()
-    pairs = [
-        ("energy", first.energy, second.energy, _SAME_LABELS["energy"], "Hartree"),
-        ("forces", first.forces, second.forces, _SAME_LABELS["forces"], "Hartree/Bohr"),
-        *((f"matrix {n!r}", first.matrices[n], second.matrices[n], _SAME_LABELS["matrices"], "") for n in matrices),
-    ]
-    for what, one, other, tolerance, unit in pairs:
-        if one is None or other is None:
-            continue
+    pairs += [(f"matrix {n!r}", first.matrices[n], second.matrices[n], "", _SAME_MATRICES) for n in matrices]
+    for what, one, other, unit, tolerance in pairs:
         if np.shape(one) != np.shape(other):
             return f"{what} of another shape"
         difference = float(np.abs(np.asarray(one) - np.asarray(other)).max())

@@ -14,9 +14,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import per_atom_properties
 from numpy.typing import NDArray
 
+from ase_mlwave.properties import LABELS
 from ase_mlwave.units import BOHR, HARTREE, KCAL_PER_MOL, KJ_PER_MOL
 
-__all__ = ["EV", "LabelUnits", "Labels", "LabelsWanted", "ReadingOptions", "find_labels"]
+__all__ = ["EV", "LabelUnits", "Labels", "LabelsWanted", "ReadingOptions", "find_labels", "known_result"]
 
 _QUALIFIER = "(?:ref|reference|dft|qm|ks|scf|total|tot|potential|pot|free|true|target|label)"
 _ENERGY = re.compile(f"{_QUALIFIER}*(?:energy|toten|e){_QUALIFIER}*(?:ev)?")
@@ -113,14 +114,21 @@ class Labels:
 
     energy: float | None
     forces: NDArray[np.float64] | None
+    dipole: NDArray[np.float64] | None = None
+    """(3,), of a structure in ASE's units."""
     energy_names: tuple[str, ...] = ()
     forces_names: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
     """Arrays that are not read, and entries that look like labels and are not read as such."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of everything that is read."""
+        return (*self.energy_names, *self.forces_names, *(() if self.dipole is None else ("dipole",)))
+
 
 def find_labels(atoms: Atoms, wanted: LabelsWanted) -> Labels:
-    """Find energy and forces among a calculator's results, the entries of ``info`` and the arrays.
+    """Find energy and forces among a calculator's results, the entries of ``info`` and the arrays; a dipole in results.
 
     Parameters
     ----------
@@ -141,12 +149,13 @@ def find_labels(atoms: Atoms, wanted: LabelsWanted) -> Labels:
     """
     energies = _energies(atoms, wanted.energy_key)
     forces = _forces(atoms, wanted.forces_key)
-    _refuse_clash("energies", energies, "energy_key", wanted.units.energy * HARTREE)
-    _refuse_clash("forces", forces, "forces_key", wanted.units.forces * HARTREE / BOHR)
+    _refuse_clash("energies", energies, "energy_key", LABELS["energy"].to_ase(wanted.units.energy))
+    _refuse_clash("forces", forces, "forces_key", LABELS["forces"].to_ase(wanted.units.forces))
     known = {*energies, *(name.removeprefix("-") for name in forces)}
     return Labels(
         energy=None if not energies else float(next(iter(energies.values()))),
         forces=None if not forces else next(iter(forces.values())),
+        dipole=_dipole(atoms) if wanted.units == EV else None,
         energy_names=tuple(energies),
         forces_names=tuple(forces),
         passed_over=tuple(_passed_over(atoms, known)),
@@ -155,7 +164,7 @@ def find_labels(atoms: Atoms, wanted: LabelsWanted) -> Labels:
 
 def _energies(atoms: Atoms, key: str | None) -> dict[str, Any]:
     """Return all numbers that are the energy, by name."""
-    results = {name: _known_result(atoms, name) for name in (("energy", "free_energy") if key is None else (key,))}
+    results = {name: known_result(atoms, name) for name in (("energy", "free_energy") if key is None else (key,))}
     entries: Mapping[str, Any] = {
         name: value for name, value in atoms.info.items() if (name == key if key else _matches(_ENERGY, name))
     }
@@ -167,7 +176,7 @@ def _forces(atoms: Atoms, key: str | None) -> dict[str, NDArray[np.float64]]:
     name, sign = ("forces", 1.0) if key is None else (key.removeprefix("-"), -1.0 if key.startswith("-") else 1.0)
     arrays = {**atoms.info, **atoms.arrays}
     found = {other: array for other, array in arrays.items() if (other == name if key else _matches(_FORCES, other))}
-    found.setdefault(name, _known_result(atoms, name))
+    found.setdefault(name, known_result(atoms, name))
     return {
         (other if sign > 0 else f"-{other}"): sign * np.asarray(array, dtype=np.float64)
         for other, array in found.items()
@@ -175,7 +184,14 @@ def _forces(atoms: Atoms, key: str | None) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _known_result(atoms: Atoms, name: str) -> Any:
+def _dipole(atoms: Atoms) -> NDArray[np.float64] | None:
+    """Return a result ``dipole`` that is ASE's: three numbers."""
+    value = known_result(atoms, "dipole")
+    is_vector = np.shape(value) == (3,) and np.asarray(value).dtype.kind in "fiu"
+    return np.asarray(value, dtype=np.float64) if is_vector else None
+
+
+def known_result(atoms: Atoms, name: str) -> Any:
     """Return what the calculator has already, or None."""
     if atoms.calc is None:
         return None

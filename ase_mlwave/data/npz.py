@@ -16,10 +16,14 @@ from ase_mlwave.data.charge_spin import charge_and_spin, may_be_charge_or_spin
 from ase_mlwave.data.frames import agreed_level
 from ase_mlwave.data.labels import EV, LabelUnits, ReadingOptions
 from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.properties import LABELS
 from ase_mlwave.text import clean
-from ase_mlwave.units import BOHR, HARTREE, KCAL_PER_MOL
+from ase_mlwave.units import BOHR, KCAL_PER_MOL
 
 Arrays = Mapping[str, NDArray[Any]]
+
+#: Name of an array of dipoles, (n, 3), that goes with every layout; it says the unit.
+DIPOLES = "dipole_e_Bohr"
 
 #: An archive may unpack to so many bytes, or to so many times its own size.
 _UNPACKED_BYTES, _LARGEST_RATIO = 10**9, 50
@@ -74,6 +78,7 @@ def read_npz(path: Path, options: ReadingOptions) -> Dataset:
     try:
         records, level = layout.read(arrays, path, units)
         records = _with_charges(records, {name: arrays[name] for name in arrays if may_be_charge_or_spin(name)})
+        records = _with_dipoles(records, arrays.get(DIPOLES))
     except (ValueError, IndexError) as error:
         raise ValueError(f"{path} looks like {layout.name!r} but is not well formed: {error}") from error
     level = agreed_level([level], options.level, str(path))
@@ -273,7 +278,7 @@ def _read_atomization(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[li
             Record(
                 numbers=arrays["Z"][row, :n_atoms],
                 positions=np.asarray(arrays["R"][row, :n_atoms], dtype=np.float64) / BOHR,
-                energy=energies[row] / HARTREE,
+                energy=LABELS["energy"].from_ase(energies[row]),
                 info=info,
             )
         )
@@ -292,6 +297,17 @@ def _with_charges(records: list[Record], given: Arrays) -> list[Record]:
     return charged
 
 
+def _with_dipoles(records: list[Record], dipoles: NDArray[Any] | None) -> list[Record]:
+    """Give records the dipoles that an archive of any layout may have; rows of NaN are none."""
+    if dipoles is None:
+        return records
+    _same_length({"records": np.arange(len(records)), DIPOLES: dipoles}, "records", DIPOLES)
+    return [
+        record if np.isnan(dipole).all() else replace(record, dipole=dipole)
+        for record, dipole in zip(records, dipoles, strict=True)
+    ]
+
+
 def _unread(layout: NpzFormat, arrays: Arrays) -> tuple[str, ...]:
     """Note the arrays of an archive that its layout has no use for."""
     others = sorted(name for name in arrays.keys() - layout.keys - _OPTIONAL if not may_be_charge_or_spin(name))
@@ -306,7 +322,7 @@ def _same_length(arrays: Arrays, *names: str) -> None:
 
 
 #: Arrays that a layout may have beside those that it must.
-_OPTIONAL = frozenset({"split", "qm9_index", "H_triu", "h_offsets", "offsets", "index", "smiles", "T", "meta"})
+_OPTIONAL = frozenset({"split", "qm9_index", "H_triu", "h_offsets", "offsets", "index", "smiles", "T", "meta", DIPOLES})
 _RMD17 = frozenset(
     {"aspirin", "azobenzene", "benzene", "ethanol", "malonaldehyde", "naphthalene", "paracetamol", "salicylic"}
     | {"toluene", "uracil"}

@@ -31,8 +31,8 @@ def write_packed(path: Path, records: Sequence[Record], basis: str, description:
     path : Path
         The ``.npz`` file.
     records : sequence of Record
-        With energies and the matrix ``"hamiltonian"``; forces may be missing. Entries of ``info`` that are text or
-        numbers are kept.
+        With energies and the matrix ``"hamiltonian"``; forces and dipoles may be missing. Entries of ``info`` that are
+        text or numbers are kept.
     basis : str
         Basis of the matrices.
     description : str
@@ -50,6 +50,8 @@ def write_packed(path: Path, records: Sequence[Record], basis: str, description:
     joined = np.concatenate(steps)
     folded = np.where(joined < 0, -2 * joined - 1, 2 * joined).astype("<u4")  # small numbers have zeros in high bytes
     forces = [np.full((len(r), 3), np.nan) if r.forces is None else r.forces for r in records]
+    dipoles = [np.full(3, np.nan) if r.dipole is None else r.dipole for r in records]
+    optional = {} if np.isnan(dipoles).all() else {"dipole_e_Bohr": np.array(dipoles)}
     kept = [{k: v for k, v in r.info.items() if isinstance(v, str | int | float)} for r in records]
     np.savez_compressed(
         path,
@@ -64,6 +66,7 @@ def write_packed(path: Path, records: Sequence[Record], basis: str, description:
         basis=np.array(basis),
         info=np.array(json.dumps(kept)),
         meta=np.array(description),
+        **optional,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ase_mlwave.data.metadata import differ_in_forces_only, without_response
+from ase_mlwave.properties import LABELS
 from ase_mlwave.systems.system import System, add_to_hash, checked_array
 from ase_mlwave.text import plain
 
@@ -36,6 +37,8 @@ class Record(System):
         (dimensionless), ``"core_hamiltonian"`` (Hartree). Unrestricted methods store (2, M, M), spin up first.
     info : mapping of str to anything
         What describes the record without being a label: ``"split"``, ``"smiles"``, ``"temperature"`` (K), ...
+    dipole : (3,) float64 or None
+        Electric dipole moment, e*Bohr, from minus to plus; of an ion about the origin.
 
     Raises
     ------
@@ -52,17 +55,27 @@ class Record(System):
     forces: NDArray[np.float64] | None = None
     matrices: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
+    dipole: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         """Convert to the documented types and check shapes and values."""
         super().__post_init__()
         store = object.__setattr__
-        if self.energy is not None:
-            store(self, "energy", float(checked_array("energy", self.energy, ())))
-        if self.forces is not None:
-            store(self, "forces", checked_array("forces", self.forces, (len(self), 3)))
+        for name, value in self.labels.items():
+            array = checked_array(name, value, LABELS[name].sizes(len(self)))
+            store(self, name, array if array.ndim else float(array))
         store(self, "matrices", {name: _checked_matrix(name, matrix) for name, matrix in self.matrices.items()})
         store(self, "info", dict(self.info))
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """What is known beside matrices, by the names of `ase_mlwave.properties.LABELS`."""
+        values = {name: getattr(self, name) for name in LABELS}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def unlabelled(self) -> Record:
+        """Return a copy without labels and matrices."""
+        return replace(self, matrices={}, **dict.fromkeys(LABELS))
 
     def with_info(self, **entries: Any) -> Record:
         """Return a copy whose ``info`` has these entries added or replaced."""
@@ -75,10 +88,8 @@ class Record(System):
     def content_hash(self) -> str:
         """Return the SHA-256 (hex) of geometry and labels; ``info`` does not count."""
         digest = hashlib.sha256(self.geometry_hash().encode())
-        if self.energy is not None:
-            add_to_hash(digest, "energy", np.array(self.energy))
-        if self.forces is not None:
-            add_to_hash(digest, "forces", self.forces)
+        for name, value in self.labels.items():
+            add_to_hash(digest, name, np.asarray(value))
         for name in sorted(self.matrices):
             add_to_hash(digest, f"matrix {name}", self.matrices[name])
         return digest.hexdigest()
@@ -145,7 +156,7 @@ class Dataset:
     @property
     def is_labelled(self) -> bool:
         """Whether any record has a label."""
-        return any(r.energy is not None or r.forces is not None or r.matrices for r in self.records)
+        return any(r.labels or r.matrices for r in self.records)
 
     def _without_response(self) -> Dataset:
         level, settings = without_response(self.level, self.settings)

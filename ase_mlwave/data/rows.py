@@ -15,7 +15,8 @@ from ase.db.row import AtomsRow
 from ase_mlwave.data.convert import atoms_from_record, refuse_other_than_molecules
 from ase_mlwave.data.metadata import FORMAT_VERSION
 from ase_mlwave.data.record import Record
-from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
+from ase_mlwave.properties import LABELS
+from ase_mlwave.units import BOHR
 
 __all__ = [
     *("FAILED", "LABELLED", "PENDING"),
@@ -96,7 +97,7 @@ def columns(record: Record, key: str, status: str, reason: str = "") -> tuple[di
     Parameters
     ----------
     record : Record
-        What the row holds; geometry, energy and forces go to ASE's own columns, not here.
+        What the row holds; geometry and labels go to ASE's own columns, not here.
     key : str
         From ``row_key``, of the geometry that was asked for.
     status : str
@@ -152,16 +153,15 @@ def record_from_row(row: AtomsRow) -> Record:
     """Return the molecule of a row in atomic units."""
     refuse_other_than_molecules(row["natoms"], row["pbc"])
     own, info = split_pairs(row.key_value_pairs)
-    energy, forces = row.get("energy"), row.get("forces")
+    labels = {name: row.get(name) for name in LABELS}
     return Record(
         numbers=row["numbers"],
         positions=row["positions"] / BOHR,
-        energy=None if energy is None else float(energy) / HARTREE,
-        forces=None if forces is None else np.asarray(forces) / HARTREE_PER_BOHR,
         charge=int(own.charge),
         spin=int(own.spin),
         matrices=row.data.get("matrices", {}),
         info={**info, **row.data.get("info", {})},
+        **{name: LABELS[name].from_ase(np.asarray(value)) for name, value in labels.items() if value is not None},
     )
 
 

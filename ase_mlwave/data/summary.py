@@ -28,9 +28,11 @@ def summary(dataset: Dataset) -> str:
         Structures, energies, forces, matrices, splits, level, copies of one geometry, and the reader's notes.
     """
     records = dataset.records
+    n_dipoles = sum(r.dipole is not None for r in records)
     parts = [
         f"{len(records)} structures, {sum(r.energy is not None for r in records)} energies, "
-        f"{sum(r.forces is not None for r in records)} forces, {sum(bool(r.matrices) for r in records)} matrices",
+        f"{sum(r.forces is not None for r in records)} forces, {sum(bool(r.matrices) for r in records)} matrices"
+        + (f", {n_dipoles} dipoles" if n_dipoles else ""),
         "splits " + (", ".join(f"{name} {number}" for name, number in dataset.splits.items()) or "none"),
         f"level {dataset.level or 'not named'}",
         *_charged(dataset),

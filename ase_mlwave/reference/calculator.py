@@ -8,14 +8,14 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from ase_mlwave.properties import LABELS
 from ase_mlwave.reference.levels import LevelOfTheory
-from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 __all__ = ["ReferenceCalculator"]
 
 
 class ReferenceCalculator(Calculator):
-    """Compute energies and forces at a level of theory, each geometry from scratch.
+    """Compute energies, forces and, where the level has them, dipoles; each geometry from scratch.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class ReferenceCalculator(Calculator):
         If the level is unknown or its program is not installed.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012 (ASE declares an instance variable)
+    implemented_properties = ["energy", "free_energy", "forces", "dipole"]  # noqa: RUF012 (ASE declares an instance variable)
 
     def __init__(self, level: str | LevelOfTheory, **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
@@ -40,10 +40,10 @@ class ReferenceCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
-        """Label the geometry, eV and eV/Angstrom."""
+        """Label the geometry; results are in ASE's units."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         label = self.level.label(atoms if atoms is not None else self.get_atoms())  # type: ignore[no-untyped-call]
         if label.energy is None or label.forces is None:
             raise RuntimeError(f"{self.level.name} gave no energy or forces")
-        energy = float(label.energy) * HARTREE
-        self.results = {"energy": energy, "free_energy": energy, "forces": label.forces * HARTREE_PER_BOHR}
+        results = {name: LABELS[name].to_ase(value) for name, value in label.labels.items()}
+        self.results = {**results, "free_energy": results["energy"]}

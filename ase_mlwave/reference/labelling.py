@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from pathlib import Path
 
 from ase import Atoms
@@ -189,5 +188,4 @@ def open_dataset(path: str | Path, level: LevelOfTheory) -> DatasetFile:
 
 
 def _unlabelled(geometry: Record | Atoms) -> Record:
-    record = geometry if isinstance(geometry, Record) else record_from_atoms(geometry)
-    return replace(record, energy=None, forces=None, matrices={})
+    return (geometry if isinstance(geometry, Record) else record_from_atoms(geometry)).unlabelled()

@@ -25,15 +25,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pyscf import dft, gto, scf
 
 from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
+from ase_mlwave.data.labels import known_result
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import suggestion
+from ase_mlwave.properties import LABELS
 from ase_mlwave.quantum.basis import auxiliary_basis, build_mole
 from ase_mlwave.quantum.functional import gradient_method
 from ase_mlwave.quantum.names import check_basis, check_elements, check_functional, is_hartree_fock, without_evaluation
+from ase_mlwave.quantum.populations import dipole_moment
 from ase_mlwave.reference.checks import check_geometry
 from ase_mlwave.reference.scf_rescue import AS_IS, RESCUE_KEY, converge_with_rescue
 from ase_mlwave.text import plain
-from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 __all__ = ["CalculatorLevel", "LevelOfTheory", "PyscfLevel", "TbliteLevel"]
 
@@ -109,8 +111,8 @@ class LevelOfTheory(ABC):
         Returns
         -------
         Record
-            The same geometry and ``info``, with energy (Hartree), forces (Hartree/Bohr) and, where the method has one,
-            the matrix ``"hamiltonian"`` (Hartree, PySCF AO order).
+            The same geometry and ``info``, with energy (Hartree), forces (Hartree/Bohr) and, where the method has them,
+            the dipole (e*Bohr) and the matrix ``"hamiltonian"`` (Hartree, PySCF AO order).
 
         Raises
         ------
@@ -244,7 +246,9 @@ class PyscfLevel(BaseModel, LevelOfTheory):
                     f"{self.max_cycle} cycles, nor with level shifts, smaller steps or in second order."
                 )
             gradient = self._gradient(mf)
-            fock = mf.get_fock(dm=mf.make_rdm1())
+            density = mf.make_rdm1()
+            fock = mf.get_fock(dm=density)
+            dipole = dipole_moment(density.sum(axis=0) if mole.spin else density, mole)
         except CalculatorError:
             raise
         except Exception as error:  # PySCF raises whatever comes up; a label is all or nothing
@@ -252,8 +256,8 @@ class PyscfLevel(BaseModel, LevelOfTheory):
         fock = np.asarray(fock)
         symmetric = (fock + np.swapaxes(fock, -1, -2)) / 2  # symmetric to rounding before
         rescued = {} if rung == AS_IS else {RESCUE_KEY: rung}
-        label = replace(record, energy=mf.e_tot, forces=-gradient, matrices={"hamiltonian": symmetric})
-        return label.with_info(**rescued)
+        labels = {"energy": mf.e_tot, "forces": -gradient, "dipole": dipole}
+        return replace(record, **labels, matrices={"hamiltonian": symmetric}).with_info(**rescued)
 
     def _gradient(self, mf: scf.hf.SCF) -> NDArray[np.float64]:
         try:
@@ -306,18 +310,20 @@ class CalculatorLevel(LevelOfTheory):
         return self._make(_as_record(molecule))
 
     def label(self, molecule: Record | Atoms) -> Record:
-        """Ask the calculator for energy and forces; see ``LevelOfTheory.label``."""
+        """Ask the calculator for energy and forces, and for what it has computed with them; see `LevelOfTheory`."""
         record = _as_record(molecule)
         check_geometry(record)
         atoms = atoms_from_record(record)
         atoms.calc = self.calculator(record)
         try:
-            energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+            found = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
         except CalculatorError:
             raise
         except Exception as error:  # any program may be behind it; a label is all or nothing
             raise CalculationFailed(f"{self.name} failed for {record.formula}: {error!r}") from error
-        return replace(record, energy=energy / HARTREE, forces=forces / HARTREE_PER_BOHR, matrices={})
+        dipole = known_result(atoms, "dipole")
+        found |= {} if dipole is None else {"dipole": dipole}
+        return replace(record, **{name: LABELS[name].from_ase(value) for name, value in found.items()})
 
 
 class TbliteLevel(CalculatorLevel):
@@ -364,9 +370,9 @@ class TbliteLevel(CalculatorLevel):
 def _as_record(molecule: Record | Atoms) -> Record:
     """Return a record without labels."""
     if isinstance(molecule, Record):
-        return replace(molecule, energy=None, forces=None, matrices={})
+        return molecule.unlabelled()
     try:
-        return replace(record_from_atoms(molecule), energy=None, forces=None)
+        return record_from_atoms(molecule).unlabelled()
     except ValueError as error:
         raise InputError(str(error)) from error
 

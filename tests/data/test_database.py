@@ -29,6 +29,7 @@ def record(seed: int, **changes: Any) -> Record:
         "energy": rng.normal(),
         "forces": rng.normal(size=(3, 3)),
         "matrices": {"hamiltonian": matrix + matrix.T, "overlap": matrix @ matrix.T},
+        "dipole": rng.normal(size=3),
     }
     return Record(**{**given, **changes})
 
@@ -58,6 +59,7 @@ def test_database_returns_what_was_written(tmp_path: Path) -> None:
         assert after.energy == pytest.approx(before.energy, rel=1e-15, abs=0)
         np.testing.assert_allclose(after.forces, before.forces, rtol=4e-16)  # type: ignore[arg-type]
         np.testing.assert_allclose(after.positions, before.positions, rtol=4e-16)
+        np.testing.assert_allclose(after.dipole, before.dipole, rtol=4e-16)  # type: ignore[arg-type]
         assert (after.charge, after.spin) == (before.charge, before.spin)
         assert after.info == before.info
 
@@ -70,6 +72,7 @@ def test_ase_reads_the_standard_columns_in_its_units(tmp_path: Path) -> None:
     np.testing.assert_allclose(row.positions, water.positions * 0.529177210903, rtol=1e-8)
     expected = water.forces * 27.211386245988 / 0.529177210903  # type: ignore[operator]
     np.testing.assert_allclose(row.forces, expected, rtol=1e-8)
+    np.testing.assert_allclose(row.dipole, water.dipole * 0.529177210903, rtol=1e-8)  # type: ignore[operator]
     assert np.array_equal(row.data["matrices"]["hamiltonian"], water.matrices["hamiltonian"])
 
 

@@ -52,11 +52,12 @@ def test_lone_atoms_of_an_element_are_one_geometry() -> None:
 def test_merging_unites_labels_and_says_what_is_lost() -> None:
     forces = RNG.normal(size=(4, 3))
     one = acetylene(info={"index": 1, "source": "a"})
-    two = replace(one, energy=one.energy, forces=forces, info={"index": 2, "split": "train"})
+    two = replace(one, energy=one.energy, forces=forces, dipole=np.ones(3), info={"index": 2, "split": "train"})
     merged = merge_copies([one, acetylene(), two], "here")
     assert len(merged.records) == 2
     assert merged.records[0].info == {"index": 1, "source": "a", "split": "train"}
     np.testing.assert_array_equal(merged.records[0].forces, forces)  # type: ignore[arg-type]
+    assert merged.records[0].labels.keys() == {"energy", "forces", "dipole"}
     assert merged.in_words().startswith("1 record is a copy")
     assert merged.lost == ("index",)
     assert merge_copies([one], "here").in_words() == ""
@@ -82,13 +83,14 @@ def test_copies_that_a_text_file_has_rounded_are_merged() -> None:
             r"records 0 and 1 of here \(C2H2\) have one geometry, but their labels differ: energy by 0.1",
         ),
         ({"forces": np.ones((4, 3))}, "forces by 1 Hartree/Bohr"),
+        ({"dipole": np.ones(3)}, r"dipole by 1 e\*Bohr"),
         ({"matrices": {"hamiltonian": np.eye(3)}}, "matrix 'hamiltonian' by 1"),
         ({"info": {"split": "test"}}, "one is in the split 'train' and the other in 'test'"),
     ],
 )
 def test_contradictions_are_refused(changes: dict[str, Any], message: str) -> None:
     matrices = {"hamiltonian": np.zeros((3, 3))}
-    one = acetylene(forces=np.zeros((4, 3)), matrices=matrices, info={"split": "train"})
+    one = acetylene(forces=np.zeros((4, 3)), dipole=np.zeros(3), matrices=matrices, info={"split": "train"})
     with pytest.raises(ValueError, match=message):
         merge_copies([one, replace(one, **changes)], "here")
     assert combine(one, replace(one, energy=-77.0 + 1e-9)).energy == one.energy

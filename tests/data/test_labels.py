@@ -11,7 +11,8 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
-from ase_mlwave.data.convert import record_from_atoms
+from ase_mlwave.data.convert import read_structure, record_from_atoms
+from ase_mlwave.data.labels import LabelsWanted, LabelUnits
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.data.summary import summary
@@ -106,10 +107,28 @@ def test_one_label_written_twice_is_one(tmp_path: Path) -> None:
 
 def test_other_results_pass_through(tmp_path: Path) -> None:
     atoms = water({"note": "x"})
-    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, dipole=[0.0, 0.0, 1.8], charges=[-0.6, 0.3, 0.3])
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, stress=np.arange(6.0), charges=[-0.6, 0.3, 0.3])
     dataset = read(tmp_path, atoms)
-    np.testing.assert_array_equal(dataset[0].info["dipole"], [0.0, 0.0, 1.8])
+    assert dataset[0].info.keys() == {"note", "stress"}
     assert "array charges (1)" in summary(dataset)
+
+
+def test_dipoles_are_those_of_ase(tmp_path: Path) -> None:
+    atoms = water()
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, dipole=[0.0, 0.0, 1.8])
+    (record,) = read(tmp_path, atoms)
+    np.testing.assert_allclose(record.dipole, [0.0, 0.0, 1.8 / BOHR], rtol=1e-14)  # type: ignore[arg-type]
+    assert record.info == {}
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, dipole=1.8)  # its length, whatever it means
+    assert record_from_atoms(atoms).labels.keys() == {"energy"}
+
+
+def test_dipoles_of_a_file_in_other_units_stay_entries() -> None:
+    atoms = water()
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, dipole=[0.0, 0.0, 1.8])
+    record = read_structure(atoms, LabelsWanted(units=LabelUnits.parse("Hartree"))).record
+    assert record.dipole is None
+    np.testing.assert_array_equal(record.info["dipole"], [0.0, 0.0, 1.8])
 
 
 def test_other_databases_are_read_alike(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,12 @@ def records() -> list[Record]:
 
 
 def test_packed_matrices_return_to_half_a_microhartree(records: list[Record], tmp_path: Path) -> None:
+    records[0] = replace(records[0], dipole=np.array([0.0, 0.1, 0.7]))
     write_packed(tmp_path / "part.npz", records, "def2-svp", DESCRIPTION)
     dataset = read_dataset(tmp_path / "part.npz")
+    assert dataset.notes == ()
+    np.testing.assert_array_equal(dataset[0].dipole, [0.0, 0.1, 0.7])  # type: ignore[arg-type]
+    assert dataset[1].dipole is None
     assert dataset.level == "pbe/def2-svp"
     for before, after in zip(records, dataset, strict=True):
         np.testing.assert_allclose(after.matrices["hamiltonian"], before.matrices["hamiltonian"], rtol=0, atol=5.1e-7)

@@ -32,6 +32,7 @@ def test_record_converts_to_the_documented_types() -> None:
     [
         ({"energy": np.inf}, "energy must be finite"),
         ({"forces": np.zeros((3, 2))}, "forces must have the shape"),
+        ({"dipole": np.zeros(2)}, r"dipole must have the shape \(3,\)"),
         ({"matrices": {"overlap": np.zeros((2, 3))}}, "matrix 'overlap' must have the shape"),
         ({"matrices": {"overlap": np.array([[1.0, 0.1], [0.0, 1.0]])}}, "must be symmetric"),
     ],
@@ -53,11 +54,18 @@ def test_content_hash_sees_every_label_but_not_info() -> None:
     for other in (
         replace(WATER, energy=-76.1),
         replace(WATER, forces=None),
+        replace(WATER, dipole=np.zeros(3)),
         replace(WATER, matrices={"overlap": WATER.matrices["hamiltonian"]}),
         replace(WATER, matrices={"hamiltonian": np.diag([1.0, 2.5])}),
     ):
         assert other.content_hash() not in known
         known.add(other.content_hash())
+
+
+def test_unlabelled_records_have_no_labels() -> None:
+    assert replace(WATER, dipole=np.zeros(3)).labels.keys() == {"energy", "forces", "dipole"}
+    bare = WATER.unlabelled()
+    assert (bare.labels, bare.matrices, bare.info) == ({}, {}, WATER.info)
 
 
 def test_dataset_hash_depends_on_level_and_order() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.data.summary import summary
 from ase_mlwave.data.writers import check_output, write_dataset
 
 RECORD = Record(
@@ -17,6 +18,7 @@ RECORD = Record(
     forces=np.array([[0.01, 0.02, 0.03], [-0.01, -0.02, -0.03]]),
     charge=-1,
     info={"split": "train"},
+    dipole=np.array([0.1, -0.2, 0.7]),
 )
 
 
@@ -32,6 +34,8 @@ def test_what_is_written_is_read_back(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(after.positions, RECORD.positions, atol=2e-8)
     np.testing.assert_allclose(after.forces, RECORD.forces, atol=1e-9)  # type: ignore[arg-type]
     assert after.energy == pytest.approx(-75.0, abs=1e-9)
+    np.testing.assert_allclose(after.dipole, RECORD.dipole, atol=1e-8)  # type: ignore[arg-type]
+    assert "1 structures, 1 energies, 1 forces, 0 matrices, 1 dipoles" in summary(dataset)
 
 
 def test_outputs_are_checked_before_any_work(tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ def test_labels_equal_those_of_pyscf(record: Record, method: str, basis: str, de
     np.testing.assert_allclose(label.forces, -gradient.kernel(), atol=1e-6)  # type: ignore[arg-type]
     np.testing.assert_allclose(label.matrices["hamiltonian"], mf.get_fock(), atol=2e-6)
     assert label.matrices["hamiltonian"].ndim == (3 if record.spin else 2)
+    np.testing.assert_allclose(label.dipole, mf.dip_moment(unit="AU", verbose=0), atol=1e-5)  # type: ignore[arg-type]
     assert (label.charge, label.spin, label.info) == (record.charge, record.spin, record.info)
     assert label.geometry_hash() == record.geometry_hash()
 
@@ -311,7 +312,7 @@ def test_any_ase_calculator_is_a_level() -> None:
     assert label.energy == pytest.approx(atoms.get_potential_energy() / 27.211386245988, rel=1e-7)
     expected = atoms.get_forces() * 0.529177210903 / 27.211386245988
     np.testing.assert_allclose(label.forces, expected, atol=1e-6)  # type: ignore[arg-type]
-    assert label.matrices == {}
+    assert (label.matrices, label.dipole) == ({}, None)
     assert level.settings() == {"program": "ase", "calculator": "emt", "asap": False}
     with pytest.raises(PropertyNotImplementedError, match="'emt' is not computed by PySCF"):
         level.mean_field(build_mole(WATER.numbers, WATER.positions, "sto-3g"))
@@ -342,3 +343,4 @@ def test_tblite_is_called_with_charge_and_spin() -> None:
             label = level.label(record)
             assert label.energy == pytest.approx(result.get("energy"), abs=1e-7)
             np.testing.assert_allclose(label.forces, -result.get("gradient"), atol=1e-5)  # type: ignore[arg-type]
+            np.testing.assert_allclose(label.dipole, result.get("dipole"), atol=1e-4)  # type: ignore[arg-type]

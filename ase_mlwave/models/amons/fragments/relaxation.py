@@ -55,5 +55,5 @@ def relax_amons(
         positions = atoms.positions / BOHR
         conformers = seen.setdefault((str(record.info.get("smiles")), record.formula), ConformerSet())
         if conformers.add(positions):
-            kept.append(replace(record, positions=positions, energy=None, forces=None, matrices={}))
+            kept.append(replace(record.unlabelled(), positions=positions))
     return tuple(kept)

@@ -169,7 +169,7 @@ def _draw(job: tuple[Record, Displacements, LevelOfTheory]) -> list[Record] | st
     """Draw the copies of one conformer, or say why there are none."""
     origin, wanted, level = job
     key = origin.geometry_hash()
-    start = replace(origin, energy=None, forces=None, matrices={})
+    start = origin.unlabelled()
     info = {"smiles": origin.info.get("smiles"), "n_heavy": origin.info.get("n_heavy"), "origin": key}
     try:
         with threadpool_limits(limits=1):
