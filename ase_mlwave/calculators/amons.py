@@ -23,6 +23,7 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.data.stores import as_address
 from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.models.amons.inference import Prediction, force_uncertainty, predict_batch
+from ase_mlwave.models.amons.model import AmonModel
 from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.models.domain.wall import repulsion
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
@@ -207,18 +208,18 @@ class AmonsCalculator(ActiveCalculator):
         geometries = [geometry_of(system) for system in systems]
         if "stress" in properties:
             _refuse_stress_without_volume(geometries)
-        wanted = self.parameters["uncertainty"]
+        network, wanted = member.network_as(AmonModel), self.parameters["uncertainty"]
         found = predict_batch(
-            member.network,
+            network,
             geometries,
             forces=bool({"forces", "stress"} & set(properties)),
             uncertainty=wanted != "none",
         )
         outcomes = []
         for geometry, result in zip(geometries, found, strict=True):
-            extras = _extras(result) | {"amons": list(member.network.config.amons)}
+            extras = _extras(result) | {"amons": list(network.config.amons)}
             if wanted == "forces":
-                extras["forces_uncertainty"] = force_uncertainty(member.network, geometry) * HARTREE_PER_BOHR
+                extras["forces_uncertainty"] = force_uncertainty(network, geometry) * HARTREE_PER_BOHR
             outcomes.append(Outcome(_values(geometry, result), extras))
         return outcomes
 

@@ -19,6 +19,7 @@ from ase_mlwave.calculators.domain import exceeded
 from ase_mlwave.calculators.members import model_names, pick_device
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.inference import Prediction, predict_batch
+from ase_mlwave.models.amons.model import AmonModel
 from ase_mlwave.models.amons.regression.environments import Geometry
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class ActiveCalculator(MlwaveCalculator):
 
         if len(self.members) > 1:
             raise InputError("a committee cannot be extended; extend its members one by one.")
-        network = self.members[0].network
+        network = self.members[0].network_as(AmonModel)
         source = extension.LabelSource.of(reference, database, folder, instead=self.source)
         study = self.study or extension.remembered_study(network.config, source)
         system = self._given(atoms, study)
@@ -165,7 +166,7 @@ class ActiveCalculator(MlwaveCalculator):
         said = vars(self).setdefault("_said", {})
         key = (worst[0], structure_key(system), *(member.config.weights_sha256 for member in self.members))
         if key not in said:  # perception takes longer than a step of dynamics, and the text shall stay the same
-            known = {smiles for member in self.members for smiles in member.network.config.amons}
+            known = {smiles for member in self.members for smiles in member.network_as(AmonModel).config.amons}
             like = None if self.study is None else self.study.molecule
             finder = partial(self._graphs().finder, system, like)
             largest = None if self.study is None else max(int(r.info["n_heavy"]) for r in self.study.records)

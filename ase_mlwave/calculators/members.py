@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from os import PathLike, fspath
-from typing import Any
+from typing import TypeVar
 
 import torch
 from ase.calculators.calculator import InputError
@@ -15,9 +15,11 @@ from ase_mlwave.calculators.checks import Domain, check_choice
 from ase_mlwave.models.config import ModelConfig
 from ase_mlwave.models.domain.limits import SPREAD_LIMITS, SPREAD_THRESHOLDS, limits_of
 from ase_mlwave.models.folder import ModelFolder, existing_folder, list_models
+from ase_mlwave.models.interface import Network
 
 __all__ = ["Member", "ModelName", "common_domain", "model_names", "pick_device", "pick_dtype"]
 
+T = TypeVar("T")
 ModelName = str | PathLike[str]
 
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -27,8 +29,8 @@ _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 class Member:
     """Hold one loaded model of a calculator."""
 
-    network: Any
-    """What computes: a torch module on the calculator's device and in its precision."""
+    network: Network
+    """What computes, on the calculator's device and in its precision."""
     config: ModelConfig
     """Its description."""
 
@@ -36,6 +38,12 @@ class Member:
         """Return the model as its folder would hold it, without the card: for a pickle."""
         weights = {name: tensor.detach().cpu() for name, tensor in self.network.state_dict().items()}
         return ModelFolder(self.config, weights, card="")
+
+    def network_as(self, kind: type[T]) -> T:
+        """Return the network, known to be of a class; raise ``TypeError`` if it is of another."""
+        if not isinstance(self.network, kind):
+            raise TypeError(f"the network is a {type(self.network).__name__}, no {kind.__name__}")
+        return self.network
 
     @classmethod
     def unpacked(cls, folder: ModelFolder, device: torch.device, dtype: torch.dtype) -> Member:

@@ -27,6 +27,7 @@ from ase_mlwave.models.domain.wall import repulsion
 from ase_mlwave.models.phisnet.energy import electronic_states
 from ase_mlwave.models.phisnet.inference import PredictedBatch, predict_batch
 from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, default_level, says_its_level, told_errors
+from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
 from ase_mlwave.quantum.density import orbitals
@@ -116,7 +117,7 @@ class PhiSNetCalculator(MlwaveCalculator):
         level = self.option("energy")
         forces = "forces" in properties
         energies = forces or "energy" in properties
-        batch = predict_batch(member.network, systems, gradients=forces and level != "scf")
+        batch = predict_batch(member.network_as(PhiSNet), systems, gradients=forces and level != "scf")
         densities = [_numpy(state.density) for state in batch.states]
         extras = [_extras(batch, b) for b in range(len(systems))]
         values: list[dict[str, Any]] = [{} for _ in systems]
@@ -160,7 +161,7 @@ class PhiSNetCalculator(MlwaveCalculator):
         return torch.stack(terms)
 
     def _mole(self, member: Member, system: Record) -> gto.Mole:
-        basis = member.network.config.basis
+        basis = member.network_as(PhiSNet).config.basis
         return build_mole(system.numbers, system.positions, basis, system.charge, system.spin)
 
     def _mean_field(self, member: Member, system: Record) -> Any:
@@ -330,9 +331,10 @@ class PhiSNetCalculator(MlwaveCalculator):
         if same_basis and isinstance(x, gto.Mole):
             own = self._mole(self.members[0], system)
             if x.nao != own.nao or not np.allclose(x.intor("int1e_ovlp"), own.intor("int1e_ovlp"), atol=1e-8):
+                basis = self.members[0].network_as(PhiSNet).config.basis
                 raise InputError(
-                    f"the Mole's basis is not the model's, {self.members[0].network.config.basis!r} (spherical); give "
-                    "Atoms, or use initial_guess, which projects the density to another basis"
+                    f"the Mole's basis is not the model's, {basis!r} (spherical); give Atoms, or use initial_guess, "
+                    "which projects the density to another basis"
                 )
         extras = self._judged(system, self._predicted(system)).extras
         return extras["hamiltonian"], extras["overlap"], extras["density_matrix"]
@@ -340,7 +342,7 @@ class PhiSNetCalculator(MlwaveCalculator):
     def _predicted(self, system: Record) -> Outcome:
         """Predict the matrices of one molecule, those of a committee averaged; not judged yet."""
         try:
-            batches = [predict_batch(member.network, [system]) for member in self.members]
+            batches = [predict_batch(member.network_as(PhiSNet), [system]) for member in self.members]
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise CalculationFailed(f"the predicted matrix cannot be diagonalised: {error}") from error
         return self._combine(system, [Outcome({}, _extras(batch, 0)) for batch in batches])

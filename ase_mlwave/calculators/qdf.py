@@ -17,6 +17,7 @@ from ase_mlwave.calculators.qdf_published import is_published, published_outcome
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.qdf.config import MAX_GRID_LEVEL
 from ase_mlwave.models.qdf.inference import density_on_points, measure_distances, predict_batch
+from ase_mlwave.models.qdf.model import QDF
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.cubes import write_cube
 from ase_mlwave.units import BOHR
@@ -76,8 +77,8 @@ class QDFCalculator(MlwaveCalculator):
         if is_published(member):
             return published_outcomes(member, systems, properties)
         outcomes = []
-        level = self.parameters["grid_level"]
-        for result in predict_batch(member.network, systems, forces="forces" in properties, grid_level=level):
+        network, level = member.network_as(QDF), self.parameters["grid_level"]
+        for result in predict_batch(network, systems, forces="forces" in properties, grid_level=level):
             values = {"energy": result.energy} | ({} if result.forces is None else {"forces": result.forces})
             extras = {"atomic_energies": result.atomic_energies, "cell_electrons": result.cell_electrons}
             if result.distances is not None:
@@ -178,7 +179,7 @@ class QDFCalculator(MlwaveCalculator):
 
     def _judge_alone(self, system: Record) -> None:
         """Warn or raise where a structure is outside the domain, without computing anything else."""
-        networks = [member.network for member in self.members if not is_published(member)]
+        networks = [member.network_as(QDF) for member in self.members if not is_published(member)]
         measured = [measure_distances(network, system) for network in networks]
         extras = [{} if distances is None else {"domain_distance": distances} for distances in measured]
         if extras:
@@ -194,6 +195,7 @@ class QDFCalculator(MlwaveCalculator):
         level = self.parameters["grid_level"]
         densities = []
         for member in self.members:
-            counting = max(_COUNTING_LEVEL, member.network.config.grid_level if level is None else level)
-            densities.append(density_on_points(member.network, system, points, grid_level=counting))
+            network = member.network_as(QDF)
+            counting = max(_COUNTING_LEVEL, network.config.grid_level if level is None else level)
+            densities.append(density_on_points(network, system, points, grid_level=counting))
         return np.asarray(np.mean(densities, axis=0))

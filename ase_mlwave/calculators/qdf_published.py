@@ -12,6 +12,7 @@ from ase.calculators.calculator import InputError, PropertyNotImplementedError
 from ase_mlwave.calculators.members import Member
 from ase_mlwave.calculators.outcome import Outcome
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.qdf.published.network import PublishedQDF
 from ase_mlwave.units import HARTREE
 
 __all__ = ["ENERGY", "is_published", "published_outcomes", "published_outputs"]
@@ -22,7 +23,7 @@ ENERGY = "atomization_energy"
 
 def is_published(member: Member) -> bool:
     """Tell whether a member's field is the published one."""
-    return bool(member.network.config.field == "published")
+    return isinstance(member.network, PublishedQDF)
 
 
 def published_outcomes(member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
@@ -47,7 +48,8 @@ def published_outcomes(member: Member, systems: list[Record], properties: tuple[
     PropertyNotImplementedError
         If forces are asked for, or the energy of a model that predicts others; the message says why.
     """
-    names = member.network.config.outputs
+    network = member.network_as(PublishedQDF)
+    names = network.config.outputs
     if "forces" in properties:
         raise PropertyNotImplementedError(
             "a model of the published field has no usable forces: its energy has jumps and false minima along every "
@@ -60,7 +62,7 @@ def published_outcomes(member: Member, systems: list[Record], properties: tuple[
             "Ask for calc.outputs(atoms)."
         )
     with torch.no_grad():
-        rows = member.network(systems).tolist()
+        rows = network(systems).tolist()
     outputs = [dict(zip(names, row, strict=True)) for row in rows]
     return [Outcome({"energy": one[ENERGY]} if ENERGY in names else {}, {"outputs": one}) for one in outputs]
 

@@ -22,6 +22,7 @@ from ase_mlwave.models.card import record_errors
 from ase_mlwave.models.config import ModelConfig
 from ase_mlwave.models.phisnet.inference import predict_batch
 from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, default_level, supported_level, told_errors
+from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.density import orbitals
 from ase_mlwave.quantum.functional import converge
@@ -206,16 +207,17 @@ def matrix_errors(
     """
     if not records or any("hamiltonian" not in r.matrices for r in records):
         raise InputError("measuring matrices needs records with Hamiltonians; label them with mlwave label")
+    network = calculator.members[0].network_as(PhiSNet)
     element, energy, overlap_sum = _Mean(), _Mean(), _Mean()
     for start in range(0, len(records), batch_size):
         chunk = records[start : start + batch_size]
-        batch = predict_batch(calculator.members[0].network, chunk)
+        batch = predict_batch(network, chunk)
         for record, H, integrals, state in zip(chunk, batch.hamiltonians, batch.integrals, batch.states, strict=True):
             reference = torch.from_numpy(np.array(record.matrices["hamiltonian"]))
             if reference.shape != H.shape:
                 raise InputError(
                     f"the Hamiltonian of {record.formula} has the shape {tuple(reference.shape)}, but the model's "
-                    f"basis, {calculator.members[0].network.config.basis!r}, needs {tuple(H.shape)}"
+                    f"basis, {network.config.basis!r}, needs {tuple(H.shape)}"
                 )
             S, n = integrals.overlap.cpu(), state.n_occupied
             element.add((H.cpu() - reference).abs().numpy())
@@ -275,7 +277,7 @@ def count_cycles(
     CycleCounts
     """
     level = LevelOfTheory.parse(calculator.members[0].config.level)
-    basis = calculator.members[0].network.config.basis
+    basis = calculator.members[0].network_as(PhiSNet).config.basis
     counts = CycleCounts({"model": [], **{guess: [] for guess in guesses}})
     for record in records:
         mole = build_mole(record.numbers, record.positions, basis, record.charge, record.spin)

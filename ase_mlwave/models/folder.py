@@ -24,6 +24,7 @@ from ase_mlwave.errors import suggestion
 from ase_mlwave.models.budget import AllocationBudget
 from ase_mlwave.models.config import ModelConfig, TrainingData, format_config, parse_config
 from ase_mlwave.models.files import file_states, find_file, read_file, replace_files
+from ase_mlwave.models.interface import Network
 from ase_mlwave.models.kinds import find_kind
 from ase_mlwave.text import LONGEST_NAME, clean
 
@@ -56,7 +57,7 @@ class ModelFolder:
     def pack(
         cls,
         kind: str,
-        network: Any,
+        network: Network,
         *,
         training_data: TrainingData,
         card: str,
@@ -73,8 +74,8 @@ class ModelFolder:
         ----------
         kind : str
             Name of a kind, see `ase_mlwave.models.kinds`.
-        network : torch.nn.Module
-            Trained network, of the class that the kind names.
+        network : Network
+            Trained, of the class that the kind names.
         training_data : TrainingData
             What it learned from.
         card : str
@@ -183,7 +184,7 @@ class ModelFolder:
             raise InputError(f"{str(folder)[:LONGEST_NAME]!r} cannot be the name of a folder.") from error
         return folder
 
-    def build(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Any:
+    def build(self, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Network:
         """Build the network with its weights, ready for predictions.
 
         Parameters
@@ -195,8 +196,8 @@ class ModelFolder:
 
         Returns
         -------
-        torch.nn.Module
-            In evaluation mode.
+        Network
+            A torch module in evaluation mode.
 
         Raises
         ------
@@ -226,7 +227,7 @@ class ModelFolder:
             raise InputError(f"the weights are not those of such a model: {clean(str(error))}") from error
         return network.eval().requires_grad_(False)
 
-    def _untrained(self) -> Any:
+    def _untrained(self) -> Network:
         """Build the network that the settings describe, refusing sizes past those of the weights before any memory."""
         kind = find_kind(self.config.kind, "config.json")
         network_class, settings_class = kind.load("network"), kind.load("settings")
@@ -234,7 +235,8 @@ class ModelFolder:
         try:
             settings = settings_class(**self.config.settings)
             with AllocationBudget(_SPARE_ELEMENTS + 4 * n_elements):
-                return network_class(settings)
+                network: Network = network_class(settings)
+                return network
         except (ValidationError, TypeError, ValueError, RuntimeError, OverflowError) as error:
             if isinstance(error, CalculatorError):
                 raise
