@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.claims import Claims
-from ase_mlwave.data.stores import Store, disconnect
+from ase_mlwave.data.store import Store, disconnect
 
 __all__ = ["Address", "PostgresStore"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,61 +12,12 @@ from uuid import uuid4
 from ase.db.sqlite import SQLite3Database
 
 from ase_mlwave.data.claims import Claims, FileClaims
+from ase_mlwave.data.store import Store, disconnect
 
-__all__ = ["SqliteStore", "Store", "as_address", "dataset_exists", "is_server", "store_at"]
+__all__ = ["SqliteStore", "as_address", "dataset_exists", "is_server", "store_at"]
 
 #: Seconds to wait for others that write.
 _PATIENCE = 120.0
-
-
-class Store(ABC):
-    """A place of one dataset.
-
-    Parameters
-    ----------
-    name : str
-        What it is called in messages; never has a password.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @abstractmethod
-    def exists(self) -> bool:
-        """Tell whether there is a dataset or something else already."""
-
-    @abstractmethod
-    def connect(self) -> Any:
-        """Return ASE's database object.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is nothing.
-        """
-
-    @abstractmethod
-    def create(self, fill: Callable[[Any], None]) -> None:
-        """Make an empty database and fill it, as one step: a process that is killed leaves all or nothing.
-
-        Parameters
-        ----------
-        fill : callable
-            Writes into the ASE database object that it is given.
-
-        Raises
-        ------
-        FileExistsError
-            If there is something already.
-        """
-
-    @abstractmethod
-    def begin(self, db: Any) -> None:
-        """Inside ``with db:`` wait until nobody else writes, and keep others from it up to the end of the block."""
-
-    @abstractmethod
-    def claims(self) -> Claims:
-        """Return new claims to rows of the dataset."""
 
 
 def store_at(address: str | Path) -> Store:
@@ -189,13 +139,6 @@ class _Database(SQLite3Database):
             super().__exit__(*exception)  # type: ignore[no-untyped-call]
         finally:
             disconnect(self)
-
-
-def disconnect(db: Any) -> None:
-    """Close what ASE leaves open where a transaction cannot end (a full disk, a lost server), to serve again."""
-    if db.connection is not None:
-        db.connection.close()
-        db.connection = None
 
 
 def _publish(draft: Path, path: Path) -> None:
