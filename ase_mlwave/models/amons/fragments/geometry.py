@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from ase.calculators.calculator import InputError
@@ -15,11 +15,16 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.fragments.capping import CappedFragment, cap_fragment, is_crowded
 from ase_mlwave.models.amons.fragments.conformers import ConformerSet, geometry_fingerprint, most_different
 from ase_mlwave.models.amons.fragments.coverage import refuse_gaps
+from ase_mlwave.models.amons.fragments.fragment import Fragment
 from ase_mlwave.models.amons.fragments.molecule import Molecule
+from ase_mlwave.models.amons.fragments.periodic import Unrolled
 from ase_mlwave.models.amons.fragments.selection import all_fragments
 from ase_mlwave.units import BOHR
 
-__all__ = ["amon_geometries", "geometry_fingerprint", "relax_fragment"]
+__all__ = ["Relax", "amon_geometries", "cut_out", "geometries_of", "geometry_fingerprint", "relax_fragment"]
+
+#: How an amon's geometry is prepared, see ``relax`` of `amon_geometries`.
+Relax: TypeAlias = bool | Literal["caps"] | None
 
 #: Deviation that a torsion between heavy atoms may have, degrees, and the stiffness beyond, kcal/mol/degree^2.
 _TORSION_PLAY, _TORSION_STIFFNESS = 2.0, 100.0
@@ -39,7 +44,7 @@ def amon_geometries(
     complete: bool = False,
     seed: int = 0,
     max_conformers: int | None = None,
-    relax: bool | Literal["caps"] | None = None,
+    relax: Relax = None,
 ) -> tuple[Record, ...]:
     """Return the amons of a query with geometries: what is to be labelled.
 
@@ -84,20 +89,47 @@ def amon_geometries(
     unrolled, fragments = all_fragments(query, max_heavy, max_contact_heavy, allow_radicals, allow_charges)
     if complete:
         refuse_gaps(unrolled, fragments, max_heavy)
+    return geometries_of(unrolled, fragments, relax, seed=seed, max_conformers=max_conformers)
+
+
+def geometries_of(
+    unrolled: Unrolled,
+    fragments: Sequence[Fragment],
+    relax: Relax = None,
+    *,
+    seed: int = 0,
+    max_conformers: int | None = None,
+) -> tuple[Record, ...]:
+    """Return the amons with geometries where the places of a query where they are have been found.
+
+    Parameters
+    ----------
+    unrolled : Unrolled
+        The query.
+    fragments : sequence of Fragment
+        From `ase_mlwave.models.amons.fragments.selection.all_fragments`.
+    relax, seed, max_conformers
+        As for `amon_geometries`, and so are what is returned and the errors.
+    """
     molecule = unrolled.molecule
-    relax = unrolled.roots is None if relax is None else relax
     found: dict[str, _Conformers] = {}
     for fragment in fragments:
         conformers = found.setdefault(fragment.smiles, _Conformers(fragment.smiles, len(fragment.atoms)))
         if molecule.positions is not None:
-            capped = cap_fragment(molecule, frozenset(fragment.atoms), dict(fragment.orders))
-            made = relax_fragment(capped, caps_only=relax == "caps") if relax else capped.molecule
-            conformers.add(made, {"query_atoms": tuple(unrolled.atoms[atom] for atom in fragment.atoms)})
+            places = tuple(unrolled.atoms[atom] for atom in fragment.atoms)
+            conformers.add(cut_out(unrolled, fragment, relax), {"query_atoms": places})
     ordered = sorted(found.values(), key=lambda conformers: (conformers.n_heavy, conformers.smiles))
     if molecule.positions is None:
         for conformers in ordered:
             conformers.embed(seed, max_conformers or _ATTEMPTS)
     return tuple(record for conformers in ordered for record in conformers.chosen(max_conformers))
+
+
+def cut_out(unrolled: Unrolled, fragment: Fragment, relax: Relax) -> Molecule:
+    """Cut a fragment out of a query with coordinates; ``relax`` as for `amon_geometries`."""
+    capped = cap_fragment(unrolled.molecule, frozenset(fragment.atoms), dict(fragment.orders))
+    relax = unrolled.roots is None if relax is None else relax
+    return relax_fragment(capped, caps_only=relax == "caps") if relax else capped.molecule
 
 
 def relax_fragment(capped: CappedFragment, *, caps_only: bool = False) -> Molecule:
@@ -162,13 +194,7 @@ class _Conformers:
         """Append a geometry if it is new and not crowded; the first is kept in any case."""
         if made.positions is None or (self._records and is_crowded(made)) or not self._seen.add(made.positions):
             return
-        numbers = np.array(made.numbers, dtype=np.int64)
-        charge = sum(made.charges)
-        spin = int(numbers.sum() - charge) % 2
-        described = {"smiles": self.smiles, "n_heavy": self.n_heavy, **info}
-        self._records.append(
-            Record(numbers=numbers, positions=made.positions, charge=charge, spin=spin, info=described)
-        )
+        self._records.append(made.to_record(smiles=self.smiles, n_heavy=self.n_heavy, **info))
 
     def embed(self, seed: int, attempts: int) -> None:
         """Build conformers from the graph: distance geometry (ETKDG), relaxed with MMFF94."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Record
-from ase_mlwave.models.amons.fragments.capping import cap_fragment
 from ase_mlwave.models.amons.fragments.contacts import IN_CELLS, contact_fragments, usual_contact_heavy
 from ase_mlwave.models.amons.fragments.fragment import Fragment, fragments_of
-from ase_mlwave.models.amons.fragments.geometry import relax_fragment
+from ase_mlwave.models.amons.fragments.geometry import Relax, cut_out
 from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule
 from ase_mlwave.models.amons.fragments.perception import molecule_from
 from ase_mlwave.models.amons.fragments.periodic import Unrolled, images_touch, unroll
@@ -125,7 +122,7 @@ class FragmentFinder:
                     return found
         return None
 
-    def geometry(self, fragment: Fragment, relax: bool | Literal["caps"] | None) -> Record:
+    def geometry(self, fragment: Fragment, relax: Relax) -> Record:
         """Cut a fragment out of the structure, as `amon_geometries` does.
 
         Parameters
@@ -140,16 +137,8 @@ class FragmentFinder:
         Record
             Without labels; ``info`` has ``"smiles"`` and ``"n_heavy"``.
         """
-        capped = cap_fragment(self.molecule, frozenset(fragment.atoms), dict(fragment.orders))
-        relax = self._unrolled.roots is None if relax is None else relax
-        made = relax_fragment(capped, caps_only=relax == "caps") if relax else capped.molecule
-        if made.positions is None:
-            raise InputError("a fragment has no geometry without coordinates of the structure.")
-        numbers = np.array(made.numbers, dtype=np.int64)
-        info = {"smiles": fragment.smiles, "n_heavy": len(fragment.atoms)}
-        charge = sum(made.charges)
-        spin = int(numbers.sum() - charge) % 2
-        return Record(numbers=numbers, positions=made.positions, charge=charge, spin=spin, info=info)
+        made = cut_out(self._unrolled, fragment, relax)
+        return made.to_record(smiles=fragment.smiles, n_heavy=len(fragment.atoms))
 
     def _touching(self, centres: Sequence[int]) -> list[Fragment]:
         """Return the pairs of fragments that touch and have some of the atoms."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import InputError
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdmolops
 
+from ase_mlwave.data.record import Record
 from ase_mlwave.units import BOHR
 
 __all__ = ["Bond", "Molecule", "canonical_smiles", "sanitise"]
@@ -167,6 +169,32 @@ class Molecule:
             editable.AddConformer(conformer, assignId=True)
         made: Chem.Mol = editable.GetMol()
         return made
+
+
+    def to_record(self, charge: int | None = None, **info: Any) -> Record:
+        """Make a record without labels: what is to be labelled.
+
+        Parameters
+        ----------
+        charge : int, optional
+            By default the sum of the formal charges. The spin is 0, or 1 for an odd number of electrons.
+        **info
+            Entries of its ``info``.
+
+        Returns
+        -------
+        Record
+
+        Raises
+        ------
+        InputError
+            If there are no positions.
+        """
+        if self.positions is None:
+            raise InputError("a fragment has no geometry without coordinates of the structure.")
+        numbers = np.array(self.numbers, dtype=np.int64)
+        total = sum(self.charges) if charge is None else charge
+        return Record(numbers, self.positions, charge=total, spin=int(numbers.sum() - total) % 2, info=info)
 
 
 def sanitise(mol: Chem.Mol) -> None:

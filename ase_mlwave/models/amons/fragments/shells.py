@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import InputError
 
@@ -73,9 +72,8 @@ def shell_geometries(
         made = cap_fragment(molecule, kept, orders).molecule
         if made.positions is None:
             continue
-        numbers = np.array(made.numbers, dtype=np.int64)
         places = tuple(unrolled.atoms[atom] for atom in sorted(kept))
-        record = Record(numbers, made.positions, spin=int(numbers.sum() % 2))
+        record = made.to_record(charge=0)
         if seen.setdefault(record.formula, ConformerSet()).add(made.positions):
             found.append(record.with_info(smiles=record.formula, n_heavy=len(kept), query_atoms=places))
     return tuple(sorted(found, key=lambda record: (record.info["n_heavy"], record.formula)))
