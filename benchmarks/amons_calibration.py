@@ -19,7 +19,6 @@ import argparse
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,9 @@ from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.models.amons.inference import predict_batch
-from ase_mlwave.models.amons.learning.study import AmonStudy, study_query
+from ase_mlwave.models.amons.learning.query import study_query
+from ase_mlwave.models.amons.learning.settings import StudySettings
+from ase_mlwave.models.amons.learning.study import AmonStudy
 from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.models.amons.thresholds import query_thresholds
 from ase_mlwave.reference.calculator import ReferenceCalculator
@@ -298,9 +299,8 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     for smiles in QUERIES[: chosen.queries]:
         atoms, energy = built(smiles)
-        with ThreadPoolExecutor(1) as threads:
-            options_: dict[str, Any] = {"settings": LEARNED["energies"], "executor": threads}
-            study = study_query(atoms, reference="gfn2-xtb", max_heavy=chosen.max_heavy, database=database, **options_)
+        where: dict[str, Any] = {"reference": "gfn2-xtb", "database": database}
+        study = study_query(atoms, StudySettings(max_heavy=chosen.max_heavy, settings=LEARNED["energies"], **where))
         claims += list(claims_of(smiles, study, energy))
         console.print(f"{smiles}: {len(study.records)} amons, {study.n_new} of them new", markup=False)
     content = [asdict(claim) for claim in claims]

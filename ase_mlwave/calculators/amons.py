@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,23 +15,21 @@ from ase.calculators.calculator import InputError, PropertyNotImplementedError
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
-from ase_mlwave.calculators.amons_active import ActiveCalculator, geometry_of, worst_atoms
-from ase_mlwave.calculators.base import Member, Outcome
+from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import check_choice, read_atoms
-from ase_mlwave.calculators.members import pick_device
+from ase_mlwave.calculators.domain import exceeded
+from ase_mlwave.calculators.members import model_names, pick_device
 from ase_mlwave.data.record import Record
-from ase_mlwave.data.stores import as_address
-from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.models.amons.inference import Prediction, force_uncertainty, predict_batch
+from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 from ase_mlwave.models.amons.model import AmonModel
 from ase_mlwave.models.amons.regression.environments import Geometry
-from ase_mlwave.models.domain.wall import repulsion
+from ase_mlwave.options import sorted_options, takes
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 if TYPE_CHECKING:
-    from ase_mlwave.models.amons.learning.copies import Displacements
-    from ase_mlwave.models.amons.learning.study import LearningPoint
-    from ase_mlwave.reference.labelling import Progress
+    from ase_mlwave.models.amons.learning.active import ActiveLearning
+    from ase_mlwave.models.amons.learning.study import AmonStudy, LearningPoint
     from ase_mlwave.reference.levels import LevelOfTheory
 
 __all__ = ["AmonsCalculator"]
@@ -40,7 +38,7 @@ __all__ = ["AmonsCalculator"]
 _UNCERTAINTIES = ("none", "energy", "forces")
 
 
-class AmonsCalculator(ActiveCalculator):
+class AmonsCalculator(MlwaveCalculator):
     """Predict energies, forces and stress from the amons of a query.
 
     Parameters
@@ -78,54 +76,15 @@ class AmonsCalculator(ActiveCalculator):
     serves_cells: ClassVar[bool] = True
 
     @classmethod
-    def for_query(
-        cls,
-        query: Any,
-        *,
-        reference: str | LevelOfTheory = "pbe/def2-svp",
-        max_heavy: int | None = None,
-        max_contact_heavy: int | None = None,
-        database: str | PathLike[str] = "amons.db",
-        folder: str | PathLike[str] | None = None,
-        settings: FitSettings | None = None,
-        displaced: Displacements | int = 32,
-        keep_geometry: bool | None = None,
-        executor: Executor | None = None,
-        n_workers: int = 1,
-        progress: Callable[[Progress], None] | None = None,
-        **options: Any,
-    ) -> AmonsCalculator:
+    @takes(StudySettings, Labelling)
+    def for_query(cls, query: Any, **options: Any) -> AmonsCalculator:
         """Learn a query: find its amons, label those that the database lacks, fit, and save the model.
 
         Parameters
         ----------
         query : Atoms, str, Path, rdkit.Chem.Mol or Record
             A structure, a SMILES, or a file.
-        reference : str or LevelOfTheory
-            Level of theory; one database holds one level.
-        max_heavy, max_contact_heavy : int
-            Heavy atoms of the largest amons: covalent ones, by default 7, which hold a benzene ring and what is bonded
-            to it, or up to 10 where aromatic rings are fused; and pairs and clusters that touch, by default 6 for
-            several molecules and for cells, and 4 within one molecule. With 0 there are none of these, and a warning
-            tells of contacts that are left out.
-        database : str or path
-            ASE database of labelled amons, shared by all queries: a ``.db`` file, or ``postgresql://...``; made if it
-            does not exist.
-        folder : str or path, optional
-            Where the model is saved; by default a folder beside the database.
-        settings : FitSettings, optional
-            How the model is fitted.
-        displaced : Displacements or int
-            Displaced copies of every amon, at which forces are learned; 0 for energies alone, with a thirtieth of the
-            labels.
-        keep_geometry : bool, optional
-            Amons keep the query's coordinates, but for the hydrogens that cap cut bonds: energies are far better then,
-            but such amons serve no other query. Or they are relaxed with MMFF94, and shared. By default molecules have
-            the former where no displaced copies are made, and else both, with copies of the relaxed ones.
-        executor, n_workers, progress
-            Where labels are computed, see `ase_mlwave.reference.labelling.label_geometries`; by default a progress bar
-            where a person watches. Before labels are computed, a line on stderr says how many there are and about how
-            long they take.
+        {options}
         **options
             Those of the constructor.
 
@@ -136,40 +95,38 @@ class AmonsCalculator(ActiveCalculator):
 
         Raises
         ------
+        TypeError
+            If a keyword is unknown; the message names the nearest known one.
         InputError, CalculationFailed
-            See `ase_mlwave.models.amons.learning.study.study_query`.
+            See `ase_mlwave.models.amons.learning.query.study_query`.
         """
-        from ase_mlwave.console import Console
-        from ase_mlwave.models.amons.learning.extension import LabelSource  # needs RDKit, fitted models do not
-        from ase_mlwave.models.amons.learning.study import save_study, study_query
-        from ase_mlwave.reference.bar import LabellingBar
+        from ase_mlwave.models.amons.learning.active import ActiveLearning  # needs RDKit, fitted models do not
+        from ase_mlwave.models.amons.learning.query import study_query
 
-        place, kept = as_address(database), None if folder is None else Path(folder)
-        with ExitStack() as stack:
-            console = Console(stderr=True, soft_wrap=True, highlight=False)
-            if progress is None:
-                name = reference if isinstance(reference, str) else reference.name
-                progress = stack.enter_context(LabellingBar(console, name))
-            announce = progress.say if isinstance(progress, LabellingBar) else console.print
-            study = study_query(
-                query,
-                reference=reference,
-                max_heavy=max_heavy,
-                max_contact_heavy=max_contact_heavy,
-                database=place,
-                settings=settings,
-                displaced=displaced,
-                keep_geometry=keep_geometry,
-                executor=executor,
-                n_workers=n_workers,
-                progress=progress,
-                announce=announce,
-            )
-        device = pick_device(options.get("device"))
-        calc = cls(save_study(study, kept, place, device), **options)
-        calc.study, calc.source = study, LabelSource.of(reference, place, kept)
+        call = f"{cls.__name__}.for_query"
+        (settings, labelling), own = sorted_options(
+            call, options, (StudySettings, Labelling), rest=cls.default_parameters
+        )
+        device = pick_device(own.get("device"))
+        with labelling.watched(settings.level.name) as watched:
+            study = study_query(query, settings, watched)
+        learning = ActiveLearning(study, settings)
+        calc = cls(learning.save(device), **own)
+        calc.learning = learning
         calc.extras["amons"] = list(dict.fromkeys(str(record.info["smiles"]) for record in study.records))
         return calc
+
+    @cached_property
+    def learning(self) -> ActiveLearning:
+        """What is known of the model's origin; all of it where `for_query` made the calculator."""
+        from ase_mlwave.models.amons.learning.active import ActiveLearning
+
+        return ActiveLearning()
+
+    @property
+    def study(self) -> AmonStudy | None:
+        """The query and its labelled amons, where `for_query` made the calculator."""
+        return self.learning.study
 
     def learning_curve(self, atoms: Atoms | None = None) -> list[LearningPoint]:
         """Predict the query from its amons of growing size: the method's own test of convergence.
@@ -195,6 +152,118 @@ class AmonsCalculator(ActiveCalculator):
         if geometry is None:
             raise InputError("the query was given without coordinates. Write calc.learning_curve(atoms).")
         return self.study.learning_curve(geometry, pick_device(self.parameters["device"]))
+
+    def extend(
+        self,
+        atoms: Atoms | None = None,
+        *,
+        n: int = 1,
+        reference: str | LevelOfTheory | None = None,
+        database: str | PathLike[str] | None = None,
+        folder: str | PathLike[str] | None = None,
+        executor: Executor | None = None,
+    ) -> tuple[Record, ...]:
+        """Label the amon that would help a structure, fit anew, and go on with that model.
+
+        Parameters
+        ----------
+        atoms : Atoms, optional
+            The structure; by default that of the last calculation, or the query.
+        n : int
+            Number of amons at most.
+        reference, database : str or LevelOfTheory, str or path
+            What labels, and where labels are kept. Needed, both, where the model was loaded from its folder.
+        folder : str or path, optional
+            Where the new model is saved; by default where `for_query` was told, else a new folder beside the database.
+        executor : concurrent.futures.Executor, optional
+            Where labels are computed; by default a thread of this process.
+
+        Returns
+        -------
+        tuple of Record
+            What was added, in atomic units, with ``info["smiles"]``: each amon prepared as those of the query are, with
+            its coordinates in the structure, relaxed with MMFF94, or both. Where all amons around the badly covered
+            atoms are known, pairs of amons that touch there, and then the largest amon as it is in the structure.
+            Empty, and no new model, where nothing can be added.
+
+        Raises
+        ------
+        InputError
+            If there is no structure, or it is not known where labels come from, or the bonds are not certain.
+        CalculationFailed
+            If labels fail.
+
+        Notes
+        -----
+        The energy jumps from one model to the next; the last calculation is forgotten. Labels are stored before the
+        model is replaced, so an interruption leaves the old model in use and no label is lost
+        (``test_interrupted_extension_leaves_the_old_model``).
+        """
+        if len(self.members) > 1:
+            raise InputError("a committee cannot be extended; extend its members one by one.")
+        network = self.members[0].network_as(AmonModel)
+        learning = self.learning.of_model(network.config, reference, database, folder)
+        system = self._given(atoms, learning.study)
+        (found,) = predict_batch(network, [geometry_of(system)])
+        learning, added = learning.extended(system, found.worst_atoms, n=n, executor=executor)
+        if added:
+            model = model_names(learning.save(pick_device(self.parameters["device"])))
+            self._load_anew({**self.parameters, "model": model})
+            self.parameters["model"] = model
+            self.learning = learning
+            self.reset()
+        return added
+
+    def extend_if_uncertain(self, atoms: Atoms | None = None, **options: Any) -> tuple[Record, ...]:
+        """Call `extend` if the last energy was less certain than the model's threshold.
+
+        Parameters
+        ----------
+        atoms : Atoms, optional
+            The structure; by default that of the last calculation.
+        **options
+            Those of `extend`.
+
+        Returns
+        -------
+        tuple of Record
+            What was added.
+
+        Raises
+        ------
+        InputError
+            As `extend`; also with ``uncertainty="none"``.
+
+        Notes
+        -----
+        Attach it to dynamics for active learning: ``dynamics.attach(calc.extend_if_uncertain, interval=10)``. The total
+        energy is conserved between extensions and jumps at each of them.
+        """
+        if self.parameters["uncertainty"] == "none":
+            raise InputError("the uncertainty is not computed; make the calculator with uncertainty='energy'.")
+        if atoms is not None:
+            self.get_potential_energy(atoms)  # type: ignore[no-untyped-call]
+        certain = self.atoms is None or not exceeded(self.extras, self.domain.thresholds)
+        return () if certain else self.extend(atoms, **options)
+
+    def _given(self, atoms: Atoms | None, study: AmonStudy | None) -> Record:
+        """Return the structure to extend for."""
+        chosen = self.atoms if atoms is None else atoms
+        if chosen is not None:
+            return read_atoms(chosen, self.domain)
+        if study is None or study.query is None:
+            raise InputError("there is no structure to extend for. Write calc.extend(atoms).")
+        charge = 0 if study.molecule is None else sum(study.molecule.charges)
+        return replace(_record(study.query), charge=charge)
+
+    def _advise(self, system: Record, outcome: Outcome) -> tuple[Outcome, str]:
+        """Name the badly covered atoms, and the amon that would help."""
+        worst = max((outcome.extras, *outcome.extras.get("members", ())), key=_largest_novelty)["badly_covered"]
+        if not worst:
+            return outcome, ""
+        known = frozenset(smiles for member in self.members for smiles in member.network_as(AmonModel).config.amons)
+        missing, text = self.learning.advise(system, worst, known)
+        return replace(outcome, extras={**outcome.extras, "missing_amon": missing}), text
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
         check_choice("uncertainty", parameters["uncertainty"], _UNCERTAINTIES)
@@ -235,22 +304,37 @@ def _has_volume(geometry: Geometry) -> bool:
     return geometry.cell is not None and geometry.pbc is not None and bool(np.all(geometry.pbc))
 
 
-def _values(geometry: Geometry, result: Prediction) -> dict[str, Any]:
+def _values(geometry: Geometry, found: Prediction) -> dict[str, Any]:
     """Collect what ASE knows, in atomic units; atoms nearer than bonds are pushed apart."""
-    wall = repulsion(geometry.numbers, geometry.positions, geometry.cell, geometry.pbc)
-    values: dict[str, Any] = {"energy": result.energy + wall.energy}
+    result = found.with_wall(geometry)
+    values: dict[str, Any] = {"energy": result.energy}
     if result.forces is not None:
-        values["forces"] = result.forces + wall.forces
+        values["forces"] = result.forces
     if result.virial is not None and geometry.cell is not None and _has_volume(geometry):
-        volume = abs(float(np.linalg.det(geometry.cell)))
-        stress: NDArray[np.float64] = full_3x3_to_voigt_6_stress((result.virial + wall.virial) / volume)
+        stress: NDArray[np.float64] = full_3x3_to_voigt_6_stress(result.virial / abs(np.linalg.det(geometry.cell)))
         values["stress"] = stress
     return values
 
 
 def _extras(result: Prediction) -> dict[str, Any]:
     """Collect what ASE does not know."""
-    extras: dict[str, Any] = {"novelty": result.novelty, "badly_covered": worst_atoms(result), "missing_amon": None}
+    extras: dict[str, Any] = {"novelty": result.novelty, "badly_covered": result.worst_atoms, "missing_amon": None}
     if result.uncertainty is not None:
         extras["energy_uncertainty"] = result.uncertainty * HARTREE
     return extras
+
+
+def geometry_of(system: Record) -> Geometry:
+    """Return a structure as the regression takes it."""
+    cell = system.info.get("cell")
+    return Geometry(system.numbers, system.positions, cell=cell, pbc=system.info.get("pbc"))
+
+
+def _record(geometry: Geometry) -> Record:
+    periodic = geometry.cell is not None and geometry.pbc is not None
+    info = {"cell": geometry.cell, "pbc": geometry.pbc} if periodic else {}
+    return Record(geometry.numbers, geometry.positions, info=info)
+
+
+def _largest_novelty(extras: Mapping[str, Any]) -> float:
+    return float(np.max(extras["novelty"])) if "novelty" in extras else -1.0

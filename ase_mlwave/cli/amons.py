@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ase_mlwave.models.amons.learning.settings import StudySettings
+from ase_mlwave.options import default_of, help_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,6 +30,12 @@ _ContactHeavy = Annotated[
     int | None,
     typer.Option(help="Largest amons of molecules that touch; needs coordinates.", show_default="none of these"),
 ]
+
+
+def _option(field: str, *names: str, **more: Any) -> Any:
+    """Make an option of a setting of `StudySettings`, whose documentation is the help."""
+    shown = default_of(StudySettings, field) is not None
+    return typer.Option(*names, help=help_of(StudySettings, field), show_default=shown, **more)
 
 
 class _QueryFirst(TyperGroup):
@@ -85,29 +94,12 @@ def list_amons(
 @amons.command("fit")
 def fit(
     query: _Query,
-    reference: Annotated[
-        str, typer.Option(help="Level of theory: functional/basis for PySCF, gfn2-xtb or gfn1-xtb.")
-    ] = "pbe/def2-svp",
-    max_heavy: Annotated[
-        int | None,
-        typer.Option(help="Heavy atoms of the largest amons.", show_default="7, or up to 10 with fused aromatic rings"),
-    ] = None,
-    max_contact_heavy: Annotated[
-        int | None,
-        typer.Option(
-            help="Largest amons of what touches without a bond; 0 for none.",
-            show_default="6 for several molecules and cells, 4 within one molecule",
-        ),
-    ] = None,
-    database: Annotated[
-        str, typer.Option(help="Labelled amons, shared by all queries: .db, or postgresql://user@host/database.")
-    ] = "amons.db",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the model.", show_default="beside the database")
-    ] = None,
-    displaced: Annotated[
-        int, typer.Option(help="Displaced copies of every amon, to learn forces from; 0 for energies alone.", min=0)
-    ] = 32,
+    reference: Annotated[str, _option("reference")] = default_of(StudySettings, "reference"),
+    max_heavy: Annotated[int | None, _option("max_heavy")] = None,
+    max_contact_heavy: Annotated[int | None, _option("max_contact_heavy")] = None,
+    database: Annotated[str, _option("database")] = default_of(StudySettings, "database"),
+    output: Annotated[Path | None, _option("folder", "--output", "-o")] = None,
+    displaced: Annotated[int, _option("displaced", min=0)] = default_of(StudySettings, "displaced"),
     workers: Annotated[
         int | None,
         typer.Option(help="Worker processes; with --dask amons in work at a time.", show_default="1; all of Dask's"),

@@ -61,11 +61,11 @@ def methane(calc: AmonsCalculator) -> Atoms:
 
 
 def test_fragment_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ase_mlwave.models.amons.learning import extension as amons_extension
+    from ase_mlwave.models.amons.learning import active
 
     calls = []
-    advise = amons_extension.advise
-    monkeypatch.setattr(amons_extension, "advise", lambda *given: calls.append(given) or advise(*given))
+    advise = active.advise
+    monkeypatch.setattr(active, "advise", lambda *given: calls.append(given) or advise(*given))
     calc, ethanol = learn("CCO", tmp_path), molecule("CH3CH2OH")
     calc.get_potential_energy(methane(calc))
     assert not calls

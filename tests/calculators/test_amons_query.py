@@ -15,7 +15,8 @@ from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.models.amons.inference import predict_batch
-from ase_mlwave.models.amons.learning.study import study_query
+from ase_mlwave.models.amons.learning.query import study_query
+from ase_mlwave.models.amons.learning.settings import StudySettings
 from ase_mlwave.reference.levels import TbliteLevel
 
 pytest.importorskip("tblite")
@@ -86,13 +87,12 @@ def test_model_of_a_query_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_database_of_another_level_is_refused(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as threads:
-        options = {"max_heavy": 1, "database": tmp_path / "amons.db", "displaced": 0, "executor": threads}
-        study_query("C", reference="gfn2-xtb", **options)
-        with pytest.raises(InputError, match="holds labels of the level 'gfn2-xtb'"):
-            study_query("CO", reference="gfn1-xtb", **options)
-        with pytest.raises(InputError, match="holds labels of the level 'gfn2-xtb'"):  # nothing new to label
-            study_query("C", reference="gfn1-xtb", **options)
+    options = {"max_heavy": 1, "database": tmp_path / "amons.db", "displaced": 0}
+    study_query("C", StudySettings(reference="gfn2-xtb", **options))
+    with pytest.raises(InputError, match="holds labels of the level 'gfn2-xtb'"):
+        study_query("CO", StudySettings(reference="gfn1-xtb", **options))
+    with pytest.raises(InputError, match="holds labels of the level 'gfn2-xtb'"):  # nothing new to label
+        study_query("C", StudySettings(reference="gfn1-xtb", **options))
 
 
 def test_amons_in_the_geometry_of_the_query_tell_its_energy_better(tmp_path: Path) -> None:
@@ -112,9 +112,8 @@ def test_amons_in_the_geometry_of_the_query_tell_its_energy_better(tmp_path: Pat
 
 def test_deviation_covers_the_last_step_of_the_learning_curve(tmp_path: Path) -> None:
     query = molecule("C2H6CHOH")
-    with ThreadPoolExecutor(1) as threads:
-        options = {"database": tmp_path / "amons.db", "settings": ENERGIES, "executor": threads, "displaced": 0}
-        study = study_query(query, reference="gfn2-xtb", max_heavy=3, **options)
+    options = {"database": tmp_path / "amons.db", "settings": ENERGIES, "displaced": 0}
+    study = study_query(query, StudySettings(reference="gfn2-xtb", max_heavy=3, **options))
     plain, widened = study.fit(), study.fit()
     study.cover(widened.model)
     assert study.query is not None
@@ -129,10 +128,9 @@ def test_deviation_covers_the_last_step_of_the_learning_curve(tmp_path: Path) ->
 def test_amons_with_copies_are_also_learned_as_they_are_in_the_query(tmp_path: Path) -> None:
     query = molecule("CH3CH2OH")
     query.rattle(0.05, seed=1)
-    with ThreadPoolExecutor(1) as threads:
-        options = {"database": tmp_path / "amons.db", "executor": threads, "max_heavy": 2}
-        study = study_query(query, reference="gfn2-xtb", displaced=1, **options)
-        kept = study_query(query, reference="gfn2-xtb", displaced=0, **options)
+    options = {"database": tmp_path / "amons.db", "max_heavy": 2}
+    study = study_query(query, StudySettings(reference="gfn2-xtb", displaced=1, **options))
+    kept = study_query(query, StudySettings(reference="gfn2-xtb", displaced=0, **options))
     assert kept.n_new == 0
     assert {r.geometry_hash() for r in kept.records} <= {r.geometry_hash() for r in study.records}
     assert {record.info["smiles"] for record in study.records if "origin" in record.info} == {"C", "O", "CC", "CO"}

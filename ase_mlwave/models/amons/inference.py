@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from ase_mlwave.models.amons.model import AmonModel
 from ase_mlwave.models.amons.regression.environments import Environments, Geometry, collect
 from ase_mlwave.models.amons.regression.kernel import kernel_diagonal, kernel_matrix
+from ase_mlwave.models.domain.wall import repulsion
 
 __all__ = ["Prediction", "force_uncertainty", "predict_batch"]
 
@@ -20,6 +21,8 @@ Array = NDArray[np.float64]
 
 #: Directions of a query that are differentiated along at a time.
 _DIRECTIONS = 24
+#: Atoms that are named as badly covered at most, and the share of the largest novelty that they have at least.
+_NAMED, _SHARE = 5, 0.5
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,20 @@ class Prediction:
     virial: Array | None
     uncertainty: float | None
     novelty: Array
+
+    @property
+    def worst_atoms(self) -> list[int]:
+        """The badly covered atoms, the worst first."""
+        order = np.argsort(-self.novelty, kind="stable")[:_NAMED]
+        least = _SHARE * self.novelty[order[0]]
+        return [int(i) for i in order if self.novelty[i] > 0 and self.novelty[i] >= least]
+
+    def with_wall(self, system: Geometry) -> Prediction:
+        """Add the repulsion that pushes apart atoms nearer than bonds are long."""
+        wall = repulsion(system.numbers, system.positions, system.cell, system.pbc)
+        forces = None if self.forces is None else self.forces + wall.forces
+        virial = None if self.virial is None else self.virial + wall.virial
+        return replace(self, energy=self.energy + wall.energy, forces=forces, virial=virial)
 
 
 def predict_batch(

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import yaml
 from ase.calculators.calculator import InputError
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ValidationError
 
-from ase_mlwave.errors import suggestion
+from ase_mlwave.options import parse_settings
 from ase_mlwave.text import LONGEST_NAME, clean, refuse_odd_strings
 
 __all__ = ["parse_settings", "read_yaml"]
 
 #: Bounds of a file of settings: bytes, levels of nesting, characters of a string.
 _BYTES, _DEPTH, _LONGEST_STRING = 10**6, 20, 4000
-
-Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -97,48 +94,3 @@ def _refuse_more_than_values(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEPTH:
             raise ValueError(f"line {line} is nested more than {_DEPTH} levels deep")
-
-
-def parse_settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """Check settings against their class.
-
-    Parameters
-    ----------
-    kind : pydantic model class
-        What is wanted.
-    values : mapping
-        What was given.
-
-    Returns
-    -------
-    an instance of ``kind``
-
-    Raises
-    ------
-    InputError
-        With one line per problem; an unknown name comes with the nearest known one.
-    """
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            place = [str(part) for part in problem["loc"]]
-            name = ".".join(place)
-            if problem["type"] == "extra_forbidden":
-                lines.append(f"there is no setting {name!r}. {suggestion(place[-1], _fields(kind, place[:-1]))}")
-            elif problem["type"] == "missing":
-                lines.append(f"the setting {name!r} is missing")
-            else:
-                lines.append(f"{name or 'settings'}: {problem['msg']} (given: {problem.get('input')!r})")
-        raise InputError(clean("; ".join(lines))) from error
-
-
-def _fields(kind: type[BaseModel], place: Sequence[str]) -> list[str]:
-    """List the settings at a place of nested models."""
-    for part in place:
-        annotation = kind.model_fields[part].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        kind = annotation
-    return list(kind.model_fields)

@@ -170,7 +170,6 @@ class Molecule:
         made: Chem.Mol = editable.GetMol()
         return made
 
-
     def to_record(self, charge: int | None = None, **info: Any) -> Record:
         """Make a record without labels: what is to be labelled.
 

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from ase.calculators.calculator import CalculationFailed
-from pydantic import BaseModel, ConfigDict, Field
 from threadpoolctl import threadpool_limits
 
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.stores import dataset_exists
-from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.learning.settings import Displacements
 from ase_mlwave.reference.dynamics import LangevinSettings, sample_langevin
 from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
 from ase_mlwave.reference.sampling import level_calculator
-from ase_mlwave.reference.workers import process_pool
+from ase_mlwave.reference.workers import Workers, process_pool
 
-__all__ = ["Displacements", "draw_copies", "known_copies", "needed"]
+__all__ = ["draw_copies", "known_copies", "sampler_level"]
 
 #: Heat up, then take a geometry every 25 fs: torsions and bonds have moved on by then.
 _DYNAMICS = LangevinSettings(timestep=0.5, friction=0.02, equilibration=150.0, interval=25.0)
@@ -32,35 +29,6 @@ _DYNAMICS = LangevinSettings(timestep=0.5, friction=0.02, equilibration=150.0, i
 
 #: Share of conformers whose dynamics may diverge, and how many are named.
 _SPARED, _N_NAMED = 0.1, 5
-
-
-class Displacements(BaseModel):
-    """Say at which displaced geometries of amons forces are learned."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    number: int = Field(32, ge=1)
-    """Copies of every conformer. Errors of forces fall with it, about as its square root."""
-    temperature: float = Field(400.0, gt=0)
-    """K; somewhat above that of the dynamics to come."""
-    sampler: str | None = None
-    """Level of theory of the dynamics that copies are taken from; it moves atoms, labels are those of the reference. By
-    default the reference where that is an ASE calculator, and else GFN2-xTB where tblite is installed."""
-
-    def level(self, reference: LevelOfTheory) -> LevelOfTheory:
-        """Return the level of the dynamics."""
-        if self.sampler is not None:
-            return LevelOfTheory.parse(self.sampler)
-        if isinstance(reference, CalculatorLevel) or find_spec("tblite") is None:
-            return reference
-        return LevelOfTheory.parse("gfn2-xtb")
-
-
-def needed(displaced: Displacements | int, settings: FitSettings | None) -> Displacements | None:
-    """Read what a user gave: a number means the default dynamics, and no copies serve energies alone."""
-    if displaced == 0 or (settings is not None and settings.directions == 0):
-        return None
-    return Displacements(number=displaced) if isinstance(displaced, int) else displaced
 
 
 def known_copies(database: str | Path, origins: Sequence[Record], wanted: Displacements) -> list[list[Record]]:
@@ -94,8 +62,7 @@ def draw_copies(
     wanted: Displacements,
     reference: LevelOfTheory,
     *,
-    executor: Executor | None = None,
-    n_workers: int = 1,
+    workers: Workers,
     progress: Callable[[int], None] | None = None,
 ) -> list[Record]:
     """Draw copies of conformers from dynamics at constant temperature.
@@ -110,10 +77,8 @@ def draw_copies(
         How many, and how hot.
     reference : LevelOfTheory
         That of the labels.
-    executor : concurrent.futures.Executor, optional
-        Where to run.
-    n_workers : int
-        Number of processes without an ``executor``.
+    workers : Workers
+        Where to run; one without an executor is this process.
     progress : callable, optional
         Called with 1 after every conformer.
 
@@ -131,7 +96,7 @@ def draw_copies(
     -----
     A conformer always gets the same copies (``test_copies_are_drawn_once``).
     """
-    level = wanted.level(reference)
+    level = sampler_level(wanted, reference)
     level.load()
     jobs = [
         (origin, wanted, level)
@@ -141,7 +106,7 @@ def draw_copies(
     drawn: list[Record] = []
     failures: list[str] = []
     with ExitStack() as stack:
-        for outcome in _mapped(jobs, executor, n_workers, stack):
+        for outcome in _mapped(jobs, workers, stack):
             if isinstance(outcome, str):
                 failures.append(outcome)
             else:
@@ -156,13 +121,22 @@ def draw_copies(
     return drawn
 
 
+def sampler_level(displaced: Displacements, reference: LevelOfTheory) -> LevelOfTheory:
+    """Return the level of the dynamics for labels of a reference level."""
+    if displaced.sampler is not None:
+        return LevelOfTheory.parse(displaced.sampler)
+    if isinstance(reference, CalculatorLevel) or find_spec("tblite") is None:
+        return reference
+    return LevelOfTheory.parse("gfn2-xtb")
+
+
 def _mapped(
-    jobs: Sequence[tuple[Record, Displacements, LevelOfTheory]], executor: Executor | None, n_workers: int, stack: Any
+    jobs: Sequence[tuple[Record, Displacements, LevelOfTheory]], workers: Workers, stack: ExitStack
 ) -> Iterable[list[Record] | str]:
     """Run the dynamics here, in processes or where the executor is."""
-    if executor is None and n_workers == 1:
+    if workers.executor is None and workers.n_workers == 1:
         return map(_draw, jobs)
-    return (executor or stack.enter_context(process_pool(n_workers))).map(_draw, jobs)
+    return (workers.executor or stack.enter_context(process_pool(workers.n_workers))).map(_draw, jobs)
 
 
 def _draw(job: tuple[Record, Displacements, LevelOfTheory]) -> list[Record] | str:

@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.rows import LABELLED
-from ase_mlwave.models.amons.learning.copies import Displacements, known_copies
-from ase_mlwave.models.amons.learning.labels import same_conformer
-from ase_mlwave.reference.labelling import label_rows, open_dataset
-from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.models.amons.learning.copies import known_copies, sampler_level
+from ase_mlwave.models.amons.learning.labels import Labeller, same_conformer
+from ase_mlwave.models.amons.learning.settings import Displacements
+from ase_mlwave.reference.labelling import label_rows
 from ase_mlwave.reference.workers import Workers
 
 __all__ = ["announce_labels"]
@@ -34,10 +33,8 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 def announce_labels(
     wanted: Sequence[Record],
     origins: Sequence[Record],
-    database: str | Path,
-    level: LevelOfTheory,
+    labeller: Labeller,
     displaced: Displacements | None,
-    workers: Workers,
     announce: Callable[[str], None],
 ) -> int:
     """Say how many labels are to come and about how long they take; nothing where all are known.
@@ -48,14 +45,10 @@ def announce_labels(
         Amons, with ``"smiles"`` in ``info``.
     origins : sequence of Record
         Those of them that displaced copies are made of.
-    database : str or Path
-        Where labels are kept.
-    level : LevelOfTheory
-        What computes them.
+    labeller : Labeller
+        What will label them.
     displaced : Displacements, optional
         How many copies.
-    workers : Workers
-        Where labels are computed.
     announce : callable
         Called with the line.
 
@@ -68,13 +61,13 @@ def announce_labels(
     -----
     For the estimate the smallest amon and one of middle size are labelled; the labels are kept.
     """
-    file = open_dataset(database, level)
+    file = labeller.open()
     rows = file.add_unless(wanted, same_conformer)
     new = [row for row, state in file.states(rows).items() if state.status != LABELLED]
     lacking: list[tuple[Record, int]] = []
     if displaced is not None:
         known = file.records(file.add_unless(origins, same_conformer))
-        counts = map(len, known_copies(database, known, displaced))
+        counts = map(len, known_copies(labeller.database, known, displaced))
         lacking = [(one, displaced.number - n) for one, n in zip(known, counts, strict=True) if len(one) > 1]
     n_copies = sum(n for _, n in lacking)
     if not new and not n_copies:
@@ -82,11 +75,10 @@ def announce_labels(
     seconds = None
     if len(new) > _MANY or n_copies > _MANY:
         by_row = dict(zip(rows, wanted, strict=True))
-        seconds = _forecast([by_row[row] for row in new], new, lacking, database, level, displaced, workers)
+        seconds = _forecast([by_row[row] for row in new], new, lacking, labeller, displaced)
     sizes = [int(record.info["n_heavy"]) for record in wanted]
-    text = (
-        f"{len(set(rows))} geometries of amons with up to {max(sizes)} heavy atoms: {len(new)} to label at {level.name}"
-    )
+    text = f"{len(set(rows))} geometries of amons with up to {max(sizes)} heavy atoms: {len(new)} to label at "
+    text += labeller.level.name
     if displaced is not None:
         text += f", and {n_copies} displaced copies to draw and label"
     announce(text + ("" if seconds is None else f"; about {_duration(seconds)}"))
@@ -97,35 +89,34 @@ def _forecast(
     waiting: Sequence[Record],
     rows: Sequence[int],
     lacking: Sequence[tuple[Record, int]],
-    database: str | Path,
-    level: LevelOfTheory,
+    labeller: Labeller,
     displaced: Displacements | None,
-    workers: Workers,
 ) -> float | None:
     """Estimate the seconds of all labels and dynamics from one label; None where there is none to time."""
     order = sorted(range(len(waiting)), key=lambda place: len(waiting[place]))
     if len(order) < _FEWEST:
         return None
-    level.load()
+    labeller.level.load()
     middle = order[len(order) // 2]
-    _label(rows[order[0]], database, level, workers)  # the first one takes longer
+    _label(rows[order[0]], labeller)  # the first one takes longer
     start = time.perf_counter()
-    _label(rows[middle], database, level, workers)
+    _label(rows[middle], labeller)
     label = (time.perf_counter() - start) / _work(len(waiting[middle]))
     total = sum(label * _work(len(record)) for record in waiting)
     total += sum(label * _work(len(origin)) * n for origin, n in lacking)
     if displaced is not None and lacking:
-        sampler = displaced.level(level).name
+        sampler = sampler_level(displaced, labeller.level).name
         step = _CHEAP / _work(10) if sampler.startswith("gfn") else _STEP * label
         total += sum((_HEATING + _BETWEEN * displaced.number) * step * _work(len(origin)) for origin, _ in lacking)
-    return float(total / workers.n_workers)
+    return float(total / labeller.workers.n_workers)
 
 
-def _label(row: int, database: str | Path, level: LevelOfTheory, workers: Workers) -> None:
+def _label(row: int, labeller: Labeller) -> None:
     """Label one row, in this process where there is no executor: a pool starts more slowly than many labels take."""
     with ExitStack() as stack:
-        chosen = workers if workers.executor else Workers(stack.enter_context(ThreadPoolExecutor(1)))
-        label_rows(open_dataset(database, level), level, [row], workers=chosen)
+        given = labeller.workers
+        chosen = given if given.executor else Workers(stack.enter_context(ThreadPoolExecutor(1)))
+        label_rows(labeller.open(), labeller.level, [row], workers=chosen)
 
 
 def _work(n_atoms: int) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import CalculationFailed
@@ -14,11 +16,13 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.data.rows import LABELLED
 from ase_mlwave.data.stores import is_server
 from ase_mlwave.models.amons.fragments.conformers import geometry_fingerprint
-from ase_mlwave.reference.labelling import Progress, label_rows, open_dataset
+from ase_mlwave.models.amons.learning.copies import draw_copies, known_copies
+from ase_mlwave.models.amons.learning.settings import Displacements
+from ase_mlwave.reference.labelling import Progress, label_geometries, label_rows, open_dataset
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.workers import Workers
 
-__all__ = ["find_or_label", "models_beside", "same_conformer"]
+__all__ = ["Labeller", "models_beside", "same_conformer"]
 
 #: Largest difference of fingerprints, 1/Angstrom, up to which two geometries are one conformer.
 _SAME = 0.01
@@ -27,57 +31,109 @@ _N_NAMED = 5
 _SPARED = 0.1
 
 
-def find_or_label(
-    wanted: Sequence[Record],
-    database: str | Path,
-    level: LevelOfTheory,
-    *,
-    workers: Workers,
-    progress: Callable[[Progress], None] | None = None,
-) -> tuple[list[Record], int]:
-    """Look amons up in a database, and label those that it lacks.
+@dataclass(frozen=True)
+class Labeller:
+    """Look geometries up in a database of amons, and label those that it lacks.
 
     Parameters
     ----------
-    wanted : sequence of Record
-        With ``"smiles"`` in ``info``.
+    level : LevelOfTheory
+        What computes labels; must be that of the database.
     database : str or Path
         A ``.db`` file or the address of a PostgreSQL database; made if it does not exist.
-    level : LevelOfTheory
-        Must be that of the database.
     workers : Workers
         Where labels are computed.
     progress : callable, optional
         Called after every label.
-
-    Returns
-    -------
-    records : list of Record
-        With labels, in the order given; where the database has the same conformer, its own. Without those that could
-        not be labelled, of which a warning tells.
-    n_new : int
-        How many rows of the database were not labelled before.
-
-    Raises
-    ------
-    InputError
-        If the database has another level of theory.
-    CalculationFailed
-        If more than one amon in ten cannot be labelled; the message names them.
 
     Notes
     -----
     Several processes may do so at once with amons in common: each is labelled once, and whoever needs it waits for it
     (``test_two_queries_at_once_pay_for_each_amon_once``). Work that others left in the database is not done here.
     """
-    file = open_dataset(database, level)
-    rows = file.add_unless(wanted, same_conformer)
-    before = file.states(rows)
-    n_new = sum(state.status != LABELLED for state in before.values())
-    if n_new:
-        label_rows(file, level, rows, workers=workers, progress=progress)
-    lost = set() if not n_new else _left_out(file, rows)
-    return file.records(row for row in rows if row not in lost), n_new
+
+    level: LevelOfTheory
+    database: str | Path
+    workers: Workers = field(default_factory=Workers)
+    progress: Callable[[Progress], None] | None = None
+
+    def open(self) -> DatasetFile:
+        """Open the database, or make it; ``InputError`` if it has another level of theory."""
+        return open_dataset(self.database, self.level)
+
+    def find(self, wanted: Sequence[Record]) -> tuple[list[Record], int]:
+        """Look amons up, and label those that the database lacks.
+
+        Parameters
+        ----------
+        wanted : sequence of Record
+            With ``"smiles"`` in ``info``.
+
+        Returns
+        -------
+        records : list of Record
+            With labels, in the order given; where the database has the same conformer, its own. Without those that
+            could not be labelled, of which a warning tells.
+        n_new : int
+            How many rows of the database were not labelled before.
+
+        Raises
+        ------
+        InputError
+            If the database has another level of theory.
+        CalculationFailed
+            If more than one amon in ten cannot be labelled; the message names them.
+        """
+        file = self.open()
+        rows = file.add_unless(wanted, same_conformer)
+        n_new = sum(state.status != LABELLED for state in file.states(rows).values())
+        if n_new:
+            label_rows(file, self.level, rows, workers=self.workers, progress=self.progress)
+        lost = set() if not n_new else _left_out(file, rows)
+        return file.records(row for row in rows if row not in lost), n_new
+
+    def amons(self, wanted: Sequence[Record]) -> tuple[tuple[Record, ...], int]:
+        """Do as `find`; every conformer once."""
+        records, n_new = self.find(wanted)
+        return tuple({record.geometry_hash(): record for record in records}.values()), n_new
+
+    def copies(self, origins: Sequence[Record], displaced: Displacements) -> tuple[tuple[Record, ...], int]:
+        """Look displaced copies of conformers up; draw and label those that the database lacks.
+
+        Parameters
+        ----------
+        origins : sequence of Record
+            Conformers as `amons` returned them.
+        displaced : Displacements
+            Which copies.
+
+        Returns
+        -------
+        records : tuple of Record
+            With labels, by conformer.
+        n_new : int
+            How many had to be labelled.
+
+        Raises
+        ------
+        CalculationFailed
+            If dynamics diverge, or labels fail.
+        """
+        counts = [len(some) for some in known_copies(self.database, origins, displaced)]
+        done = 0
+
+        def advance(n: int) -> None:
+            nonlocal done
+            done += n
+            if self.progress is not None:
+                self.progress(Progress(0, 0, 0, len(origins), done, stage="drawing copies"))
+
+        drawn = draw_copies(origins, counts, displaced, self.level, workers=self.workers, progress=advance)
+        if drawn:
+            where: dict[str, Any] = {"executor": self.workers.executor, "n_workers": self.workers.n_workers}
+            label_geometries(drawn, self.database, self.level, leftovers=False, progress=self.progress, **where)
+        found = [record for some in known_copies(self.database, origins, displaced) for record in some]
+        return tuple(found), len(found) - sum(counts)
 
 
 def same_conformer(known: Record, wanted: Record) -> bool:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 from ase import Atoms
 
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.models.amons.fragments.contacts import IN_CELLS, count_parts, find_contacts, usual_contact_heavy
 from ase_mlwave.models.amons.fragments.molecule import Molecule
-from ase_mlwave.models.amons.fragments.perception import read_query
 from ase_mlwave.models.amons.fragments.periodic import images_touch
 
 __all__ = ["chosen_contacts", "usual_max_heavy"]
@@ -44,13 +42,13 @@ def usual_max_heavy(query: Molecule | Atoms) -> int:
     return max([_USUAL, *(len(system) for system in systems if len(system) <= _MOST)])
 
 
-def chosen_contacts(query: Any, max_contact_heavy: int | None) -> int | None:
+def chosen_contacts(query: Molecule | Atoms, max_contact_heavy: int | None) -> int | None:
     """Choose the size of amons that touch.
 
     Parameters
     ----------
-    query : Any
-        As for `study_query`.
+    query : Molecule or Atoms
+        As for `usual_max_heavy`.
     max_contact_heavy : int or None
         What the user asked for: 0 for none, None for what is usual for the query (`usual_contact_heavy`).
 
@@ -61,17 +59,16 @@ def chosen_contacts(query: Any, max_contact_heavy: int | None) -> int | None:
     """
     if max_contact_heavy:
         return max_contact_heavy
-    read = read_query(query)
-    if isinstance(read, Atoms):
-        usual, what = (IN_CELLS, "images of the cell touch") if images_touch(read) else (None, "")
-    elif read.positions is None:
-        if count_parts(read) > 1:
-            what = f"how the {count_parts(read)} molecules of the query touch is not known"
+    if isinstance(query, Atoms):
+        usual, what = (IN_CELLS, "images of the cell touch") if images_touch(query) else (None, "")
+    elif query.positions is None:
+        if count_parts(query) > 1:
+            what = f"how the {count_parts(query)} molecules of the query touch is not known"
             _warn(what, "Give the query with coordinates.")
         return None
     else:
-        n = len(find_contacts(read))
-        usual, what = (usual_contact_heavy(read), f"{n} contacts without a bond were found") if n else (None, "")
+        n = len(find_contacts(query))
+        usual, what = (usual_contact_heavy(query), f"{n} contacts without a bond were found") if n else (None, "")
     if usual is not None and max_contact_heavy == 0:
         _warn(f"{what}, but max_contact_heavy is 0", f"Write max_contact_heavy={usual}, or leave it out.")
         return None

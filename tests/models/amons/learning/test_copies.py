@@ -12,7 +12,7 @@ from ase.build import molecule
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.models.amons.config import FitSettings
-from ase_mlwave.models.amons.learning.copies import Displacements, needed
+from ase_mlwave.models.amons.learning.settings import Displacements, StudySettings
 from ase_mlwave.reference.levels import TbliteLevel
 
 pytest.importorskip("tblite")
@@ -58,8 +58,8 @@ def test_forces_of_the_query_are_learned(tmp_path: Path) -> None:
 
 
 def test_energies_alone_need_no_copies(tmp_path: Path) -> None:
-    assert needed(16, FitSettings(directions=0)) is None
-    assert needed(0, None) is None
-    assert needed(5, None) == Displacements(number=5)
+    assert StudySettings(displaced=16, settings=FitSettings(directions=0)).copies is None
+    assert StudySettings(displaced=0).copies is None
+    assert StudySettings(displaced=5).copies == Displacements(number=5)
     calc = learn("CH3OH", tmp_path / "amons.db", 0)
     assert DatasetFile(tmp_path / "amons.db").counts()["labelled"] == calc.study.n_new == len(calc.study.records)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,8 @@ from ase.build import molecule
 
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.data.database import DatasetFile
-from ase_mlwave.models.amons.learning.study import study_query
+from ase_mlwave.models.amons.learning.query import study_query
+from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 
 pytest.importorskip("tblite")
 pytest.importorskip("rdkit")
@@ -24,17 +24,14 @@ def test_number_of_labels_and_time_are_told_before(tmp_path: Path) -> None:
     def announce(text: str) -> None:
         lines.append((text, DatasetFile(database).counts()["labelled"]))
 
-    options = {"reference": "gfn2-xtb", "max_heavy": 3, "database": database, "displaced": 2, "announce": announce}
-    with ThreadPoolExecutor(1) as threads:
-        study = study_query(molecule("CH3CH2OH"), executor=threads, **options)
-        ((text, n_labelled),) = lines
-        told = re.fullmatch(
-            r".* up to 3 heavy atoms: (\d+) to label at gfn2-xtb, and (\d+) displaced .*; about .*s", text
-        )
-        assert told is not None
-        assert sum(map(int, told.groups())) == study.n_new == len(study.records)
-        assert n_labelled == 2  # those that were timed
-        assert study_query(molecule("CH3CH2OH"), executor=threads, **options).n_new == 0
+    settings = StudySettings(reference="gfn2-xtb", max_heavy=3, database=database, displaced=2)
+    study = study_query(molecule("CH3CH2OH"), settings, Labelling(announce=announce))
+    ((text, n_labelled),) = lines
+    told = re.fullmatch(r".* up to 3 heavy atoms: (\d+) to label at gfn2-xtb, and (\d+) displaced .*; about .*s", text)
+    assert told is not None
+    assert sum(map(int, told.groups())) == study.n_new == len(study.records)
+    assert n_labelled == 2  # those that were timed
+    assert study_query(molecule("CH3CH2OH"), settings, Labelling(announce=announce)).n_new == 0
     assert len(lines) == 1  # nothing to come, nothing to tell
 
 

@@ -16,7 +16,7 @@ from ase.calculators.calculator import CalculationFailed, InputError
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.record import Record
-from ase_mlwave.models.amons.learning.labels import find_or_label, models_beside, same_conformer
+from ase_mlwave.models.amons.learning.labels import Labeller, models_beside, same_conformer
 from ase_mlwave.reference.levels import CalculatorLevel
 from ase_mlwave.reference.workers import Workers
 from tests.reference import levels_for_tests
@@ -24,17 +24,16 @@ from tests.reference.scripts import finish, noted, script
 
 QUERY = """
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from ase.build import molecule
 from ase_mlwave.models.amons.config import FitSettings
-from ase_mlwave.models.amons.learning.study import study_query
+from ase_mlwave.models.amons.learning.query import study_query
+from ase_mlwave.models.amons.learning.settings import StudySettings
 from ase_mlwave.reference.levels import CalculatorLevel
 from tests.reference.levels_for_tests import named
 
-level, settings = CalculatorLevel("named", named), FitSettings(directions=0)
-with ThreadPoolExecutor(1) as executor:
-    options = {"max_heavy": 3, "database": "amons.db", "settings": settings, "executor": executor}
-    study = study_query(molecule(sys.argv[1]), reference=level, keep_geometry=False, **options)
+options = {"max_heavy": 3, "settings": FitSettings(directions=0), "keep_geometry": False}
+settings = StudySettings(reference=CalculatorLevel("named", named), **options)
+study = study_query(molecule(sys.argv[1]), settings)
 assert all(record.energy is not None for record in study.records)
 assert len({record.info["smiles"] for record in study.records}) >= 4
 """
@@ -47,7 +46,7 @@ def methane(**changes: object) -> Record:
 def label(wanted: Sequence[Record], path: Path, level: CalculatorLevel | None = None) -> tuple[list[Record], int]:
     with ThreadPoolExecutor(1) as executor:
         chosen = level or CalculatorLevel("slow", levels_for_tests.slow)
-        return find_or_label(wanted, path, chosen, workers=Workers(executor))
+        return Labeller(chosen, path, Workers(executor)).find(wanted)
 
 
 def test_two_queries_at_once_pay_for_each_amon_once(tmp_path: Path) -> None:

@@ -1,0 +1,121 @@
+"""From a query to its labelled amons: find them, and label those that the database lacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols, ground_state_magnetic_moments
+
+from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.fragments.coverage import refuse_gaps
+from ase_mlwave.models.amons.fragments.geometry import Relax, geometries_of
+from ase_mlwave.models.amons.fragments.molecule import Molecule
+from ase_mlwave.models.amons.fragments.perception import read_query
+from ase_mlwave.models.amons.fragments.selection import all_fragments
+from ase_mlwave.models.amons.learning.forecast import announce_labels
+from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
+from ase_mlwave.models.amons.learning.sizes import chosen_contacts, usual_max_heavy
+from ase_mlwave.models.amons.learning.study import AmonStudy, elements_of, is_determined, usual_ways
+from ase_mlwave.models.amons.regression.environments import Geometry
+from ase_mlwave.units import BOHR
+
+__all__ = ["query_geometry", "study_query"]
+
+
+def study_query(query: Any, settings: StudySettings, labelling: Labelling | None = None) -> AmonStudy:
+    """Find the amons of a query and label those that the database lacks.
+
+    Parameters
+    ----------
+    query : str, Path, rdkit.Chem.Mol, ase.Atoms or Record
+        As for `ase_mlwave.models.amons.amons_of`.
+    settings : StudySettings
+        Which amons, and where labels come from.
+    labelling : Labelling, optional
+        Where labels are computed, and who is told; by default in a thread of this process, and nobody.
+
+    Returns
+    -------
+    AmonStudy
+
+    Raises
+    ------
+    InputError
+        If the query cannot be read, or the level is unknown or not that of the database.
+    CalculationFailed
+        If more than one amon in ten could not be labelled; the message names them.
+
+    Notes
+    -----
+    An amon is known if the database has the same SMILES in the same conformer (sorted row sums of 1/r_ij within 0.01
+    per Angstrom): a second query pays for the others only (``test_second_query_pays_for_new_amons_only``).
+    """
+    labelling = labelling or Labelling()
+    with labelling.labeller(settings) as labeller:
+        read = read_query(query)
+        geometry, hot = query_geometry(read), settings.copies
+        ways = _ways(settings, is_cell=isinstance(read, Atoms), is_graph=geometry is None)
+        shared, own = _amons_of(read, settings, ways)
+        n_timed = 0
+        if labelling.announce is not None:
+            n_timed = announce_labels([*shared, *own], shared, labeller, hot, labelling.announce)
+        records, n_new = labeller.amons([*shared, *own])
+        elements = elements_of(records)
+        free = () if is_determined(records, elements) else labeller.amons([_free_atom(z) for z in elements])[0]
+        if hot is not None:
+            copies, n_copies = labeller.copies(labeller.amons(shared)[0], hot)
+            records, n_new = records + copies, n_new + n_copies
+    return AmonStudy(
+        records=tuple(sorted(records, key=lambda record: int(record.info["n_heavy"]))),
+        level=labeller.level.name,
+        free_atoms={int(r.numbers[0]): float(r.energy) for r in free if r.energy is not None},
+        settings=settings.fit,
+        query=geometry,
+        n_new=n_new + n_timed,
+        displaced=hot,
+        molecule=None if isinstance(read, Atoms) else read,
+        ways=ways,
+    )
+
+
+def query_geometry(query: Molecule | Atoms) -> Geometry | None:
+    """Return the geometry of a query, Bohr; None of a graph without coordinates."""
+    if isinstance(query, Molecule):
+        numbers = np.array(query.numbers, dtype=np.int64)
+        return None if query.positions is None else Geometry(numbers, np.array(query.positions))
+    numbers, positions = np.array(query.numbers, dtype=np.int64), np.array(query.positions) / BOHR
+    return Geometry(numbers, positions, cell=np.array(query.cell.complete()) / BOHR, pbc=np.array(query.pbc))
+
+
+def _amons_of(
+    query: Molecule | Atoms, settings: StudySettings, ways: tuple[Relax, ...]
+) -> tuple[list[Record], list[Record]]:
+    """Return the amons as they are prepared first, of which copies are made, and as they are prepared else."""
+    largest = usual_max_heavy(query) if settings.max_heavy is None else settings.max_heavy
+    contact = chosen_contacts(query, settings.max_contact_heavy)
+    unrolled, fragments = all_fragments(query, largest, contact, allow_charges=True)
+    refuse_gaps(unrolled, fragments, largest)
+    shared, *others = ([_shared(record) for record in geometries_of(unrolled, fragments, way)] for way in ways)
+    return shared, [record for records in others for record in records]
+
+
+def _ways(settings: StudySettings, *, is_cell: bool, is_graph: bool) -> tuple[Relax, ...]:
+    """Say how the geometries of amons are prepared; copies are drawn of those of the first way."""
+    if is_cell or settings.keep_geometry is not None:
+        return ("caps",) if settings.keep_geometry else (None,)
+    usual = usual_ways(has_copies=settings.copies is not None)
+    return usual[:1] if is_graph else usual
+
+
+def _shared(record: Record) -> Record:
+    """Drop what is of this query only."""
+    return replace(record, info={key: record.info[key] for key in ("smiles", "n_heavy")})
+
+
+def _free_atom(number: int) -> Record:
+    spin = int(ground_state_magnetic_moments[number])
+    info = {"smiles": f"[{chemical_symbols[number]}]", "n_heavy": int(number > 1)}
+    return Record(np.array([number]), np.zeros((1, 3)), spin=spin, info=info)

@@ -1,0 +1,135 @@
+"""How a query is learned: settings classes whose attribute docstrings are the documentation.
+
+`AmonsCalculator.for_query`, ``mlwave amons fit`` and `study_query` share them. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ase_mlwave.models.amons.config import FitSettings
+
+if TYPE_CHECKING:
+    from ase_mlwave.models.amons.learning.labels import Labeller
+    from ase_mlwave.reference.levels import LevelOfTheory
+
+__all__ = ["Displacements", "Labelling", "StudySettings"]
+
+_CONFIG = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True)
+
+
+class Displacements(BaseModel):
+    """Say at which displaced geometries of amons forces are learned."""
+
+    model_config = _CONFIG
+
+    number: int = Field(32, ge=1)
+    """Copies of every conformer. Errors of forces fall with it, about as its square root."""
+    temperature: float = Field(400.0, gt=0)
+    """K; somewhat above that of the dynamics to come."""
+    sampler: str | None = None
+    """Level of theory of the dynamics that copies are taken from; it moves atoms, labels are those of the reference. By
+    default the reference where that is an ASE calculator, and else GFN2-xTB where tblite is installed."""
+
+
+class StudySettings(BaseModel):
+    """Say what is learned of a query, from which labels, and where the model is kept."""
+
+    model_config = _CONFIG
+
+    reference: Annotated[Any, "str or LevelOfTheory"] = "pbe/def2-svp"
+    """Level of theory: functional/basis for PySCF, gfn2-xtb or gfn1-xtb. One database holds one level."""
+    max_heavy: int | None = None
+    """Heavy atoms of the largest covalent amons: by default 7, which hold a benzene ring and what is bonded to it, or
+    up to 10 where aromatic rings are fused."""
+    max_contact_heavy: int | None = None
+    """Heavy atoms of the largest amons that touch without a bond, pairs and clusters: by default 6 for several
+    molecules and for cells, and 4 within one molecule. With 0 there are none of these, and a warning tells of contacts
+    that are left out."""
+    database: Annotated[Any, "str or path"] = "amons.db"
+    """ASE database of labelled amons, shared by all queries: a .db file, or postgresql://user@host/database; made if it
+    does not exist."""
+    folder: Annotated[Any, "str or path"] = None
+    """Where the model is saved; by default a folder beside the database."""
+    settings: FitSettings | None = None
+    """How the model is fitted; by default `FitSettings.for_forces`, and without displaced copies the publication's
+    rules for energies alone."""
+    displaced: Displacements | int = 32
+    """Displaced copies of every amon, at which forces are learned; 0 for energies alone, with a thirtieth of the
+    labels."""
+    keep_geometry: bool | None = None
+    """Amons keep the query's coordinates, but for the hydrogens that cap cut bonds: energies are far better then, but
+    such amons serve no other query. Or they are relaxed with MMFF94, and shared. By default molecules have the former
+    where no displaced copies are made, and else both, with copies of the relaxed ones."""
+
+    @field_validator("displaced")
+    @classmethod
+    def _some_or_none(cls, displaced: Displacements | int) -> Displacements | int:
+        if isinstance(displaced, int) and displaced < 0:
+            raise ValueError("give a number of copies, 0 for none")
+        return displaced
+
+    @property
+    def level(self) -> LevelOfTheory:
+        """The level of theory of ``reference``; ``InputError`` if there is no such level."""
+        from ase_mlwave.reference.levels import LevelOfTheory
+
+        return self.reference if isinstance(self.reference, LevelOfTheory) else LevelOfTheory.parse(self.reference)
+
+    @property
+    def copies(self) -> Displacements | None:
+        """Displaced copies to make: a number means the default dynamics, and no copies serve energies alone."""
+        if self.displaced == 0 or (self.settings is not None and self.settings.directions == 0):
+            return None
+        return Displacements(number=self.displaced) if isinstance(self.displaced, int) else self.displaced
+
+    @property
+    def fit(self) -> FitSettings:
+        """How the model is fitted."""
+        usual = FitSettings(directions=0) if self.copies is None else FitSettings.for_forces()
+        return self.settings or usual
+
+
+class Labelling(BaseModel):
+    """Say where labels are computed, and who is told."""
+
+    model_config = _CONFIG
+
+    executor: Executor | None = None
+    """Where labels are computed (threads, a Dask client's executor, ...); by default ``n_workers`` fresh processes, or
+    a thread of this process for one worker, so that a script needs no ``if __name__ == "__main__":``."""
+    n_workers: int = 1
+    """Number of processes; with an ``executor`` the number of molecules in work at a time."""
+    progress: Callable[..., None] | None = None
+    """Called after every label; by default a progress bar where a person watches."""
+    announce: Callable[[str], None] | None = None
+    """Called, before labels are computed, with a line that says how many there are and about how long they take; by
+    default it goes to stderr."""
+
+    @contextmanager
+    def watched(self, level: str) -> Iterator[Labelling]:
+        """Show a progress bar, and lines on stderr, for the time of a ``with`` block where nobody else is told."""
+        from ase_mlwave.console import Console
+        from ase_mlwave.reference.bar import LabellingBar
+
+        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        with nullcontext(self.progress) if self.progress else LabellingBar(console, level) as progress:
+            say = progress.say if isinstance(progress, LabellingBar) else console.print
+            yield self.model_copy(update={"progress": progress, "announce": self.announce or say})
+
+    @contextmanager
+    def labeller(self, settings: StudySettings) -> Iterator[Labeller]:
+        """Make what labels amons, for the time of a ``with`` block."""
+        from ase_mlwave.data.stores import as_address
+        from ase_mlwave.models.amons.learning.labels import Labeller
+        from ase_mlwave.reference.workers import Workers
+
+        own_thread = self.executor is None and self.n_workers == 1
+        with ThreadPoolExecutor(1) if own_thread else nullcontext(self.executor) as executor:
+            workers = Workers(executor, self.n_workers)
+            yield Labeller(settings.level, as_address(settings.database), workers, self.progress)
