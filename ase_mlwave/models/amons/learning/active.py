@@ -18,6 +18,7 @@ from ase_mlwave.data.stores import as_address
 from ase_mlwave.models.amons.config import AmonConfig
 from ase_mlwave.models.amons.learning.advice import Graphs, advise, structure_key
 from ase_mlwave.models.amons.learning.extension import extend_study, remembered_study
+from ase_mlwave.models.amons.learning.labels import Labeller
 from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 from ase_mlwave.models.amons.learning.study import AmonStudy
 from ase_mlwave.reference.levels import LevelOfTheory
@@ -103,7 +104,7 @@ class ActiveLearning:
         """Label the amons that would help a structure; parameters as for `extend_study`, after `of_model`."""
         study, settings = self._origin()
         finder = self.graphs.finder(system, study.molecule)
-        with Labelling(executor=executor).labeller(settings) as labeller:
+        with Labeller.working(settings, Labelling(executor=executor)) as labeller:
             study, added = extend_study(study, finder, worst, labeller, n=n)
         return replace(self, study=study), added
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,10 @@ from ase.calculators.calculator import CalculationFailed
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.rows import LABELLED
-from ase_mlwave.data.stores import is_server
+from ase_mlwave.data.stores import as_address, is_server
 from ase_mlwave.models.amons.fragments.conformers import geometry_fingerprint
 from ase_mlwave.models.amons.learning.copies import draw_copies, known_copies
-from ase_mlwave.models.amons.learning.settings import Displacements
+from ase_mlwave.models.amons.learning.settings import Displacements, Labelling, StudySettings
 from ase_mlwave.reference.labelling import Progress, label_geometries, label_rows, open_dataset
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.workers import Workers
@@ -56,6 +58,15 @@ class Labeller:
     database: str | Path
     workers: Workers = field(default_factory=Workers)
     progress: Callable[[Progress], None] | None = None
+
+    @classmethod
+    @contextmanager
+    def working(cls, settings: StudySettings, labelling: Labelling) -> Iterator[Labeller]:
+        """Make what labels, for the time of a ``with`` block; one worker is a thread of this process."""
+        own_thread = labelling.executor is None and labelling.n_workers == 1
+        with ThreadPoolExecutor(1) if own_thread else nullcontext(labelling.executor) as executor:
+            workers = Workers(executor, labelling.n_workers)
+            yield cls(settings.level, as_address(settings.database), workers, labelling.progress)
 
     def open(self) -> DatasetFile:
         """Open the database, or make it; ``InputError`` if it has another level of theory."""

@@ -16,6 +16,7 @@ from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.perception import read_query
 from ase_mlwave.models.amons.fragments.selection import all_fragments
 from ase_mlwave.models.amons.learning.forecast import announce_labels
+from ase_mlwave.models.amons.learning.labels import Labeller
 from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 from ase_mlwave.models.amons.learning.sizes import chosen_contacts, usual_max_heavy
 from ase_mlwave.models.amons.learning.study import AmonStudy, elements_of, is_determined, usual_ways
@@ -54,7 +55,7 @@ def study_query(query: Any, settings: StudySettings, labelling: Labelling | None
     per Angstrom): a second query pays for the others only (``test_second_query_pays_for_new_amons_only``).
     """
     labelling = labelling or Labelling()
-    with labelling.labeller(settings) as labeller:
+    with Labeller.working(settings, labelling) as labeller:
         read = read_query(query)
         geometry, hot = query_geometry(read), settings.copies
         ways = _ways(settings, is_cell=isinstance(read, Atoms), is_graph=geometry is None)

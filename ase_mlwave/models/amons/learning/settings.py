@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from ase_mlwave.models.amons.config import FitSettings
 
 if TYPE_CHECKING:
-    from ase_mlwave.models.amons.learning.labels import Labeller
     from ase_mlwave.reference.levels import LevelOfTheory
 
 __all__ = ["Displacements", "Labelling", "StudySettings"]
@@ -121,15 +120,3 @@ class Labelling(BaseModel):
         with nullcontext(self.progress) if self.progress else LabellingBar(console, level) as progress:
             say = progress.say if isinstance(progress, LabellingBar) else console.print
             yield self.model_copy(update={"progress": progress, "announce": self.announce or say})
-
-    @contextmanager
-    def labeller(self, settings: StudySettings) -> Iterator[Labeller]:
-        """Make what labels amons, for the time of a ``with`` block."""
-        from ase_mlwave.data.stores import as_address
-        from ase_mlwave.models.amons.learning.labels import Labeller
-        from ase_mlwave.reference.workers import Workers
-
-        own_thread = self.executor is None and self.n_workers == 1
-        with ThreadPoolExecutor(1) if own_thread else nullcontext(self.executor) as executor:
-            workers = Workers(executor, self.n_workers)
-            yield Labeller(settings.level, as_address(settings.database), workers, self.progress)
