@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich.console
 from rich.console import ConsoleOptions, RenderableType
@@ -11,7 +11,10 @@ from rich.segment import Segment
 
 from ase_mlwave.text import clean
 
-__all__ = ["Console"]
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["Console", "progress_bar"]
 
 
 class Console(rich.console.Console):
@@ -35,3 +38,11 @@ class Console(rich.console.Console):
         """Render as Rich does, and clean the text of what comes out."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else clean(text), style, control)
+
+
+def progress_bar(console: Console) -> Progress:
+    """Make a progress bar with the time left, which leaves nothing behind and is silent where nobody watches."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

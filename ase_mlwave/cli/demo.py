@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ase_mlwave.console import Console
+from ase_mlwave.console import Console, progress_bar
 
 
 def demo(
@@ -23,8 +22,7 @@ def demo(
     PhiSNetCalculator(model)  # refuses a model that is not there before anything is written
     console = Console()
     output.mkdir(parents=True, exist_ok=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with progress_bar(console) as bar:
         tasks: dict[str, object] = {}
 
         def progress(what: str, done: int, total: int) -> None:

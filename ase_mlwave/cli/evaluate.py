@@ -15,10 +15,10 @@ import typer
 from ase_mlwave.cli._reading import EnergyKey, ForcesKey, Units
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from ase_mlwave.calculators.base import MlwaveCalculator
+    from ase_mlwave.console import Console
     from ase_mlwave.data.record import Dataset
     from ase_mlwave.evaluation.energies import Evaluation
     from ase_mlwave.evaluation.figures import SizeBin
@@ -111,10 +111,9 @@ def _with_progress(
     measure: Callable[..., Evaluation], calculator: MlwaveCalculator, data: Dataset, notes: Console
 ) -> Evaluation:
     """Measure with a progress bar."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from ase_mlwave.console import progress_bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
+    with progress_bar(notes) as bar:
 
         def counter(what: str, total: int) -> Callable[[int], None]:
             task = bar.add_task(what, total=total)

@@ -12,10 +12,9 @@ import typer
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from rich.console import Console
-    from rich.progress import Progress
 
     from ase_mlwave.calculators.outcome import Outcome
+    from ase_mlwave.console import Console
 
 
 def predict(
@@ -44,7 +43,7 @@ def predict(
 
     from ase_mlwave.calculators import load_calculator
     from ase_mlwave.cli._reading import say
-    from ase_mlwave.console import Console
+    from ase_mlwave.console import Console, progress_bar
     from ase_mlwave.data.extxyz import check_extxyz, write_extxyz
     from ase_mlwave.data.summary import summary_of_structures
     from ase_mlwave.errors import OutOfDomainWarning
@@ -63,7 +62,7 @@ def predict(
     names = [name.strip() for name in model.split(",")] if "," in model else model
     calculator = load_calculator(names, device=device, dtype=dtype, batch_size=batch_size, **_options(option or []))
     start = time.perf_counter()
-    with _progress(console) as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("predicting", total=len(images))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutOfDomainWarning)  # the structures are marked instead
@@ -111,14 +110,6 @@ def _options(pairs: list[str]) -> dict[str, Any]:
         except ValueError:
             options[name] = value
     return options
-
-
-def _progress(console: Console) -> Progress:
-    """Make a progress bar with the time left, which leaves nothing behind and is silent where nobody watches."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _state(outcome: Outcome, *, refuse: bool) -> str:

@@ -37,9 +37,7 @@ def sample(
     threads: Annotated[int, typer.Option(help="Threads of the calculator.")] = 1,
 ) -> None:
     """Draw geometries of molecules at given temperatures."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from ase_mlwave.console import Console
+    from ase_mlwave.console import Console, progress_bar
     from ase_mlwave.data.writers import check_output, write_dataset
     from ase_mlwave.reference.dynamics import LangevinSettings
     from ase_mlwave.reference.levels import LevelOfTheory
@@ -51,8 +49,7 @@ def sample(
     chosen = LevelOfTheory.parse(level)
     starts = starting_geometries(molecule, seed)
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("sampling", total=None)
         drawn = sample_geometries(
             starts,
