@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ase_mlwave.console import Console
-
-if TYPE_CHECKING:
-    from ase_mlwave.models.kinds import Kind
 
 
 def train(
@@ -30,32 +27,13 @@ def train(
 
     words = overrides or []
     kind = find_kind(str(read_yaml(settings, words).get("kind", "phisnet")), str(settings))
-    console = Console()
     with _resumable(_command(settings, words, progress=progress)):
         training = kind.load("training")
         chosen = training.TrainingSettings.read(settings, words)
         folder = training.train(chosen, resume=resume, progress=progress)
         if getattr(rank_zero_only, "rank", 0):  # one of several processes: the first has the model
             return
-        if kind.after_training is not None:
-            _say(console, _measured(kind, folder, chosen, progress=progress))
-    _say(console, f"model written to {folder}, learning curve to {folder.parent / 'learning_curve.png'}")
-
-
-def _measured(kind: Kind, folder: Path, settings: Any, *, progress: bool) -> str:
-    """Measure a new model on its validation molecules, as its kind does, and give what was found in words."""
-    from ase_mlwave.data.readers import read_dataset
-    from ase_mlwave.models.training.bar import TrainingBar
-
-    with ExitStack() as bars:
-
-        def counter(what: str, total: int) -> Callable[[int], None]:
-            bars.close()  # one bar at a time
-            return bars.enter_context(TrainingBar(f"measuring {what}", total, shown=progress)).advance
-
-        options = {name: getattr(settings, name) for name in ("energy_key", "forces_key", "units")}
-        validation = read_dataset(settings.data, **options).split(settings.valid_split)
-        return str(kind.load("after_training")(folder, validation, progress=counter))
+    _say(Console(), f"model written to {folder}, learning curve to {folder.parent / 'learning_curve.png'}")
 
 
 @contextmanager

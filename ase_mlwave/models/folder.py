@@ -228,13 +228,18 @@ class ModelFolder:
         return network.eval().requires_grad_(False)
 
     def _untrained(self) -> Network:
-        """Build the network that the settings describe, refusing sizes past those of the weights before any memory."""
+        """Build the network that the settings describe, refusing sizes past those of the weights before any memory.
+
+        Its first weights, which nobody sees, leave the caller's random numbers as they are.
+        """
+        import torch
+
         kind = find_kind(self.config.kind, "config.json")
         network_class, settings_class = kind.load("network"), kind.load("settings")
         n_elements = sum(tensor.numel() for tensor in self.weights.values())
         try:
             settings = settings_class(**self.config.settings)
-            with AllocationBudget(_SPARE_ELEMENTS + 4 * n_elements):
+            with torch.random.fork_rng(devices=[]), AllocationBudget(_SPARE_ELEMENTS + 4 * n_elements):
                 network: Network = network_class(settings)
                 return network
         except (ValidationError, TypeError, ValueError, RuntimeError, OverflowError) as error:

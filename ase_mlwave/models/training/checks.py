@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ase.calculators.calculator import InputError
 from ase.data import chemical_symbols
@@ -11,19 +10,8 @@ from ase.data import chemical_symbols
 from ase_mlwave.data.metadata import differ_in_forces_only
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.models.card import ERRORS_BEGIN, ERRORS_END
-from ase_mlwave.models.training.checkpoint import checkpoint_path
-from ase_mlwave.models.training.settings import RunSettings
 
-__all__ = ["check_dataset", "check_label", "first_card", "refuse_another_run"]
-
-
-def refuse_another_run(settings: RunSettings, *, resume: bool) -> None:
-    """Raise ``InputError`` if the output folder holds a run that is not to be resumed."""
-    if checkpoint_path(settings.output).exists() and not resume:
-        raise InputError(
-            f"{settings.output} holds a training run already; give --resume to go on, or another output folder: "
-            f"output={settings.output}-2"
-        )
+__all__ = ["check_dataset", "check_label", "first_card"]
 
 
 def check_dataset(dataset: Dataset, numbers: tuple[int, ...], level: str) -> None:
@@ -78,13 +66,11 @@ def check_label(dataset: Dataset, have: Sequence[bool], what: str, instead: str)
         )
 
 
-def first_card(settings: RunSettings, title: str, kept: str, remark: str = "") -> str:
+def first_card(title: str, how: str, remark: str) -> str:
     """Write the first version of a model card; `mlwave evaluate --write-card` adds the errors."""
     return (
-        f"# {title}\n\n"
-        f"Trained by `mlwave train` for {settings.steps} steps of {settings.batch_size} molecules on the split "
-        f"`{settings.train_split}` of `{Path(settings.data).name}`; all settings are in `config.json` and in the run's "
-        f"`settings.json`. Kept are {kept}.{remark}\n\n## Errors\n\n{ERRORS_BEGIN}\n{ERRORS_END}\n"
+        f"# {title}\n\n{how}; all settings are in `config.json` and in the run's `settings.json`.{remark}"
+        f"\n\n## Errors\n\n{ERRORS_BEGIN}\n{ERRORS_END}\n"
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.console import Console
@@ -11,21 +9,9 @@ from ase_mlwave.data.charge_spin import check_electrons
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.data.summary import summary
+from ase_mlwave.models.training.settings import DataSettings
 
-__all__ = ["DataSettings", "charges_and_spins", "read_training_data"]
-
-
-class DataSettings(Protocol):
-    """The settings of any run that say what is read."""
-
-    @property
-    def data(self) -> str: ...  # noqa: D102
-    @property
-    def energy_key(self) -> str | None: ...  # noqa: D102
-    @property
-    def forces_key(self) -> str | None: ...  # noqa: D102
-    @property
-    def units(self) -> str | None: ...  # noqa: D102
+__all__ = ["charges_and_spins", "read_training_data"]
 
 
 def read_training_data(settings: DataSettings) -> Dataset:

@@ -59,10 +59,8 @@ def fit(module: TrainedModule, data: RunData, settings: RunSettings, *, progress
     strategy = "auto" if settings.devices == 1 else "ddp_find_unused_parameters_true"  # heads of absent elements
     fabric = Fabric(accelerator=settings.accelerator, devices=settings.devices, strategy=strategy)
     fabric.launch()
-    output = Path(settings.output)
-    output.mkdir(parents=True, exist_ok=True)
     if fabric.is_global_zero:
-        (output / "settings.json").write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        settings.write()
     run = _Run(fabric, module, data, settings)
     shown = progress and fabric.is_global_zero
     with stop_request() as stop, TrainingBar("training", settings.steps, done=run.step, shown=shown) as bar:
@@ -86,7 +84,10 @@ class _Run:
         self._tensorboard = _tensorboard(self.output)
         self._whole = True
         self._drawn = -math.inf
-        optimiser = module.optimiser()
+        chosen = settings.optimiser  # the learning rate is set at every step
+        optimiser = torch.optim.AdamW(
+            module.network.parameters(), chosen.learning_rate, chosen.betas, weight_decay=chosen.weight_decay
+        )
         self.wrapped, self.optimiser = fabric.setup(module, optimiser)
         self._read(read_checkpoint(checkpoint_path(self.output)), optimiser)
         self._written = time.monotonic()
@@ -96,7 +97,8 @@ class _Run:
     def go_on(self, bar: TrainingBar, stop: StopRequest) -> None:
         """Do the steps that are left; leave a checkpoint however it ends."""
         every, total, fabric = self.settings.steps_per_epoch, self.settings.steps, self.fabric
-        batches = self.data.train_batches(self.step, rank=fabric.global_rank, world_size=fabric.world_size)
+        span = range(self.step, total)
+        batches = self.data.train_batches(span, rank=fabric.global_rank, world_size=fabric.world_size)
         try:
             while True:
                 if self.step > self.validated and (self.step % every == 0 or self.step >= total):

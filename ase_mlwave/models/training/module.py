@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from copy import deepcopy
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,34 +19,43 @@ __all__ = ["RunData", "TrainedModule"]
 _VALIDATED = 32
 
 
-class RunData(ABC):
+class Items(Protocol):
+    """Molecules in order."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class RunData:
     """Give batches whose order depends on the seed alone.
 
     Parameters
     ----------
     train, valid : with a length and items by index
         Molecules to learn from and to validate on.
-    settings : RunSettings
-        Batch size, seed and steps.
+    join : callable
+        Joins a list of these to a batch.
+    batch_size : int
+        Molecules per batch.
+    seed : int
+        Of the order.
     """
 
-    def __init__(self, train: Any, valid: Any, settings: Any) -> None:
-        self.train_set, self.valid_set, self.settings = train, valid, settings
+    def __init__(
+        self, train: Items, valid: Items, join: Callable[[list[Any]], Any], *, batch_size: int, seed: int
+    ) -> None:
+        self.train_set, self.valid_set, self.join = train, valid, join
+        self.batch_size, self.seed = batch_size, seed
 
-    @abstractmethod
-    def join(self, systems: list[Any]) -> Any:
-        """Join molecules to a batch."""
-
-    def train_batches(self, start: int, *, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
-        """Give the batches of the run from step ``start`` on, those of one of ``world_size`` processes."""
-        chosen = self.settings
+    def train_batches(self, span: range, *, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+        """Give the batches of a span of steps, those of one of ``world_size`` processes."""
         sampler = EpochSampler(
             len(self.train_set),
-            chosen.batch_size,
-            chosen.steps,
-            seed=chosen.seed,
+            self.batch_size,
+            span.stop,
+            seed=self.seed,
             epoch=0,
-            start=start,
+            start=span.start,
             rank=rank,
             world_size=world_size,
         )
@@ -55,7 +64,7 @@ class RunData(ABC):
 
     def valid_batches(self) -> Iterator[tuple[int, Any]]:
         """Give the validation molecules in their order: (number of molecules, batch)."""
-        size = max(_VALIDATED, self.settings.batch_size)
+        size = max(_VALIDATED, self.batch_size)
         for start in range(0, len(self.valid_set), size):
             systems = [self.valid_set[i] for i in range(start, min(start + size, len(self.valid_set)))]
             yield len(systems), self.join(systems)
@@ -68,15 +77,12 @@ class TrainedModule(nn.Module):
     ----------
     network : nn.Module
         What is trained.
-    settings : RunSettings
-        Loss and optimiser.
     """
 
-    def __init__(self, network: nn.Module, settings: Any) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network: Any = network
         self.average: Any = deepcopy(network).requires_grad_(False)
-        self.settings: Any = settings
 
     @abstractmethod
     def training_step(self, batch: Any, step: int) -> dict[str, Tensor]:
@@ -85,13 +91,6 @@ class TrainedModule(nn.Module):
     @abstractmethod
     def validation_step(self, network: Any, batch: Any) -> dict[str, Tensor]:
         """Give means over a batch: ``"loss"``, by which weights are chosen, and errors whose names end in a unit."""
-
-    def optimiser(self) -> torch.optim.Optimizer:
-        """Build AdamW; the learning rate is set at every step."""
-        chosen = self.settings.optimiser
-        return torch.optim.AdamW(
-            self.network.parameters(), lr=chosen.learning_rate, betas=chosen.betas, weight_decay=chosen.weight_decay
-        )
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["OptimiserSettings", "RunSettings", "Schedule"]
+from ase_mlwave.models.training.yaml_settings import parse_settings, read_yaml
+
+__all__ = ["DataSettings", "OptimiserSettings", "RunSettings", "Schedule"]
 
 #: Shares of a run that are warm-up, and that the average of weights remembers, unless the settings say otherwise.
 _WARMUP, _MEMORY = 0.04, 0.05
@@ -37,8 +41,8 @@ class OptimiserSettings(BaseModel):
     average forgets its start faster; validation chooses between it and the weights themselves."""
 
 
-class RunSettings(BaseModel):
-    """A training run, whatever the model."""
+class DataSettings(BaseModel):
+    """What any run reads and where it writes, whatever it fits."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,11 +57,33 @@ class RunSettings(BaseModel):
     units: str | None = None
     """Of energies and forces in files that do not say: eV (the default), kcal/mol, kJ/mol, Hartree."""
     output: str
-    """Folder of the run: checkpoints, logs, learning curve, and the model folder in ``output/model``."""
-    start_from: str | None = None
-    """Model (name or folder) whose weights to start from: fine-tuning and transfer learning."""
+    """Folder of the run: settings, checkpoints, logs, learning curve, and the model folder in ``output/model``."""
+    model: Any
+    """Elements, level of theory, and what else describes the model."""
     train_split: str = "train"
     """Name of the records to learn from."""
+    valid_split: str | None = "valid"
+    """Name of the records that are validated on."""
+    seed: int = 0
+    """Of whatever is drawn at random: weights, the order of molecules, directions."""
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Read settings from a YAML file and ``key=value`` words, or raise ``InputError`` that says what is wrong."""
+        return parse_settings(cls, read_yaml(path, overrides))
+
+    def write(self) -> None:
+        """Make the folder of the run, and say in it what was chosen."""
+        output = Path(self.output)
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "settings.json").write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+class RunSettings(DataSettings):
+    """A training run in steps of gradient descent, whatever the network."""
+
+    start_from: str | None = None
+    """Model (name or folder) whose weights to start from: fine-tuning and transfer learning."""
     valid_split: str = "valid"
     """Name of the records that are validated on."""
     optimiser: OptimiserSettings = OptimiserSettings()
@@ -73,8 +99,6 @@ class RunSettings(BaseModel):
     """Time between two checkpoints; 0 writes one after every validation. An interrupt always leaves one."""
     precision: Literal["float32", "float64"] = "float32"
     """Precision of the network; geometry, matrices and eigenproblems are always float64."""
-    seed: int = 0
-    """Seed of weights and of the order of molecules."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to train."""
     devices: int = Field(1, ge=1)

@@ -50,7 +50,7 @@ class _Line(TrainedModule):
 @pytest.mark.parametrize("steps", [50, 2_500])
 def test_average_forgets_where_it_began(steps: int) -> None:
     """Weights that jump from 1e6 to 1 at the first step: what is left of the start is 9! / n^9, not exp(-n / 1000)."""
-    module, schedule = _Line(nn.Linear(1, 1, bias=False), None), _schedule(steps, ema_decay=0.999)
+    module, schedule = _Line(nn.Linear(1, 1, bias=False)), _schedule(steps, ema_decay=0.999)
     for network, value in ((module.average, 1e6), (module.network, 1.0)):
         network.weight.data.fill_(value)
     for step in range(steps):
@@ -60,7 +60,7 @@ def test_average_forgets_where_it_began(steps: int) -> None:
 
 def test_average_is_that_of_the_last_steps() -> None:
     """Of weights that grow by one a step the average lags behind by what it remembers, a tenth at most."""
-    module, schedule = _Line(nn.Linear(1, 1, bias=False).double(), None), _schedule(1_000)
+    module, schedule = _Line(nn.Linear(1, 1, bias=False).double()), _schedule(1_000)
     for step in range(1_000):
         module.network.weight.data.fill_(float(step))
         module.update_average(schedule.average_decay(step))

@@ -1,9 +1,9 @@
-"""Fit a model to a data set from settings: ``mlwave train`` with ``kind: amons`` in one Python call."""
+"""What the training of a model of amons is: a fit, and fits to parts of the data for a learning curve."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,11 @@ from ase_mlwave.models.amons.inference import predict_batch
 from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.models.amons.thresholds import library_limits
 from ase_mlwave.models.amons.training.settings import TrainingSettings
-from ase_mlwave.models.card import ERRORS_BEGIN, ERRORS_END
-from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.models.training.bar import training_bar
-from ase_mlwave.models.training.checks import check_dataset
-from ase_mlwave.models.training.data import charges_and_spins, read_training_data
+from ase_mlwave.models.training.run import Trained, Training
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
-__all__ = ["train"]
+__all__ = ["AmonsTraining", "TrainingSettings", "train"]
 
 #: Molecules that are predicted at a time.
 _BATCH = 32
@@ -41,80 +38,60 @@ class _Point:
     """meV/Angstrom."""
 
 
-def train(settings: TrainingSettings, *, resume: bool = False, progress: bool = True) -> Path:
-    """Fit a model and write a model folder.
+class AmonsTraining(Training[TrainingSettings]):
+    """Fit a library to energies and forces, and draw its learning curve."""
 
-    Parameters
-    ----------
-    settings : TrainingSettings
-        What to fit, and to what.
-    resume : bool
-        Do it again where the output folder holds a run; a fit takes minutes, and has no state to go on from.
-    progress : bool
-        Show a progress bar.
+    @property
+    def title(self) -> str:
+        """Heading of the card."""
+        model = self.settings.model
+        return f"Amons of {', '.join(model.elements)} at {model.level}"
 
-    Returns
-    -------
-    Path
-        The model folder, ``output/model``.
+    def refuse_another_run(self) -> None:
+        """Raise ``InputError`` if the output folder holds a model; a fit takes minutes, and has no state to keep."""
+        output = self.settings.output
+        if (Path(output) / "model").exists() and not self.resume:
+            raise InputError(f"{output} holds a model already; give --resume to fit anew, or another output folder")
 
-    Raises
-    ------
-    InputError
-        If the data do not fit the settings, or ``output`` holds a model and ``resume`` is not set.
-    """
-    output = Path(settings.output)
-    if (output / "model").exists() and not resume:
-        raise InputError(f"{output} holds a model already; give --resume to fit anew, or another output folder")
-    dataset = read_training_data(settings)
-    check_dataset(dataset, settings.model.numbers, settings.model.level)
-    training = dataset.split(settings.train_split)
-    validation = dataset.split(settings.valid_split) if settings.valid_split else None
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "settings.json").write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    fit = _fit(training.records, settings, progress)
-    if validation is not None:
-        points = [_errors(_fit(part, settings, progress), part, validation) for part in _parts(training, settings)]
-        points.append(_errors(fit, training.records, validation))
-        _draw(points, output / "learning_curve.png")
-        curve = [vars(point) for point in points]
-        (output / "learning_curve.json").write_text(json.dumps(curve, indent=1) + "\n", encoding="utf-8")
-    source = TrainingData(source=Path(dataset.source).name, sha256=training.content_hash(), n_records=len(training))
-    charges, spins = charges_and_spins(training)
-    packed = ModelFolder.pack(
-        "amons",
-        fit.model,
-        training_data=source,
-        card=_card(settings, training),
-        thresholds=fit.thresholds,
-        charges=charges,
-        spins=spins,
-        limits=library_limits(fit.thresholds),
-    )
-    return packed.save(output / "model")
+    def fit(self, training: Dataset, validation: Dataset | None) -> Trained:
+        """Fit to all molecules and, where there are others to validate on, to parts of them."""
+        self.settings.write()
+        output, records = Path(self.settings.output), training.records
+        fit = self._fit(records)
+        if validation is not None:
+            points = [_errors(self._fit(part), part, validation) for part in self._parts(records)]
+            points.append(_errors(fit, records, validation))
+            _draw(points, output / "learning_curve.png")
+            curve = [vars(point) for point in points]
+            (output / "learning_curve.json").write_text(json.dumps(curve, indent=1) + "\n", encoding="utf-8")
+        learned = "energies and forces" if any(record.forces is not None for record in training) else "energies"
+        how = f"Fitted by `mlwave train` to {learned} of {len(training)} molecules,"
+        return Trained(fit.model, how, thresholds=fit.thresholds, limits=library_limits(fit.thresholds))
 
+    def _parts(self, records: Sequence[Record]) -> list[list[Record]]:
+        """Take shares of the training set at random, each part of the next; those that lack an element are left out."""
+        n_records = len(records)
+        order = np.random.default_rng(self.settings.seed).permutation(n_records).tolist()
+        sizes = sorted({max(1, round(share * n_records)) for share in self.settings.curve})
+        parts = [[records[index] for index in sorted(order[:size])] for size in sizes if size < n_records]
+        wanted = set(self.settings.model.numbers)
+        return [part for part in parts if {z for record in part for z in record.numbers.tolist()} == wanted]
 
-def _parts(training: Dataset, settings: TrainingSettings) -> list[list[Record]]:
-    """Take shares of the training set at random, each part of the next; those that lack an element are left out."""
-    order = np.random.default_rng(settings.seed).permutation(len(training)).tolist()
-    sizes = sorted({max(1, round(share * len(training))) for share in settings.curve})
-    parts = [[training.records[index] for index in sorted(order[:size])] for size in sizes if size < len(training)]
-    wanted = set(settings.model.numbers)
-    return [part for part in parts if {z for record in part for z in record.numbers.tolist()} == wanted]
+    def _fit(self, records: Sequence[Record]) -> Fit:
+        model = self.settings.model
+        with training_bar(f"fitting {len(records)} molecules", shown=self.progress) as start:
+            return fit_amons(
+                records,
+                model.level,
+                self.settings.fit,
+                representation=model.slatm(),
+                free_atoms=dict.fromkeys(model.numbers, 0.0),  # the shortest fit where compositions allow many
+                seed=self.settings.seed,
+                progress=start(len(records)),
+            )
 
 
-def _fit(records: Sequence[Record], settings: TrainingSettings, progress: bool) -> Fit:
-    with training_bar(f"fitting {len(records)} molecules", shown=progress) as start:
-        counter: Callable[[int], None] = start(len(records))
-        return fit_amons(
-            records,
-            settings.model.level,
-            settings.fit,
-            representation=settings.model.slatm(),
-            free_atoms=dict.fromkeys(settings.model.numbers, 0.0),  # the shortest fit where compositions allow many
-            seed=settings.seed,
-            progress=counter,
-        )
+train = AmonsTraining.train
 
 
 def _errors(fit: Fit, training: Sequence[Record], validation: Dataset) -> _Point:
@@ -153,15 +130,3 @@ def _draw(points: Sequence[_Point], picture: Path) -> None:
         axes.margins(x=0.12, y=0.15)
         axes.set_yticks([])
     figure.savefig(picture, dpi=120)
-
-
-def _card(settings: TrainingSettings, training: Dataset) -> str:
-    """Write the first version of a model card; `mlwave evaluate --write-card` adds the errors."""
-    elements = ", ".join(settings.model.elements)
-    learned = "energies and forces" if any(record.forces is not None for record in training) else "energies"
-    return (
-        f"# Amons of {elements} at {settings.model.level}\n\n"
-        f"Fitted by `mlwave train` to {learned} of {len(training)} molecules, the split `{settings.train_split}` of "
-        f"`{Path(settings.data).name}`; all settings are in `config.json` and in the run's `settings.json`."
-        f"\n\n## Errors\n\n{ERRORS_BEGIN}\n{ERRORS_END}\n"
-    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from ase.data import chemical_symbols
@@ -12,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ase_mlwave.errors import suggestion
 from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
-from ase_mlwave.models.training.yaml_settings import parse_settings, read_yaml
+from ase_mlwave.models.training.settings import DataSettings
 
 __all__ = ["LibrarySettings", "TrainingSettings"]
 
@@ -56,40 +54,20 @@ class LibrarySettings(BaseModel):
         return tuple(chemical_symbols.index(symbol) for symbol in self.elements)
 
 
-class TrainingSettings(BaseModel):
-    """A fit of a kernel regression on atomic environments to energies and forces."""
+class TrainingSettings(DataSettings):
+    """A fit of a kernel regression on atomic environments to energies and forces.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    At the records of ``valid_split`` the learning curve is drawn; ``null`` for no curve.
+    """
 
     kind: Literal["amons"] = "amons"
     """Which model."""
-    data: str
-    """Data set: an ASE database of ``mlwave label``, or a file that ``read_dataset`` knows."""
-    energy_key: str | None = None
-    """Name of the energies in an extxyz file or another program's database (`docs/data.md`); usual names by default."""
-    forces_key: str | None = None
-    """Name of the forces; with a minus sign before it a gradient's."""
-    units: str | None = None
-    """Of energies and forces in files that do not say: eV (the default), kcal/mol, kJ/mol, Hartree."""
-    output: str
-    """Folder of the run: settings, learning curve, and the model folder in ``output/model``."""
     model: LibrarySettings
     """Elements, level of theory and representation."""
     fit: FitSettings = FitSettings.for_forces()
     """Basis, widths and penalties."""
-    train_split: str = "train"
-    """Name of the records to learn from."""
-    valid_split: str | None = "valid"
-    """Name of the records at which the learning curve is drawn; ``null`` for no curve."""
     curve: tuple[float, ...] = (0.125, 0.25, 0.5)
     """Shares of the training set from which the learning curve is made, beside the whole."""
-    seed: int = 0
-    """Of directions, and of the parts of the learning curve."""
-
-    @classmethod
-    def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> TrainingSettings:
-        """Read settings from a YAML file and ``key=value`` words, or raise ``InputError`` that says what is wrong."""
-        return parse_settings(cls, read_yaml(path, overrides))
 
     @model_validator(mode="after")
     def _shares(self) -> TrainingSettings:

@@ -7,22 +7,27 @@ from torch import Tensor
 
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.losses import Prediction, loss_terms, predict_batch
-from ase_mlwave.models.phisnet.training.prepared import PreparedSystem, TrainingBatch, join
-from ase_mlwave.models.training.module import RunData, TrainedModule
+from ase_mlwave.models.phisnet.training.prepared import TrainingBatch
+from ase_mlwave.models.phisnet.training.settings import LossWeights
+from ase_mlwave.models.training.module import TrainedModule
 
-__all__ = ["PhiSNetData", "PhiSNetModule"]
-
-
-class PhiSNetData(RunData):
-    """Feed batches of prepared molecules."""
-
-    def join(self, systems: list[PreparedSystem]) -> TrainingBatch:
-        """Join molecules to a batch."""
-        return join(systems, self.settings.model.cutoff)
+__all__ = ["PhiSNetModule"]
 
 
 class PhiSNetModule(TrainedModule):
-    """Train a network on the weighted sum of loss terms."""
+    """Train a network on the weighted sum of loss terms.
+
+    Parameters
+    ----------
+    network : PhiSNet
+        The network.
+    weights : LossWeights
+        Of the terms.
+    """
+
+    def __init__(self, network: PhiSNet, weights: LossWeights) -> None:
+        super().__init__(network)
+        self.weights = weights
 
     def training_step(self, batch: TrainingBatch, step: int) -> dict[str, Tensor]:
         """Give the terms of the loss and their weighted sum."""
@@ -41,11 +46,11 @@ class PhiSNetModule(TrainedModule):
         return errors
 
     def _predict(self, network: PhiSNet, batch: TrainingBatch, *, create_graph: bool) -> Prediction:
-        weights = self.settings.loss
-        energies, forces = weights.energy > 0 or weights.forces > 0, weights.forces > 0
+        forces = self.weights.forces > 0
+        energies = self.weights.energy > 0 or forces
         return predict_batch(network, batch, energies=energies, forces=forces, create_graph=create_graph)
 
     def _loss(self, prediction: Prediction, batch: TrainingBatch) -> dict[str, Tensor]:
-        weights = self.settings.loss
-        terms = loss_terms(prediction, batch, weights)
-        return terms | {"loss": torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()}
+        terms = loss_terms(prediction, batch, self.weights)
+        weighted = [getattr(self.weights, name) * value for name, value in terms.items()]
+        return terms | {"loss": torch.stack(weighted).sum()}

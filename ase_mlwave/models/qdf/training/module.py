@@ -15,10 +15,10 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.models.qdf.batch import FieldBatch, collate
 from ase_mlwave.models.qdf.model import QDF, QDFOutput
 from ase_mlwave.models.qdf.training.settings import LossWeights
-from ase_mlwave.models.training.module import RunData, TrainedModule
+from ase_mlwave.models.training.module import TrainedModule
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
-__all__ = ["QDFData", "QDFModule", "TrainingBatch", "join", "loss_terms"]
+__all__ = ["QDFModule", "TrainingBatch", "join", "loss_terms"]
 
 
 @dataclass(frozen=True)
@@ -119,29 +119,36 @@ def loss_terms(
     return terms, output, forces
 
 
-class QDFData(RunData):
-    """Feed batches of labelled molecules."""
-
-    def join(self, systems: list[Record]) -> TrainingBatch:
-        """Join molecules to a batch."""
-        return join(systems, 2 * self.settings.model.cutoff)
-
-
 class QDFModule(TrainedModule):
-    """Train a network on the weighted sum of loss terms, on the training's grid and in random orientations."""
+    """Train a network on the weighted sum of loss terms, on the training's grid and in random orientations.
+
+    Parameters
+    ----------
+    network : QDF
+        The network.
+    weights : LossWeights
+        Of the terms.
+    grid_level : int
+        Of the training's grid.
+    seed : int or None
+        Of the orientations; None leaves molecules as they are.
+    """
+
+    def __init__(self, network: QDF, weights: LossWeights, *, grid_level: int, seed: int | None) -> None:
+        super().__init__(network)
+        self.weights, self.grid_level, self.seed = weights, grid_level, seed
 
     def training_step(self, batch: TrainingBatch, step: int) -> dict[str, Tensor]:
         """Give the terms of the loss and their weighted sum."""
-        settings = self.settings
-        if settings.rotate:
-            matrix = Rotation.random(rng=np.random.default_rng([settings.seed, step])).as_matrix()
+        if self.seed is not None:
+            matrix = Rotation.random(rng=np.random.default_rng([self.seed, step])).as_matrix()
             batch = batch.turned(torch.from_numpy(matrix).to(batch.energies.device))
-        terms, _, _ = loss_terms(self.network, batch, settings.loss, grid_level=settings.grid_level)
+        terms, _, _ = loss_terms(self.network, batch, self.weights, grid_level=self.grid_level)
         return terms | {"loss": self._weighted(terms)}
 
     def validation_step(self, network: QDF, batch: TrainingBatch) -> dict[str, Tensor]:
         """Give the loss and mean absolute errors on the model's own grid: energies in meV, forces in meV/Angstrom."""
-        terms, output, forces = loss_terms(network, batch, self.settings.loss, create_graph=False)
+        terms, output, forces = loss_terms(network, batch, self.weights, create_graph=False)
         errors = {"loss": self._weighted(terms)}
         if "energy" in terms:
             errors["energy_meV"] = (output.energies - batch.energies).abs().mean() * 1e3 * HARTREE
@@ -152,4 +159,4 @@ class QDFModule(TrainedModule):
         return errors
 
     def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
-        return torch.stack([getattr(self.settings.loss, name) * value for name, value in terms.items()]).sum()
+        return torch.stack([getattr(self.weights, name) * value for name, value in terms.items()]).sum()

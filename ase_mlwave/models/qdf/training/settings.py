@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ase_mlwave.models.qdf.config import MAX_GRID_LEVEL, QDFConfig
 from ase_mlwave.models.training.settings import OptimiserSettings, RunSettings
-from ase_mlwave.models.training.yaml_settings import parse_settings, read_yaml
 
 __all__ = ["LossWeights", "TrainingSettings"]
 
@@ -84,11 +81,6 @@ class TrainingSettings(RunSettings):
     references_ev: dict[str, float] | None = None
     """Element -> energy of the isolated atom at the data's level of theory, eV (0 for atomization energies); by default
     the least-squares fit to the training energies, with which molecules do not dissociate to the right energy."""
-
-    @classmethod
-    def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> TrainingSettings:
-        """Read settings from a YAML file and ``key=value`` words, or raise ``InputError`` that says what is wrong."""
-        return parse_settings(cls, read_yaml(path, overrides))
 
     @model_validator(mode="after")
     def _energies_are_learned(self) -> TrainingSettings:
