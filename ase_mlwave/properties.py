@@ -13,7 +13,7 @@ from typing import Any
 
 from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
 
-__all__ = ["EXTRAS", "LABELS", "PROPERTIES", "RESULTS", "Property"]
+__all__ = ["EXTRAS", "LABELS", "MATRICES", "PROPERTIES", "RESULTS", "Property"]
 
 
 @dataclass(frozen=True)
@@ -128,3 +128,5 @@ LABELS: dict[str, Property] = {name: each for name, each in PROPERTIES.items() i
 RESULTS: dict[str, Property] = {name: each for name, each in PROPERTIES.items() if each.is_result}
 #: What ``calc.extras`` may hold.
 EXTRAS: dict[str, Property] = {name: each for name, each in PROPERTIES.items() if not each.is_result}
+#: Those that grow with the square of a molecule.
+MATRICES: frozenset[str] = frozenset(name for name, each in EXTRAS.items() if each.shape == ("M", "M"))

@@ -25,7 +25,6 @@ from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 from ase_mlwave.models.amons.model import AmonModel
 from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.options import sorted_options, takes
-from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 if TYPE_CHECKING:
     from ase_mlwave.models.amons.learning.active import ActiveLearning
@@ -61,7 +60,7 @@ class AmonsCalculator(MlwaveCalculator):
     -----
     A sum over atoms of E_Z (dressed or free atoms) and of a Gaussian process on the atom's aSLATM environment; forces
     and stress are its derivatives. Molecules, and cells of one to three periods; the stress is that of cells with three
-    vectors.
+    vectors, ``energies`` are the terms of the sum.
     ``calc.extras`` holds after each calculation ``"novelty"`` ((N,), distance of each environment from the training
     environments, in units of the largest distance between those), ``"badly_covered"`` (the least known atoms, worst
     first), ``"missing_amon"`` (past the threshold of a warning the SMILES of the smallest amon around those atoms that
@@ -71,7 +70,7 @@ class AmonsCalculator(MlwaveCalculator):
     """
 
     name: ClassVar[str] = "amons"
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
     default_parameters = {"uncertainty": "energy"}
     serves_cells: ClassVar[bool] = True
 
@@ -284,11 +283,11 @@ class AmonsCalculator(MlwaveCalculator):
             forces=bool({"forces", "stress"} & set(properties)),
             uncertainty=wanted != "none",
         )
-        outcomes = []
+        outcomes, amons = [], list(network.config.amons)
         for geometry, result in zip(geometries, found, strict=True):
-            extras = _extras(result) | {"amons": list(network.config.amons)}
+            extras = _extras(result) | {"amons": amons}
             if wanted == "forces":
-                extras["forces_uncertainty"] = force_uncertainty(network, geometry) * HARTREE_PER_BOHR
+                extras["forces_uncertainty"] = force_uncertainty(network, geometry)
             outcomes.append(Outcome(_values(geometry, result), extras))
         return outcomes
 
@@ -307,7 +306,7 @@ def _has_volume(geometry: Geometry) -> bool:
 def _values(geometry: Geometry, found: Prediction) -> dict[str, Any]:
     """Collect what ASE knows, in atomic units; atoms nearer than bonds are pushed apart."""
     result = found.with_wall(geometry)
-    values: dict[str, Any] = {"energy": result.energy}
+    values: dict[str, Any] = {"energy": result.energy, "energies": result.atomic_energies}
     if result.forces is not None:
         values["forces"] = result.forces
     if result.virial is not None and geometry.cell is not None and _has_volume(geometry):
@@ -320,7 +319,7 @@ def _extras(result: Prediction) -> dict[str, Any]:
     """Collect what ASE does not know."""
     extras: dict[str, Any] = {"novelty": result.novelty, "badly_covered": result.worst_atoms, "missing_amon": None}
     if result.uncertainty is not None:
-        extras["energy_uncertainty"] = result.uncertainty * HARTREE
+        extras["energy_uncertainty"] = result.uncertainty
     return extras
 
 

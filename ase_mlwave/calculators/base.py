@@ -31,6 +31,7 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.errors import OutOfDomainError, UnknownOptionError, suggestion
 from ase_mlwave.models.folder import ModelFolder
 from ase_mlwave.plugin import register
+from ase_mlwave.properties import EXTRAS, MATRICES
 
 __all__ = ["Member", "MlwaveCalculator", "Outcome"]
 
@@ -216,7 +217,7 @@ class MlwaveCalculator(Calculator):
             self.reset()
         wanted = self._checked_properties(properties)
         try:
-            (outcome,) = self._evaluate([read_atoms(atoms, self.domain)], wanted, None, None)
+            (outcome,) = self._evaluate([read_atoms(atoms, self.domain)], wanted, keep=lambda name: True)
         except OutOfDomainError as error:
             self.extras.update(error.extras)
             raise
@@ -263,7 +264,7 @@ class MlwaveCalculator(Calculator):
         """
         names = property_names(properties)
         wanted, systems = self._checked_properties(names), self._checked_structures(structures, batch_size)
-        outcomes = self._evaluate(systems, wanted, batch_size, progress)
+        outcomes = self._evaluate(systems, wanted, batch_size, progress, keep=lambda name: False)
         return [{name: outcome.values[name] for name in names} for outcome in outcomes]
 
     def predict_outcomes(
@@ -274,6 +275,7 @@ class MlwaveCalculator(Calculator):
         batch_size: int | None = None,
         progress: Callable[[int], None] | None = None,
         outside: str | None = None,
+        extras: Sequence[str] | None = None,
     ) -> list[Outcome]:
         """Compute as `predict` does, and keep what ``calc.extras`` would hold, a committee's spreads for example.
 
@@ -283,15 +285,28 @@ class MlwaveCalculator(Calculator):
             As in `predict`, and so are the errors.
         outside : str, optional
             In place of the calculator's option.
+        extras : sequence of str, optional
+            Names of what is kept; by default all but matrices, which fill the memory of any machine.
 
         Returns
         -------
         list of Outcome
             For each structure ``values``, ASE's properties in ASE's units (more than asked for where they cost
             nothing), ``extras``, and ``verdict``: whether it is like the training data.
+
+        Raises
+        ------
+        InputError
+            If there are no extras of such a name; as `predict` otherwise.
         """
         wanted, systems = self._checked_properties(properties), self._checked_structures(structures, batch_size)
-        return self._evaluate(systems, wanted, batch_size, progress, outside)
+        named = None if extras is None else frozenset(property_names(extras))
+        keep = (lambda name: name not in MATRICES) if named is None else named.__contains__
+        outcomes = self._evaluate(systems, wanted, batch_size, progress, outside, keep=keep)
+        there = outcomes[0].extras if outcomes else named or ()
+        for name in (named or frozenset()).difference(there):
+            raise InputError(f"{type(self).__name__} gave no extra {name!r}. {suggestion(name, EXTRAS)}")
+        return outcomes
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what has changed since the last calculation, charge and spin included."""
@@ -371,18 +386,27 @@ class MlwaveCalculator(Calculator):
         self,
         systems: list[Record],
         properties: tuple[str, ...],
-        batch_size: int | None,
-        progress: Callable[[int], None] | None,
+        batch_size: int | None = None,
+        progress: Callable[[int], None] | None = None,
         outside: str | None = None,
+        *,
+        keep: Callable[[str], bool],
     ) -> list[Outcome]:
-        """Compute checked systems in chunks, average the members, convert to ASE's units, and judge the domain."""
+        """Compute checked systems in chunks, average the members, convert to ASE's units, and judge the domain.
+
+        Extras of other names than those to ``keep`` are dropped chunk by chunk, and matrices before they are averaged.
+        """
         outcomes: list[Outcome] = []
+        matrices = any(map(keep, MATRICES))
         for chunk in self._chunks(systems, batch_size or self.parameters["batch_size"]):
             by_member = [self._compute_in_memory(member, chunk, properties) for member in self.members]
             for system, members in zip(chunk, zip(*by_member, strict=True), strict=True):
-                outcome = self._combine(system, [to_ase(member, len(system)) for member in members])
+                own = [to_ase(member, len(system)) for member in members]
+                if not matrices:
+                    own = [each.with_extras(lambda name: name not in MATRICES) for each in own]
                 try:
-                    outcomes.append(self._judged(system, outcome, outside))
+                    outcome = self._judged(system, self._combine(system, own), outside)
+                    outcomes.append(outcome.with_extras(keep))
                 except OutOfDomainError as error:
                     if len(systems) > 1:
                         error.args = (f"structure {len(outcomes)}: {error}",)

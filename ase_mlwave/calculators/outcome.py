@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import CalculationFailed
 
 from ase_mlwave.calculators.domain import Verdict
-from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
+from ase_mlwave.properties import EXTRAS, RESULTS
 
-__all__ = ["TO_ASE", "Outcome", "average", "to_ase"]
-
-#: ASE property -> its atomic unit in ASE's unit. The only place where results are converted.
-TO_ASE: dict[str, float] = {
-    "energy": HARTREE,
-    "energies": HARTREE,
-    "forces": HARTREE_PER_BOHR,
-    "stress": HARTREE / BOHR**3,
-    "dipole": BOHR,
-    "charges": 1.0,
-}
-
-_SHAPES: dict[str, tuple[int | str, ...]] = {
-    "energy": (),
-    "energies": ("N",),
-    "forces": ("N", 3),
-    "stress": (6,),
-    "dipole": (3,),
-    "charges": ("N",),
-}
+__all__ = ["Outcome", "average", "to_ase"]
 
 
 @dataclass(frozen=True)
@@ -41,9 +22,16 @@ class Outcome:
     values: Mapping[str, Any]
     """ASE property -> float or array; atomic units in a calculator's ``_compute``, ASE's units after `to_ase`."""
     extras: Mapping[str, Any] = field(default_factory=dict)
-    """Everything else, as ``calc.extras`` shows it."""
+    """Everything else, as `ase_mlwave.properties.EXTRAS` describes it; units as of ``values``."""
     verdict: Verdict | None = None
     """Whether the structure is like the training data; None until that was judged."""
+
+    def with_extras(self, keep: Callable[[str], bool]) -> Outcome:
+        """Return a copy with those extras, also of the members of a committee, whose names are to be kept."""
+        kept = {name: value for name, value in self.extras.items() if keep(name)}
+        if "members" in kept:
+            kept["members"] = [{n: v for n, v in each.items() if keep(n)} for each in kept["members"]]
+        return replace(self, extras=kept)
 
 
 def to_ase(outcome: Outcome, n_atoms: int) -> Outcome:
@@ -59,7 +47,8 @@ def to_ase(outcome: Outcome, n_atoms: int) -> Outcome:
     Returns
     -------
     Outcome
-        Plain floats and float64 arrays in ASE's units, with ``free_energy`` equal to ``energy``; the same extras.
+        Plain floats and float64 arrays in ASE's units, with ``free_energy`` equal to ``energy``; extras in the units
+        that the table says, and those that it does not list as they are.
 
     Raises
     ------
@@ -68,8 +57,8 @@ def to_ase(outcome: Outcome, n_atoms: int) -> Outcome:
     """
     values: dict[str, Any] = {}
     for name, value in outcome.values.items():
-        array = np.array(value, dtype=np.float64) * TO_ASE[name]
-        shape = tuple(n_atoms if size == "N" else size for size in _SHAPES[name])
+        array = RESULTS[name].to_ase(np.array(value, dtype=np.float64))
+        shape = RESULTS[name].sizes(n_atoms)
         if array.shape != shape:
             raise ValueError(f"{name} must have the shape {shape}, got {array.shape}")
         if not np.isfinite(array).all():
@@ -79,7 +68,8 @@ def to_ase(outcome: Outcome, n_atoms: int) -> Outcome:
         values[name] = array if shape else float(array)
     if "energy" in values:
         values["free_energy"] = values["energy"]
-    return Outcome(values, outcome.extras)
+    extras = {name: EXTRAS[name].to_ase(value) if name in EXTRAS else value for name, value in outcome.extras.items()}
+    return Outcome(values, extras)
 
 
 def average(members: Sequence[Outcome], measures: Container[str] = ()) -> Outcome:

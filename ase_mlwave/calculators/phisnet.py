@@ -350,7 +350,7 @@ class PhiSNetCalculator(MlwaveCalculator):
     def _combine(self, system: Record, members: list[Outcome]) -> Outcome:
         """Average a committee; its density matrix and orbital energies are those of the mean Hamiltonian."""
         outcome = super()._combine(system, members)
-        if len(members) == 1 or self.option("energy") == "scf":
+        if len(members) == 1 or self.option("energy") == "scf" or "hamiltonian" not in outcome.extras:
             return outcome
         H, S = (torch.from_numpy(outcome.extras[name]) for name in ("hamiltonian", "overlap"))
         n_electrons = int(system.numbers.sum()) - system.charge

@@ -53,8 +53,8 @@ class QDFCalculator(MlwaveCalculator):
     -----
     The energy is the total energy at the model's level of theory; an isolated atom has the model's reference for it.
     Models of the published field (``mlwave import-qdf``) give atomization energies, negative, and no forces; all their
-    outputs are in ``calc.extras["outputs"]`` (name -> Hartree).
-    ``calc.extras`` holds after each calculation ``"atomic_energies"`` ((N,), Hartree, parts of the energy by cells),
+    outputs are in ``calc.extras["outputs"]`` (name -> eV).
+    ``energies`` are the integrals over the cells of atoms. ``calc.extras`` holds after each calculation
     ``"cell_electrons"`` ((N,), electrons of every cell before they are scaled to the nuclear charge), and
     ``"domain_distance"`` ((N,), how unlike the training data each atom is; past the model's thresholds come an
     `OutOfDomainWarning` and an `OutOfDomainError`).
@@ -65,7 +65,7 @@ class QDFCalculator(MlwaveCalculator):
     """
 
     name: ClassVar[str] = "qdf"
-    implemented_properties = ["energy", "free_energy", "forces"]
+    implemented_properties = ["energy", "free_energy", "energies", "forces"]
     default_parameters = {"grid_level": None}
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
@@ -79,7 +79,8 @@ class QDFCalculator(MlwaveCalculator):
         outcomes = []
         network, level = member.network_as(QDF), self.parameters["grid_level"]
         for result in predict_batch(network, systems, forces="forces" in properties, grid_level=level):
-            values = {"energy": result.energy} | ({} if result.forces is None else {"forces": result.forces})
+            values = {"energy": result.energy, "energies": result.atomic_energies}
+            values |= {} if result.forces is None else {"forces": result.forces}
             extras = {"atomic_energies": result.atomic_energies, "cell_electrons": result.cell_electrons}
             if result.distances is not None:
                 extras["domain_distance"] = result.distances

@@ -13,7 +13,7 @@ from ase_mlwave.calculators.members import Member
 from ase_mlwave.calculators.outcome import Outcome
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.qdf.published.network import PublishedQDF
-from ase_mlwave.units import HARTREE
+from ase_mlwave.properties import EXTRAS
 
 __all__ = ["ENERGY", "is_published", "published_outcomes", "published_outputs"]
 
@@ -56,6 +56,11 @@ def published_outcomes(member: Member, systems: list[Record], properties: tuple[
             "bond, and its grid does not turn with the molecule. Ask for the energy alone (properties=('energy',)), or "
             "take a model with field='quadrature'."
         )
+    if "energies" in properties:
+        raise PropertyNotImplementedError(
+            "a model of the published field sums its field before its last layers, and has no energies of atoms. Ask "
+            "for the energy alone, or take a model with field='quadrature'."
+        )
     if "energy" in properties and ENERGY not in names:
         raise PropertyNotImplementedError(
             f"this published model predicts {', '.join(names)}, none of which is the energy of the molecule. "
@@ -92,7 +97,7 @@ def published_outputs(members: Sequence[Member], system: Record) -> dict[str, fl
             "only models of the published field have named outputs. Ask for the energy and forces instead."
         )
     rows: list[dict[str, Any]] = [
-        dict(published_outcomes(member, [system], ())[0].extras["outputs"]) for member in members
+        EXTRAS["outputs"].to_ase(published_outcomes(member, [system], ())[0].extras["outputs"]) for member in members
     ]
     shared = [name for name in rows[0] if all(name in row for row in rows)]
-    return {name: float(np.mean([row[name] for row in rows])) * HARTREE for name in shared}
+    return {name: float(np.mean([row[name] for row in rows])) for name in shared}

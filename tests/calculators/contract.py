@@ -30,6 +30,7 @@ from ase_mlwave.calculators import load_calculator
 from ase_mlwave.calculators.base import MlwaveCalculator
 from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
 from ase_mlwave.models import folder as zoo
+from ase_mlwave.properties import EXTRAS, MATRICES
 
 ROTATION = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
 ROTATION *= np.linalg.det(ROTATION)  # proper
@@ -62,6 +63,8 @@ class CalculatorContract:
     """An element that the model does not know."""
     measure: str = "domain_distance"
     """Entry of the extras that says how unlike the training data a structure is."""
+    own_extras: ClassVar[set[str]] = set()
+    """Extras of the calculator that are not in the package's table."""
 
     @pytest.fixture
     def model(self) -> str:
@@ -133,6 +136,17 @@ class CalculatorContract:
         assert energy_permuted == pytest.approx(energy, abs=self.law_tolerance)
         np.testing.assert_allclose(forces_permuted, forces[order], atol=self.law_tolerance)
 
+    def test_energies_of_atoms_add_up_and_permute(self, calc: MlwaveCalculator, model: str) -> None:
+        if "energies" not in calc.implemented_properties:
+            pytest.skip("no energies of atoms")
+        atoms = self.atoms()
+        order = np.random.default_rng(2).permutation(len(atoms))
+        (one, other) = calc.predict([atoms, atoms[order]], ["energy", "energies"])
+        assert one["energies"].sum() == pytest.approx(one["energy"], abs=1e-8)
+        np.testing.assert_allclose(other["energies"], one["energies"][order], atol=self.law_tolerance)
+        atoms.calc = self.calculator([model, model], **self.options)
+        np.testing.assert_allclose(atoms.get_potential_energies(), one["energies"], atol=self.law_tolerance)
+
     def test_two_molecules_far_apart_add_up(self, calc: MlwaveCalculator) -> None:
         one, other = self.atoms(0), self.atoms(len(self.formulas))  # of one kind: different ones may share electrons
         other.positions += [self.apart, 0, 0]
@@ -172,6 +186,28 @@ class CalculatorContract:
             assert np.shape(committee.extras[name]) == np.shape(value), name
             if isinstance(value, (float, np.ndarray)):
                 np.testing.assert_allclose(committee.extras[name], value, atol=max(1e-6, self.law_tolerance))
+
+    def test_extras_are_those_of_the_table(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        calc.calculate(atoms, ["energy", "forces"])
+        sizes = {"N": len(atoms)}
+        assert calc.extras.keys() - EXTRAS.keys() == self.own_extras
+        for name in calc.extras.keys() & EXTRAS.keys():
+            shape = EXTRAS[name].shape
+            if shape is not None:
+                assert len(shape) == np.ndim(calc.extras[name]), name
+                for size, found in zip(shape, np.shape(calc.extras[name]), strict=True):
+                    assert sizes.setdefault(str(size), found) == found, name
+
+    def test_batches_keep_the_extras_that_are_asked_for(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        calc.calculate(atoms, ["energy", "forces"])
+        name = sorted(calc.extras)[0]
+        (by_default,), (named,) = (calc.predict_outcomes([atoms], extras=extras) for extras in (None, [name]))
+        assert by_default.extras.keys() == calc.extras.keys() - MATRICES
+        assert list(named.extras) == [name]
+        with pytest.raises(InputError, match=r"gave no extra 'energy_spred'\. Did you mean 'energy_spread'"):
+            calc.predict_outcomes([atoms], extras=["energy_spred"])
 
     # --- the domain ---------------------------------------------------------------------------------------------------
 

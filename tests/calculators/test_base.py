@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("morse_kind")
 class TestMorseContract(CalculatorContract):
     calculator = MorseCalculator
     measure = "n_pairs"
+    own_extras = {"n_pairs"}
     formulas = ("H2O", "H2O2", "H2")
     float32_tolerance = 1e-4
 

@@ -31,8 +31,8 @@ class Prediction:
 
     Parameters
     ----------
-    energy : float
-        Of the molecule or the cell, Hartree.
+    atomic_energies : (N,)
+        Of the molecule or the cell, with the baseline, Hartree.
     forces : (N, 3) or None
         Hartree/Bohr, where they were asked for.
     virial : (3, 3) or None
@@ -44,11 +44,16 @@ class Prediction:
         largest distance between those: 0 where it has been seen, 1 where it is as foreign as they are to each other.
     """
 
-    energy: float
+    atomic_energies: Array
     forces: Array | None
     virial: Array | None
     uncertainty: float | None
     novelty: Array
+
+    @property
+    def energy(self) -> float:
+        """Sum over the atoms, Hartree."""
+        return float(self.atomic_energies.sum())
 
     @property
     def worst_atoms(self) -> list[int]:
@@ -62,7 +67,7 @@ class Prediction:
         wall = repulsion(system.numbers, system.positions, system.cell, system.pbc)
         forces = None if self.forces is None else self.forces + wall.forces
         virial = None if self.virial is None else self.virial + wall.virial
-        return replace(self, energy=self.energy + wall.energy, forces=forces, virial=virial)
+        return replace(self, atomic_energies=self.atomic_energies + wall.energies, forces=forces, virial=virial)
 
 
 def predict_batch(
@@ -105,8 +110,7 @@ def predict_batch(
         if force is not None and by_cells is not None and system.cell is not None:
             strained = -system.positions.T @ force + system.cell.T @ _numpy(by_cells[index])
             virial = (strained + strained.T) / 2
-        energy = float(parts[0][index].sum())
-        found.append(Prediction(energy, force, virial, deviations[index], parts[1][index]))
+        found.append(Prediction(parts[0][index], force, virial, deviations[index], parts[1][index]))
     return found
 
 

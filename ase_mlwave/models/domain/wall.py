@@ -24,12 +24,17 @@ _BEGIN = 0.7
 class Wall:
     """What the repulsion adds to a structure, atomic units."""
 
-    energy: float
-    """Hartree."""
+    energies: Array
+    """(N,), half of each pair's energy to either atom, Hartree."""
     forces: Array
     """(N, 3), Hartree/Bohr."""
     virial: Array
     """(3, 3), derivative of the energy with respect to strain, Hartree."""
+
+    @property
+    def energy(self) -> float:
+        """Sum over the atoms, Hartree."""
+        return float(self.energies.sum())
 
 
 def repulsion(
@@ -66,7 +71,7 @@ def repulsion(
     i, j, vectors, r = (np.asarray(part) for part in found)
     forces, virial = np.zeros((len(numbers), 3)), np.zeros((3, 3))
     if not len(r):
-        return Wall(0.0, forces, virial)
+        return Wall(np.zeros(len(numbers)), forces, virial)
     r = np.maximum(r, 1e-6)
     energies, slopes = _pair(
         numbers[i].astype(float), numbers[j].astype(float), r, radii[numbers[i]] + radii[numbers[j]]
@@ -74,7 +79,7 @@ def repulsion(
     pulls = 0.5 * (slopes / r)[:, None] * vectors  # half: every pair is listed both ways
     np.add.at(forces, i, pulls)
     np.add.at(forces, j, -pulls)
-    return Wall(0.5 * float(energies.sum()), forces, vectors.T @ pulls)
+    return Wall(np.bincount(i, 0.5 * energies, len(numbers)), forces, vectors.T @ pulls)
 
 
 def _pair(z1: Array, z2: Array, r: Array, begin: Array) -> tuple[Array, Array]:
