@@ -27,7 +27,6 @@ from rich.table import Table
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.phisnet.assembly import AOPlan
-from ase_mlwave.models.phisnet.batch import collate
 from ase_mlwave.models.phisnet.config import PRESETS, PhiSNetConfig
 from ase_mlwave.models.phisnet.energy import electronic_states, n_occupied
 from ase_mlwave.models.phisnet.geometry import edge_geometry
@@ -36,6 +35,7 @@ from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.integrals import one_electron_integrals
 from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.systems.batch import collate
 
 #: (public PhiSNet, QHNet), CPU-seconds: prediction, prediction with one derivative; and training steps of a batch.
 PUBLIC = {
@@ -79,7 +79,7 @@ def forces(network: PhiSNet, record: Record) -> None:
 
 def training_step(network: PhiSNet, records: list[Record]) -> Callable[[], None]:
     """Prepare one step on the Hamiltonian of a batch: forward, backward, AdamW."""
-    batch = collate([(r.numbers, r.positions) for r in records], network.config.cutoff)
+    batch = collate(records, network.config.cutoff)
     optimiser = torch.optim.AdamW(network.parameters(), lr=0.0)
 
     def step() -> None:
@@ -92,7 +92,7 @@ def training_step(network: PhiSNet, records: list[Record]) -> Callable[[], None]
 
 def parts(network: PhiSNet, record: Record, repeats: int) -> dict[str, float]:
     """Say where the time of one prediction goes."""
-    batch = collate([(record.numbers, record.positions)], network.config.cutoff)
+    batch = collate([record], network.config.cutoff)
     positions, config = torch.from_numpy(np.array(record.positions)), network.config
     with torch.no_grad():
         output = network(batch)

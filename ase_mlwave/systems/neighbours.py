@@ -73,45 +73,38 @@ class NeighbourList:
 
     Parameters
     ----------
-    cutoff : float
-        Bohr.
     skin : float
         Pairs are remembered up to this far beyond the cutoff, Bohr; they serve until an atom has moved by half of it.
 
     Notes
     -----
-    Gives what `find_pairs` gives, pair by pair (``test_a_skin_changes_nothing``). What it remembers is replaced as a
-    whole, so that threads may share it.
+    Gives what `find_pairs` gives, pair by pair (``test_a_skin_changes_nothing``). What it remembers is of one
+    structure, is replaced as a whole, so that threads may share it, and stays behind when it is copied or pickled.
     """
 
-    def __init__(self, cutoff: float, skin: float = 2.0) -> None:
-        self.cutoff = cutoff
+    def __init__(self, skin: float = 2.0) -> None:
         self.skin = skin
         self.n_searches = 0
         self._known: _Candidates | None = None
 
-    def find_pairs(self, system: System) -> Pairs:
+    def __reduce__(self) -> tuple[type[NeighbourList], tuple[float]]:
+        return type(self), (self.skin,)
+
+    def find_pairs(self, system: System, cutoff: float) -> Pairs:
         """Find the pairs of a structure as the function `find_pairs` does."""
         known = self._known
-        if known is None or not self._serves(known.system, system):
+        if known is None or cutoff + 2 * known.displacement(system) >= known.cutoff:
             self.n_searches += 1
-            self._known = known = _Candidates.search(system, self.cutoff + self.skin)
-        return known.within(system, self.cutoff)
-
-    def _serves(self, old: System, new: System) -> bool:
-        """Tell whether pairs of one structure are all that the other can have."""
-        held, given = ((one.numbers, *_box(one)) for one in (old, new))
-        if not all(map(np.array_equal, held, given)):
-            return False
-        moved = new.positions - old.positions
-        return bool(np.einsum("nd,nd->n", moved, moved).max() < (0.5 * self.skin) ** 2)
+            self._known = known = _Candidates.search(system, cutoff + self.skin)
+        return known.within(system, cutoff)
 
 
 @dataclass(frozen=True, eq=False)
 class _Candidates:
-    """The pairs of a structure, and the offsets (3, E) of the images in its cell, by component for speed."""
+    """The pairs of a structure up to a cutoff, and the offsets (3, E) of images in its cell, by component for speed."""
 
     system: System
+    cutoff: float
     pairs: Pairs
     offsets: Array | None
 
@@ -124,10 +117,18 @@ class _Candidates:
         first, second, shifts = (part.astype(np.int64) for part in found)
         order = _order(first, second, shifts, len(system))
         if system.cell is None:
-            return cls(system, Pairs(first[order], second[order], None), None)
+            return cls(system, cutoff, Pairs(first[order], second[order], None), None)
         shifts = shifts[order]
         offsets = np.ascontiguousarray((shifts.astype(np.float64) @ cell).T)
-        return cls(system, Pairs(first[order], second[order], shifts), offsets)
+        return cls(system, cutoff, Pairs(first[order], second[order], shifts), offsets)
+
+    def displacement(self, system: System) -> float:
+        """Return how far an atom has moved at most, Bohr; infinitely far if these are other atoms, or another cell."""
+        held, given = ((one.numbers, *_box(one)) for one in (self.system, system))
+        if not all(map(np.array_equal, held, given)):
+            return np.inf
+        moved = system.positions - self.system.positions
+        return float(np.sqrt(np.einsum("nd,nd->n", moved, moved).max()))
 
     def within(self, system: System, cutoff: float) -> Pairs:
         """Keep the pairs that are nearer than the cutoff where the atoms are now."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import replace
 from itertools import product
 
@@ -76,20 +78,20 @@ def test_a_skin_changes_nothing(name: str) -> None:
     """A walk through many rebuilds; pairs are the same, in the same order."""
     cell, pbc = CELLS[name]
     one = system(30, None if cell is None else 3.0 * cell, pbc)
-    neighbours, rng = NeighbourList(4.0, skin=1.0), np.random.default_rng(1)
+    neighbours, rng = NeighbourList(skin=1.0), np.random.default_rng(1)
     for _ in range(30):
         one = replace(one, positions=one.positions + rng.normal(scale=0.04, size=(30, 3)))
-        assert listed(neighbours.find_pairs(one)) == listed(find_pairs(one, 4.0))
+        assert listed(neighbours.find_pairs(one, 4.0)) == listed(find_pairs(one, 4.0))
     assert 2 <= neighbours.n_searches <= 10
 
 
 def test_the_search_is_repeated_only_where_it_must_be() -> None:
     one = system(5, 3.0 * CUBE, (True, True, True))
-    neighbours = NeighbourList(4.0, skin=1.0)
+    neighbours = NeighbourList(skin=1.0)
 
     def searches(changed: System) -> bool:
         before = neighbours.n_searches
-        assert listed(neighbours.find_pairs(changed)) == listed(find_pairs(changed, 4.0))
+        assert listed(neighbours.find_pairs(changed, 4.0)) == listed(find_pairs(changed, 4.0))
         return neighbours.n_searches > before
 
     step = np.zeros((5, 3))
@@ -103,3 +105,13 @@ def test_the_search_is_repeated_only_where_it_must_be() -> None:
     assert searches(replace(one, cell=None, pbc=None))
     assert searches(System(np.full(5, 7), one.positions))
     assert searches(System(one.numbers[:4], one.positions[:4]))
+
+
+def test_one_list_serves_shorter_cutoffs_and_stays_behind_when_copied() -> None:
+    one = system(30, 3.0 * CUBE, (True, True, True))
+    neighbours = NeighbourList(skin=1.0)
+    for cutoff in (4.0, 2.0, 4.5, 5.5, 4.0):
+        assert listed(neighbours.find_pairs(one, cutoff)) == listed(find_pairs(one, cutoff))
+    assert neighbours.n_searches == 2
+    for twin in (copy.deepcopy(neighbours), pickle.loads(pickle.dumps(neighbours))):
+        assert (twin.skin, twin.n_searches) == (1.0, 0)

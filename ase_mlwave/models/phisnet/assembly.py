@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ase_mlwave.models.phisnet.batch import MoleculeBatch
+from ase_mlwave.systems.batch import SystemBatch
 
 __all__ = ["AOPlan", "MatrixBatch"]
 
@@ -45,13 +45,13 @@ class AOPlan:
 
     Parameters
     ----------
-    batch : MoleculeBatch
+    batch : SystemBatch
         The molecules.
     functions : mapping of atomic number to int
         Basis functions per element.
     """
 
-    def __init__(self, batch: MoleculeBatch, functions: Mapping[int, int]) -> None:
+    def __init__(self, batch: SystemBatch, functions: Mapping[int, int]) -> None:
         counts = torch.zeros(max(functions) + 1, dtype=torch.int64)
         for number, count in functions.items():
             counts[number] = count

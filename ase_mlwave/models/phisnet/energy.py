@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ase_mlwave.models.phisnet.batch import MoleculeBatch
 from ase_mlwave.quantum.density import density_matrix
 from ase_mlwave.quantum.integrals import nuclear_repulsion
+from ase_mlwave.systems.batch import SystemBatch
 
 __all__ = ["ElectronicState", "electronic_states", "n_occupied", "wavefunction_energies"]
 
@@ -79,7 +79,7 @@ def electronic_states(
 
 
 def wavefunction_energies(
-    batch: MoleculeBatch,
+    batch: SystemBatch,
     hamiltonians: tuple[Tensor, ...],
     cores: tuple[Tensor, ...],
     states: list[ElectronicState],
@@ -91,7 +91,7 @@ def wavefunction_energies(
 
     Parameters
     ----------
-    batch : MoleculeBatch
+    batch : SystemBatch
         Positions in Bohr.
     hamiltonians, cores : tuple of Tensor, (M_b, M_b)
         H and the core Hamiltonian h, Hartree; with the smeared charges' repulsion in h for ``short_range``.

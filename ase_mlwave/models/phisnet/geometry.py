@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ase_mlwave.models.phisnet.batch import MoleculeBatch
 from ase_mlwave.models.phisnet.frames import EdgeLayout
 from ase_mlwave.models.phisnet.orders import OrderLayout
 from ase_mlwave.models.phisnet.radial import BernsteinBasis
+from ase_mlwave.systems.batch import SystemBatch
 
 __all__ = ["EdgeGeometry", "edge_geometry"]
 
@@ -21,7 +21,7 @@ class EdgeGeometry:
 
     Parameters
     ----------
-    batch : MoleculeBatch
+    batch : SystemBatch
         Atoms and pairs.
     rbf, cut : Tensor, (E, K) and (E,)
         Radial functions and cutoff function of the distances.
@@ -29,20 +29,18 @@ class EdgeGeometry:
         Into the frames of the edges, rows as :class:`ase_mlwave.models.phisnet.frames.EdgeLayout` sorts them.
     """
 
-    batch: MoleculeBatch
+    batch: SystemBatch
     rbf: Tensor
     cut: Tensor
     rotation: Tensor
 
 
-def edge_geometry(
-    batch: MoleculeBatch, radial: BernsteinBasis, layout: OrderLayout, dtype: torch.dtype
-) -> EdgeGeometry:
+def edge_geometry(batch: SystemBatch, radial: BernsteinBasis, layout: OrderLayout, dtype: torch.dtype) -> EdgeGeometry:
     """Evaluate radial functions and frames of all pairs.
 
     Parameters
     ----------
-    batch : MoleculeBatch
+    batch : SystemBatch
         Positions in Bohr, float64; differences are taken in float64, then cast.
     radial : BernsteinBasis
         Radial functions.
@@ -56,7 +54,7 @@ def edge_geometry(
     EdgeGeometry
         Differentiable with respect to the positions.
     """
-    vectors = batch.positions[batch.second] - batch.positions[batch.first]
+    vectors = batch.vectors()
     distances = vectors.norm(dim=1)
     directions = (vectors / distances[:, None]).to(dtype)
     rbf, cut = radial(distances.to(dtype))

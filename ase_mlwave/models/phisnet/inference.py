@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ase_mlwave.data.record import Record
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, flatten
-from ase_mlwave.models.phisnet.batch import MoleculeBatch, collate
 from ase_mlwave.models.phisnet.energy import ElectronicState, electronic_states, n_occupied, wavefunction_energies
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.integrals import OneElectronIntegrals, one_electron_integrals
+from ase_mlwave.systems.batch import SystemBatch, collate
+from ase_mlwave.systems.neighbours import NeighbourList
+from ase_mlwave.systems.system import System
 
 __all__ = ["PredictedBatch", "predict_batch"]
 
@@ -26,7 +27,7 @@ class PredictedBatch:
 
     Parameters
     ----------
-    molecules : MoleculeBatch
+    molecules : SystemBatch
         Geometry; its positions carry gradients where they were asked for.
     hamiltonians : tuple of Tensor, (M_b, M_b)
         H with its baseline.
@@ -42,7 +43,7 @@ class PredictedBatch:
         Whether the wavefunction energy has short-range Coulomb terms.
     """
 
-    molecules: MoleculeBatch
+    molecules: SystemBatch
     hamiltonians: tuple[Tensor, ...]
     integrals: tuple[OneElectronIntegrals, ...]
     states: tuple[ElectronicState, ...]
@@ -53,7 +54,7 @@ class PredictedBatch:
     @property
     def positions(self) -> tuple[Tensor, ...]:
         """Positions of each molecule, (N_b, 3), Bohr."""
-        return tuple(self.molecules.positions.split(list(self.molecules.n_atoms)))
+        return self.molecules.split(self.molecules.positions)
 
     def wavefunction_energies(self) -> Tensor:
         """Compute E = 1/2 tr[P (H + h)] + E_nn + sum_i e_i, (B,), Hartree."""
@@ -72,17 +73,21 @@ class PredictedBatch:
         return torch.autograd.grad(energies.sum(), self.molecules.positions)[0]
 
 
-def predict_batch(network: PhiSNet, systems: Sequence[Record], *, gradients: bool = False) -> PredictedBatch:
+def predict_batch(
+    network: PhiSNet, systems: Sequence[System], *, gradients: bool = False, neighbours: NeighbourList | None = None
+) -> PredictedBatch:
     """Predict Hamiltonians of a batch and solve their eigenproblems.
 
     Parameters
     ----------
     network : PhiSNet
         The model; its device is where everything but the integrals is computed.
-    systems : sequence of Record, (B,)
+    systems : sequence of System, (B,)
         Closed-shell molecules of the model's elements.
     gradients : bool
         Keep the graph for derivatives with respect to positions.
+    neighbours : NeighbourList, optional
+        As of `ase_mlwave.systems.batch.collate`.
 
     Returns
     -------
@@ -96,27 +101,25 @@ def predict_batch(network: PhiSNet, systems: Sequence[Record], *, gradients: boo
     config = network.config
     device = network.radial.raw_alpha.device
     with torch.set_grad_enabled(gradients):
-        molecules = collate([(s.numbers, s.positions) for s in systems], config.cutoff).to(device)
+        molecules = collate(systems, config.cutoff, neighbours).to(device)
         if gradients:
             molecules = molecules.at(molecules.positions.clone().requires_grad_())
         output = network(molecules)
-        positions = molecules.positions.split(list(molecules.n_atoms))
         sap = config.baseline == "sap"
         integrals = tuple(
             one_electron_integrals(r, s.numbers, config.basis, sap=sap, smeared=config.short_range)
-            for r, s in zip(positions, systems, strict=True)
+            for r, s in zip(molecules.split(molecules.positions), systems, strict=True)
         )
         baseline = flatten([baseline_matrix(config.baseline, i) for i in integrals])
         hamiltonians = MatrixBatch(output.hamiltonian.flat + baseline, output.hamiltonian.sizes).matrices()
         occupied = tuple(n_occupied(torch.from_numpy(np.array(s.numbers)), s.charge) for s in systems)
         states = electronic_states(hamiltonians, tuple(i.overlap for i in integrals), occupied)
-    distances = output.distances.split(list(molecules.n_atoms))
     return PredictedBatch(
         molecules=molecules,
         hamiltonians=hamiltonians,
         integrals=integrals,
         states=tuple(states),
         atomic_energies=output.atomic_energies,
-        distances=distances,
+        distances=molecules.split(output.distances),
         short_range=config.short_range,
     )

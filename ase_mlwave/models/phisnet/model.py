@@ -9,7 +9,6 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from ase_mlwave.models.phisnet.assembly import AOPlan, MatrixBatch
-from ase_mlwave.models.phisnet.batch import MoleculeBatch
 from ase_mlwave.models.phisnet.blocks import BlockHead
 from ase_mlwave.models.phisnet.clebsch_gordan import PaperInteraction, PaperOverlapPairs, PaperPairs
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
@@ -21,6 +20,7 @@ from ase_mlwave.models.phisnet.layers import ResidualBlock
 from ase_mlwave.models.phisnet.orders import OrderLayout
 from ase_mlwave.models.phisnet.radial import BernsteinBasis
 from ase_mlwave.quantum.basis import n_functions
+from ase_mlwave.systems.batch import SystemBatch
 
 __all__ = ["PhiSNet", "PhiSNetOutput"]
 
@@ -74,7 +74,7 @@ class MatrixHeads(nn.Module):
             blocks.append((first, second, head(f_pairs[edges], geometry.cut[edges])))
         return plan.assemble(blocks)
 
-    def atom_groups(self, batch: MoleculeBatch) -> list[tuple[str, BlockHead, Tensor]]:
+    def atom_groups(self, batch: SystemBatch) -> list[tuple[str, BlockHead, Tensor]]:
         """Atoms of every element present: (symbol, head, indices)."""
         groups = []
         for z in batch.numbers.unique().tolist():
@@ -82,7 +82,7 @@ class MatrixHeads(nn.Module):
             groups.append((symbol, self.atoms[symbol], torch.nonzero(batch.numbers == z)[:, 0]))
         return groups  # type: ignore[return-value]
 
-    def pair_groups(self, batch: MoleculeBatch) -> list[tuple[str, BlockHead, Tensor]]:
+    def pair_groups(self, batch: SystemBatch) -> list[tuple[str, BlockHead, Tensor]]:
         """Pairs of every kind present: (symbols, head, indices of edges)."""
         kinds = batch.numbers[batch.first] * 1000 + batch.numbers[batch.second]
         groups = []
@@ -153,7 +153,7 @@ class PhiSNet(nn.Module):
             parameter.data = parameter.data.to(dtype)
         return self
 
-    def elements_of(self, batch: MoleculeBatch) -> Tensor:
+    def elements_of(self, batch: SystemBatch) -> Tensor:
         """Map atomic numbers to indices of the model's elements, (N,)."""
         index: Tensor = self.element_index  # type: ignore[assignment]
         known = (batch.numbers > 0) & (batch.numbers < len(index))
@@ -163,12 +163,12 @@ class PhiSNet(nn.Module):
             raise ValueError(f"elements {unknown} are unknown to this model, which has {list(self.config.elements)}")
         return element
 
-    def forward(self, batch: MoleculeBatch) -> PhiSNetOutput:
+    def forward(self, batch: SystemBatch) -> PhiSNetOutput:
         """Predict matrices.
 
         Parameters
         ----------
-        batch : MoleculeBatch
+        batch : SystemBatch
             Molecules of the model's elements.
 
         Returns

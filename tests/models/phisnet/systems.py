@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ase_mlwave.models.phisnet.batch import Geometry, collate
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.model import PhiSNet, PhiSNetOutput
+from ase_mlwave.systems.batch import SystemBatch, collate
+from ase_mlwave.systems.system import System
 
+Geometry = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Atomic numbers (N,) and positions (N, 3) in Bohr."""
 PRODUCTS = ["edge_frame", "clebsch_gordan"]
 MATRICES = ["hamiltonian", "overlap", "core"]
 
@@ -57,9 +61,13 @@ def geometry(symbols: str, seed: int = 0) -> Geometry:
     return numbers, np.array(positions)
 
 
+def joined(geometries: Sequence[Geometry], cutoff: float) -> SystemBatch:
+    return collate([System(numbers, positions) for numbers, positions in geometries], cutoff)
+
+
 def predict(model: PhiSNet, *geometries: Geometry) -> PhiSNetOutput:
     with torch.no_grad():
-        output: PhiSNetOutput = model(collate(geometries, model.config.cutoff))
+        output: PhiSNetOutput = model(joined(geometries, model.config.cutoff))
     return output
 
 

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from ase_mlwave.models.phisnet.assembly import AOPlan, MatrixBatch
-from ase_mlwave.models.phisnet.batch import collate
 from ase_mlwave.models.phisnet.blocks import BlockHead, block_coefficients, coupled_basis
 from ase_mlwave.models.phisnet.orders import OrderLayout
 from ase_mlwave.quantum.ao_order import couplings
 from ase_mlwave.quantum.basis import n_functions, shells
-from tests.models.phisnet.systems import geometry
+from tests.models.phisnet.systems import geometry, joined
 
 
 def _draw(*shape: int) -> Tensor:
@@ -67,7 +66,7 @@ def test_shift_fades_with_the_cutoff() -> None:
 
 
 def test_extract_is_the_way_back_of_assemble() -> None:
-    batch = collate([geometry("OHH", 1), geometry("H", 2), geometry("COH", 3)], 20.0)
+    batch = joined([geometry("OHH", 1), geometry("H", 2), geometry("COH", 3)], 20.0)
     plan = AOPlan(batch, {z: n_functions("def2-svp", z) for z in (1, 6, 8)})
     assert plan.sizes == (24, 5, 33)
     full = [_draw(m, m) for m in plan.sizes]

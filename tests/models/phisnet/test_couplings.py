@@ -8,7 +8,6 @@ from e3nn import o3
 from torch import Tensor
 
 from ase_mlwave.models.phisnet import couplings
-from ase_mlwave.models.phisnet.batch import collate
 from ase_mlwave.models.phisnet.clebsch_gordan import HarmonicMixing, PaperOverlapPairs
 from ase_mlwave.models.phisnet.couplings import ChannelCoupling, couples_to, coupling_tensor
 from ase_mlwave.models.phisnet.embedding import ElementEmbedding
@@ -16,7 +15,7 @@ from ase_mlwave.models.phisnet.geometry import edge_geometry
 from ase_mlwave.models.phisnet.orders import OrderLayout
 from ase_mlwave.models.phisnet.radial import BernsteinBasis
 from ase_mlwave.quantum.ao_order import to_e3nn
-from tests.models.phisnet.systems import assert_equal, geometry, settings
+from tests.models.phisnet.systems import assert_equal, geometry, joined, settings
 
 
 def _draw(*shape: int, seed: int = 0) -> Tensor:
@@ -89,7 +88,7 @@ def test_harmonic_mixing_equals_couplings_with_harmonics() -> None:
         mixing = HarmonicMixing(layout, features, n_radial).double()
         for parameter in mixing.parameters():
             parameter.data = torch.randn_like(parameter)
-        batch = collate([geometry("OCHH")], 8.0)
+        batch = joined([geometry("OCHH")], 8.0)
         pairs = edge_geometry(batch, BernsteinBasis(n_radial, 8.0).double(), layout, torch.float64)
         x = torch.randn(4, layout.n_rows, features).double()
     vectors = to_e3nn(batch.positions[batch.second] - batch.positions[batch.first])
@@ -119,7 +118,7 @@ def test_overlap_features_are_harmonics_of_the_edge() -> None:
         torch.manual_seed(3)
         pairs = PaperOverlapPairs(config, layout).double()
         embedding = ElementEmbedding(layout, config.features, config.numbers).double()
-    batch = collate([geometry("OC")], config.cutoff)
+    batch = joined([geometry("OC")], config.cutoff)
     edges = edge_geometry(batch, BernsteinBasis(config.n_radial, config.cutoff).double(), layout, torch.float64)
     _, features = pairs.environment_free(embedding(torch.tensor([2, 1])), edges)
     vectors = to_e3nn(batch.positions[batch.second] - batch.positions[batch.first])

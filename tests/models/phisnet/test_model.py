@@ -10,12 +10,21 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from ase_mlwave.models.phisnet.batch import Geometry, collate
 from ase_mlwave.models.phisnet.config import PRESETS, PhiSNetConfig
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.ao_order import rotate_aos
 from ase_mlwave.quantum.basis import n_functions, shells
-from tests.models.phisnet.systems import MATRICES, PRODUCTS, assert_equal, geometry, matrices, network, predict
+from tests.models.phisnet.systems import (
+    MATRICES,
+    PRODUCTS,
+    Geometry,
+    assert_equal,
+    geometry,
+    joined,
+    matrices,
+    network,
+    predict,
+)
 
 model_of = cache(network)
 
@@ -121,8 +130,8 @@ def test_batch_gives_what_its_members_give_alone(product: str) -> None:
     together = predict(model, *members)
     alone = [predict(model, member) for member in members]
     for name in MATRICES:
-        for joined, single in zip(matrices(together, name), alone, strict=True):
-            assert_equal(joined, matrices(single, name)[0])
+        for matrix, single in zip(matrices(together, name), alone, strict=True):
+            assert_equal(matrix, matrices(single, name)[0])
     assert_equal(together.atomic_energies, torch.cat([single.atomic_energies for single in alone]))
 
 
@@ -148,7 +157,7 @@ def _special_geometries() -> dict[str, Geometry]:
 def test_derivatives_are_finite_where_atoms_align(product: str, name: str) -> None:
     model, (numbers, positions) = model_of(product), _special_geometries()[name]
     moving = torch.tensor(positions, requires_grad=True)
-    output = model(collate([(numbers, positions)], model.config.cutoff).at(moving))
+    output = model(joined([(numbers, positions)], model.config.cutoff).at(moving))
     (gradient,) = torch.autograd.grad(output.hamiltonian.flat.square().sum(), moving, create_graph=True)
     second = torch.autograd.grad(gradient.square().sum(), [moving, *model.heads.parameters()], allow_unused=True)
     assert bool(torch.isfinite(gradient).all())
@@ -160,7 +169,7 @@ def test_derivatives_are_finite_where_atoms_align(product: str, name: str) -> No
 def test_gradient_equals_finite_differences(product: str) -> None:
     model = model_of(product, features=4)
     numbers, positions = geometry("OHH", 3)
-    batch = collate([(numbers, positions)], model.config.cutoff)
+    batch = joined([(numbers, positions)], model.config.cutoff)
     weights = torch.randn(24 * 24, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
     def scalar(moving: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, flatten
-from ase_mlwave.models.phisnet.batch import MoleculeBatch, collate
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.integrals import (
     IntegralName,
@@ -21,6 +20,7 @@ from ase_mlwave.quantum.integrals import (
     derivative_arrays,
     integral_arrays,
 )
+from ase_mlwave.systems.batch import SystemBatch, collate
 
 __all__ = ["PreparedDataset", "PreparedSystem", "TrainingBatch", "join"]
 
@@ -138,7 +138,7 @@ class TrainingBatch:
 
     Parameters
     ----------
-    molecules : MoleculeBatch
+    molecules : SystemBatch
         Geometry.
     baselines, overlaps, cores, energy_cores : tuple of MatrixWithDerivative, (B,)
         H0, S, h and the core Hamiltonian of the energy, of each molecule.
@@ -152,7 +152,7 @@ class TrainingBatch:
         Total charges.
     """
 
-    molecules: MoleculeBatch
+    molecules: SystemBatch
     baselines: tuple[MatrixWithDerivative, ...]
     overlaps: tuple[MatrixWithDerivative, ...]
     cores: tuple[MatrixWithDerivative, ...]
@@ -167,7 +167,7 @@ class TrainingBatch:
         moved: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, (Tensor, MoleculeBatch)):
+            if isinstance(value, (Tensor, SystemBatch)):
                 moved[field.name] = value.to(device)
             elif field.name in ("baselines", "overlaps", "cores", "energy_cores"):
                 moved[field.name] = tuple(matrix.to(device) for matrix in value)
@@ -182,7 +182,7 @@ def join(systems: Sequence[PreparedSystem], cutoff: float) -> TrainingBatch:
     forces = [torch.from_numpy(np.array(r.forces)) for r in records if r.forces is not None]
     n = len(systems)
     return TrainingBatch(
-        molecules=collate([(r.numbers, r.positions) for r in records], cutoff),
+        molecules=collate(records, cutoff),
         baselines=tuple(s.baseline for s in systems),
         overlaps=tuple(s.overlap for s in systems),
         cores=tuple(s.core for s in systems),

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ase_mlwave.models.phisnet.assembly import AOPlan
 from ase_mlwave.models.phisnet.baseline import flatten
-from ase_mlwave.models.phisnet.batch import MoleculeBatch, collate
 from ase_mlwave.models.phisnet.energy import electronic_states, n_occupied, wavefunction_energies
 from ase_mlwave.models.phisnet.model import MatrixHeads, PhiSNet
 from ase_mlwave.models.phisnet.training.losses import predict_batch
 from ase_mlwave.models.phisnet.training.prepared import PreparedDataset, PreparedSystem, TrainingBatch, join
+from ase_mlwave.systems.batch import SystemBatch, collate
 
 __all__ = ["fit_domain", "fit_statistics", "shift_energies"]
 
@@ -26,7 +26,7 @@ def fit_statistics(network: PhiSNet, training: PreparedDataset) -> None:
     systems = [s for s in training.systems if s.hamiltonian is not None]
     if not systems:
         return
-    batch = collate([(s.record.numbers, s.record.positions) for s in systems], network.config.cutoff)
+    batch = collate([s.record for s in systems], network.config.cutoff)
     plan = AOPlan(batch, network.functions)
     targets = {
         network.heads: flatten([s.hamiltonian - s.baseline.value for s in systems if s.hamiltonian is not None]),
@@ -48,7 +48,7 @@ def _fit_energies(network: PhiSNet, systems: list[PreparedSystem]) -> None:
     labelled = [s for s in systems if s.record.energy is not None]
     if not labelled:
         return
-    batch = collate([(s.record.numbers, s.record.positions) for s in labelled], network.config.cutoff)
+    batch = collate([s.record for s in labelled], network.config.cutoff)
     hamiltonians = tuple(s.hamiltonian for s in labelled if s.hamiltonian is not None)
     cores = tuple(s.energy_core.value for s in labelled)
     occupied = tuple(n_occupied(torch.tensor(s.record.numbers), s.record.charge) for s in labelled)
@@ -117,7 +117,7 @@ def _batches(network: PhiSNet, dataset: PreparedDataset) -> list[TrainingBatch]:
     return [join(dataset.systems[start : start + _CHUNK], network.config.cutoff) for start in starts]
 
 
-def _composition(network: PhiSNet, batch: MoleculeBatch) -> Tensor:
+def _composition(network: PhiSNet, batch: SystemBatch) -> Tensor:
     """Count the atoms of each of the model's elements, (B, elements)."""
     element = network.elements_of(batch)
     counts = torch.zeros(len(batch.n_atoms), len(network.config.numbers), dtype=torch.float64)
