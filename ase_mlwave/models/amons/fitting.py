@@ -16,12 +16,13 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.config import AmonConfig, BlockSizes, FitSettings
 from ase_mlwave.models.amons.model import AmonModel
 from ase_mlwave.models.amons.regression.baseline import atomic_baseline, compositions, lost_freedom
+from ase_mlwave.models.amons.regression.basis import choose_basis, in_half_precision, leading
 from ase_mlwave.models.amons.regression.environments import Block, Environments, Geometry, environment_rows, gather
 from ase_mlwave.models.amons.regression.expansion import expand
 from ase_mlwave.models.amons.regression.hyperparameters import Hyperparameters, most_likely
 from ase_mlwave.models.amons.regression.kernel import kernel_matrix, largest_distances
 from ase_mlwave.models.amons.regression.solver import solve
-from ase_mlwave.models.amons.regression.sparse import choose_basis, leading, rounded, solve_sparse, sum_rows
+from ase_mlwave.models.amons.regression.sparse import solve_sparse, sum_rows
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
 from ase_mlwave.models.amons.slatm.representation import Slatm
 from ase_mlwave.models.amons.thresholds import library_thresholds
@@ -226,7 +227,7 @@ def _fit_basis(task: _Task, level: str, others: Sequence[Geometry], progress: Ca
     reaches = _reaches(task, plain, others)
     chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
     widths = chosen.widths(reaches)
-    basis = rounded(choose_basis(plain, widths, settings.basis or 1))
+    basis = in_half_precision(choose_basis(plain, widths, settings.basis or 1))
     rows = environment_rows(task.slatm, task.geometries, device=task.device, progress=progress)
     sums = sum_rows(rows, basis, widths, task.energies, task.slopes)
     kept, places = leading(basis, max(1, settings.variance_rows // len(basis.blocks)))

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ase_mlwave.models.amons.config import AmonConfig
+from ase_mlwave.models.amons.regression.basis import basis_factor
 from ase_mlwave.models.amons.regression.environments import Block, Environments
 from ase_mlwave.models.amons.regression.expansion import Expansion
 from ase_mlwave.models.amons.regression.solver import posterior_variance
-from ase_mlwave.models.amons.regression.sparse import basis_factor, sparse_variance
+from ase_mlwave.models.amons.regression.sparse import sparse_variance
 from ase_mlwave.models.amons.slatm.representation import Slatm
 
 __all__ = ["AmonModel"]

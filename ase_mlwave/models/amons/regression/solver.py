@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["CoincidingRowsError", "Solution", "posterior_variance", "solve"]
+__all__ = ["CoincidingRowsError", "Solution", "log_likelihood", "posterior_variance", "solve"]
 
 
 #: Amplitude where so few energies were fitted that none is left to tell, Hartree^2: that of most molecules' amons.
@@ -39,20 +39,20 @@ class CoincidingRowsError(ValueError):
 
 @dataclass(frozen=True)
 class Solution:
-    """Hold the solved equations.
+    """Hold the solved equations, of all rows (`solve`) or in a basis (`ase_mlwave.models.amons.regression.sparse`).
 
     Parameters
     ----------
     coefficients : Tensor, (R,)
-        a.
+        a of every row, or w of every environment of the basis.
     factor : Tensor, (R, R)
-        Lower triangle L of K + lambda = L L^T.
+        Lower Cholesky factor L of K + lambda = L L^T, or of what stands for it in a basis.
     amplitude : float
         Variance that one unit of the kernel stands for, Hartree^2.
     log_likelihood : float
         Of the targets, with the amplitude that maximises it.
     residuals, variances : Tensor, (R,)
-        Of every row when it is predicted from all others.
+        Of every row, or energy, when it is predicted from all others.
     """
 
     coefficients: Tensor
@@ -111,13 +111,28 @@ def solve(
         raise _coinciding(kernel, penalties, name)
     coefficients = torch.cholesky_solve(targets[:, None], factor)[:, 0]
     n_rows = len(targets)
-    quadratic = max(float(targets @ coefficients), 1e-300)
-    log_determinant = 2 * float(factor.diagonal().log().sum())
-    likelihood = -0.5 * (n_rows * math.log(2 * math.pi * quadratic / n_rows) + log_determinant + n_rows)
+    determinant = 2 * float(factor.diagonal().log().sum())
+    likelihood = log_likelihood(float(targets @ coefficients), determinant, n_rows)
     inverse = torch.cholesky_inverse(factor).diagonal()
     residuals = coefficients / inverse
     amplitude = _amplitude(residuals**2 * inverse, n_rows if n_energies is None else n_energies, n_fitted)
     return Solution(coefficients, factor, amplitude, likelihood, residuals, amplitude / inverse)
+
+
+def log_likelihood(quadratic: float, determinant: float, n_rows: int) -> float:
+    """Return the log likelihood of n targets y with the amplitude that maximises it.
+
+    Parameters
+    ----------
+    quadratic : float
+        y (K + lambda)^-1 y.
+    determinant : float
+        Logarithm of that of K + lambda.
+    n_rows : int
+        n.
+    """
+    amplitude = max(quadratic, 1e-300) / n_rows
+    return -0.5 * (n_rows * (math.log(2 * math.pi * amplitude) + 1) + determinant)
 
 
 def _amplitude(asked: Tensor, n_energies: int, n_fitted: int) -> float:

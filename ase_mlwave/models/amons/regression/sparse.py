@@ -19,83 +19,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ase_mlwave.models.amons.regression.environments import Block, Environments
-from ase_mlwave.models.amons.regression.kernel import squared_distances
+from ase_mlwave.models.amons.regression.basis import basis_factor
+from ase_mlwave.models.amons.regression.environments import Environments
+from ase_mlwave.models.amons.regression.solver import Solution, log_likelihood
 
-__all__ = [
-    *("SparseSolution", "Sums", "basis_factor", "choose_basis", "leading", "rounded", "solve_sparse"),
-    *("sparse_variance", "sum_rows"),
-]
+__all__ = ["Sums", "solve_sparse", "sparse_variance", "sum_rows"]
 
-#: Share of an environment's prior variance that a basis may leave unexplained before it is complete.
-_COMPLETE = 1e-10
-#: Added to the diagonal of K_MM, whose largest element is 1.
-_JITTER = 1e-11
 #: Rows whose products are summed up at once.
 _TOGETHER = 512
 
 Molecule = tuple[NDArray[np.int64], Tensor, Tensor]
-
-
-def choose_basis(training: Environments, widths: Mapping[int, float], size: int) -> Environments:
-    """Choose the environments that explain the others best.
-
-    Parameters
-    ----------
-    training : Environments
-        All environments, without directions.
-    widths : mapping of int to float
-        Atomic number -> width of the kernel.
-    size : int
-        Largest number of basis environments of an element.
-
-    Returns
-    -------
-    Environments
-        Every basis environment is a molecule of its own.
-
-    Notes
-    -----
-    A Cholesky factorisation with pivots, which always takes what those taken already explain least
-    (``test_basis_explains_all_environments``). In this order, so that the first ones are a smaller basis.
-    """
-    blocks, first = {}, 0
-    for z, block in training.blocks.items():
-        chosen = _pivots(block, widths[z], size)
-        blocks[z] = replace(
-            block,
-            values=block.values[chosen],
-            norms=block.norms[chosen],
-            molecules=torch.arange(first, first + len(chosen), device=block.values.device),
-        )
-        first += len(chosen)
-    return Environments(blocks, first, 0)
-
-
-def rounded(basis: Environments) -> Environments:
-    """Round a basis to half precision, in which models keep it: points near the data are as good a basis.
-
-    Parameters
-    ----------
-    basis : Environments
-        From `choose_basis`.
-
-    Returns
-    -------
-    Environments
-    """
-    blocks = {}
-    for z, block in basis.blocks.items():
-        values = block.values.half().double()
-        blocks[z] = replace(block, values=values, norms=values.square().sum(dim=1))
-    return replace(basis, blocks=blocks)
 
 
 @dataclass(frozen=True)
@@ -193,36 +133,6 @@ def sum_rows(
     return Sums(whitened, energies, matrix, vector, torch.stack(own), float(slopes.square().sum()), first)
 
 
-@dataclass(frozen=True)
-class SparseSolution:
-    """Hold the solved equations.
-
-    Parameters
-    ----------
-    coefficients : Tensor, (M,)
-        w.
-    factor : Tensor, (M, M)
-        Lower Cholesky factor of 1 + F^T L^-1 F in the basis for variances; its singular values are 1 or more, so that
-        single precision keeps it well.
-    amplitude : float
-        Variance that one unit of the kernel stands for, Hartree^2, such that the residuals have the variances that are
-        claimed for them.
-    log_likelihood : float
-        Of all targets, with the amplitude that maximises it.
-    residuals : Tensor, (B,)
-        Errors of every energy when it is predicted from all other rows; the basis stays.
-    variances : Tensor, (B,)
-        What the basis for variances claims of them.
-    """
-
-    coefficients: Tensor
-    factor: Tensor
-    amplitude: float
-    log_likelihood: float
-    residuals: Tensor
-    variances: Tensor
-
-
 def solve_sparse(
     basis: Environments,
     widths: Mapping[int, float],
@@ -231,7 +141,7 @@ def solve_sparse(
     force_penalty: float,
     *,
     kept: Tensor | None = None,
-) -> SparseSolution:
+) -> Solution:
     """Solve the equations of the sparse regression.
 
     Parameters
@@ -249,7 +159,10 @@ def solve_sparse(
 
     Returns
     -------
-    SparseSolution
+    Solution
+        The factor is that of 1 + F^T L^-1 F in the basis for variances; its singular values are 1 or more, so that
+        single precision keeps it well. The amplitude is such that the residuals of energies have the variances that
+        are claimed for them. Residuals and variances are those of the energies; the basis stays.
 
     Notes
     -----
@@ -265,10 +178,9 @@ def solve_sparse(
     coefficients = torch.linalg.solve_triangular(prior.T, solved[:, None], upper=True)[:, 0]
     n_rows = len(sums.targets) + sums.n_directions
     square = sums.square / force_penalty + float(sums.targets.square().sum()) / penalty
-    quadratic = max(square - float(vector @ solved), 1e-300)
     determinant = 2 * float(root.diagonal().log().sum())
     determinant += len(sums.targets) * math.log(penalty) + sums.n_directions * math.log(force_penalty)
-    likelihood = -0.5 * (n_rows * (math.log(2 * math.pi * quadratic / n_rows) + 1) + determinant)
+    likelihood = log_likelihood(square - float(vector @ solved), determinant, n_rows)
     left_out = _left_out(root, sums.energies, penalty)
     residuals = (sums.targets - sums.energies @ solved) / penalty * left_out
     factor, rows = root, sums.energies
@@ -276,47 +188,7 @@ def solve_sparse(
         factor, rows = torch.linalg.cholesky(matrix[kept][:, kept]), sums.energies[:, kept]
     claimed = _left_out(factor, rows, penalty) + (sums.own - rows.square().sum(dim=1)).clamp(min=0)
     amplitude = float((residuals.square() / claimed).mean())
-    return SparseSolution(coefficients, factor, amplitude, likelihood, residuals, amplitude * claimed)
-
-
-def basis_factor(basis: Environments, widths: Mapping[int, float]) -> Tensor:
-    """Return the lower Cholesky factor of K_MM, (M, M)."""
-    device = next(iter(basis.blocks.values())).values.device
-    factor = torch.zeros(basis.n_molecules, basis.n_molecules, dtype=torch.float64, device=device)
-    for z, block in basis.blocks.items():
-        kernel = torch.exp(-0.5 * squared_distances(block, block) / widths[z] ** 2)
-        kernel = (kernel + kernel.T) / 2
-        kernel.diagonal().fill_(1.0 + _JITTER)
-        where = slice(int(block.molecules[0]), int(block.molecules[-1]) + 1)
-        factor[where, where] = torch.linalg.cholesky(kernel)
-    return factor
-
-
-def leading(basis: Environments, size: int) -> tuple[Environments, Tensor]:
-    """Take the first environments of each element.
-
-    Parameters
-    ----------
-    basis : Environments
-        From `choose_basis`.
-    size : int
-        How many of each element, at most.
-
-    Returns
-    -------
-    smaller : Environments
-        A basis.
-    places : Tensor, (M',)
-        Where its rows are among those of the larger one.
-    """
-    blocks, places, first = {}, [], 0
-    for z, block in basis.blocks.items():
-        n = min(size, len(block.values))
-        places.append(block.molecules[:n])
-        rows = torch.arange(first, first + n, device=block.values.device)
-        blocks[z] = replace(block, values=block.values[:n], norms=block.norms[:n], molecules=rows)
-        first += n
-    return Environments(blocks, first, 0), torch.cat(places)
+    return Solution(coefficients, factor, amplitude, likelihood, residuals, amplitude * claimed)
 
 
 def sparse_variance(prior: Tensor, factor: Tensor, rows: Tensor, own: Tensor, amplitude: float) -> Tensor:
@@ -345,25 +217,6 @@ def sparse_variance(prior: Tensor, factor: Tensor, rows: Tensor, own: Tensor, am
     missed = (own - known.square().sum(dim=0)).clamp(min=0)
     variance: Tensor = amplitude * (missed + uncertain)
     return variance
-
-
-def _pivots(block: Block, width: float, size: int) -> Tensor:
-    """Choose environments by a Cholesky factorisation with pivots; the most telling ones first."""
-    n = len(block.values)
-    left = block.values.new_ones(n)  # variance that is not explained
-    columns = block.values.new_zeros(min(size, n), n)
-    chosen: list[int] = []
-    for rank in range(min(size, n)):
-        best = int(left.argmax())
-        if float(left[best]) < _COMPLETE:
-            break
-        squares = block.norms + block.norms[best] - 2 * (block.values @ block.values[best])
-        column = torch.exp(-0.5 * squares.clamp(min=0) / width**2) - columns[:rank].T @ columns[:rank, best]
-        columns[rank] = column / left[best].sqrt()
-        left = (left - columns[rank].square()).clamp_(min=0)
-        left[best] = 0.0
-        chosen.append(best)
-    return torch.tensor(chosen, device=block.values.device)
 
 
 def _left_out(factor: Tensor, rows: Tensor, penalty: float) -> Tensor:

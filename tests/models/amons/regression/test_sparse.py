@@ -5,18 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ase_mlwave.models.amons.regression.basis import basis_factor, choose_basis
 from ase_mlwave.models.amons.regression.environments import Environments, environment_rows, gather
 from ase_mlwave.models.amons.regression.expansion import expand
 from ase_mlwave.models.amons.regression.kernel import kernel_matrix
-from ase_mlwave.models.amons.regression.solver import posterior_variance, solve
-from ase_mlwave.models.amons.regression.sparse import (
-    SparseSolution,
-    basis_factor,
-    choose_basis,
-    solve_sparse,
-    sparse_variance,
-    sum_rows,
-)
+from ase_mlwave.models.amons.regression.solver import Solution, posterior_variance, solve
+from ase_mlwave.models.amons.regression.sparse import solve_sparse, sparse_variance, sum_rows
 from tests.models.amons.regression.gaussians import Gaussians, random_geometry
 from tests.models.amons.regression.test_kernel import WIDTHS, molecules
 
@@ -27,7 +21,7 @@ def targets(n: int) -> torch.Tensor:
     return torch.linspace(-1, 1, n, dtype=torch.float64).sin()
 
 
-def fitted(n_directions: int, size: int = 1000) -> tuple[Environments, SparseSolution]:
+def fitted(n_directions: int, size: int = 1000) -> tuple[Environments, Solution]:
     geometries = molecules(n_directions)
     basis = choose_basis(gather(Gaussians(), molecules()), WIDTHS, size)
     y = targets(len(geometries) * (1 + n_directions))
