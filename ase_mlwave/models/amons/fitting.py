@@ -191,7 +191,7 @@ def _fit_all(task: _Task, level: str, others: Sequence[Geometry], progress: Call
     solution = solve(kernel, targets, penalties, name, n_energies=n, n_fitted=task.n_fitted)
     kept, certain = training, solution
     if training.n_rows > settings.variance_rows and training.n_directions:
-        kept = _without_slopes(training)
+        kept = training.without_directions()
         certain = solve(kernel[:n, :n], targets[:n], penalties[:n], name, n_fitted=task.n_fitted)
     sizes = {z: _sizes(training.blocks[z], kept.blocks[z]) for z in training.blocks}
     model = AmonModel(task.config(level, chosen, sizes, n_directions=kept.n_directions)).to(task.device)
@@ -281,20 +281,6 @@ def _slopes(records: Sequence[Record], geometries: Sequence[Geometry]) -> NDArra
         if geometry.directions is not None and record.forces is not None
     ]
     return np.concatenate(slopes) if slopes else np.zeros(0)
-
-
-def _without_slopes(training: Environments) -> Environments:
-    blocks = {
-        z: replace(
-            block,
-            slopes=block.slopes[:0],
-            products=block.products[:0],
-            slope_atoms=block.slope_atoms[:0],
-            slope_rows=block.slope_rows[:0],
-        )
-        for z, block in training.blocks.items()
-    }
-    return Environments(blocks, training.n_molecules, 0)
 
 
 def _sizes(fitted: Block, kept: Block) -> BlockSizes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from ase_mlwave.models.amons.config import AmonConfig
-from ase_mlwave.models.amons.regression.basis import basis_factor
+from ase_mlwave.models.amons.regression.basis import basis_factor, leading
 from ase_mlwave.models.amons.regression.environments import Block, Environments
 from ase_mlwave.models.amons.regression.expansion import Expansion
 from ase_mlwave.models.amons.regression.solver import posterior_variance
@@ -133,7 +133,7 @@ class AmonModel(nn.Module):
         """
         held: dict[str, Tensor] = {"baseline": baseline, "factor": factor}
         held["amplitude"] = torch.tensor(amplitude, dtype=torch.float64)
-        for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
+        for symbol, z in self._elements():
             block, expansion = training.blocks[z], expansions[z]
             held |= {f"{symbol}_{name}": getattr(block, name) for name in ("values", "columns", "molecules")}
             held |= {f"{symbol}_{name}": getattr(block, name) for name in ("slopes", "slope_atoms", "slope_rows")}
@@ -147,7 +147,7 @@ class AmonModel(nn.Module):
         if self._expansions:
             return self._expansions
         found = {}
-        for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
+        for symbol, z in self._elements():
             values = self._held(symbol, "values").double()
             found[z] = Expansion(
                 columns=self._held(symbol, "columns"),
@@ -161,48 +161,30 @@ class AmonModel(nn.Module):
         return found
 
     def known_rows(self) -> Environments:
-        """Return the rows that are kept for variances; made once."""
+        """Return the rows that are kept for variances; made once.
+
+        Training environments with the slopes that are kept; or of a basis of each element the same share, as far as
+        there are so many.
+        """
         if self._rows is None:
-            self._rows = self._basis() if self.config.n_basis else self._training()
+            blocks = {z: self._block(symbol, z) for symbol, z in self._elements()}
+            rows = Environments(blocks, self.config.n_molecules, self.config.n_directions)
+            self._rows = leading(rows, self.config.basis_share)[0] if self.config.n_basis else rows
         return self._rows
 
-    def _training(self) -> Environments:
-        """Return the training environments, with the slopes that are kept."""
-        blocks = {}
-        for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
-            values, slopes = self._held(symbol, "values").double(), self._held(symbol, "slopes")
-            atoms = self._held(symbol, "slope_atoms")
-            blocks[z] = Block(
-                columns=self._held(symbol, "columns"),
-                values=values,
-                norms=values.square().sum(dim=1),
-                molecules=self._held(symbol, "molecules"),
-                slopes=slopes,
-                products=(slopes * values[atoms]).sum(dim=1),
-                slope_atoms=atoms,
-                slope_rows=self._held(symbol, "slope_rows"),
-            )
-        return Environments(blocks, self.config.n_molecules, self.config.n_directions)
-
-    def _basis(self) -> Environments:
-        """Return the basis for variances: of each element the same share, as far as there are so many."""
-        blocks, first = {}, 0
-        none = self.baseline.new_zeros(0)
-        for symbol, z in zip(self.config.elements, self.config.numbers, strict=True):
-            values = self._held(symbol, "values")[: self.config.basis_share].double()
-            rows = torch.arange(first, first + len(values), device=values.device)
-            blocks[z] = Block(
-                columns=self._held(symbol, "columns"),
-                values=values,
-                norms=values.square().sum(dim=1),
-                molecules=rows,
-                slopes=values[:0],
-                products=none,
-                slope_atoms=none.long(),
-                slope_rows=none.long(),
-            )
-            first += len(values)
-        return Environments(blocks, first, 0)
+    def _block(self, symbol: str, z: int) -> Block:
+        known = self.expansions()[z]
+        slopes, atoms = self._held(symbol, "slopes"), self._held(symbol, "slope_atoms")
+        return Block(
+            columns=known.columns,
+            values=known.values,
+            norms=known.norms,
+            molecules=self._held(symbol, "molecules"),
+            slopes=slopes,
+            products=(slopes * known.values[atoms]).sum(dim=1),
+            slope_atoms=atoms,
+            slope_rows=self._held(symbol, "slope_rows"),
+        )
 
     def left_variance(self, rows: Tensor, own: Tensor) -> Tensor:
         """Compute the variance that training leaves of queries.
@@ -227,8 +209,10 @@ class AmonModel(nn.Module):
 
     def by_element(self, name: str) -> dict[int, float]:
         """Return a number of every element, ``"width"`` or ``"reach"``."""
-        pairs = zip(self.config.elements, self.config.numbers, strict=True)
-        return {z: float(self._held(symbol, name)) for symbol, z in pairs}
+        return {z: float(self._held(symbol, name)) for symbol, z in self._elements()}
+
+    def _elements(self) -> Iterator[tuple[str, int]]:
+        return zip(self.config.elements, self.config.numbers, strict=True)
 
     def _held(self, symbol: str, name: str) -> Tensor:
         return self.get_buffer(f"{symbol}_{name}")

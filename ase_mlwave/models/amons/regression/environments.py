@@ -126,6 +126,12 @@ class Block:
 
         return replace(self, columns=columns, values=spread(self.values), slopes=spread(self.slopes))
 
+    def part(self, start: int, stop: int, first: int = 0, last: int = 0) -> Block:
+        """Keep environments ``start:stop``, whole molecules, and the slopes ``first:last``: theirs, or none."""
+        kept = {name: getattr(self, name)[start:stop] for name in ("values", "norms", "molecules")}
+        kept |= {name: getattr(self, name)[first:last] for name in ("slopes", "products", "slope_rows")}
+        return Block(columns=self.columns, slope_atoms=self.slope_atoms[first:last] - start, **kept)
+
     def to(self, device: torch.device | str) -> Block:
         """Move to a device."""
         return Block(**{name: tensor.to(device) for name, tensor in vars(self).items()})
@@ -156,6 +162,10 @@ class Environments:
         """Keep the columns that another set uses, of its elements."""
         common = {z: block.onto(other.blocks[z].columns) for z, block in self.blocks.items() if z in other.blocks}
         return replace(self, blocks=common)
+
+    def without_directions(self) -> Environments:
+        """Keep the molecules alone."""
+        return Environments({z: b.part(0, len(b.values)) for z, b in self.blocks.items()}, self.n_molecules, 0)
 
     def to(self, device: torch.device | str) -> Environments:
         """Move to a device."""

@@ -139,7 +139,7 @@ def largest_distances(
             other = right.blocks[z]
             pairs += [(one, other.onto(one.columns)), (other, other)]
         squares = [
-            float(squared_distances(_rows(a, start, stop), b).max())
+            float(squared_distances(a.part(start, stop), b).max())
             for a, b in pairs
             for start, stop in _steps(len(a.values), max(1, block // len(b.values)))
         ]
@@ -206,36 +206,17 @@ def _chunks(block: Block, size: int) -> Iterator[Block]:
     for index, (n_atoms, n_slopes) in enumerate(counts):
         if index > first and held + n_atoms + n_slopes > size:
             stop, last = start + sum(n for n, _ in counts[first:index]), entry + sum(n for _, n in counts[first:index])
-            yield _part(block, start, stop, entry, last)
+            yield block.part(start, stop, entry, last)
             first, start, entry, held = index, stop, last, 0
         held += n_atoms + n_slopes
-    yield _part(block, start, len(block.values), entry, len(block.slopes))
+    yield block.part(start, len(block.values), entry, len(block.slopes))
 
 
 def _from(block: Block, molecule: int) -> Block:
     """Keep a molecule and those after it."""
     start = int(torch.searchsorted(block.molecules, molecule))
     entry = int(torch.searchsorted(block.molecules[block.slope_atoms], molecule))
-    return _part(block, start, len(block.values), entry, len(block.slopes))
-
-
-def _rows(block: Block, start: int, stop: int) -> Block:
-    """Keep some environments without their slopes."""
-    return _part(block, start, stop, 0, 0)
-
-
-def _part(block: Block, start: int, stop: int, entry: int, last: int) -> Block:
-    """Keep environments and slopes of whole molecules."""
-    return Block(
-        columns=block.columns,
-        values=block.values[start:stop],
-        norms=block.norms[start:stop],
-        molecules=block.molecules[start:stop],
-        slopes=block.slopes[entry:last],
-        products=block.products[entry:last],
-        slope_atoms=block.slope_atoms[entry:last] - start,
-        slope_rows=block.slope_rows[entry:last],
-    )
+    return block.part(start, len(block.values), entry, len(block.slopes))
 
 
 def _steps(total: int, size: int) -> Iterator[tuple[int, int]]:
