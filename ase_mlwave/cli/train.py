@@ -33,7 +33,8 @@ def train(
         folder = training.train(chosen, resume=resume, progress=progress)
         if getattr(rank_zero_only, "rank", 0):  # one of several processes: the first has the model
             return
-    _say(Console(), f"model written to {folder}, learning curve to {folder.parent / 'learning_curve.png'}")
+    curve = folder.parent / "learning_curve.png"
+    _say(Console(), f"model written to {folder}" + (f", learning curve to {curve}" if curve.exists() else ""))
 
 
 @contextmanager

@@ -179,6 +179,7 @@ def test_config_that_is_not_text_is_refused(folder: Path) -> None:
         ({"format": True}, "no whole number 'format'"),
         ({"format": 0}, "unknown format 0"),
         ({"kind": "test-mors"}, "unknown kind 'test-mors'. Did you mean 'test-morse'"),
+        ({"kind": "os:system"}, "unknown kind 'os:system'"),
         ({"training_data": None}, "training_data"),
         ({"surplus": 1}, "surplus"),
         ({"settings": {"level": "x"}}, "no elements in its settings"),
