@@ -16,35 +16,26 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from ase.calculators.calculator import InputError
-from rich.console import Console
 
+from ase_mlwave.console import Console
 from ase_mlwave.errors import suggestion
-from benchmarks.amons.classes import CLASSES
-from benchmarks.amons.curve import Curve, Options, read_curves, write_curves
-from benchmarks.amons.plots import draw
-from benchmarks.amons.report import curve_table, markdown, summary_table
+from benchmarks.amons.builders import run
+from benchmarks.amons.classes import CLASSES, Curve, read_curves, write_curves
+from benchmarks.amons.report import curve_rows, draw, markdown, summary_rows
+from benchmarks.common import command_line, existing, one_thread, positive, rich_table
 
 _DOCS = Path("docs")
 
 
 def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.amons",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("amons", __doc__, output=..., seed=..., workers=..., max_heavy=...)
     parser.add_argument("classes", nargs="*", metavar="CLASS", help=f"of {', '.join(CLASSES)} (default: all)")
-    parser.add_argument("--output", type=Path, required=True, help="folder for databases, curves and plots")
-    parser.add_argument("--demo", type=Path, help="published data of phenylacetaldehyde and its amons, JSON")
-    parser.add_argument("--qm7", type=Path, help="QM7 as NumPy file")
-    parser.add_argument("--qm9", type=Path, help="QM9, or a part of it, as NumPy file")
-    parser.add_argument("--workers", type=int, default=1, help="processes that label")
-    parser.add_argument("--max-heavy", type=int, help="heavy atoms of the largest amons (default: each class's own)")
-    parser.add_argument("--systems", type=int, help="most systems of a class (default: all)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--demo", type=existing, help="published data of phenylacetaldehyde and its amons, JSON")
+    parser.add_argument("--qm7", type=existing, help="QM7 as NumPy file")
+    parser.add_argument("--qm9", type=existing, help="QM9, or a part of it, as NumPy file")
+    parser.add_argument("--systems", type=positive(int), help="most systems of a class (default: all)")
     parser.add_argument("--again", action="store_true", help="fit again, though a class is finished; labels stay")
     parser.add_argument("--write-docs", action="store_true", help="write docs/amons.md and its plots")
     parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress bars")
@@ -56,15 +47,7 @@ def check(chosen: argparse.Namespace) -> list[str]:
     for name in chosen.classes:
         if name not in CLASSES:
             raise InputError(f"{name!r} is no class of systems. {suggestion(name, CLASSES)}")
-    for name in ("workers", "max_heavy", "systems"):
-        value = getattr(chosen, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')} was {value}; it must be at least 1.")
-    for name in ("demo", "qm7", "qm9"):
-        path = getattr(chosen, name)
-        if path is not None and not path.is_file():
-            raise InputError(f"there is no file {path}; give --{name} another one.")
-    wanted = list(dict.fromkeys(chosen.classes)) or [one.name for one in CLASSES.values() if one.exists]
+    wanted = list(dict.fromkeys(chosen.classes)) or list(CLASSES)
     for name in wanted:
         lacking = [f"--{need}" for need in CLASSES[name].needs if getattr(chosen, need) is None]
         if lacking and (chosen.again or not (chosen.output / f"{name}.json").is_file()):
@@ -75,40 +58,28 @@ def check(chosen: argparse.Namespace) -> list[str]:
 def main(words: Sequence[str] | None = None) -> None:
     """Run what is not finished; print tables; write curves, plots and, if asked for, the documentation."""
     chosen, console = options(words), Console()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         wanted = check(chosen)
         chosen.output.mkdir(parents=True, exist_ok=True)
         results = {name: _curves(name, chosen, console) for name in wanted}
-    except InputError as error:
-        raise SystemExit(f"error: {error}") from error
     for name, curves in results.items():
-        console.print(curve_table(CLASSES[name], curves))
-        draw(CLASSES[name], curves, chosen.output / f"{name}.png")
+        kind = CLASSES[name]
+        title = f"{kind.title}: predicted minus reference energy, kcal/mol a {kind.per}"
+        console.print(rich_table(curve_rows(curves), title))
+        draw(kind, curves, chosen.output / f"{name}.png")
     if chosen.write_docs:
         _write_docs(chosen.output, console)
-    console.print(summary_table(results))
+    console.print(rich_table(summary_rows(results), "Energies of whole systems from their amons, kcal/mol"))
 
 
 def _curves(name: str, chosen: argparse.Namespace, console: Console) -> list[Curve]:
     """Read the curves of a class, or run it."""
     path = chosen.output / f"{name}.json"
     if path.is_file() and not chosen.again:
-        console.print(f"[dim]{name}: read from {path}[/dim]")
+        console.print(f"{name}: read from {path}", style="dim")
         return read_curves(path)
     console.print(f"{name} ...")
-    asked = Options(
-        output=chosen.output,
-        demo=chosen.demo,
-        qm7=chosen.qm7,
-        qm9=chosen.qm9,
-        n_workers=chosen.workers,
-        max_heavy=chosen.max_heavy,
-        n_systems=chosen.systems,
-        progress=chosen.progress,
-        seed=chosen.seed,
-    )
-    curves = CLASSES[name].run(asked)
+    curves = run(CLASSES[name], chosen)
     write_curves(path, curves)
     return curves
 

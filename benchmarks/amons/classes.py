@@ -1,93 +1,143 @@
-"""The classes of systems: what each is, what it is asked to reach, and which module runs it."""
+"""The classes of systems, from ``classes.yaml``, and the learning curves that they are answered with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-from benchmarks.amons.curve import Curve, Options
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["CLASSES", "SystemClass"]
+from ase_mlwave.models.amons.config import FitSettings
+from benchmarks.common import read_json, write_json
 
 
-@dataclass(frozen=True)
-class SystemClass:
-    """Describe one row of the table.
+class Drawn(BaseModel):
+    """Molecules drawn at random from a file: of so many heavy atoms, and how many."""
 
-    Parameters
-    ----------
-    name : str
-        On the command line; also the module in this package, with underscores for hyphens.
-    title, systems : str
-        In the table.
-    target : float
-        Mean absolute error that is asked for, kcal/mol per ``per``.
-    per : str
-        ``"molecule"``, ``"monomer"`` or ``"atom"``.
-    needs : tuple of str
-        Options that name files it needs.
-    max_heavy : int or None
-        Heavy atoms of the largest amons that the target is for, where some curves go on beyond; None for each curve's
-        last point.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sizes: tuple[int, ...]
+    count: int
+
+
+class Relaxed(BaseModel):
+    """How tightly queries are relaxed: largest force, Hartree/Bohr, and most steps."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    largest_force: float
+    steps: int
+
+
+class SystemClass(BaseModel):
+    """One class: its row of the table, and its protocol."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
+    """On the command line, and of its files."""
     title: str
+    """In the table."""
     systems: str
+    """What they are, for the table."""
     target: float
-    per: str = "molecule"
+    """Mean absolute error that is asked for, kcal/mol per ``per``."""
+    per: Literal["molecule", "monomer", "atom"] = "molecule"
+    """What errors are divided by."""
+    judged_at: int | None = None
+    """Heavy atoms of the largest amons that the target is for; by default those of each curve's last point."""
+    notes: str = ""
+    """What a reader of the table should know, Markdown."""
     needs: tuple[str, ...] = ()
-    max_heavy: int | None = None
+    """Options that name files it needs."""
+    build: Literal["published", "molecules", "polymers", "droplets", "sheets", "crystals", "pairs"]
+    """How systems are built, a function of ``study.py``."""
+    molecules: Mapping[str, str] = Field(default_factory=dict)
+    """Name -> SMILES."""
+    drawn: Mapping[str, Drawn] = Field(default_factory=dict)
+    """Option that names a file -> molecules to draw from it."""
+    named_by: Literal["smiles", "file"] = "smiles"
+    """What drawn molecules are called by."""
+    parameters: Mapping[str, Any] = Field(default_factory=dict)
+    """System -> what it is built from."""
+    relax: Relaxed | None = None
+    """How queries are relaxed with the reference, GFN2-xTB."""
+    amons: Literal["caps", "minima", "as cut"] = "caps"
+    """Amons keep the query's coordinates but for their caps, which the reference relaxes; or are minima of the
+    reference; or remain as `amon_geometries` returns them."""
+    max_heavy: int
+    """Heavy atoms of the largest amons."""
+    max_contact_heavy: int | None = None
+    """The same of amons that touch."""
+    larger: Mapping[str, int] = Field(default_factory=dict)
+    """System -> heavy atoms of its largest amons, where these are others."""
+    smaller: bool = False
+    """Whether amons must be smaller than their query."""
+    cut: Mapping[str, Any] = Field(default_factory=dict)
+    """Further options of `amon_geometries`."""
+    shells: Mapping[str, int] | None = None
+    """Options of `shell_geometries`, whose shells are learned beside the amons."""
+    conformers: int | None = None
+    """Most conformers of an amon, of all queries together: those that differ most."""
+    distinct: bool = True
+    """Whether every conformer of an amon counts once."""
+    pool: Literal["own", "before", "all"] = "own"
+    """Whether a system is learned from its own amons, from these and those of the systems before, or from all."""
+    labels: str | None = None
+    """Level of theory that labels what GFN2-xTB relaxed; by default GFN2-xTB."""
+    sizes: tuple[int, ...] | None = None
+    """Points of the curves; by default all sizes of amons."""
+    fit: FitSettings
+    """How models are fitted."""
 
     def errors(self, curves: Sequence[Curve]) -> list[float]:
         """Return the errors that the target is for, kcal/mol per unit, of the curves that have one."""
         found = []
         for curve in curves:
             points = zip(curve.sizes, curve.errors_kcal, strict=True)
-            kept = [error for size, error in points if self.max_heavy is None or size <= self.max_heavy]
-            found += kept[-1:]
+            found += [error for size, error in points if self.judged_at is None or size <= self.judged_at][-1:]
         return found
 
-    @property
-    def module(self) -> str:
-        """Module with the function ``run``."""
-        return f"benchmarks.amons.{self.name.replace('-', '_')}"
 
-    @property
-    def exists(self) -> bool:
-        """Whether the module is there."""
-        return find_spec(self.module) is not None
+@dataclass(frozen=True)
+class Curve:
+    """The learning curve of one system; K points."""
 
-    @property
-    def run(self) -> Callable[[Options], list[Curve]]:
-        """The function that runs the class; each module has a ``run(options) -> list[Curve]``."""
-        function: Callable[[Options], list[Curve]] = import_module(self.module).run
-        return function
+    system: str
+    """Its name; unique within a class."""
+    reference_energy: float
+    """Of the whole system (all of its units together), Hartree."""
+    sizes: tuple[int, ...]
+    """Heavy atoms of the largest amons that were learned from, ascending; (K,)."""
+    n_amons: tuple[int, ...]
+    """Geometries that were learned from, (K,)."""
+    errors_kcal: tuple[float, ...]
+    """Predicted minus reference energy, kcal/mol per ``per``; (K,)."""
+    per: str = "molecule"
+    """``"molecule"``, ``"monomer"`` or ``"atom"``."""
+    n_atoms: int = 0
+    """Atoms of the system; 0 where that means nothing (an interaction energy)."""
 
-    @property
-    def notes(self) -> str:
-        """What a reader of the table should know, Markdown: ``NOTES`` of the module, if it has any."""
-        return str(getattr(import_module(self.module), "NOTES", "")).strip() if self.exists else ""
+    def __post_init__(self) -> None:
+        if not len(self.sizes) == len(self.n_amons) == len(self.errors_kcal):
+            raise ValueError(f"{self.system}: sizes, numbers of amons and errors differ in length.")
 
 
-_ALL = (
-    SystemClass("demo", "public demo", "phenylacetaldehyde, published B3LYP data", 0.226, needs=("demo",)),
-    SystemClass(
-        "biomolecules", "biomolecules", "amino acids, peptides, sugars, vitamins, drugs, steroids", 1.0, max_heavy=7
-    ),
-    SystemClass("organic", "organic molecules", "of QM7 and QM9, 7 to 9 heavy atoms", 1.5, needs=("qm7", "qm9")),
-    SystemClass("polymers", "polymers", "four common ones, chains and periodic cells", 1.0, "monomer"),
-    SystemClass("water", "water clusters", "(H2O)n", 0.3),
-    SystemClass("hbn", "hBN sheets", "pure and carbon-doped", 0.5, "atom"),
-    SystemClass("silicon", "bulk silicon", "perfect and distorted cells", 0.5, "atom"),
-    SystemClass("base-pairs", "base pairs", "A-T and G-C, and their interaction energies", 1.0),
-    SystemClass("pbe", "PBE/def2-SVP", "well-known organic molecules with 7 to 9 heavy atoms", 1.5),
-    SystemClass(
-        "pbe-random", "PBE/def2-SVP, at random", "7 to 9 heavy atoms, of QM7 and QM9", 1.5, needs=("qm7", "qm9")
-    ),
-)
+def write_curves(path: Path, curves: Sequence[Curve]) -> None:
+    """Write curves as JSON; ``path`` is there whole or not at all."""
+    write_json(path, [asdict(curve) for curve in curves])
+
+
+def read_curves(path: Path) -> list[Curve]:
+    """Read what `write_curves` wrote."""
+    lists = ("sizes", "n_amons", "errors_kcal")
+    return [Curve(**{key: tuple(v) if key in lists else v for key, v in entry.items()}) for entry in read_json(path)]
+
+
+_DATA = yaml.safe_load(Path(__file__).with_name("classes.yaml").read_text(encoding="utf-8"))
 
 #: Name on the command line -> class, in the order of the table.
-CLASSES: dict[str, SystemClass] = {one.name: one for one in _ALL}
+CLASSES: dict[str, SystemClass] = {name: SystemClass(name=name, **values) for name, values in _DATA.items()}

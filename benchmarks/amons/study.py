@@ -1,241 +1,163 @@
-"""What classes share: relax, label into a database that may be resumed, fit, predict, and see the error."""
+"""Learn the systems of a class from amons by its protocol: cut, label, fit, predict, and see the error."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, InputError
-from ase.constraints import FixAtoms
-from ase.data import chemical_symbols, ground_state_magnetic_moments
-from ase.optimize import BFGS
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from ase.data import ground_state_magnetic_moments
 from scipy.spatial import cKDTree
 
-from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.record import Record
-from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.models.amons.fitting import fit_amons
 from ase_mlwave.models.amons.fragments.conformers import ConformerSet, geometry_fingerprint, most_different
 from ase_mlwave.models.amons.fragments.geometry import amon_geometries
-from ase_mlwave.models.amons.fragments.perception import bonded_pairs
+from ase_mlwave.models.amons.fragments.shells import shell_geometries
 from ase_mlwave.models.amons.inference import predict_batch
+from ase_mlwave.models.amons.learning.study import query_geometry
 from ase_mlwave.models.amons.regression.environments import Geometry
-from ase_mlwave.reference.labelling import Progress as Labelled
-from ase_mlwave.reference.labelling import label_geometries
-from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
-from ase_mlwave.units import BOHR, HARTREE_PER_BOHR
-from benchmarks.amons.curve import KCAL_PER_MOL, Curve, Options
+from ase_mlwave.reference.levels import LevelOfTheory, PyscfLevel, TbliteLevel
+from ase_mlwave.units import BOHR
+from benchmarks.amons.classes import Curve, SystemClass
+from benchmarks.common import KCAL_PER_MOL, bar
+from benchmarks.references import Energies, Relaxing, label
 
-__all__ = [
-    "LIKELY",
-    "PUBLISHED",
-    "Query",
-    "Relaxing",
-    "bar",
-    "cut_amons",
-    "distinct",
-    "free_atoms",
-    "label",
-    "learning_curves",
-    "need",
-]
-
-#: How the publication fits: energies alone, widths and penalty by rule.
-PUBLISHED = FitSettings(directions=0)
-#: Where amons are many: widths and penalty by maximum likelihood.
-LIKELY = FitSettings(directions=0, hyperparameters="likelihood")
 #: Queries that are predicted at a time, and that count in the rule for the widths.
 _BATCH, _FOR_WIDTHS = 20, 50
 #: An atom of an amon that is no nearer to one of the query is a cap, Bohr.
-_PLACE = 1e-4
+_PLACE = 1e-2
 
 
 @dataclass(frozen=True)
-class Query:
-    """Hold a system to be predicted.
-
-    Parameters
-    ----------
-    system : str
-        Its name.
-    geometry : Geometry
-        Bohr.
-    energy : float
-        Reference, Hartree.
-    per : str
-        Unit in which its error is given.
-    n_units : int
-        How many of these it has.
-    """
+class Target:
+    """A system to be predicted."""
 
     system: str
+    """Its name."""
     geometry: Geometry
+    """Bohr."""
     energy: float
-    per: str = "molecule"
+    """Reference, Hartree."""
     n_units: int = 1
+    """How many monomers or atoms errors are divided by."""
 
     @classmethod
-    def of(cls, record: Record, system: str, per: str = "molecule", n_units: int = 1) -> Query:
-        """Take a labelled molecule."""
-        if record.energy is None:
+    def of(cls, structure: Record | Atoms, system: str, n_units: int = 1, energy: float | None = None) -> Target:
+        """Take a labelled molecule, or a structure whose energy (Hartree) is given."""
+        known = getattr(structure, "energy", None) if energy is None else energy
+        geometry = query_geometry(structure)
+        if known is None or geometry is None:
             raise ValueError(f"{system} has no energy.")
-        return cls(system, Geometry(record.numbers, record.positions), record.energy, per, n_units)
+        return cls(system, geometry, known, n_units)
 
 
-class Relaxing(LevelOfTheory):
-    """Relax with one level of theory, then label with the same or another one.
+@dataclass(frozen=True)
+class Case:
+    """A query that amons are cut from, and the systems that they predict."""
 
-    Amons that say which atoms are caps (`cut_amons`) are relaxed in those alone.
-
-    Parameters
-    ----------
-    relaxation : CalculatorLevel
-        What relaxes.
-    labels : LevelOfTheory, optional
-        What labels; by default the same.
-    largest_force : float
-        On an atom, at which to stop, Hartree/Bohr.
-    steps : int
-        Most steps; what has not converged by then is labelled as it is.
-
-    Notes
-    -----
-    A molecule whose bonds change counts as failed.
-    """
-
-    def __init__(
-        self,
-        relaxation: CalculatorLevel,
-        labels: LevelOfTheory | None = None,
-        *,
-        largest_force: float = 2e-3,
-        steps: int = 100,
-    ) -> None:
-        self.relaxation, self.labels = relaxation, labels or relaxation
-        self.largest_force, self.steps = largest_force, steps
-
-    @property
-    def name(self) -> str:
-        """Both levels, as quantum chemists write them."""
-        return f"{self.labels.name}//{self.relaxation.name}"
-
-    def settings(self) -> dict[str, Any]:
-        """Return what decides the numbers."""
-        how = {"largest_force": self.largest_force, "steps": self.steps}
-        return {"labels": self.labels.settings(), "relaxation": self.relaxation.settings() | how}
-
-    def load(self) -> None:
-        """Load both programs."""
-        self.relaxation.load()
-        self.labels.load()
-
-    def label(self, molecule: Any) -> Record:
-        """Relax, and label the relaxed geometry."""
-        atoms = atoms_from_record(molecule)
-        bonds, _ = bonded_pairs(atoms)
-        if "caps" in molecule.info:
-            atoms.set_constraint(FixAtoms(sorted({*range(len(atoms))} - {*molecule.info["caps"]})))
-        atoms.calc = self.relaxation.calculator(molecule)
-        BFGS(atoms, logfile=None).run(fmax=self.largest_force * HARTREE_PER_BOHR, steps=self.steps)
-        if bonded_pairs(atoms)[0] != bonds:
-            raise CalculationFailed(f"{molecule.formula} became another molecule when it was relaxed.")
-        return self.labels.label(replace(molecule, positions=atoms.positions / BOHR))
+    name: str
+    query: Record | Atoms
+    targets: Sequence[Target]
 
 
-def cut_amons(query: Record, max_heavy: int, **others: Any) -> tuple[Record, ...]:
-    """Cut amons whose atoms stay where they are in the query; only the hydrogens that cap cut bonds may move.
+class Bench:
+    """A class, what the command line says, and the levels that label."""
 
-    Parameters
-    ----------
-    query : Record
-        Relaxed.
-    max_heavy : int
-        Of the largest amons.
-    **others
-        For `amon_geometries`.
+    def __init__(self, kind: SystemClass, chosen: argparse.Namespace) -> None:
+        self.kind, self.chosen = kind, chosen
+        self.cheap = TbliteLevel("gfn2-xtb")
+        level = None if kind.labels is None else LevelOfTheory.parse(kind.labels)
+        self.level: LevelOfTheory = level or self.cheap
+        self.exact = Energies(level) if isinstance(level, PyscfLevel) else None
 
-    Returns
-    -------
-    tuple of Record
-        ``info["caps"]`` lists the atoms that the query has not.
+    def names(self, names: Iterable[str]) -> list[str]:
+        """Return the systems that are asked for."""
+        return list(names)[: self.chosen.systems]
 
-    Notes
-    -----
+    def label(self, records: Sequence[Record], part: str, level: LevelOfTheory) -> list[Record | None]:
+        """Label into the database ``<class><part>.db``."""
+        path = self.chosen.output / f"{self.kind.name}{part}.db"
+        title = f"{self.kind.name}{part}: label"
+        return label(records, path, level, self.chosen.workers, title, self.chosen.progress)
+
+    def relaxed(self, records: Sequence[Record]) -> list[Record | None]:
+        """Relax queries tightly, and label them."""
+        assert self.kind.relax is not None
+        tight = Relaxing(self.cheap, **self.kind.relax.model_dump())
+        return self._exactly(self.label(records, "-queries", tight))
+
+    def amons(self, cut: Sequence[Record]) -> list[Record | None]:
+        """Relax and label amons as the protocol says."""
+        level = self.cheap if self.kind.amons == "as cut" else Relaxing(self.cheap)
+        return self._exactly(self.label(cut, "" if self.exact is None else "-amons", level))
+
+    def _exactly(self, records: list[Record | None]) -> list[Record | None]:
+        """Label relaxed molecules with the level that the class is asked at, if that is another one."""
+        if self.exact is None:
+            return records
+        found = iter(self.label([record for record in records if record is not None], "", self.exact))
+        return [None if record is None else next(found) for record in records]
+
+    def energy(self, atoms: Atoms) -> float:
+        """Compute the energy of a structure as it is, Hartree."""
+        numbers = np.array(atoms.numbers, dtype=np.int64)
+        spin = int(ground_state_magnetic_moments[numbers[0]]) if len(atoms) == 1 else int(numbers.sum() % 2)
+        energy = self.level.label(Record(numbers, atoms.positions / BOHR, spin=spin)).energy
+        if energy is None:
+            raise CalculationFailed(f"{self.level.name} gives no energy for {atoms.symbols}.")
+        return energy
+
+    def cut(self, case: Case) -> list[Record]:
+        """Cut the amons of a case."""
+        kind, asked = self.kind, self.chosen.max_heavy
+        largest = asked or kind.larger.get(case.name.split(",")[0], kind.max_heavy)
+        radicals = kind.build == "sheets" and len(kind.parameters[case.name]) % 2 == 1
+        options: dict[str, Any] = {"allow_radicals": radicals, **kind.cut}
+        if kind.max_contact_heavy is not None:
+            options["max_contact_heavy"] = max(2, min(largest, kind.max_contact_heavy))
+        if kind.smaller and isinstance(case.query, Record):
+            largest = min(largest, int((case.query.numbers > 1).sum()) - 1)
+        if kind.amons == "caps":
+            try:
+                return cut_amons(case.query, largest, **options)
+            except InputError:
+                if kind.drawn:  # bonds became uncertain in the relaxation: no amons
+                    return []
+                raise
+        found = list(amon_geometries(case.query, largest, **options))
+        if kind.shells is not None and asked is None and isinstance(case.query, Atoms):
+            shells = shell_geometries(case.query, allow_radicals=radicals, **kind.shells)
+            found += [shell for shell in shells if shell.info["n_heavy"] > largest]
+        return found
+
+
+# --- amons ------------------------------------------------------------------------------------------------------------
+
+
+def cut_amons(query: Record | Atoms, max_heavy: int, **options: Any) -> list[Record]:
+    """Cut amons that keep the coordinates of their query; ``info["caps"]`` lists the hydrogens that cap cut bonds.
+
     The environments of an amon are then those of the query but for what was cut off, at the same distances and angles:
     what the energies of relaxed amons lack is the energy that their bending takes.
     """
-    amons = amon_geometries(query, max_heavy, relax=False, **others)
-    tree = cKDTree(query.positions)
+    amons = amon_geometries(query, max_heavy, relax=False, **options)
+    positions = query.positions
+    if isinstance(query, Atoms):  # a chain
+        copies = range(-2 * max_heavy, 2 * max_heavy + 1)
+        positions = np.vstack([query.positions + n * query.cell[0] for n in copies]) / BOHR
+    tree = cKDTree(positions)
     caps = [np.flatnonzero(tree.query(amon.positions)[0] > _PLACE).tolist() for amon in amons]
-    return tuple(replace(amon, info={**amon.info, "caps": own}) for amon, own in zip(amons, caps, strict=True))
-
-
-def label(
-    records: Sequence[Record], path: Path, level: LevelOfTheory, options: Options, title: str
-) -> list[Record | None]:
-    """Label molecules, or read what the database has of them already.
-
-    Parameters
-    ----------
-    records : sequence of Record, (B,)
-        Geometries.
-    path : Path
-        Database; made, or resumed.
-    level : LevelOfTheory
-        Must be the database's.
-    options : Options
-        Workers and whether to show progress.
-    title : str
-        Beside the bar.
-
-    Returns
-    -------
-    list of Record or None, (B,)
-        In the order given, matrices left out, with ``info`` as given; None where labelling failed.
-    """
-    named = [replace(record, info={**record.info, "asked": _key(record)}) for record in records]
-    with bar(options, title) as advance:
-        done = 0
-
-        def report(progress: Labelled) -> None:
-            nonlocal done
-            advance(progress.n_done - done, progress.n_to_do)
-            done = progress.n_done
-
-        file = label_geometries(named, path, level, n_workers=options.n_workers, progress=report)
-    found = {str(record.info.get("asked")): record for record in file.read()}
-    labelled = [found.get(str(record.info["asked"])) for record in named]
-    return [
-        None if label is None else replace(label, matrices={}, info=record.info)
-        for record, label in zip(records, labelled, strict=True)
-    ]
-
-
-def _key(record: Record) -> str:
-    """Name a geometry as the database does."""
-    return f"sha256:{record.geometry_hash()}"
+    return [amon.with_info(caps=own) for amon, own in zip(amons, caps, strict=True)]
 
 
 def distinct(records: Iterable[Record], max_conformers: int | None = None) -> list[Record]:
-    """Keep every amon once: one record per SMILES and conformer.
-
-    Parameters
-    ----------
-    records : iterable of Record
-        Amons, of many queries.
-    max_conformers : int, optional
-        Most conformers of an amon: those that differ most.
-
-    Returns
-    -------
-    list of Record
-        Sorted by number of heavy atoms, then by SMILES.
-    """
+    """Keep every conformer of an amon once, or those that differ most; sorted by heavy atoms, then by SMILES."""
     seen: dict[tuple[int, str], tuple[ConformerSet, list[Record]]] = {}
     for record in records:
         key = int(record.info["n_heavy"]), f"{record.info['smiles']} {record.formula}"
@@ -250,102 +172,77 @@ def distinct(records: Iterable[Record], max_conformers: int | None = None) -> li
     return found
 
 
-def free_atoms(numbers: Sequence[int], level: LevelOfTheory) -> dict[int, float]:
-    """Compute the energies of free atoms, Hartree, by atomic number."""
-    energies = {}
-    for number in sorted(set(numbers)):
-        spin = int(ground_state_magnetic_moments[number])
-        atom = level.label(Record(np.array([number]), np.zeros((1, 3)), spin=spin))
-        if atom.energy is None:
-            raise CalculationFailed(f"{level.name} gives no energy for {chemical_symbols[number]}.")
-        energies[number] = atom.energy
-    return energies
-
-
 def learning_curves(
-    queries: Sequence[Query],
+    targets: Sequence[Target],
     amons: Sequence[Record],
     level: str,
     *,
-    free: dict[int, float],
-    settings: FitSettings = PUBLISHED,
+    per: str = "molecule",
+    show: bool = False,
     sizes: Sequence[int] | None = None,
     also: Sequence[Geometry] = (),
-    options: Options | None = None,
-    **others: Any,
+    **fit: Any,
 ) -> list[Curve]:
-    """Predict queries from amons of growing size.
+    """Predict systems from amons of growing size; of the points those at which amons know all elements of the system.
 
     Parameters
     ----------
-    queries : sequence of Query
+    targets : sequence of Target
         Systems; the first 50 of them, and the amons learned from, count in the rule for the kernel's widths.
     amons : sequence of Record
         Labelled; ``info["n_heavy"]`` is their size.
-    level : str
-        Level of theory of both.
-    free : dict of int to float
-        Energies of free atoms, Hartree.
-    settings : FitSettings
-        How models are fitted.
-    sizes : sequence of int, optional
-        Points of the curves; by default all sizes of the amons.
+    level, per, show, sizes
+        Level of theory; what errors are for; whether to show progress; points of the curves.
     also : sequence of Geometry
         What else counts in the rule for the widths.
-    options : Options, optional
-        Whether to show progress.
-    **others
-        For `fit_amons`, such as ``representation``.
-
-    Returns
-    -------
-    list of Curve
-        One per query, with the points at which amons know all of its elements.
+    **fit
+        For `fit_amons`.
     """
-    points: list[list[tuple[int, int, float]]] = [[] for _ in queries]
-    geometries = [query.geometry for query in queries]
-    wanted = sorted(sizes or {int(record.info["n_heavy"]) for record in amons})
-    with bar(options, "fit and predict") as advance:
-        for size in wanted:
+    points: list[list[tuple[int, int, float]]] = [[] for _ in targets]
+    with bar(show) as progress:
+        for size in progress.track(sorted(sizes or {int(r.info["n_heavy"]) for r in amons}), description="fit"):
             kept = [record for record in amons if record.info["n_heavy"] <= size]
             known = {z for record in kept for z in record.numbers.tolist()}
-            chosen = [n for n, query in enumerate(queries) if set(query.geometry.numbers.tolist()) <= known]
-            if chosen:
-                seen = _of([*also, *geometries[:_FOR_WIDTHS]], known)
-                fit = fit_amons(kept, level, settings, others=seen, free_atoms=free, **others)
-                for start in range(0, len(chosen), _BATCH):
-                    some = chosen[start : start + _BATCH]
-                    predictions = predict_batch(fit.model, [geometries[n] for n in some])
-                    for n, found in zip(some, predictions, strict=True):
-                        error = (found.energy - queries[n].energy) * KCAL_PER_MOL / queries[n].n_units
-                        points[n].append((size, len(kept), error))
-            advance(1, len(wanted))
-    return [_curve(query, found) for query, found in zip(queries, points, strict=True)]
+            chosen = [n for n, target in enumerate(targets) if set(target.geometry.numbers.tolist()) <= known]
+            if not chosen:
+                continue
+            seen = [*also, *(target.geometry for target in targets[:_FOR_WIDTHS])]
+            seen = [geometry for geometry in seen if set(geometry.numbers.tolist()) <= known]
+            model = fit_amons(kept, level, others=seen, **fit).model
+            for start in range(0, len(chosen), _BATCH):
+                some = chosen[start : start + _BATCH]
+                for n, found in zip(some, predict_batch(model, [targets[n].geometry for n in some]), strict=True):
+                    error = (found.energy - targets[n].energy) * KCAL_PER_MOL / targets[n].n_units
+                    points[n].append((size, len(kept), error))
+    curves = []
+    for target, found in zip(targets, points, strict=True):
+        at, n_amons, errors = zip(*found, strict=True) if found else ((), (), ())
+        curves.append(Curve(target.system, target.energy, at, n_amons, errors, per, len(target.geometry)))
+    return curves
 
 
-def _of(geometries: Sequence[Geometry], known: set[int]) -> list[Geometry]:
-    """Choose those whose elements are all known."""
-    return [geometry for geometry in geometries if set(geometry.numbers.tolist()) <= known]
-
-
-def _curve(query: Query, points: Sequence[tuple[int, int, float]]) -> Curve:
-    columns = list(zip(*points, strict=True)) or [(), (), ()]
-    sizes, n_amons, errors = columns
-    return Curve(query.system, query.energy, sizes, n_amons, errors, query.per, len(query.geometry))  # type: ignore[arg-type]
-
-
-@contextmanager
-def bar(options: Options | None, title: str) -> Iterator[Any]:
-    """Show a progress bar; yields a function of (steps done, steps in all)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=options is None or not options.progress) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda steps, total: progress.update(task, advance=steps, total=total)
-
-
-def need(options: Options, name: str) -> Path:
-    """Return the file that an option names."""
-    path: Path | None = getattr(options, name)
-    if path is None or not path.is_file():
-        raise InputError(f"this class needs a file: --{name} PATH (got {path}).")
-    return path
+def learn(bench: Bench, cases: Sequence[Case]) -> list[Curve]:
+    """Cut the amons of all cases, label them, and predict the systems of each."""
+    kind, chosen = bench.kind, bench.chosen
+    cuts = [bench.cut(case) for case in cases]
+    if kind.conformers is not None:
+        cuts = [distinct(chain(*cuts), kind.conformers), *([] for _ in cases[1:])]
+    labelled = iter(bench.amons([*chain(*cuts)]))
+    own = [[amon for amon in islice(labelled, len(cut)) if amon is not None] for cut in cuts]
+    elements = {1, *(int(z) for case in cases for target in case.targets for z in target.geometry.numbers)}
+    fit: dict[str, Any] = {"settings": kind.fit, "per": kind.per, "show": chosen.progress}
+    fit["free_atoms"] = {z: bench.energy(Atoms([z])) for z in sorted(elements)}
+    if kind.sizes is not None:
+        fit["sizes"] = [size for size in kind.sizes if size <= (chosen.max_heavy or kind.max_heavy)]
+    if kind.pool == "all":
+        targets = [target for case in cases for target in case.targets]
+        return learning_curves(targets, distinct(chain(*own)), bench.level.name, **fit)
+    curves: list[Curve] = []
+    known: list[Record] = []
+    for case, amons in zip(cases, own, strict=True):
+        known = [*known, *amons] if kind.pool == "before" else amons
+        known = distinct(known) if kind.distinct else known
+        present = {1, *(z for target in case.targets for z in target.geometry.numbers.tolist())}
+        usable = [amon for amon in known if {*amon.numbers.tolist()} <= present]
+        curves += learning_curves(case.targets, usable, bench.level.name, **fit)
+    return curves
