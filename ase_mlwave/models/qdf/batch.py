@@ -1,20 +1,19 @@
-"""Molecules joined to one batch of atom-centred blocks, with the neighbours that reach their points."""
+"""The pairs of a batch as blocks of centres, each with the neighbours that reach its points."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
-__all__ = ["Block", "FieldBatch", "collate"]
+from ase_mlwave.systems.batch import SystemBatch
 
-Geometry = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Atomic numbers (N,) and positions (N, 3) in Bohr."""
+__all__ = ["Block", "FieldBatch", "with_blocks"]
+
+Index = NDArray[np.int64]
 
 #: Neighbour lists of one block differ in length by at most this factor, so that little is padded.
 _SPREAD = 1.35
@@ -43,54 +42,26 @@ class Block:
         return Block(self.centres.to(device), self.neighbours.to(device), self.present.to(device))
 
 
-@dataclass(frozen=True)
-class FieldBatch:
-    """B molecules as flat tensors.
+@dataclass(frozen=True, eq=False)
+class FieldBatch(SystemBatch):
+    """Molecules with their pairs in blocks.
 
     Parameters
     ----------
-    numbers : Tensor, (N,)
-        Atomic numbers, int64.
-    positions : Tensor, (N, 3)
-        Bohr, float64.
-    system : Tensor, (N,)
-        Index of the molecule of every atom.
-    n_atoms : tuple of int, (B,)
-        Atoms of each molecule.
     blocks : tuple of Block
         Every atom is a centre in one of them.
     """
 
-    numbers: Tensor
-    positions: Tensor
-    system: Tensor
-    n_atoms: tuple[int, ...]
     blocks: tuple[Block, ...]
 
-    def to(self, device: torch.device | str) -> FieldBatch:
-        """Copy all tensors to a device."""
-        return FieldBatch(
-            numbers=self.numbers.to(device),
-            positions=self.positions.to(device),
-            system=self.system.to(device),
-            n_atoms=self.n_atoms,
-            blocks=tuple(block.to(device) for block in self.blocks),
-        )
 
-    def at(self, positions: Tensor) -> FieldBatch:
-        """Replace the positions (N, 3), Bohr, and keep the neighbours: for derivatives and rotations."""
-        return replace(self, positions=positions)
-
-
-def collate(geometries: Sequence[Geometry], reach: float, pairs_per_block: int = 400) -> FieldBatch:
-    """Join molecules to a batch.
+def with_blocks(batch: SystemBatch, pairs_per_block: int = 400) -> FieldBatch:
+    """Group the atoms of a batch with about equally many neighbours.
 
     Parameters
     ----------
-    geometries : sequence of (numbers (N,), positions (N, 3))
-        Positions in Bohr.
-    reach : float
-        Largest distance of neighbours: twice the model's cutoff, Bohr.
+    batch : SystemBatch
+        Molecules on the CPU; its pairs are up to twice the model's cutoff.
     pairs_per_block : int
         Largest number of centres times neighbours in one block (a block has one centre at least).
 
@@ -98,43 +69,34 @@ def collate(geometries: Sequence[Geometry], reach: float, pairs_per_block: int =
     -------
     FieldBatch
         On the CPU.
-
-    Notes
-    -----
-    Neighbours come from a tree: time and memory are linear in the number of atoms.
     """
-    lists: list[list[int]] = []
-    for _, positions in geometries:
-        start = len(lists)
-        lists += [[start + i] for i in range(len(positions))]
-        for i, j in cKDTree(positions).query_pairs(reach, output_type="ndarray") if len(positions) > 1 else ():
-            lists[start + i].append(start + j)
-            lists[start + j].append(start + i)
-    n_atoms = tuple(len(numbers) for numbers, _ in geometries)
-    return FieldBatch(
-        numbers=torch.from_numpy(np.concatenate([np.asarray(z, dtype=np.int64) for z, _ in geometries])),
-        positions=torch.from_numpy(np.concatenate([np.array(r, dtype=np.float64) for _, r in geometries])),
-        system=torch.repeat_interleave(torch.arange(len(n_atoms)), torch.tensor(n_atoms)),
-        n_atoms=n_atoms,
-        blocks=tuple(_blocks(lists, pairs_per_block)),
-    )
+    second = batch.second.numpy()
+    counts = np.bincount(batch.first.numpy(), minlength=len(batch.numbers))
+    starts = np.cumsum(counts) - counts
+    order = np.argsort(counts, kind="stable")
+    groups = np.split(order, _edges(counts[order] + 1, pairs_per_block))
+    blocks = tuple(_block(centres, counts[centres], starts[centres], second) for centres in groups)
+    return FieldBatch(**vars(batch), blocks=blocks)
 
 
-def _blocks(lists: list[list[int]], pairs_per_block: int) -> list[Block]:
-    """Group centres with about equally many neighbours."""
-    blocks: list[Block] = []
-    current: list[int] = []
-    for atom in sorted(range(len(lists)), key=lambda i: (len(lists[i]), i)):
-        width = len(lists[atom])
-        if current and (width > _SPREAD * len(lists[current[0]]) + 1 or width * (len(current) + 1) > pairs_per_block):
-            blocks.append(_block(current, lists))
-            current = []
-        current.append(atom)
-    return [*blocks, _block(current, lists)]
+def _edges(widths: Index, pairs_per_block: int) -> list[int]:
+    """Find where new blocks begin in ascending lengths of lists, the centres themselves included."""
+    edges, begin = [], 0
+    for place, width in enumerate(widths.tolist()):
+        full = width > _SPREAD * widths[begin] + 1 or width * (place - begin + 1) > pairs_per_block
+        if place > begin and full:
+            edges.append(place)
+            begin = place
+    return edges
 
 
-def _block(centres: list[int], lists: list[list[int]]) -> Block:
-    width = max(len(lists[i]) for i in centres)
-    table = np.array([lists[i] + [i] * (width - len(lists[i])) for i in centres], dtype=np.int64)
-    present = np.array([[1.0] * len(lists[i]) + [0.0] * (width - len(lists[i])) for i in centres])
-    return Block(torch.tensor(centres), torch.from_numpy(table), torch.from_numpy(present))
+def _block(centres: Index, counts: Index, starts: Index, second: Index) -> Block:
+    """Make a table of neighbours, the centre before them and as the padding behind them."""
+    place = np.arange(-1, counts.max())
+    present = place < counts[:, None]
+    present[:, 0] = True
+    others = present.copy()
+    others[:, 0] = False
+    table = np.repeat(centres[:, None], len(place), axis=1)
+    table[others] = second[(starts[:, None] + place)[others]]
+    return Block(*map(torch.from_numpy, (centres, table, present.astype(np.float64))))

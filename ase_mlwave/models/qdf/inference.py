@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ase_mlwave.data.record import Record
-from ase_mlwave.models.qdf.batch import FieldBatch, collate
+from ase_mlwave.models.qdf.batch import FieldBatch, with_blocks
 from ase_mlwave.models.qdf.model import QDF
+from ase_mlwave.systems.batch import collate
+from ase_mlwave.systems.neighbours import NeighbourList
+from ase_mlwave.systems.system import System
 
 __all__ = ["Prediction", "density_on_points", "measure_distances", "predict_batch"]
 
@@ -48,7 +50,12 @@ class Prediction:
 
 
 def predict_batch(
-    network: QDF, systems: Sequence[Record], *, forces: bool = False, grid_level: int | None = None
+    network: QDF,
+    systems: Sequence[System],
+    *,
+    forces: bool = False,
+    grid_level: int | None = None,
+    neighbours: NeighbourList | None = None,
 ) -> list[Prediction]:
     """Predict energies and forces in one pass over all points of all molecules.
 
@@ -56,43 +63,44 @@ def predict_batch(
     ----------
     network : QDF
         The model; its device is where everything is computed.
-    systems : sequence of Record, (B,)
+    systems : sequence of System, (B,)
         Molecules of the model's elements.
     forces : bool
         Differentiate also.
     grid_level : int, optional
         Size of the integration grid; the model's own by default.
+    neighbours : NeighbourList, optional
+        As of `ase_mlwave.systems.batch.collate`.
 
     Returns
     -------
     list of Prediction, (B,)
     """
-    batch = _batch(network, systems)
+    batch = _batch(network, systems, neighbours)
     with torch.set_grad_enabled(forces):
         positions = batch.positions.requires_grad_(forces)
         output = network(batch, grid_level=grid_level)
         gradient = torch.autograd.grad(output.energies.sum(), positions)[0] if forces else None
-    sizes = list(batch.n_atoms)
-    parts = [_split(tensor, sizes) for tensor in (output.atomic_energies, output.cell_electrons)]
-    per_molecule = [None] * len(sizes) if gradient is None else _split(-gradient, sizes)
+    parts = [_split(batch, tensor) for tensor in (output.atomic_energies, output.cell_electrons)]
+    per_molecule = [None] * len(systems) if gradient is None else _split(batch, -gradient)
     distances = [measure_distances(network, system) for system in systems]
     columns = (output.energies.tolist(), per_molecule, *parts, distances)
     return [Prediction(*values) for values in zip(*columns, strict=True)]
 
 
-def measure_distances(network: QDF, system: Record) -> Array | None:
+def measure_distances(network: QDF, system: System) -> Array | None:
     """Measure how unlike the training data the atoms (N,) of a molecule are; None where the model has no measure."""
     return network.domain(system.numbers, system.positions) if network.domain.measures else None
 
 
-def density_on_points(network: QDF, system: Record, points: Array, *, grid_level: int | None = None) -> Array:
+def density_on_points(network: QDF, system: System, points: Array, *, grid_level: int | None = None) -> Array:
     """Evaluate the density of a molecule.
 
     Parameters
     ----------
     network : QDF
         The model.
-    system : Record
+    system : System
         One molecule.
     points : (G, 3)
         Bohr.
@@ -113,13 +121,12 @@ def density_on_points(network: QDF, system: Record, points: Array, *, grid_level
     return np.concatenate([_numpy(block) for block in blocks])
 
 
-def _batch(network: QDF, systems: Sequence[Record]) -> FieldBatch:
-    geometries = [(s.numbers, s.positions) for s in systems]
-    return collate(geometries, 2 * network.config.cutoff).to(network.references.device)
+def _batch(network: QDF, systems: Sequence[System], neighbours: NeighbourList | None = None) -> FieldBatch:
+    return with_blocks(collate(systems, 2 * network.config.cutoff, neighbours)).to(network.references.device)
 
 
-def _split(tensor: Tensor, sizes: list[int]) -> list[Array]:
-    return [_numpy(part) for part in tensor.split(sizes)]
+def _split(batch: FieldBatch, tensor: Tensor) -> list[Array]:
+    return [_numpy(part) for part in batch.split(tensor)]
 
 
 def _numpy(tensor: Tensor) -> Array:

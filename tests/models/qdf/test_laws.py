@@ -16,10 +16,11 @@ from torch import Tensor
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.qdf import model as qdf_model
-from ase_mlwave.models.qdf.batch import collate
+from ase_mlwave.models.qdf.batch import with_blocks
 from ase_mlwave.models.qdf.inference import density_on_points, predict_batch
 from ase_mlwave.models.qdf.model import QDF
 from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.systems.batch import collate
 from ase_mlwave.units import BOHR, HARTREE
 from tests.models.qdf.networks import random_network
 
@@ -42,7 +43,8 @@ def energies(network: QDF, systems: Sequence[Record]) -> np.ndarray:
 
 
 def energy_of(network: QDF, numbers: Sequence[int], positions: Tensor) -> Tensor:
-    batch = collate([(np.array(numbers), positions.detach().numpy())], 2 * network.config.cutoff)
+    system = Record(np.array(numbers), positions.detach().numpy())
+    batch = with_blocks(collate([system], 2 * network.config.cutoff))
     return network(batch.at(positions)).energies[0]
 
 
@@ -169,8 +171,8 @@ def test_recomputed_blocks_give_the_same_gradients(monkeypatch: pytest.MonkeyPat
 def test_long_chain_does_not_depend_on_how_it_is_cut_into_blocks() -> None:
     network = random_network()
     chain = Atoms("CH" * 20, [[1.2 * i, 0.4 * (i % 2), 0.1 * i] for i in range(40)])
-    geometry = (chain.numbers, chain.positions / BOHR)
-    one, other = (network(collate([geometry], REACH, size)).energies.item() for size in (20, 10_000))
+    batch = collate([record(chain)], REACH)
+    one, other = (network(with_blocks(batch, size)).energies.item() for size in (20, 10_000))
     assert one == pytest.approx(other, abs=1e-11)
 
 

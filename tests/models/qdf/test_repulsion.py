@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from ase_mlwave.models.qdf.batch import collate
+from ase_mlwave.models.qdf.batch import with_blocks
 from ase_mlwave.models.qdf.config import QDFConfig
 from ase_mlwave.models.qdf.model import QDF
 from ase_mlwave.models.qdf.repulsion import NuclearRepulsion
+from ase_mlwave.systems.batch import collate
+from ase_mlwave.systems.system import System
 from tests.models.qdf.networks import random_network
 
 CUTOFF = 12.0
@@ -76,7 +78,7 @@ def test_forces_of_pairs_are_derivatives() -> None:
 
 def test_a_model_without_learned_pairs_keeps_the_wall() -> None:
     network = QDF(QDFConfig(elements=("H",), dimension=4, grid_level=0, pair_functions=0))
-    batch = collate([(np.array([1, 1]), np.array([[0.0, 0, 0], [0.3, 0, 0]]))], 12.0)
+    batch = with_blocks(collate([System(np.array([1, 1]), np.array([[0.0, 0, 0], [0.3, 0, 0]]))], 12.0))
     with torch.no_grad():
         energy = float(network(batch).energies)
         fixed, features = network.linear_terms(batch)
@@ -90,7 +92,7 @@ def test_untrained_pairs_are_counted_once() -> None:
     with torch.no_grad():
         network.functional.readout.weight.zero_()
         network.repulsion.weight.zero_()
-    batch = collate([(np.array([6, 8]), np.array([[0.0, 0, 0], [2.1, 0, 0]]))], 12.0)
+    batch = with_blocks(collate([System(np.array([6, 8]), np.array([[0.0, 0, 0], [2.1, 0, 0]]))], 12.0))
     atoms = float(network.references[[1, 3]].sum())
     with torch.no_grad():
         assert float(network(batch).energies) - atoms == pytest.approx(pair(2.1), abs=1e-12)

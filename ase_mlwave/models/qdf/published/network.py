@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ase_mlwave.data.record import Record
 from ase_mlwave.models.qdf.published.config import PublishedConfig
 from ase_mlwave.models.qdf.published.dense import dense, rectified_dense
 from ase_mlwave.models.qdf.published.field import (
@@ -23,6 +22,7 @@ from ase_mlwave.models.qdf.published.field import (
     grid_sphere,
     squared_distances,
 )
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR, HARTREE
 
 __all__ = ["PublishedQDF"]
@@ -81,12 +81,12 @@ class PublishedQDF(nn.Module):
 
     # --- what it predicts -------------------------------------------------------------------------------------------
 
-    def forward(self, records: Sequence[Record]) -> Tensor:
+    def forward(self, systems: Sequence[System]) -> Tensor:
         """Predict the energies of molecules.
 
         Parameters
         ----------
-        records : sequence of Record, (B,)
+        systems : sequence of System, (B,)
             Molecules with elements of ``config.elements``.
 
         Returns
@@ -96,8 +96,8 @@ class PublishedQDF(nn.Module):
         """
         values: list[Tensor] = []
         waiting: list[Tensor] = []
-        for record in records:
-            waiting.append(self._first_layer(record))
+        for system in systems:
+            waiting.append(self._first_layer(system))
             if sum(len(rows) for rows in waiting) >= _ROWS:
                 values += self._pooled(waiting)
                 waiting = []
@@ -105,12 +105,12 @@ class PublishedQDF(nn.Module):
         electronvolts = torch.stack(values) if values else torch.zeros(0, len(self.config.outputs))
         return electronvolts.double() / HARTREE
 
-    def orbitals(self, record: Record) -> Tensor:
+    def orbitals(self, system: System) -> Tensor:
         """Evaluate the molecular orbitals psi_n on the field.
 
         Parameters
         ----------
-        record : Record
+        system : System
             One molecule.
 
         Returns
@@ -118,15 +118,15 @@ class PublishedQDF(nn.Module):
         Tensor, (N * P, d)
             The sum of squares of each column is N_electrons / d. Points are in the order of the atoms.
         """
-        molecule = _Molecule(self, record)
+        molecule = _Molecule(self, system)
         coefficients = self._normalised(molecule) / molecule.orbital_norms()[:, None]
         parts = [dense(phi.T, coefficients[members].T) for phi, members in molecule.basis()]
         raw = molecule.in_order(parts)
         return raw * (molecule.amplitude / _norms(raw))
 
-    def density(self, record: Record) -> Tensor:
+    def density(self, system: System) -> Tensor:
         """Evaluate rho(r) = sum_n psi_n(r)^2 on the field, (N * P,); its sum is the number of electrons."""
-        return self.orbitals(record).square().sum(dim=1)
+        return self.orbitals(system).square().sum(dim=1)
 
     def potential(self, density: Tensor) -> Tensor:
         """Map a density to the external potential at the same points, (G,) -> (G,): the Hohenberg-Kohn map.
@@ -147,15 +147,15 @@ class PublishedQDF(nn.Module):
             hidden = rectified_dense(hidden, layer.weight, layer.bias)
         return dense(hidden, last.weight, last.bias)[:, 0]
 
-    def reference_potential(self, record: Record) -> Tensor:
+    def reference_potential(self, system: System) -> Tensor:
         """Compute what `potential` is fitted to, (N * P,); see `external_potential`."""
-        molecule = _Molecule(self, record)
+        molecule = _Molecule(self, system)
         parts = [external_potential(squared, molecule.numbers[atoms]) for squared, atoms in molecule.geometry()]
         return molecule.in_order(parts).to(self.exponents.dtype)
 
-    def points(self, record: Record) -> Tensor:
+    def points(self, system: System) -> Tensor:
         """Return the points of the field, (N * P, 3), Bohr, float64."""
-        positions = torch.as_tensor(np.array(record.positions), device=self.sphere.device)
+        positions = torch.as_tensor(np.array(system.positions), device=self.sphere.device)
         return (positions[:, None, :] + self.sphere / BOHR).reshape(-1, 3)
 
     # --- how --------------------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class PublishedQDF(nn.Module):
         chosen = self.coefficients[molecule.types]
         return chosen / _norms(chosen)
 
-    def _first_layer(self, record: Record) -> Tensor:
+    def _first_layer(self, system: System) -> Tensor:
         """Evaluate the functional's first layer on a molecule's points, (G, d).
 
         Notes
@@ -174,9 +174,9 @@ class PublishedQDF(nn.Module):
         the orbitals over the field, and its coefficients are multiplied into the layer's weight matrix.
         """
         layer = _linear_layers(self.functional)[0]
-        molecule = _Molecule(self, record)
+        molecule = _Molecule(self, system)
         if len(molecule.blocks) > 1 or len(molecule.types) >= self.config.width:
-            return dense(self.orbitals(record), layer.weight, layer.bias, rectify=True)
+            return dense(self.orbitals(system), layer.weight, layer.bias, rectify=True)
         ((phi, _),) = molecule.basis()
         overlap = dense(phi, phi)  # (M, M)
         coefficients = self._normalised(molecule) / overlap.diagonal().sqrt().clamp_min(_TINY)[:, None]
@@ -201,16 +201,16 @@ class PublishedQDF(nn.Module):
 class _Molecule:
     """One molecule on the network's device, cut into blocks."""
 
-    def __init__(self, network: PublishedQDF, record: Record) -> None:
+    def __init__(self, network: PublishedQDF, system: System) -> None:
         device = network.sphere.device
-        angstrom = np.asarray(record.positions) * BOHR
+        angstrom = np.asarray(system.positions) * BOHR
         self.network = network
-        self.n_atoms = len(record)
-        self.numbers = torch.as_tensor(np.array(record.numbers), device=device)
+        self.n_atoms = len(system)
+        self.numbers = torch.as_tensor(np.array(system.numbers), device=device)
         self.positions = torch.as_tensor(angstrom, device=device)
         self.types, self.atoms, self.n_first = OrbitalTable(network.first, network.second).of(self.numbers)
         self.blocks = [Block(*(torch.as_tensor(part, device=device) for part in b)) for b in self._cut(angstrom)]
-        n_electrons = int(record.numbers.sum()) - record.charge
+        n_electrons = system.n_electrons
         self.amplitude = math.sqrt(n_electrons / network.config.width)
 
     def _cut(self, angstrom: NDArray[np.float64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -12,10 +12,11 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from ase_mlwave.data.record import Record
-from ase_mlwave.models.qdf.batch import FieldBatch, collate
+from ase_mlwave.models.qdf.batch import FieldBatch, with_blocks
 from ase_mlwave.models.qdf.model import QDF, QDFOutput
 from ase_mlwave.models.qdf.training.settings import LossWeights
 from ase_mlwave.models.training.module import TrainedModule
+from ase_mlwave.systems.batch import collate
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 __all__ = ["QDFModule", "TrainingBatch", "join", "loss_terms"]
@@ -54,7 +55,7 @@ def join(records: Sequence[Record], reach: float) -> TrainingBatch:
     """Join labelled molecules to a batch; forces that one of them lacks are left out for all."""
     forces = [torch.from_numpy(np.array(r.forces)) for r in records if r.forces is not None]
     return TrainingBatch(
-        molecules=collate([(r.numbers, r.positions) for r in records], reach),
+        molecules=with_blocks(collate(records, reach)),
         energies=torch.tensor([r.energy for r in records], dtype=torch.float64),
         forces=torch.cat(forces) if len(forces) == len(records) else None,
     )

@@ -15,13 +15,14 @@ from ase.calculators.calculator import InputError
 from scipy.spatial.transform import Rotation
 
 from ase_mlwave.data.record import Dataset, Record
-from ase_mlwave.models.qdf.batch import collate
+from ase_mlwave.models.qdf.batch import with_blocks
 from ase_mlwave.models.qdf.inference import predict_batch
 from ase_mlwave.models.qdf.model import QDF
 from ase_mlwave.models.qdf.training import readout
 from ase_mlwave.models.qdf.training.normal_equations import NormalEquations
 from ase_mlwave.models.qdf.training.readout import fit_readout
 from ase_mlwave.models.qdf.training.settings import ReadoutSettings
+from ase_mlwave.systems.batch import collate
 from tests.models.qdf.networks import random_network
 
 FEW = ReadoutSettings(directions=4, orientations=0, penalties=(1e-12, 1e-9, 1e-6))
@@ -56,7 +57,7 @@ def without_readout(network: QDF) -> QDF:
 
 def test_energy_is_linear_in_the_readout() -> None:
     network, records = small_network(), molecules(3)
-    batch = collate([(r.numbers, r.positions) for r in records], 12.0)
+    batch = with_blocks(collate(records, 12.0))
     with torch.no_grad():
         fixed, features = network.linear_terms(batch)
         energies = network(batch).energies
