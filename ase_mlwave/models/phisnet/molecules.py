@@ -1,0 +1,131 @@
+"""Properties of molecules from their predicted matrices, at each level of energy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pyscf import gto
+
+from ase_mlwave.models.domain.wall import repulsion
+from ase_mlwave.models.phisnet.inference import PredictedBatch, predict_batch
+from ase_mlwave.models.phisnet.model import PhiSNet
+from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.quantum.functional import converge, kohn_sham_functional
+from ase_mlwave.quantum.initial_guess import doubt
+from ase_mlwave.quantum.populations import dipole_moment, mulliken_charges
+from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.systems.system import System
+
+__all__ = ["matrices_of", "mole_of", "molecular_properties"]
+
+Array = NDArray[np.float64]
+Values = dict[str, Any]
+
+
+def molecular_properties(
+    network: PhiSNet,
+    systems: Sequence[System],
+    properties: Collection[str],
+    *,
+    energy: str,
+    is_known: Callable[[Mapping[str, Any]], bool],
+) -> list[tuple[Values, Values]]:
+    """Compute properties of molecules.
+
+    Parameters
+    ----------
+    network : PhiSNet
+        The model.
+    systems : sequence of System, (B,)
+        Closed-shell molecules of its elements.
+    properties : collection of str
+        ASE's names of what is asked for.
+    energy : str
+        One of ``ENERGY_LEVELS``.
+    is_known : callable
+        Tells of the matrices of a molecule whether it is like the training data, and so fit to start an SCF.
+
+    Returns
+    -------
+    list of (dict, dict), (B,)
+        ASE property -> value, atomic units; and as `matrices_of`. Of the level ``"scf"`` the density and orbital
+        energies are the converged ones, with ``"scf_cycles"``.
+    """
+    forces = "forces" in properties
+    batch = predict_batch(network, systems, gradients=forces and energy != "scf")
+    found: list[tuple[Values, Values]] = [({}, matrices_of(batch, b)) for b in range(len(systems))]
+    if energy == "scf" and properties:
+        for system, (values, matrices) in zip(systems, found, strict=True):
+            _converge(_mean_field(network, system), values, matrices, forces, is_known)
+    elif forces or "energy" in properties:
+        total = batch.wavefunction_energies() if energy == "wavefunction" else _functional(network, batch, systems)
+        gradients = batch.gradient(total).split(list(batch.molecules.n_atoms)) if forces else ()
+        for b, (values, _) in enumerate(found):
+            values["energy"] = float(total[b].detach())
+            values |= {"forces": -_numpy(gradients[b])} if forces else {}
+            if energy == "wavefunction":
+                _add_wall(values, systems[b])
+    if "dipole" in properties or "charges" in properties:
+        for system, (values, matrices) in zip(systems, found, strict=True):
+            mole = mole_of(network, system)
+            values["dipole"] = dipole_moment(matrices["density_matrix"], mole)
+            values["charges"] = mulliken_charges(matrices["density_matrix"], mole)
+    return found
+
+
+def matrices_of(batch: PredictedBatch, b: int) -> Values:
+    """Return what was predicted of molecule ``b``: name in ``calc.extras`` -> float64 array, Hartree."""
+    return {
+        "hamiltonian": _numpy(batch.hamiltonians[b]),
+        "overlap": _numpy(batch.integrals[b].overlap),
+        "density_matrix": _numpy(batch.states[b].density),
+        "orbital_energies": _numpy(batch.states[b].orbital_energies),
+        "domain_distance": _numpy(batch.distances[b]),
+    }
+
+
+def mole_of(network: PhiSNet, system: System) -> gto.Mole:
+    """Return PySCF's molecule in the model's basis."""
+    return build_mole(system.numbers, system.positions, network.config.basis, system.charge, system.spin)
+
+
+def _mean_field(network: PhiSNet, system: System) -> Any:
+    return LevelOfTheory.parse(network.config.level).mean_field(mole_of(network, system))
+
+
+def _converge(
+    mean_field: Any, values: Values, matrices: Values, forces: bool, is_known: Callable[[Mapping[str, Any]], bool]
+) -> None:
+    """Converge an SCF from the predicted density where that is fit, else from PySCF's own guess."""
+    n_occupied = mean_field.mol.nelectron // 2
+    doubtful = not is_known(matrices) or doubt(mean_field, matrices["orbital_energies"], n_occupied)
+    result = converge(mean_field, None if doubtful else matrices["density_matrix"], forces=forces)
+    matrices |= {"density_matrix": result.density, "orbital_energies": result.orbital_energies}
+    matrices["scf_cycles"] = result.cycles
+    values |= {"energy": result.energy} | ({"forces": result.forces} if forces else {})
+
+
+def _functional(network: PhiSNet, batch: PredictedBatch, systems: Sequence[System]) -> torch.Tensor:
+    """Evaluate the level of theory's functional at the predicted densities, (B,), Hartree."""
+    terms = [
+        kohn_sham_functional(positions, state.density, _mean_field(network, system))
+        for positions, state, system in zip(batch.positions, batch.states, systems, strict=True)
+    ]
+    return torch.stack(terms)
+
+
+def _add_wall(values: Values, system: System) -> None:
+    """Push apart atoms nearer than bonds are long."""
+    wall = repulsion(system.numbers, system.positions)
+    values["energy"] += wall.energy
+    if "forces" in values:
+        values["forces"] = values["forces"] + wall.forces
+
+
+def _numpy(tensor: torch.Tensor) -> Array:
+    array: Array = tensor.detach().cpu().double().numpy()
+    return array
