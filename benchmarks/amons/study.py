@@ -20,7 +20,6 @@ from ase_mlwave.models.amons.fragments.conformers import ConformerSet, geometry_
 from ase_mlwave.models.amons.fragments.geometry import amon_geometries
 from ase_mlwave.models.amons.fragments.shells import shell_geometries
 from ase_mlwave.models.amons.inference import predict_batch
-from ase_mlwave.models.amons.learning.study import query_geometry
 from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.reference.levels import LevelOfTheory, PyscfLevel, TbliteLevel
 from ase_mlwave.units import BOHR
@@ -51,10 +50,9 @@ class Target:
     def of(cls, structure: Record | Atoms, system: str, n_units: int = 1, energy: float | None = None) -> Target:
         """Take a labelled molecule, or a structure whose energy (Hartree) is given."""
         known = getattr(structure, "energy", None) if energy is None else energy
-        geometry = query_geometry(structure)
-        if known is None or geometry is None:
+        if known is None:
             raise ValueError(f"{system} has no energy.")
-        return cls(system, geometry, known, n_units)
+        return cls(system, geometry_of(structure), known, n_units)
 
 
 @dataclass(frozen=True)
@@ -138,6 +136,16 @@ class Bench:
 
 
 # --- amons ------------------------------------------------------------------------------------------------------------
+
+
+def geometry_of(structure: Record | Atoms) -> Geometry:
+    """Return a structure as the regression takes it, Bohr."""
+    if isinstance(structure, Record):
+        return Geometry(structure.numbers, structure.positions)
+    numbers, positions = np.array(structure.numbers, dtype=np.int64), structure.positions / BOHR
+    if not structure.pbc.any():
+        return Geometry(numbers, positions)
+    return Geometry(numbers, positions, cell=np.array(structure.cell.complete()) / BOHR, pbc=np.array(structure.pbc))
 
 
 def cut_amons(query: Record | Atoms, max_heavy: int, **options: Any) -> list[Record]:
