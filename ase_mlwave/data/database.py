@@ -11,8 +11,7 @@ Many processes may use one dataset at a time: see `ase_mlwave.data.claims` for h
 from __future__ import annotations
 
 import warnings
-from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from ase_mlwave.data.duplicates import combine, merge_copies
 from ase_mlwave.data.failures import kind_of_reason
 from ase_mlwave.data.frames import agreed_level, dataset_of
 from ase_mlwave.data.labels import ReadingOptions
+from ase_mlwave.data.lookups import create_indices, find_rows, stored_metadata
 from ase_mlwave.data.metadata import FORMAT, FORMAT_VERSION, check_metadata, new_metadata, upgraded_metadata
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.data.rows import (
@@ -36,13 +36,14 @@ from ase_mlwave.data.rows import (
     RowState,
     columns,
     labelled_with,
+    numbers_with,
     record_from_row,
     row_key,
     row_numbers,
     row_states,
     rows_with,
     split_pairs,
-    stored_metadata,
+    status_counts,
     upgrade,
     write_new,
 )
@@ -122,6 +123,7 @@ class DatasetFile:
 
         def fill(db: Any) -> None:
             db.metadata = new_metadata(level, settings or {})
+            create_indices(db)
 
         store_at(path).create(fill)
         return cls(path)
@@ -172,7 +174,7 @@ class DatasetFile:
         """
         given = list(records)
         with self._writing() as db:
-            known = row_numbers(db)
+            known = row_numbers(db, given)
             n_before = len(known)
             for record in given:
                 is_new = row_key(record) not in known
@@ -217,27 +219,29 @@ class DatasetFile:
         Searching and adding is one step: of two processes that want the same molecule at once, one adds it.
         """
         with self._writing() as db:
-            known = row_numbers(db)
-            usable = {number for number, state in row_states(db).items() if state.status != FAILED}
-            candidates = {
-                value: [(row.id, record_from_row(row)) for row in db.select(**{key: value}) if row.id in usable]
-                for value in {record.info[key] for record in records}
-            }
+            known = row_numbers(db, records)
+            candidates: dict[Any, list[tuple[int, Record]]] = {record.info[key]: [] for record in records}
+            found = find_rows(db, key, candidates.keys())
+            states = row_states(db, [number for _, number in found])
+            for value, number in found:
+                if states[number].status != FAILED:
+                    candidates[value].append((number, record_from_row(db.get(id=number))))
             numbers = []
             for record in records:
                 there = candidates[record.info[key]]
-                found = next((number for number, other in there if same(other, record)), None)
-                if found is None:
-                    found = write_new(db, record, known)
-                    there.append((found, record))
-                numbers.append(found)
+                row = next((number for number, other in there if same(other, record)), None)
+                if row is None:
+                    row = write_new(db, record, known)
+                    there.append((row, record))
+                numbers.append(row)
             return numbers
 
     def numbers(self, records: Iterable[Record]) -> list[int]:
         """Return the numbers of the rows that hold these geometries; those that the file lacks are left out."""
+        given = list(records)
         with self._db as db:
-            known = row_numbers(db)
-        return [known[key] for key in map(row_key, records) if key in known]
+            known = row_numbers(db, given)
+        return [known[key] for key in map(row_key, given) if key in known]
 
     def records(self, rows: Iterable[int]) -> list[Record]:
         """Return the molecules of rows, with their labels if they have any."""
@@ -300,8 +304,8 @@ class DatasetFile:
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each status."""
         with self._db as db:
-            found = Counter(state.status for state in row_states(db).values())
-        return {status: found[status] for status in (LABELLED, FAILED, PENDING)}
+            found = status_counts(db)
+        return {status: found.get(status, 0) for status in (LABELLED, FAILED, PENDING)}
 
     def failures(self, rows: Iterable[int] | None = None) -> list[Failure]:
         """Return what has failed, for good or for now, in the order of the rows; of all rows by default."""
@@ -321,15 +325,15 @@ class DatasetFile:
         notes = (f"left out: {', '.join(left_out)}",) if left_out else ()
         return Dataset(records, self.level, self.path, self.metadata.get("level_settings") or {}, notes)
 
-    def read_some(self, key: str, values: Container[Any]) -> list[Record]:
+    def read_some(self, key: str, values: Collection[Any]) -> list[Record]:
         """Return the labelled molecules that have one of these values as an entry ``key`` of ``info``, in order.
 
         Parameters
         ----------
         key : str
             Name of the entry, one that ASE can select by (text or a number).
-        values : container
-            Which values; a set is fast.
+        values : collection
+            Which values.
         """
         with self._db as db:
             return [record_from_row(db.get(id=row)) for row in labelled_with(db, key, values)]
@@ -350,7 +354,7 @@ class DatasetFile:
             If the number of values is another.
         """
         with self._writing() as db:
-            rows = [row for row, state in row_states(db).items() if state.status == LABELLED]
+            rows = numbers_with(db, LABELLED)
             if len(rows) != len(values):
                 raise ValueError(
                     f"{self.path} has {len(rows)} labelled molecules, but {len(values)} values were given."
@@ -367,6 +371,8 @@ class DatasetFile:
                 if stored_metadata(db)["format_version"] < FORMAT_VERSION:  # else another process was faster
                     upgrade(db)
                 self.metadata["format_version"] = FORMAT_VERSION
+            if db.type == "db":  # files from before there were indices; on a server only the owner may make them
+                create_indices(db)
             yield db
 
     def _rewrite(self, row: int, record: Record, status: str, reason: str = "") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from ase.db.core import check as check_key_value_pairs
 from ase.db.row import AtomsRow
 
 from ase_mlwave.data.convert import atoms_from_record, refuse_other_than_molecules
+from ase_mlwave.data.lookups import count_values, find_rows, light_rows, mark, stored_metadata
 from ase_mlwave.data.metadata import FORMAT_VERSION
 from ase_mlwave.data.record import Record
 from ase_mlwave.properties import LABELS
@@ -20,8 +21,8 @@ from ase_mlwave.units import BOHR
 
 __all__ = [
     *("FAILED", "LABELLED", "PENDING"),
-    *("PREFIX", "OwnPairs", "RowState", "columns", "labelled_with", "record_from_row", "row_key", "row_numbers"),
-    *("row_states", "rows_with", "split_pairs", "stored_metadata", "upgrade", "write_new"),
+    *("PREFIX", "OwnPairs", "RowState", "columns", "labelled_with", "numbers_with", "record_from_row", "row_key"),
+    *("row_numbers", "row_states", "rows_with", "split_pairs", "status_counts", "upgrade", "write_new"),
 ]
 
 PENDING, LABELLED, FAILED = "pending", "labelled", "failed"
@@ -38,9 +39,6 @@ _FIRST_NAMES = {
 }
 #: Whole numbers beyond are not exact in a database's columns of numbers.
 _LARGEST = 2**53
-
-#: Rows asked for in one statement.
-_CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -190,31 +188,42 @@ def write_new(db: Any, record: Record, known: dict[str, int]) -> int:
     return known[key]
 
 
-def row_numbers(db: Any) -> dict[str, int]:
-    """Return the numbers of all rows by the keys of their geometries, inside ``with db:``."""
-    return {split_pairs(pairs)[0].key: number for number, _, pairs in _light_rows(db, None)}
+def row_numbers(db: Any, records: Iterable[Record]) -> dict[str, int]:
+    """Return the numbers of the rows that have these geometries, by their keys, inside ``with db:``."""
+    keys = {row_key(record) for record in records}
+    return dict(find_rows(db, _own_name(db, "key"), keys))
 
 
 def row_states(db: Any, rows: Iterable[int] | None = None) -> dict[int, RowState]:
     """Return how far rows, by default all, have come, inside ``with db:``."""
     states = {}
-    for number, changed, pairs in _light_rows(db, rows):
+    for number, changed, pairs in light_rows(db, rows):
         own, _ = split_pairs(pairs)
         states[number] = RowState(own.status, changed, own.reason)
     return states
+
+
+def status_counts(db: Any) -> dict[str, int]:
+    """Return how many rows there are of each status, inside ``with db:``."""
+    return count_values(db, _own_name(db, "status"))
+
+
+def numbers_with(db: Any, *statuses: str) -> list[int]:
+    """Return the numbers of the rows of these statuses, in order, inside ``with db:``."""
+    return [number for _, number in find_rows(db, _own_name(db, "status"), statuses)]
 
 
 def rows_with(db: Any, *statuses: str) -> list[AtomsRow]:
     """Return the rows of these statuses, by default all, in order, inside ``with db:``."""
     if not statuses:
         return list(db.select(sort="id"))
-    return [db.get(id=number) for number, state in row_states(db).items() if state.status in statuses]
+    return [db.get(id=number) for number in numbers_with(db, *statuses)]
 
 
-def labelled_with(db: Any, key: str, values: Container[Any]) -> list[int]:
+def labelled_with(db: Any, key: str, values: Collection[Any]) -> list[int]:
     """Return the numbers of the labelled rows whose key-value pair is among these, in order, inside ``with db:``."""
-    rows = [(number, *split_pairs(pairs)) for number, _, pairs in _light_rows(db, None)]
-    return [number for number, own, info in rows if own.status == LABELLED and info.get(key) in values]
+    found = [number for _, number in find_rows(db, key, values)]
+    return [number for number, state in row_states(db, found).items() if state.status == LABELLED]
 
 
 def upgrade(db: Any) -> None:
@@ -222,43 +231,23 @@ def upgrade(db: Any) -> None:
 
     Notes
     -----
-    The tables are ASE's: each pair is in the row's JSON text, and in one of two tables for selections. Rows keep their
-    time of change (``test_first_format_is_read_and_upgraded``).
+    Rows keep their time of change (``test_first_format_is_read_and_upgraded``).
     """
     cursor = db.connection.cursor()
-    mark = "?" if db.type == "db" else "%s"
-    for number, _, pairs in _light_rows(db, None):
+    for number, _, pairs in light_rows(db, None):
         renamed = {_FIRST_NAMES.get(name, name): value for name, value in pairs.items()}
-        cursor.execute(f"UPDATE systems SET key_value_pairs = {mark} WHERE id = {mark}", (json.dumps(renamed), number))
+        statement = f"UPDATE systems SET key_value_pairs = {mark(db)} WHERE id = {mark(db)}"
+        cursor.execute(statement, (json.dumps(renamed), number))
     for table in ("keys", "text_key_values", "number_key_values"):
         for before, after in _FIRST_NAMES.items():
-            cursor.execute(f"UPDATE {table} SET key = {mark} WHERE key = {mark}", (after, before))
+            cursor.execute(f"UPDATE {table} SET key = {mark(db)} WHERE key = {mark(db)}", (after, before))
     metadata = {**stored_metadata(db), "format_version": FORMAT_VERSION}
-    cursor.execute(f"UPDATE information SET value = {mark} WHERE name = 'metadata'", (json.dumps(metadata),))
+    cursor.execute(f"UPDATE information SET value = {mark(db)} WHERE name = 'metadata'", (json.dumps(metadata),))
 
 
-def stored_metadata(db: Any) -> dict[str, Any]:
-    """Return the metadata as they are now, inside a transaction of ``db`` (which keeps what it has read itself)."""
-    cursor = db.connection.cursor()
-    cursor.execute("SELECT value FROM information WHERE name = 'metadata'")
-    (text,) = cursor.fetchone()
-    return dict(json.loads(text) if isinstance(text, str) else text)
-
-
-def _light_rows(db: Any, rows: Iterable[int] | None) -> list[tuple[int, float, dict[str, Any]]]:
-    """Read numbers, times and key-value pairs without the atoms and the data that ASE reads with every row."""
-    cursor = db.connection.cursor()
-    found = []
-    for where in _conditions(rows):
-        cursor.execute(f"SELECT id, mtime, key_value_pairs FROM systems{where} ORDER BY id")
-        found += cursor.fetchall()
-    # SQLite has text here, PostgreSQL what the text means.
-    return [(number, time, json.loads(pairs) if isinstance(pairs, str) else pairs) for number, time, pairs in found]
-
-
-def _conditions(rows: Iterable[int] | None) -> list[str]:
-    if rows is None:
-        return [""]
-    numbers = sorted({int(row) for row in rows})
-    parts = (numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK))
-    return [f" WHERE id IN ({', '.join(map(str, part))})" for part in parts]
+def _own_name(db: Any, name: str) -> str:
+    """Return what one of our own key-value pairs is called in a database, which may be of format 1."""
+    own = f"{PREFIX}{name}"
+    if stored_metadata(db)["format_version"] == FORMAT_VERSION:
+        return own
+    return next(first for first, present in _FIRST_NAMES.items() if present == own)

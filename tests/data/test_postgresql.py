@@ -158,6 +158,15 @@ def test_server_returns_what_was_written(address: str, tmp_path: Path) -> None:
 
 
 @needs_server
+def test_long_texts_are_kept_and_found_on_a_server(address: str) -> None:
+    """Its indices hold no texts of more than some kilobytes."""
+    texts = ["C" * 300, "C" * 9000]
+    file = write_database(address, Dataset(tuple(record(k, info={"long": t}) for k, t in enumerate(texts)), "hf/a", ""))
+    for some in ({texts[0]}, {texts[1]}, {*texts}):
+        assert {found.info["long"] for found in file.read_some("long", some)} == some
+
+
+@needs_server
 def test_rows_and_claims_of_a_server(address: str) -> None:
     file = DatasetFile.open_or_create(address, "emt")
     bare = [replace(r, energy=None, forces=None, matrices={}) for r in (record(0), record(1))]
