@@ -13,11 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import cube_grid, read_atoms
-from ase_mlwave.calculators.qdf_published import is_published, published_outcomes, published_outputs
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.qdf.config import MAX_GRID_LEVEL
 from ase_mlwave.models.qdf.inference import density_on_points, measure_distances, predict_batch
 from ase_mlwave.models.qdf.model import QDF
+from ase_mlwave.models.qdf.published.network import PublishedQDF
+from ase_mlwave.models.qdf.published.outputs import ENERGY, named_outputs
+from ase_mlwave.properties import EXTRAS
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.cubes import write_cube
 from ase_mlwave.units import BOHR
@@ -74,8 +76,9 @@ class QDFCalculator(MlwaveCalculator):
             raise InputError(f"grid_level is {level!r}; give a whole number from 0 to {MAX_GRID_LEVEL}, or None.")
 
     def _compute(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
-        if is_published(member):
-            return published_outcomes(member, systems, properties)
+        if isinstance(member.network, PublishedQDF):
+            found = named_outputs(member.network, systems, properties)
+            return [Outcome({"energy": one[ENERGY]} if ENERGY in one else {}, {"outputs": one}) for one in found]
         outcomes = []
         network, level = member.network_as(QDF), self.parameters["grid_level"]
         for result in predict_batch(network, systems, forces="forces" in properties, grid_level=level):
@@ -105,7 +108,15 @@ class QDFCalculator(MlwaveCalculator):
         InputError
             If the molecule is outside what the model was made for, or the field is not the published one.
         """
-        return published_outputs(self.members, read_atoms(atoms, self.domain))
+        system = read_atoms(atoms, self.domain)
+        networks = [member.network for member in self.members if isinstance(member.network, PublishedQDF)]
+        if len(networks) < len(self.members):
+            raise InputError(
+                "only models of the published field have named outputs. Ask for the energy and forces instead."
+            )
+        rows = [EXTRAS["outputs"].to_ase(named_outputs(network, [system])[0]) for network in networks]
+        shared = [name for name in rows[0] if all(name in row for row in rows)]
+        return {name: float(np.mean([row[name] for row in rows])) for name in shared}
 
     def density(self, atoms: Atoms, points: ArrayLike) -> Array:
         """Evaluate the learned electron density.
@@ -180,7 +191,7 @@ class QDFCalculator(MlwaveCalculator):
 
     def _judge_alone(self, system: Record) -> None:
         """Warn or raise where a structure is outside the domain, without computing anything else."""
-        networks = [member.network_as(QDF) for member in self.members if not is_published(member)]
+        networks = [member.network for member in self.members if isinstance(member.network, QDF)]
         measured = [measure_distances(network, system) for network in networks]
         extras = [{} if distances is None else {"domain_distance": distances} for distances in measured]
         if extras:
@@ -188,7 +199,7 @@ class QDFCalculator(MlwaveCalculator):
 
     def _density(self, system: Record, points: Array) -> Array:
         """Average the members' densities, e/Bohr^3, on points (G, 3), Bohr."""
-        if any(is_published(member) for member in self.members):
+        if any(isinstance(member.network, PublishedQDF) for member in self.members):
             raise InputError(
                 "a model of the published field knows its density on its own points only. Take a model with "
                 "field='quadrature'."
