@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ase_mlwave.units import BOHR
 
-__all__ = ["ConformerSet", "geometry_fingerprint", "most_different"]
+__all__ = ["ConformerSet", "geometry_fingerprint", "is_same_conformer", "most_different"]
 
 #: Conformers whose fingerprints differ by no more than this (L1, 1/Angstrom) are the same.
 _SAME = 0.01
@@ -34,6 +34,11 @@ def geometry_fingerprint(positions: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.sort((1.0 / distances).sum(axis=1)))
 
 
+def is_same_conformer(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Tell whether two fingerprints are those of one conformer: they differ by at most 0.01 per Angstrom (L1)."""
+    return float(np.abs(one - other).sum()) <= _SAME
+
+
 class ConformerSet:
     """Remember the conformers of one molecule.
 
@@ -54,7 +59,7 @@ class ConformerSet:
         index = bisect_left(self._sums, total - _SAME)
         place = index
         while index < len(self._sums) and self._sums[index] <= total + _SAME:
-            if float(np.abs(fingerprint - self._fingerprints[index]).sum()) <= _SAME:
+            if is_same_conformer(fingerprint, self._fingerprints[index]):
                 return False
             place += self._sums[index] < total
             index += 1

@@ -7,17 +7,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import numpy as np
 from ase.calculators.calculator import InputError
 from ase.data import covalent_radii, vdw_radii
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from ase_mlwave.models.amons.fragments.capping import cap_fragment, is_crowded
 from ase_mlwave.models.amons.fragments.fragment import Fragment
-from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule
+from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, pair_of
 from ase_mlwave.models.amons.fragments.subgraphs import connected_subgraphs
 from ase_mlwave.units import BOHR
 
-__all__ = ["IN_CELLS", "REACH", "contact_fragments", "count_parts", "find_contacts", "usual_contact_heavy"]
+__all__ = ["IN_CELLS", "REACH", "contact_fragments", "find_contacts", "usual_contact_heavy"]
 
 #: Van der Waals radii, Angstrom; ASE's for other elements, 2.0 where there is none.
 _VDW_RADII = {1: 1.10, 6: 1.70, 7: 1.55, 8: 1.52, 9: 1.47, 16: 1.80}
@@ -30,14 +28,6 @@ REACH = 2 * _REACH * _UNKNOWN_RADIUS
 #: Heavy atoms of contact amons where nothing else is said: of molecules that touch, and within one molecule.
 _BETWEEN, _WITHIN = 6, 4
 IN_CELLS = _BETWEEN
-
-
-def count_parts(molecule: Molecule) -> int:
-    """Count the molecules that a query consists of."""
-    n = len(molecule)
-    bonds = np.array(list(molecule.orders), dtype=np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(bonds.shape[1]), (bonds[0], bonds[1])), shape=(n, n))
-    return int(connected_components(graph, directed=False)[0])
 
 
 def usual_contact_heavy(molecule: Molecule) -> int | None:
@@ -57,7 +47,7 @@ def usual_contact_heavy(molecule: Molecule) -> int | None:
     """
     if molecule.positions is None:
         return None
-    return _BETWEEN if count_parts(molecule) > 1 else _WITHIN
+    return _BETWEEN if len(molecule.parts) > 1 else _WITHIN
 
 
 def find_contacts(molecule: Molecule, ends: Collection[int] | None = None) -> tuple[Bond, ...]:
@@ -143,7 +133,7 @@ def contact_fragments(
         If there are no positions.
     """
     pairs = ((_owner(molecule, i), _owner(molecule, j)) for i, j in find_contacts(molecule))
-    links = sorted({(min(pair), max(pair)) for pair in pairs})
+    links = sorted({pair_of(*pair) for pair in pairs})
     if not links:
         return
     parts = sorted(fragments, key=lambda fragment: (len(fragment.atoms), fragment.atoms))

@@ -19,7 +19,7 @@ from ase_mlwave.models.amons.fragments.bond_orders import (
     NoLewisStructureError,
     lewis_structure,
 )
-from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, canonical_smiles, sanitise
+from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, canonical_smiles, pair_of, rdkit_graph, sanitise
 
 __all__ = ["LONGEST_BOND", "are_bonded", "bonded_pairs", "molecule_from_coordinates", "total_charge"]
 
@@ -38,7 +38,6 @@ _SHORTEST = 0.6
 #: Total charges that are tried where the given one does not fit.
 _CHARGES = (0, -1, 1, -2, 2, -3, 3)
 _BONDS_SHOWN, _ATOMS_SHOWN = 60, 10
-_KINDS = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
 
 
 def molecule_from_coordinates(
@@ -247,14 +246,8 @@ def _best_charge(atoms: Atoms, edges: Sequence[Edge]) -> LewisStructure | None:
 
 def _rdkit_molecule(atoms: Atoms, edges: Sequence[Edge], found: LewisStructure) -> Chem.Mol:
     """Make RDKit's molecule, sanitised, with the positions as a conformer."""
-    mol = Chem.RWMol()
-    for number, charge in zip(atoms.numbers, found.charges, strict=True):
-        atom = Chem.Atom(int(number))
-        atom.SetFormalCharge(charge)
-        atom.SetNoImplicit(True)
-        mol.AddAtom(atom)
-    for edge, order in zip(edges, found.orders, strict=True):
-        mol.AddBond(edge.i, edge.j, _KINDS[order])
+    orders = {(edge.i, edge.j): order for edge, order in zip(edges, found.orders, strict=True)}
+    mol = rdkit_graph(atoms.numbers, found.charges, orders)
     conformer = Chem.Conformer(len(atoms))
     conformer.SetPositions(np.ascontiguousarray(atoms.positions, dtype=np.float64))
     mol.AddConformer(conformer, assignId=True)
@@ -291,7 +284,7 @@ def _refuse_long_multiple_bonds(mol: Chem.Mol, atoms: Atoms) -> None:
     Chem.Kekulize(whole, clearAromaticFlags=False)
     radii = covalent_radii[atoms.numbers]
     for bond in whole.GetBonds():
-        pair, order = _pair(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()), bond.GetBondTypeAsDouble()
+        pair, order = pair_of(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()), bond.GetBondTypeAsDouble()
         charged = bond.GetBeginAtom().GetFormalCharge() or bond.GetEndAtom().GetFormalCharge()
         if order == 1 or bond.GetIsAromatic() or charged:
             continue  # aromatic bonds, and those of ozone, lie between single and double
@@ -304,7 +297,7 @@ def _refuse_long_multiple_bonds(mol: Chem.Mol, atoms: Atoms) -> None:
 
 
 def _listed_bonds(mol: Chem.Mol, atoms: Atoms) -> str:
-    return _listed(sorted(_pair(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()), atoms) or "none"
+    return _listed(sorted(pair_of(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()), atoms) or "none"
 
 
 def _listed(pairs: Sequence[Bond], atoms: Atoms) -> str:
@@ -324,7 +317,3 @@ def _named(places: Sequence[int], atoms: Atoms) -> str:
 def _length(atoms: Atoms, pair: Bond) -> float:
     """Return the distance of two atoms, Angstrom."""
     return float(np.linalg.norm(atoms.positions[pair[0]] - atoms.positions[pair[1]]))
-
-
-def _pair(i: int, j: int) -> Bond:
-    return (min(i, j), max(i, j))

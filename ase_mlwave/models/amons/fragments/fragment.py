@@ -10,7 +10,7 @@ from ase.calculators.calculator import InputError
 from rdkit import Chem, rdBase
 
 from ase_mlwave.models.amons.fragments.capping import cap_fragment, is_crowded
-from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, canonical_smiles
+from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, canonical_smiles, rdkit_graph
 from ase_mlwave.models.amons.fragments.rules import atoms, rings
 from ase_mlwave.models.amons.fragments.rules.bonding import perceived_orders
 from ase_mlwave.models.amons.fragments.subgraphs import connected_subgraphs
@@ -143,16 +143,8 @@ def _written(molecule: Molecule, kept: frozenset[int], orders: dict[Bond, int]) 
 
 def _smiles(labels: _Atoms, bonds: _Bonds) -> str:
     """Name a fragment."""
-    editable = Chem.RWMol()
-    for number, charge, hydrogens in labels:
-        atom = Chem.Atom(number)
-        atom.SetFormalCharge(charge)
-        atom.SetNumExplicitHs(hydrogens)
-        atom.SetNoImplicit(True)
-        editable.AddAtom(atom)
-    kinds = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
-    for i, j, order in bonds:
-        editable.AddBond(i, j, kinds[order])
+    numbers, charges, hydrogens = zip(*labels, strict=True)
+    editable = rdkit_graph(numbers, charges, {(i, j): order for i, j, order in bonds}, hydrogens)
     with rdBase.BlockLogs():
         Chem.SanitizeMol(editable)
     return canonical_smiles(editable.GetMol())

@@ -12,7 +12,7 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.fragments.contacts import IN_CELLS, contact_fragments, usual_contact_heavy
 from ase_mlwave.models.amons.fragments.fragment import Fragment, fragments_of
 from ase_mlwave.models.amons.fragments.geometry import Relax, cut_out
-from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule
+from ase_mlwave.models.amons.fragments.molecule import Molecule, pair_of
 from ase_mlwave.models.amons.fragments.perception import molecule_from
 from ase_mlwave.models.amons.fragments.periodic import Unrolled, images_touch, unroll
 
@@ -163,7 +163,7 @@ class FragmentFinder:
         order = [atom, *(other for other in range(len(self.molecule)) if other != atom)]
         for fragment in fragments_of(_in_order(self.molecule, order), size, [0], allow_charges=True):
             if len(fragment.atoms) == size:
-                orders = ((_pair(order[i], order[j]), value) for (i, j), value in fragment.orders)
+                orders = ((pair_of(order[i], order[j]), value) for (i, j), value in fragment.orders)
                 yield Fragment(tuple(sorted(order[i] for i in fragment.atoms)), tuple(sorted(orders)), fragment.smiles)
 
 
@@ -184,13 +184,9 @@ def _in_order(molecule: Molecule, order: Sequence[int]) -> Molecule:
         molecule,
         numbers=tuple(molecule.numbers[atom] for atom in order),
         charges=tuple(molecule.charges[atom] for atom in order),
-        orders={_pair(place[i], place[j]): value for (i, j), value in molecule.orders.items()},
+        orders={pair_of(place[i], place[j]): value for (i, j), value in molecule.orders.items()},
         flat=frozenset(place[atom] for atom in molecule.flat),
         aromatic=frozenset(place[atom] for atom in molecule.aromatic),
         positions=None if molecule.positions is None else molecule.positions[list(order)],
         radicals=frozenset(place[atom] for atom in molecule.radicals),
     )
-
-
-def _pair(i: int, j: int) -> Bond:
-    return (min(i, j), max(i, j))

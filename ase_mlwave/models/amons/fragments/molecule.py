@@ -17,7 +17,7 @@ from rdkit.Chem import rdmolops
 from ase_mlwave.data.record import Record
 from ase_mlwave.units import BOHR
 
-__all__ = ["Bond", "Molecule", "canonical_smiles", "sanitise"]
+__all__ = ["Bond", "Molecule", "canonical_smiles", "pair_of", "rdkit_graph", "sanitise"]
 
 #: Two atoms, the smaller index first.
 Bond = tuple[int, int]
@@ -100,7 +100,7 @@ class Molecule:
 
     def order(self, i: int, j: int) -> int:
         """Return the order of the bond between two atoms, 0 where there is none."""
-        return self.orders.get((min(i, j), max(i, j)), 0)
+        return self.orders.get(pair_of(i, j), 0)
 
     @classmethod
     def from_rdkit(cls, mol: Chem.Mol) -> Molecule:
@@ -135,7 +135,7 @@ class Molecule:
         return cls(
             numbers=tuple(atom.GetAtomicNum() for atom in full.GetAtoms()),
             charges=tuple(atom.GetFormalCharge() for atom in full.GetAtoms()),
-            orders={_pair(bond): _order(bond) for bond in full.GetBonds()},
+            orders={pair_of(b.GetBeginAtomIdx(), b.GetEndAtomIdx()): _order(b) for b in full.GetBonds()},
             flat=frozenset(i for i, (is_flat, _) in enumerate(flags) if is_flat),
             aromatic=frozenset(i for i, (_, is_aromatic) in enumerate(flags) if is_aromatic),
             positions=positions,
@@ -154,14 +154,7 @@ class Molecule:
         rdkit.Chem.MolSanitizeException
             If RDKit does not accept the valences.
         """
-        editable = Chem.RWMol()
-        for number, charge in zip(self.numbers, self.charges, strict=True):
-            atom = Chem.Atom(number)
-            atom.SetFormalCharge(charge)
-            atom.SetNoImplicit(True)
-            editable.AddAtom(atom)
-        for (i, j), order in self.orders.items():
-            editable.AddBond(i, j, _ORDERS[order])
+        editable = rdkit_graph(self.numbers, self.charges, self.orders)
         sanitise(editable)
         if self.positions is not None:
             conformer = Chem.Conformer(len(self))
@@ -194,6 +187,45 @@ class Molecule:
         numbers = np.array(self.numbers, dtype=np.int64)
         total = sum(self.charges) if charge is None else charge
         return Record(numbers, self.positions, charge=total, spin=int(numbers.sum() - total) % 2, info=info)
+
+
+def pair_of(i: int, j: int) -> Bond:
+    """Return two atoms, the smaller index first."""
+    return (min(i, j), max(i, j))
+
+
+def rdkit_graph(
+    numbers: Sequence[int],
+    charges: Sequence[int],
+    orders: Mapping[Bond, int],
+    hydrogens: Sequence[int] | None = None,
+) -> Chem.RWMol:
+    """Make RDKit's molecule, not sanitised.
+
+    Parameters
+    ----------
+    numbers, charges : sequence of int, (N,)
+        Atomic numbers and formal charges.
+    orders : mapping of (int, int) to int
+        Bond orders: 1, 2 or 3.
+    hydrogens : sequence of int, (N,), optional
+        Hydrogens of every atom that are no atoms of their own; none by default.
+
+    Returns
+    -------
+    rdkit.Chem.RWMol
+        Atoms in this order.
+    """
+    mol = Chem.RWMol()
+    for place, (number, charge) in enumerate(zip(numbers, charges, strict=True)):
+        atom = Chem.Atom(int(number))
+        atom.SetFormalCharge(charge)
+        atom.SetNumExplicitHs(0 if hydrogens is None else hydrogens[place])
+        atom.SetNoImplicit(True)
+        mol.AddAtom(atom)
+    for (i, j), order in orders.items():
+        mol.AddBond(i, j, _ORDERS[order])
+    return mol
 
 
 def sanitise(mol: Chem.Mol) -> None:
@@ -244,19 +276,14 @@ def canonical_smiles(mol: Chem.Mol) -> str:
 def _connected(atoms: Iterable[int], neighbours: Sequence[Sequence[int]]) -> tuple[frozenset[int], ...]:
     """Split atoms into groups that are connected among themselves."""
     left, groups = set(atoms), []
-    while left:
-        group, border = set(), {min(left)}
+    for first in sorted(left):
+        group, border = set(), {first} & left
         while border:
             group |= border
             border = {other for atom in border for other in neighbours[atom] if other in left} - group
         left -= group
         groups.append(frozenset(group))
-    return tuple(groups)
-
-
-def _pair(bond: Chem.Bond) -> Bond:
-    i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-    return (min(i, j), max(i, j))
+    return tuple(group for group in groups if group)
 
 
 def _order(bond: Chem.Bond) -> int:

@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.fragments.coordinates import bonded_pairs, molecule_from_coordinates, total_charge
-from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, canonical_smiles, sanitise
+from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, canonical_smiles, pair_of, sanitise
 from ase_mlwave.models.amons.fragments.query_files import RDKIT_FILES, looks_like_a_file, query_in_file, read_with_ase
 
 __all__ = ["RDKIT_FILES", "bonded_pairs", "looks_like_a_file", "molecule_from", "read_query", "read_with_ase"]
@@ -146,8 +146,7 @@ def _positions(mol: Chem.Mol) -> NDArray[np.float64]:
 
 
 def _pairs(mol: Chem.Mol) -> list[Bond]:
-    ends = ((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds())
-    return sorted((min(pair), max(pair)) for pair in ends)
+    return sorted(pair_of(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds())
 
 
 def _lengths(mol: Chem.Mol) -> NDArray[np.float64]:

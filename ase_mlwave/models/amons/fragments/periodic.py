@@ -16,7 +16,7 @@ from rdkit import Chem
 from ase_mlwave.models.amons.fragments.bond_orders import ELEMENTS, Edge, NoLewisStructureError, lewis_structure
 from ase_mlwave.models.amons.fragments.contacts import REACH, find_contacts
 from ase_mlwave.models.amons.fragments.coordinates import LONGEST_BOND, are_bonded, total_charge
-from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, sanitise
+from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, rdkit_graph, sanitise
 from ase_mlwave.units import BOHR
 
 __all__ = ["Unrolled", "images_touch", "unroll"]
@@ -267,16 +267,8 @@ def _flags(numbers: Sequence[int], graph: _Graph) -> tuple[frozenset[int], froze
     """
     images = sorted(_reached(graph.home, graph.around, _MARGIN))
     cluster = _laid_out(numbers, graph, images)
-    editable = Chem.RWMol()
-    for index, (atom, _) in enumerate(images):
-        made = Chem.Atom(cluster.numbers[index])
-        made.SetFormalCharge(cluster.charges[index])
-        made.SetNumExplicitHs(graph.valences[atom] - cluster.valences[index])
-        made.SetNoImplicit(True)
-        editable.AddAtom(made)
-    kinds = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
-    for (i, j), order in cluster.orders.items():
-        editable.AddBond(i, j, kinds[order])
+    outside = [graph.valences[atom] - own for (atom, _), own in zip(images, cluster.valences, strict=True)]
+    editable = rdkit_graph(cluster.numbers, cluster.charges, cluster.orders, outside)
     try:
         sanitise(editable)
     except (ValueError, RuntimeError) as error:

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ase.calculators.calculator import CalculationFailed
 
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.rows import LABELLED
 from ase_mlwave.data.stores import as_address, is_server
-from ase_mlwave.models.amons.fragments.conformers import geometry_fingerprint
+from ase_mlwave.models.amons.fragments.conformers import geometry_fingerprint, is_same_conformer
 from ase_mlwave.models.amons.learning.copies import draw_copies, known_copies
 from ase_mlwave.models.amons.learning.settings import Displacements, Labelling, StudySettings
 from ase_mlwave.reference.labelling import Progress, label_geometries, label_rows, open_dataset
@@ -26,8 +25,6 @@ from ase_mlwave.reference.workers import Workers
 
 __all__ = ["Labeller", "models_beside", "same_conformer"]
 
-#: Largest difference of fingerprints, 1/Angstrom, up to which two geometries are one conformer.
-_SAME = 0.01
 _N_NAMED = 5
 #: Share of amons without which a query is learned all the same.
 _SPARED = 0.1
@@ -165,8 +162,7 @@ def same_conformer(known: Record, wanted: Record) -> bool:
         return False
     if ("origin" in known.info) != ("origin" in wanted.info):  # displaced copies stand for themselves only
         return False
-    difference = geometry_fingerprint(known.positions) - geometry_fingerprint(wanted.positions)
-    return bool(np.abs(difference).sum() <= _SAME)
+    return is_same_conformer(geometry_fingerprint(known.positions), geometry_fingerprint(wanted.positions))
 
 
 def models_beside(database: str | Path) -> Path:

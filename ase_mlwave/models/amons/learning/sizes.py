@@ -7,7 +7,7 @@ import warnings
 from ase import Atoms
 
 from ase_mlwave.errors import OutOfDomainWarning
-from ase_mlwave.models.amons.fragments.contacts import IN_CELLS, count_parts, find_contacts, usual_contact_heavy
+from ase_mlwave.models.amons.fragments.contacts import IN_CELLS, find_contacts, usual_contact_heavy
 from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.periodic import images_touch
 
@@ -62,8 +62,8 @@ def chosen_contacts(query: Molecule | Atoms, max_contact_heavy: int | None) -> i
     if isinstance(query, Atoms):
         usual, what = (IN_CELLS, "images of the cell touch") if images_touch(query) else (None, "")
     elif query.positions is None:
-        if count_parts(query) > 1:
-            what = f"how the {count_parts(query)} molecules of the query touch is not known"
+        if len(query.parts) > 1:
+            what = f"how the {len(query.parts)} molecules of the query touch is not known"
             _warn(what, "Give the query with coordinates.")
         return None
     else:
