@@ -17,6 +17,7 @@ from ase_mlwave.models.amons.fragments.conformers import ConformerSet, geometry_
 from ase_mlwave.models.amons.fragments.coverage import refuse_gaps
 from ase_mlwave.models.amons.fragments.fragment import Fragment
 from ase_mlwave.models.amons.fragments.molecule import Molecule
+from ase_mlwave.models.amons.fragments.perception import read_query
 from ase_mlwave.models.amons.fragments.periodic import Unrolled
 from ase_mlwave.models.amons.fragments.selection import all_fragments
 from ase_mlwave.units import BOHR
@@ -86,7 +87,7 @@ def amon_geometries(
     """
     if max_conformers is not None and max_conformers < 1:
         raise InputError(f"max_conformers is the largest number of conformers of an amon; {max_conformers} is below 1.")
-    unrolled, fragments = all_fragments(query, max_heavy, max_contact_heavy, allow_radicals, allow_charges)
+    unrolled, fragments = all_fragments(read_query(query), max_heavy, max_contact_heavy, allow_radicals, allow_charges)
     if complete:
         refuse_gaps(unrolled, fragments, max_heavy)
     return geometries_of(unrolled, fragments, relax, seed=seed, max_conformers=max_conformers)

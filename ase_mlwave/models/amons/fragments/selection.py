@@ -10,6 +10,7 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.models.amons.fragments.contacts import contact_fragments
 from ase_mlwave.models.amons.fragments.fragment import Fragment, fragments_of
+from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.perception import read_query
 from ase_mlwave.models.amons.fragments.periodic import Unrolled, unroll
 
@@ -128,7 +129,8 @@ def find_amons(
         See ``amons_of``.
     """
     places: dict[str, list[tuple[int, ...]]] = {}
-    unrolled, fragments = all_fragments(query, max_heavy, max_contact_heavy, allow_radicals, allow_charges)
+    read = read_query(query)
+    unrolled, fragments = all_fragments(read, max_heavy, max_contact_heavy, allow_radicals, allow_charges)
     for fragment in fragments:
         places.setdefault(fragment.smiles, []).append(tuple(unrolled.atoms[atom] for atom in fragment.atoms))
     found = [Amon(smiles, len(where[0]), tuple(sorted(where))) for smiles, where in places.items()]
@@ -136,7 +138,7 @@ def find_amons(
 
 
 def all_fragments(
-    query: Any,
+    query: Molecule | Atoms,
     max_heavy: int,
     max_contact_heavy: int | None = None,
     allow_radicals: bool = False,
@@ -146,7 +148,9 @@ def all_fragments(
 
     Parameters
     ----------
-    query, max_heavy, max_contact_heavy, allow_radicals, allow_charges
+    query : Molecule or Atoms
+        From `read_query`.
+    max_heavy, max_contact_heavy, allow_radicals, allow_charges
         See ``amons_of``.
 
     Returns
@@ -165,12 +169,11 @@ def all_fragments(
         raise InputError(f"max_heavy is the number of heavy atoms of the largest amon; {max_heavy} is below 1.")
     if max_contact_heavy is not None and max_contact_heavy < 2:
         raise InputError(f"max_contact_heavy counts the heavy atoms of two amons that touch; {max_contact_heavy} < 2.")
-    read = read_query(query)
-    periodic = isinstance(read, Atoms)
-    if isinstance(read, Atoms):
-        unrolled = unroll(read, max_heavy, allow_radicals=allow_radicals, max_contact_heavy=max_contact_heavy)
+    periodic = isinstance(query, Atoms)
+    if isinstance(query, Atoms):
+        unrolled = unroll(query, max_heavy, allow_radicals=allow_radicals, max_contact_heavy=max_contact_heavy)
     else:
-        unrolled = Unrolled.of_molecule(read)
+        unrolled = Unrolled.of_molecule(query)
     covalent = tuple(fragments_of(unrolled.molecule, max_heavy, unrolled.roots, allow_charges=allow_charges))
     if max_contact_heavy is None:
         return unrolled, covalent
