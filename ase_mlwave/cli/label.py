@@ -47,6 +47,9 @@ def label(
     dask: Annotated[
         str | None, typer.Option(help="Label on a Dask cluster: its scheduler's address, or scheduler file.")
     ] = None,
+    matrices: Annotated[
+        bool, typer.Option(help="Keep Hamiltonians, which only PhiSNet learns from (labels already there stay as is).")
+    ] = True,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again all that has failed before.")] = False,
     split: Annotated[
         str | None, typer.Option(help="Divide the labelled molecules at the end: train=0.8,valid=0.1,test=0.1.")
@@ -88,6 +91,7 @@ def label(
             executor=place.executor,
             n_workers=place.n_workers,
             n_threads=place.n_threads,
+            matrices=matrices,
             retry_failed=retry_failed,
             progress=bar,
         )

@@ -36,6 +36,7 @@ def label_geometries(
     executor: Executor | None = None,
     n_workers: int = 1,
     n_threads: int = 1,
+    matrices: bool = True,
     retry_failed: bool = False,
     leftovers: bool = True,
     progress: Callable[[Progress], None] | None = None,
@@ -57,6 +58,8 @@ def label_geometries(
         Number of processes; with an ``executor`` the number of molecules in work at a time.
     n_threads : int
         Threads of one worker.
+    matrices : bool
+        Whether Hamiltonians are kept with the other labels; only a PhiSNet learns from them.
     retry_failed : bool
         Whether all molecules that failed in an earlier run are tried again. By default those are that did not converge
         in at most two runs; what the machine is to blame for (memory, disk, connection, a library) always is.
@@ -92,7 +95,7 @@ def label_geometries(
     reason, so that the next run, or another process, tries again.
     """
     chosen = LevelOfTheory.parse(level) if isinstance(level, str) else level
-    workers = Workers(executor, n_workers, n_threads)
+    workers = Workers(executor, n_workers, n_threads, matrices)
     records = [_unlabelled(geometry) for geometry in geometries]
     file = open_dataset(path, chosen)
     file.add(records)

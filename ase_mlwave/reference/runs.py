@@ -185,7 +185,8 @@ class LabellingRun:
             else:
                 break
             row = source[0]
-            running[executor.submit(label_one, self.level, self.rows[row], self.workers.n_threads)] = row
+            how = (self.workers.n_threads, self.workers.matrices)
+            running[executor.submit(label_one, self.level, self.rows[row], *how)] = row
             source.popleft()  # only now: a dead pool refuses
             self.alone = row if source is self.suspects else None
         return bool(running)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -44,7 +44,7 @@ DEATH = Outcome(None, "the worker process died, for lack of memory or by a crash
 
 @dataclass(frozen=True)
 class Workers:
-    """Say where labels are computed.
+    """Say where labels are computed, and how much comes back.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ class Workers:
         Number of processes; with an ``executor`` the number of molecules in work at a time.
     n_threads : int
         Threads of one worker.
+    matrices : bool
+        Whether Hamiltonians are kept, which grow with the square of a molecule.
 
     Raises
     ------
@@ -64,6 +66,7 @@ class Workers:
     executor: Executor | None = None
     n_workers: int = 1
     n_threads: int = 1
+    matrices: bool = True
 
     def __post_init__(self) -> None:
         for name, value in (("n_workers", self.n_workers), ("n_threads", self.n_threads)):
@@ -80,7 +83,7 @@ class Workers:
         return self.n_workers + (self.executor is None)
 
 
-def label_one(level: LevelOfTheory, record: Record, n_threads: int) -> Outcome:
+def label_one(level: LevelOfTheory, record: Record, n_threads: int, matrices: bool = True) -> Outcome:
     """Label one molecule; whatever goes wrong becomes a reason.
 
     Parameters
@@ -91,6 +94,8 @@ def label_one(level: LevelOfTheory, record: Record, n_threads: int) -> Outcome:
         The molecule.
     n_threads : int
         Most threads that linear algebra and integrals may use.
+    matrices : bool
+        Whether the matrices of the labels are sent back.
 
     Returns
     -------
@@ -99,7 +104,8 @@ def label_one(level: LevelOfTheory, record: Record, n_threads: int) -> Outcome:
     try:
         level.load()
         with threadpool_limits(limits=n_threads):
-            return Outcome(level.label(record))
+            label = level.label(record)
+        return Outcome(label if matrices else replace(label, matrices={}))
     except Exception as error:  # one molecule must not stop the others
         return Outcome(None, f"{type(error).__name__}: {error}", kind_of_error(error))
 

@@ -56,6 +56,13 @@ def test_molecules_are_labelled_and_split(hydrogens: Path) -> None:
     assert read_dataset(output).content_hash() == content
 
 
+def test_matrices_are_left_out_on_demand(hydrogens: Path) -> None:
+    run(hydrogens, hydrogens.with_suffix(".db"), "--level", "hf/sto-3g", "--no-matrices")
+    dataset = read_dataset(hydrogens.with_suffix(".db"))
+    assert [record.matrices for record in dataset] == [{}] * 4
+    assert all(record.dipole is not None for record in dataset)
+
+
 def test_exit_code_and_summary_are_of_what_was_asked_for(hydrogens: Path) -> None:
     """Labels that the file lacks from elsewhere are told, but are no failure of this command."""
     output = hydrogens.with_suffix(".db")

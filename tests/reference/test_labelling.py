@@ -57,6 +57,15 @@ def test_labels_are_those_of_the_level_in_the_order_given(tmp_path: Path) -> Non
         np.testing.assert_allclose(record.matrices["hamiltonian"], expected.matrices["hamiltonian"], atol=1e-9)
 
 
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor(1)], ids=["processes", "thread"])
+def test_matrices_are_left_out_where_they_are_not_wanted(tmp_path: Path, executor: ThreadPoolExecutor | None) -> None:
+    level = LevelOfTheory.parse("hf/sto-3g")
+    (geometry,) = waters(1)
+    (record,) = label_geometries([geometry], tmp_path / "data.db", level, executor=executor, matrices=False).read()
+    assert (record.matrices, record.labels.keys()) == ({}, {"energy", "forces", "dipole"})
+    assert record.energy == pytest.approx(level.label(geometry).energy, abs=1e-12)
+
+
 def test_failures_are_recorded_and_the_rest_goes_on(tmp_path: Path) -> None:
     coinciding = Record(numbers=np.array([1, 1]), positions=np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.01]]))
     hydrogen = Record(numbers=np.array([1, 1]), positions=np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.4]]))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.rows import LABELLED
@@ -13,7 +14,6 @@ from ase_mlwave.models.amons.learning.copies import known_copies, sampler_level
 from ase_mlwave.models.amons.learning.labels import Labeller, same_conformer
 from ase_mlwave.models.amons.learning.settings import Displacements
 from ase_mlwave.reference.labelling import label_rows
-from ase_mlwave.reference.workers import Workers
 
 __all__ = ["announce_labels"]
 
@@ -115,8 +115,9 @@ def _label(row: int, labeller: Labeller) -> None:
     """Label one row, in this process where there is no executor: a pool starts more slowly than many labels take."""
     with ExitStack() as stack:
         given = labeller.workers
-        chosen = given if given.executor else Workers(stack.enter_context(ThreadPoolExecutor(1)))
-        label_rows(labeller.open(), labeller.level, [row], workers=chosen)
+        if given.executor is None:
+            given = replace(given, executor=stack.enter_context(ThreadPoolExecutor(1)), n_workers=1)
+        label_rows(labeller.open(), labeller.level, [row], workers=given)
 
 
 def _work(n_atoms: int) -> float:

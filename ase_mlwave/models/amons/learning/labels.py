@@ -62,7 +62,7 @@ class Labeller:
         """Make what labels, for the time of a ``with`` block; one worker is a thread of this process."""
         own_thread = labelling.executor is None and labelling.n_workers == 1
         with ThreadPoolExecutor(1) if own_thread else nullcontext(labelling.executor) as executor:
-            workers = Workers(executor, labelling.n_workers)
+            workers = Workers(executor, labelling.n_workers, matrices=False)
             yield cls(settings.level, as_address(settings.database), workers, labelling.progress)
 
     def open(self) -> DatasetFile:
@@ -138,7 +138,8 @@ class Labeller:
 
         drawn = draw_copies(origins, counts, displaced, self.level, workers=self.workers, progress=advance)
         if drawn:
-            where: dict[str, Any] = {"executor": self.workers.executor, "n_workers": self.workers.n_workers}
+            executor, n_workers = self.workers.executor, self.workers.n_workers
+            where: dict[str, Any] = {"executor": executor, "n_workers": n_workers, "matrices": False}
             label_geometries(drawn, self.database, self.level, leftovers=False, progress=self.progress, **where)
         found = [record for some in known_copies(self.database, origins, displaced) for record in some]
         return tuple(found), len(found) - sum(counts)
