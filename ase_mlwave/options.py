@@ -90,8 +90,8 @@ def sorted_options(
     if unknown:
         raise UnknownOptionError(f"{call} has no option {unknown[0]!r}. {suggestion(unknown[0], known)}")
     given = [{name: options[name] for name in kind.model_fields if name in options} for kind in kinds]
-    made = [parse_settings(kind, values) for kind, values in zip(kinds, given, strict=True)]
-    return made, {name: options[name] for name in others if name in options}
+    settings = [parse_settings(kind, values) for kind, values in zip(kinds, given, strict=True)]
+    return settings, {name: options[name] for name in others if name in options}
 
 
 def default_of(kind: type[BaseModel], name: str) -> Any:
@@ -155,8 +155,8 @@ def _default(field: FieldInfo) -> Any:
 
 def _kind(field: FieldInfo) -> str:
     """Write a field's type as numpydoc does; a string among its annotations stands for the type."""
-    told = [text for text in field.metadata if isinstance(text, str)]
-    names = told or [name for name in _names(field.annotation) if name != "NoneType"]
+    written = [text for text in field.metadata if isinstance(text, str)]
+    names = written or [name for name in _names(field.annotation) if name != "NoneType"]
     return " or ".join(names) + ("" if field.is_required() or field.get_default() is not None else ", optional")
 
 

@@ -23,7 +23,7 @@ from ase_mlwave.calculators.moles import read_mole
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.phisnet.energy import electronic_states
 from ase_mlwave.models.phisnet.inference import predict_batch
-from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, default_level, says_its_level, told_errors
+from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, default_level, errors_in_words, says_its_level
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.molecules import matrices_of, mole_of, molecular_properties
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
@@ -97,7 +97,7 @@ class PhiSNetCalculator(MlwaveCalculator):
         """Warn if a model's description says that energies of the level ``"wavefunction"`` are not for it."""
         best = self._model_default("energy")
         if best != "wavefunction" and any(says_its_level(member.config) for member in self.members):
-            errors = told_errors(self.members[0].config.errors, "wavefunction")
+            errors = errors_in_words(self.members[0].config.errors, "wavefunction")
             known = f" (mean errors: {errors})" if errors else ""
             warnings.warn(
                 f"energy='wavefunction' is not what {self.parameters['model']} is good for{known}: it learned no such "

@@ -21,7 +21,7 @@ from ase_mlwave.evaluation.energies import Counter, Evaluation, Progress, check_
 from ase_mlwave.models.card import record_errors
 from ase_mlwave.models.config import ModelConfig
 from ase_mlwave.models.phisnet.inference import predict_batch
-from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, default_level, supported_level, told_errors
+from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, default_level, errors_in_words, supported_level
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.density import orbitals
@@ -150,7 +150,7 @@ def measure_levels(model: str | PathLike[str], data: Dataset, *, progress: Count
         return f"which level of energy the model is good for could not be measured: {error}"
     defaults = result.defaults if len(levels) > 1 else {}
     record_errors(model, result.figures, f"On {len(some)} validation molecules, after training:", defaults=defaults)
-    found = [(level, told_errors(result.figures, level)) for level in levels]
+    found = [(level, errors_in_words(result.figures, level)) for level in levels]
     told = "; ".join(f"{level} {errors}" for level, errors in found if errors)
     measured = f"mean errors on {len(some)} validation molecules: {told}. " if told else ""
     level = defaults.get("energy", default_level(config))

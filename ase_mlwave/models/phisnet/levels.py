@@ -9,7 +9,7 @@ from ase.units import kcal, mol
 
 from ase_mlwave.models.config import ModelConfig
 
-__all__ = ["ENERGY_LEVELS", "default_level", "says_its_level", "supported_level", "told_errors"]
+__all__ = ["ENERGY_LEVELS", "default_level", "errors_in_words", "says_its_level", "supported_level"]
 
 #: Value of ``energy=`` -> what it stands for; each is slower and more accurate than the one before.
 ENERGY_LEVELS: dict[str, str] = {
@@ -70,7 +70,7 @@ def says_its_level(config: ModelConfig) -> bool:
     return "energy" in config.defaults or bool(_errors_of(config.errors, "wavefunction"))
 
 
-def told_errors(errors: Mapping[str, float], level: str) -> str:
+def errors_in_words(errors: Mapping[str, float], level: str) -> str:
     """Write a level's measured errors in words, empty where there are none."""
     units = {"energy": "meV", "forces": "meV/Å"}
     found = _errors_of(errors, level)

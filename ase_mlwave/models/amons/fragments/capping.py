@@ -72,14 +72,14 @@ def cap_fragment(molecule: Molecule, kept: frozenset[int], orders: Mapping[Bond,
     if molecule.positions is not None:
         ends = [_end(molecule, molecule.positions, a, b) for a, b in outer]
         positions = np.array([*molecule.positions[heavy], *ends])
-    made = Molecule(
+    capped = Molecule(
         numbers=(*(molecule.numbers[atom] for atom in heavy), *(1 for _ in outer)),
         charges=(*(molecule.charges[atom] for atom in heavy), *(0 for _ in outer)),
         orders=bonds,
         positions=positions,
     )
     n_caps = sum(molecule.numbers[b] > 1 for _, b in outer)
-    return CappedFragment(made, (*heavy, *(b for _, b in outer)), n_caps)
+    return CappedFragment(capped, (*heavy, *(b for _, b in outer)), n_caps)
 
 
 def is_crowded(molecule: Molecule) -> bool:

@@ -191,11 +191,11 @@ class _Conformers:
         self._seen = ConformerSet()
         self._records: list[Record] = []
 
-    def add(self, made: Molecule, info: dict[str, Any]) -> None:
+    def add(self, molecule: Molecule, info: dict[str, Any]) -> None:
         """Append a geometry if it is new and not crowded; the first is kept in any case."""
-        if made.positions is None or (self._records and is_crowded(made)) or not self._seen.add(made.positions):
-            return
-        self._records.append(made.to_record(smiles=self.smiles, n_heavy=self.n_heavy, **info))
+        crowded = self._records and is_crowded(molecule)
+        if molecule.positions is not None and not crowded and self._seen.add(molecule.positions):
+            self._records.append(molecule.to_record(smiles=self.smiles, n_heavy=self.n_heavy, **info))
 
     def embed(self, seed: int, attempts: int) -> None:
         """Build conformers from the graph: distance geometry (ETKDG), relaxed with MMFF94."""

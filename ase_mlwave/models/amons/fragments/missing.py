@@ -137,8 +137,8 @@ class FragmentFinder:
         Record
             Without labels; ``info`` has ``"smiles"`` and ``"n_heavy"``.
         """
-        made = cut_out(self._unrolled, fragment, relax)
-        return made.to_record(smiles=fragment.smiles, n_heavy=len(fragment.atoms))
+        cut = cut_out(self._unrolled, fragment, relax)
+        return cut.to_record(smiles=fragment.smiles, n_heavy=len(fragment.atoms))
 
     def _touching(self, centres: Sequence[int]) -> list[Fragment]:
         """Return the pairs of fragments that touch and have some of the atoms."""

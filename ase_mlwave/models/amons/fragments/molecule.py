@@ -160,8 +160,8 @@ class Molecule:
             conformer = Chem.Conformer(len(self))
             conformer.SetPositions(np.ascontiguousarray(self.positions * BOHR))
             editable.AddConformer(conformer, assignId=True)
-        made: Chem.Mol = editable.GetMol()
-        return made
+        mol: Chem.Mol = editable.GetMol()
+        return mol
 
     def to_record(self, charge: int | None = None, **info: Any) -> Record:
         """Make a record without labels: what is to be labelled.

@@ -276,8 +276,8 @@ def _flags(numbers: Sequence[int], graph: _Graph) -> tuple[frozenset[int], froze
     sp2 = {Chem.HybridizationType.SP, Chem.HybridizationType.SP2}
     own = [(images[index][0], editable.GetAtomWithIdx(index)) for index in _roots(images)]
     return (
-        frozenset(atom for atom, made in own if made.GetHybridization() in sp2),
-        frozenset(atom for atom, made in own if made.GetIsAromatic()),
+        frozenset(atom for atom, image in own if image.GetHybridization() in sp2),
+        frozenset(atom for atom, image in own if image.GetIsAromatic()),
     )
 
 

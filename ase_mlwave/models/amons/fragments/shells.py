@@ -69,12 +69,12 @@ def shell_geometries(
         if (max_heavy is not None and len(kept) > max_heavy) or _cuts_multiple_bond(molecule, kept):
             continue
         orders = {bond: order for bond, order in molecule.orders.items() if kept >= set(bond)}
-        made = cap_fragment(molecule, kept, orders).molecule
-        if made.positions is None:
+        capped = cap_fragment(molecule, kept, orders).molecule
+        if capped.positions is None:
             continue
         places = tuple(unrolled.atoms[atom] for atom in sorted(kept))
-        record = made.to_record(charge=0)
-        if seen.setdefault(record.formula, ConformerSet()).add(made.positions):
+        record = capped.to_record(charge=0)
+        if seen.setdefault(record.formula, ConformerSet()).add(capped.positions):
             found.append(record.with_info(smiles=record.formula, n_heavy=len(kept), query_atoms=places))
     return tuple(sorted(found, key=lambda record: (record.info["n_heavy"], record.formula)))
 
