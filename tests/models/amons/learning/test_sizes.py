@@ -52,8 +52,9 @@ def test_dimer_is_learned_with_its_contact(tmp_path: Path) -> None:
         calc = AmonsCalculator.for_query(dimer, **options)
         error = calc.get_potential_energy(dimer) - exact.get_potential_energy()
     assert abs(error) * KCAL < 1
-    with pytest.warns(OutOfDomainWarning, match=r"contacts without a bond .*Write max_contact_heavy=6"):
+    with pytest.warns(OutOfDomainWarning, match=r"contacts without a bond .*Write max_contact_heavy=6") as caught:
         without = AmonsCalculator.for_query(dimer, max_contact_heavy=0, **options)
+    assert {warning.filename for warning in caught} == {__file__}  # it points to the user's line
     assert not any("." in smiles for smiles in without.extras["amons"])
 
 
