@@ -49,9 +49,9 @@ class Property:
         """Convert from ``ase_unit`` to ``unit``."""
         return value / self.factor
 
-    def sizes(self, n_atoms: int) -> tuple[int | str, ...]:
-        """Return the shape for a number of atoms."""
-        return tuple(n_atoms if size == "N" else size for size in self.shape or ())
+    def sizes(self, n_atoms: int) -> tuple[int, ...]:
+        """Return the shape of a label or result for a number of atoms."""
+        return tuple(n_atoms if size == "N" else int(size) for size in self.shape or ())
 
     @property
     def figure_unit(self) -> str:

@@ -51,7 +51,7 @@ def write_packed(path: Path, records: Sequence[Record], basis: str, description:
     folded = np.where(joined < 0, -2 * joined - 1, 2 * joined).astype("<u4")  # small numbers have zeros in high bytes
     forces = [np.full((len(r), 3), np.nan) if r.forces is None else r.forces for r in records]
     dipoles = [np.full(3, np.nan) if r.dipole is None else r.dipole for r in records]
-    optional = {} if np.isnan(dipoles).all() else {"dipole_e_Bohr": np.array(dipoles)}
+    optional: dict[str, Any] = {} if np.isnan(dipoles).all() else {"dipole_e_Bohr": np.array(dipoles)}
     kept = [{k: v for k, v in r.info.items() if isinstance(v, str | int | float)} for r in records]
     np.savez_compressed(
         path,

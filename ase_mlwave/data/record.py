@@ -75,7 +75,8 @@ class Record(System):
 
     def unlabelled(self) -> Record:
         """Return a copy without labels and matrices."""
-        return replace(self, matrices={}, **dict.fromkeys(LABELS))
+        nothing: dict[str, Any] = dict.fromkeys(LABELS)
+        return replace(self, matrices={}, **nothing)
 
     def with_info(self, **entries: Any) -> Record:
         """Return a copy whose ``info`` has these entries added or replaced."""

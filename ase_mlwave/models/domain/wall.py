@@ -79,7 +79,8 @@ def repulsion(
     pulls = 0.5 * (slopes / r)[:, None] * vectors  # half: every pair is listed both ways
     np.add.at(forces, i, pulls)
     np.add.at(forces, j, -pulls)
-    return Wall(np.bincount(i, 0.5 * energies, len(numbers)), forces, vectors.T @ pulls)
+    by_atom: Array = np.bincount(i, 0.5 * energies, len(numbers)).astype(np.float64)
+    return Wall(by_atom, forces, vectors.T @ pulls)
 
 
 def _pair(z1: Array, z2: Array, r: Array, begin: Array) -> tuple[Array, Array]:
