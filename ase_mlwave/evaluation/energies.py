@@ -1,4 +1,4 @@
-"""Measure any calculator's energies and forces on labelled molecules, and a committee's knowledge of its own errors."""
+"""Measure any calculator on labelled molecules, and a committee's knowledge of its own errors."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ase_mlwave.evaluation.calibration import Calibration, calibrations
 from ase_mlwave.evaluation.figures import (
     MoleculeErrors,
     SizeBin,
-    energy_and_force_figures,
     figures_by_size,
+    label_figures,
     molecule_errors,
 )
 from ase_mlwave.models.config import ModelConfig
@@ -65,14 +65,14 @@ def evaluate(calculator: MlwaveCalculator, data: Dataset, *, progress: Counter |
     calculator : MlwaveCalculator
         One model, or a committee: the first model and the mean of all are measured then, and its spreads.
     data : Dataset
-        Molecules with energies, forces or both.
+        Molecules with some of the labels: energies, forces, dipoles.
     progress : callable, optional
         Called with (what, number of molecules); returns the function that is told how many more are done.
 
     Returns
     -------
     Evaluation
-        The figures of `energy_and_force_figures`, of `Calibration.figures`, and ``out_of_domain_molecules``.
+        The figures of `label_figures`, of `Calibration.figures`, and ``out_of_domain_molecules``.
 
     Raises
     ------
@@ -83,11 +83,13 @@ def evaluate(calculator: MlwaveCalculator, data: Dataset, *, progress: Counter |
     """
     check_data(calculator, data)
     remarks = level_remarks(data)
-    properties: tuple[str, ...] = ("energy", "forces")
+    properties = ["energy", "forces"]
     reason = _why_no_forces(calculator, data)
     if reason is not None:
         remarks.append(f"forces are left out: {reason}")
-        properties = ("energy",)
+        properties.remove("forces")
+    if "dipole" in calculator.implemented_properties and any(record.dipole is not None for record in data):
+        properties.append("dipole")
     measured = measure(calculator, list(data), properties, progress=progress)
     if not measured.figures:
         raise InputError(f"nothing to measure: {data.source} has no {' and no '.join(map(_plural, properties))}")
@@ -186,7 +188,7 @@ def measure(
     prefix: str = "",
     progress: Counter | None = None,
 ) -> Evaluation:
-    """Measure energies and forces on the molecules that have them.
+    """Measure predictions on the molecules that have labels of them.
 
     Parameters
     ----------
@@ -195,7 +197,7 @@ def measure(
     records : sequence of Record
         Checked by `check_data`.
     properties : sequence of str
-        What to measure, ``"energy"``, ``"forces"`` or both.
+        What to measure, names of `ase_mlwave.properties.LABELS`.
     prefix : str
         Begins the names of all figures.
     progress : callable, optional
@@ -215,7 +217,7 @@ def measure(
     advance = told(prefix.strip("_") or _plural(properties[0]), len(labelled) * len(models))
     predictions = [_predict(model, labelled, properties, advance) for model in models]
     errors = _errors(labelled, predictions[0], models[0])
-    figures = energy_and_force_figures(errors, prefix)
+    figures = label_figures(errors, prefix)
     thresholds = models[0].domain.thresholds
     if thresholds:
         outside, refused = sum(not one.inside for one in errors), sum(one.refused for one in errors)
@@ -242,11 +244,12 @@ def _with_committee(
     errors = _errors(records, means, calculator)
     plots = calibrations(errors, means, prefix.strip("_"))
     name = f"{prefix}committee_"
-    figures = energy_and_force_figures(errors, name)
+    figures = label_figures(errors, name)
     figures = {key: value for key, value in figures.items() if "_mae_" in key or "_rmse_" in key}
     for plot in plots:
         figures |= plot.figures(name)
-    remarks = (*one_model.remarks, *_committee_remarks(plots, len(predictions)))
+    has_spreads = any({"energy", "forces"} & error.of.keys() for error in errors)
+    remarks = (*one_model.remarks, *(_committee_remarks(plots, len(predictions)) if has_spreads else ()))
     return Evaluation(one_model.figures | figures, remarks, one_model.by_size, plots)
 
 
@@ -306,7 +309,7 @@ def _missing_labels(records: Sequence[Record], properties: Sequence[str]) -> lis
 
 def _plural(name: str) -> str:
     """Name a property in the plural."""
-    return "energies" if name == "energy" else name
+    return {"energy": "energies", "dipole": "dipoles"}.get(name, name)
 
 
 def _committee_remarks(plots: Sequence[Calibration], n_members: int) -> list[str]:

@@ -1,8 +1,8 @@
-"""Errors of predicted energies and forces against labels: means, largest values, and errors by size of molecule."""
+"""Errors of predictions against labels: means, largest values, and errors by size of molecule."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ase_mlwave.calculators.outcome import Outcome
 from ase_mlwave.data.record import Record
-from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
+from ase_mlwave.properties import LABELS
 
-__all__ = ["MoleculeErrors", "SizeBin", "energy_and_force_figures", "figures_by_size", "molecule_errors"]
+__all__ = ["MoleculeErrors", "SizeBin", "figures_by_size", "label_figures", "molecule_errors"]
 
 Array = NDArray[np.float64]
 
@@ -28,14 +28,22 @@ class MoleculeErrors:
     """Number of atoms N."""
     n_heavy: int
     """Atoms other than hydrogen."""
-    energy: float | None
-    """eV; None where there is no label."""
-    forces: Array | None
-    """(N, 3), eV/Angstrom; None where there are no labels."""
+    of: Mapping[str, Array]
+    """Those of each label that the molecule has, by its name."""
     inside: bool = True
     """Whether all measured uncertainties are below the model's thresholds."""
     refused: bool = False
     """Whether one is past a limit, so that a calculator gives no result."""
+
+    @property
+    def energy(self) -> float | None:
+        """Error of the energy, eV; None where there is no label."""
+        return float(self.of["energy"]) if "energy" in self.of else None
+
+    @property
+    def forces(self) -> Array | None:
+        """Errors of the forces, (N, 3), eV/Angstrom; None where there are no labels."""
+        return self.of.get("forces")
 
 
 @dataclass(frozen=True)
@@ -67,17 +75,13 @@ def molecule_errors(record: Record, outcome: Outcome, *, inside: bool = True, re
     Returns
     -------
     MoleculeErrors
-        In eV and eV/Angstrom.
     """
-    energy = forces = None
-    if record.energy is not None and "energy" in outcome.values:
-        energy = float(outcome.values["energy"]) - record.energy * HARTREE
-    if record.forces is not None and "forces" in outcome.values:
-        forces = np.asarray(outcome.values["forces"] - record.forces * HARTREE_PER_BOHR)
-    return MoleculeErrors(len(record), int(np.count_nonzero(record.numbers > 1)), energy, forces, inside, refused)
+    known = {name: value for name, value in record.labels.items() if name in outcome.values}
+    errors = {name: np.asarray(outcome.values[name] - LABELS[name].to_ase(value)) for name, value in known.items()}
+    return MoleculeErrors(len(record), int(np.count_nonzero(record.numbers > 1)), errors, inside, refused)
 
 
-def energy_and_force_figures(errors: Sequence[MoleculeErrors], prefix: str = "") -> dict[str, float]:
+def label_figures(errors: Sequence[MoleculeErrors], prefix: str = "") -> dict[str, float]:
     """Summarise the errors of molecules.
 
     Parameters
@@ -91,28 +95,30 @@ def energy_and_force_figures(errors: Sequence[MoleculeErrors], prefix: str = "")
     -------
     dict of str to float
         ``energy_mae_meV`` (mean absolute error of a molecule), ``energy_mae_meV_per_atom`` (each divided by the number
-        of atoms first), ``forces_mae_meV_per_A`` and ``forces_rmse_meV_per_A`` (of components), medians and largest
-        errors as ``..._median_...`` and ``..._max_...``, and the mean errors of the molecules within the model's domain
-        as ``..._mae_in_domain_...`` where some are not. What has no labels is left out.
+        of atoms first), ``forces_mae_meV_per_A`` and ``forces_rmse_meV_per_A`` (of components), the same of dipoles in
+        ``me_A`` (1e-3 e*Angstrom), medians and largest errors as ``..._median_...`` and ``..._max_...``, and the mean
+        errors of the molecules within the model's domain as ``..._mae_in_domain_...`` where some are not. What has no
+        labels is left out.
     """
     figures: dict[str, float] = {}
-    energies = [(one, np.array([one.energy])) for one in errors if one.energy is not None]
-    if energies:
-        per_atom = [abs(float(error[0])) / one.n_atoms for one, error in energies]
-        mean = {"energy_mae_meV_per_atom": 1e3 * float(np.mean(per_atom))}
-        figures |= _statistics(energies, "energy", "meV", mean)
-    forces = [(one, one.forces) for one in errors if one.forces is not None]
-    if forces:
-        components = np.concatenate([error.ravel() for _, error in forces])
-        mean = {"forces_rmse_meV_per_A": 1e3 * float(np.sqrt(np.mean(components**2)))}
-        figures |= _statistics(forces, "forces", "meV_per_A", mean)
+    for name, label in LABELS.items():
+        found = [(one, one.of[name]) for one in errors if name in one.of]
+        if not found:
+            continue
+        if label.shape == ():
+            per_atom = [abs(float(error)) / one.n_atoms for one, error in found]
+            mean = {f"{name}_mae_{label.figure_unit}_per_atom": 1e3 * float(np.mean(per_atom))}
+        else:
+            components = np.concatenate([error.ravel() for _, error in found])
+            mean = {f"{name}_rmse_{label.figure_unit}": 1e3 * float(np.sqrt(np.mean(components**2)))}
+        figures |= _statistics(found, name, label.figure_unit, mean)
     return {prefix + name: value for name, value in figures.items()}
 
 
 def _statistics(
     errors: Sequence[tuple[MoleculeErrors, Array]], what: str, unit: str, second: dict[str, float]
 ) -> dict[str, float]:
-    """Give mean, a second figure, median, largest, and mean inside the domain; errors in eV or eV/Angstrom."""
+    """Give mean, a second figure, median, largest, and mean inside the domain; errors in ASE's units."""
     absolute = [1e3 * np.abs(error).ravel() for _, error in errors]
     inside = [values for (one, _), values in zip(errors, absolute, strict=True) if one.inside]
     every = np.concatenate(absolute)
@@ -153,5 +159,5 @@ def figures_by_size(errors: Sequence[MoleculeErrors], prefix: str = "") -> tuple
 
 def _means(errors: Sequence[MoleculeErrors], prefix: str) -> dict[str, float]:
     """Give the mean absolute errors only."""
-    figures = energy_and_force_figures(errors, prefix)
+    figures = label_figures(errors, prefix)
     return {name: value for name, value in figures.items() if "_mae_" in name and "in_domain" not in name}

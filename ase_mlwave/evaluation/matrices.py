@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any
@@ -63,7 +64,7 @@ def evaluate_phisnet(
         Its option ``energy`` is that of the last level afterwards. Of a committee the first model's matrices are
         measured.
     data : Dataset
-        Molecules with some or all of the labels: Hamiltonians, energies, forces.
+        Molecules with some or all of the labels: Hamiltonians, energies, forces, dipoles.
     levels : sequence of str
         Values of ``energy=`` to measure; each begins the names of its figures.
     cycles : bool
@@ -95,10 +96,9 @@ def evaluate_phisnet(
             remarks.append(f"Hamiltonians: on the {len(with_matrix)} molecules of {len(data)} that have them")
     else:
         remarks.append("no Hamiltonians in the data: their errors are left out (mlwave label adds labels)")
+    result = _joined(result, _dipoles(calculator, data, counter))
     for level in levels:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="energy='wavefunction' is not what")  # its errors are wanted
-            calculator.set(energy=level)
+        with _at_level(calculator, level):
             result = _joined(result, measure(calculator, list(data), prefix=f"{level}_", progress=counter))
     if cycles:
         counts = count_cycles(calculator, list(data), progress=counter("SCF cycles", len(data)))
@@ -108,6 +108,26 @@ def evaluate_phisnet(
     unique = tuple(dict.fromkeys((*remarks, *result.remarks)))
     defaults = supported_defaults(calculator.members[0].config, result.figures)
     return Evaluation(result.figures, unique, result.by_size, result.calibrations, defaults)
+
+
+@contextmanager
+def _at_level(calculator: PhiSNetCalculator, level: str | None) -> Iterator[None]:
+    """Set the level of energy, for its errors are wanted even where it is not what the model is good for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="energy='wavefunction' is not what")
+        calculator.set(energy=level)
+        yield
+
+
+def _dipoles(calculator: PhiSNetCalculator, data: Dataset, counter: Counter) -> Evaluation:
+    """Measure the dipoles of predicted densities, which are those of no level of energy."""
+    if not any(record.dipole is not None for record in data):
+        return Evaluation({})
+    before = calculator.parameters["energy"]
+    with _at_level(calculator, "wavefunction"):
+        found = measure(calculator, list(data), ("dipole",), progress=counter)
+    with _at_level(calculator, before):
+        return replace(found, by_size=())
 
 
 def supported_defaults(config: ModelConfig, errors: Mapping[str, float]) -> dict[str, str]:

@@ -74,7 +74,9 @@ def test_rank_correlation_sees_the_order_only() -> None:
 def test_orientation_of_the_molecules_does_not_matter() -> None:
     errors, outcomes = _committee(20)
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
-    turned = [replace(one, forces=None if one.forces is None else one.forces @ turn) for one in errors]
+    turned = [
+        one if one.forces is None else replace(one, of={**one.of, "forces": one.forces @ turn}) for one in errors
+    ]
     assert calibrations(turned, outcomes)[1].figures() == pytest.approx(calibrations(errors, outcomes)[1].figures())
 
 
@@ -97,7 +99,7 @@ def test_what_the_members_agree_on_is_left_out_and_counted() -> None:
     assert (len(energy.spreads), energy.n_agreed) == (4, 1)
     assert (len(forces.spreads), forces.n_agreed) == (4 * N_ATOMS + 2, 2)
     assert [panel.quantity for panel in calibrations(errors[:2], outcomes[:2])] == ["forces"]
-    without = [replace(one, forces=None) for one in errors]
+    without = [replace(one, of={"energy": one.of["energy"]}) for one in errors]
     assert [panel.quantity for panel in calibrations(without, outcomes)] == ["energy"]
 
 

@@ -18,7 +18,7 @@ from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.evaluation.energies import evaluate
 from ase_mlwave.models.qdf.published.importing import import_published
-from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
+from ase_mlwave.units import BOHR, HARTREE, HARTREE_PER_BOHR
 from tests.calculators.labelled import labelled_molecules, random_models
 from tests.calculators.morse import MorseCalculator, morse_folder
 
@@ -199,6 +199,17 @@ def test_molecules_beyond_the_domain_are_counted_not_skipped(tmp_path: Path) -> 
     assert result.figures["energy_mae_meV"] == pytest.approx(1e3 * np.mean(np.abs(energies)))
     assert result.figures["energy_mae_in_domain_meV"] == pytest.approx(1e3 * abs(energies[0]))
     assert any("2 of 3 molecules are beyond the model's domain (n_pairs above 2)" in one for one in result.remarks)
+
+
+@pytest.mark.usefixtures("morse_kind")
+def test_dipoles_are_measured_where_there_are_labels(tmp_path: Path) -> None:
+    calc = MorseCalculator(morse_folder().save(tmp_path / "morse"))
+    atoms = molecule("H2O")
+    (found,) = calc.predict([atoms], ["energy", "dipole"])
+    record = replace(record_from_atoms(atoms), energy=0.0, dipole=found["dipole"] / BOHR + [0.1, 0.0, -0.2])
+    figures = evaluate(calc, Dataset((record,), "morse", "one molecule")).figures
+    assert figures["dipole_mae_me_A"] == pytest.approx(100 * BOHR)
+    assert figures["dipole_max_me_A"] == pytest.approx(200 * BOHR)
 
 
 def test_published_field_is_measured_by_its_atomization_energies(tmp_path: Path) -> None:

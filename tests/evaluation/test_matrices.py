@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.evaluation.matrices import evaluate_phisnet
 from ase_mlwave.models.folder import ModelFolder
+from ase_mlwave.units import BOHR
 from tests.calculators.waters import MODEL
 
 LABELLED = Path(__file__).parents[1] / "data" / "files" / "waters_pbe_def2svp.db"
@@ -63,6 +65,24 @@ def test_committee_is_measured_level_by_level(waters: Dataset, other_model: Path
         "wavefunction: force components",
     ]
     assert sum("accident" in remark for remark in result.remarks) == 1
+
+
+def test_dipoles_are_measured_of_the_predicted_density(waters: Dataset, other_model: Path) -> None:
+    first = PhiSNetCalculator(MODEL).predict([atoms_from_record(record) for record in waters], ["dipole"])
+    shifts = (0.0, 0.3, None)
+    records = [
+        replace(record, dipole=None if shift is None else one["dipole"] / BOHR + shift)
+        for record, one, shift in zip(waters, first, shifts, strict=True)
+    ]
+    calc = PhiSNetCalculator([MODEL, other_model], energy="functional")
+    result = evaluate_phisnet(calc, replace(waters, records=tuple(records)), levels=(), cycles=False)
+    assert calc.parameters["energy"] == "functional"
+    assert result.figures["dipole_mae_me_A"] == pytest.approx(1e3 * 0.15 * BOHR)
+    assert result.figures["dipole_rmse_me_A"] == pytest.approx(1e3 * 0.3 * BOHR / np.sqrt(2))
+    assert result.figures["committee_dipole_mae_me_A"] != pytest.approx(1e3 * 0.15 * BOHR)
+    assert [remark for remark in result.remarks if "dipole" in remark or "calibration" in remark] == [
+        "dipoles: on the 2 molecules of 3 that have them"
+    ]
 
 
 def test_unknown_level_is_refused_before_any_work(waters: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
