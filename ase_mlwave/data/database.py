@@ -317,9 +317,17 @@ class DatasetFile:
                 found.append(Failure(record_from_row(row), own.reason))
         return found
 
-    def read(self) -> Dataset:
-        """Return the labelled molecules in the order of the rows; all molecules of a file without a level of theory."""
-        records = tuple(map(record_from_row, self._rows(*([LABELLED] if self.level else []))))
+    def read(self, keep: Callable[[int, Record], Record] = lambda row, record: record) -> Dataset:
+        """Return the labelled molecules in the order of the rows; all molecules of a file without a level of theory.
+
+        Parameters
+        ----------
+        keep : callable
+            Gets the number and the molecule of each row, and returns what is kept of it.
+        """
+        with self._db as db:
+            rows = numbers_with(db, LABELLED) if self.level else list(row_states(db))
+            records = tuple(keep(row, record_from_row(db.get(id=row))) for row in rows)
         counts = self.counts() if self.level else {}
         left_out = [f"{counts[status]} {status}" for status in (PENDING, FAILED) if counts.get(status)]
         notes = (f"left out: {', '.join(left_out)}",) if left_out else ()

@@ -82,7 +82,8 @@ def _copies(dataset: Dataset) -> list[str]:
     for record in dataset:
         key = record.geometry_hash()
         splits.setdefault(key, set()).add(str(record.info.get("split", "")))
-        n_other_labels += bool(different_labels(first.setdefault(key, record), record))
+        known = first.setdefault(key, record)
+        n_other_labels += known is not record and bool(different_labels(known, record))
     n_copies = len(dataset) - len(first)
     if not n_copies:
         return []

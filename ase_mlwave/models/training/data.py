@@ -6,8 +6,8 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.console import Console
 from ase_mlwave.data.charge_spin import check_electrons
-from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
+from ase_mlwave.data.streamed import stream_dataset
 from ase_mlwave.data.summary import summary
 from ase_mlwave.models.training.settings import DataSettings
 
@@ -25,7 +25,7 @@ def read_training_data(settings: DataSettings) -> Dataset:
     Returns
     -------
     Dataset
-        All splits.
+        All splits; matrices are read when they are asked for.
 
     Raises
     ------
@@ -33,10 +33,10 @@ def read_training_data(settings: DataSettings) -> Dataset:
         If the number of electrons of a molecule does not go with its charge and spin, or molecules have different
         charges, which no model can tell apart.
     FileNotFoundError, ValueError
-        See ``read_dataset``.
+        See ``stream_dataset``.
     """
     options = {"energy_key": settings.energy_key, "forces_key": settings.forces_key, "units": settings.units}
-    dataset = read_dataset(settings.data, **options)
+    dataset = stream_dataset(settings.data, **options)
     Console(stderr=True).print(summary(dataset), soft_wrap=True, highlight=False, markup=False)
     try:
         check_electrons(dataset)
