@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ase_mlwave.models.phisnet.moments import Moments
 from ase_mlwave.models.phisnet.orders import Order, OrderLayout
 from ase_mlwave.quantum.ao_order import coupling_basis, couplings, irreps_order
 from ase_mlwave.quantum.basis import shells
@@ -129,14 +130,18 @@ class BlockHead(nn.Module):
         coefficients = raw + (shift if fade is None else shift * fade.double()[:, None])
         return (coefficients @ matrix).view(-1, *self.shape)
 
+    def coefficients(self, blocks: Tensor) -> Tensor:
+        """Project blocks (n, M1, M2) on what the head gives: (n, M1 M2)."""
+        return block_coefficients(blocks, self.matrix.view(-1, *self.shape))  # type: ignore[operator]
+
     @torch.no_grad()
-    def fit_statistics(self, blocks: Tensor, floor: float = 1e-3) -> None:
-        """Set shift and scale from training blocks (n, M1, M2), Hartree; scales are at least ``floor``."""
-        coefficients = block_coefficients(blocks, self.matrix.view(-1, *self.shape))  # type: ignore[operator]
+    def fit_statistics(self, training: Moments, floor: float = 1e-3) -> None:
+        """Set shift and scale from the `coefficients` of training blocks, Hartree; scales are at least ``floor``."""
         start = 0
         for l, parity in self.orders:
-            part = coefficients[:, start : start + 2 * l + 1]
-            shift = part.mean() if (l, parity) == (0, 1) else part.new_zeros(())
-            self.shift[start : start + 2 * l + 1] = shift  # type: ignore[operator]
-            self.scale[start : start + 2 * l + 1] = (part - shift).square().mean().sqrt().clamp(min=floor)  # type: ignore[operator]
+            part = slice(start, start + 2 * l + 1)
+            mean, variance = training.mean[part], training.scatter[part] / training.count
+            shift = mean.mean() if (l, parity) == (0, 1) else mean.new_zeros(())
+            self.shift[part] = shift  # type: ignore[operator]
+            self.scale[part] = (variance + (mean - shift).square()).mean().sqrt().clamp(min=floor)  # type: ignore[operator]
             start += 2 * l + 1

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
+
+from ase_mlwave.models.phisnet.moments import Moments
 
 __all__ = ["DomainDistance"]
 
@@ -38,23 +42,23 @@ class DomainDistance(nn.Module):
         return white.square().mean(dim=1).sqrt()
 
     @torch.no_grad()
-    def fit(self, invariants: Tensor, element: Tensor, ridge: float = 1e-4) -> None:
+    def fit(self, training: Iterable[tuple[Tensor, Tensor]], ridge: float = 1e-4) -> None:
         """Take mean and covariance from training atoms.
 
         Parameters
         ----------
-        invariants : Tensor, (N, F)
-            Features of all training atoms.
-        element : Tensor, (N,)
-            Index of their element.
+        training : iterable of (invariants, element)
+            Features (N, F) of all training atoms in parts of any size, and the index (N,) of their element.
         ridge : float
             Added to the covariance, relative to its mean diagonal, so that directions that never vary count little.
         """
-        for index in element.unique().tolist():
-            x = invariants[element == index].double()
-            mean = x.mean(dim=0)
-            covariance = (x - mean).T @ (x - mean) / max(1, len(x) - 1)
-            covariance += ridge * covariance.diagonal().mean().clamp(min=1e-12) * torch.eye(x.shape[1])
+        found: dict[int, Moments] = {}
+        for invariants, element in training:
+            for index in element.unique().tolist():
+                found.setdefault(index, Moments(joint=True)).add(invariants[element == index].double())
+        for index, moments in found.items():
+            covariance = moments.scatter / max(1, moments.count - 1)
+            covariance += ridge * covariance.diagonal().mean().clamp(min=1e-12) * torch.eye(len(covariance))
             values, vectors = torch.linalg.eigh(covariance)
-            self.mean[index] = mean  # type: ignore[operator]
+            self.mean[index] = moments.mean  # type: ignore[operator]
             self.whitening[index] = vectors * values.rsqrt()  # type: ignore[operator]

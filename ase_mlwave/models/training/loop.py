@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ase_mlwave.models.training.bar import TrainingBar
 from ase_mlwave.models.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
+from ase_mlwave.models.training.loader import RunData
 from ase_mlwave.models.training.metrics import write_metrics
-from ase_mlwave.models.training.module import RunData, TrainedModule
+from ase_mlwave.models.training.module import TrainedModule
 from ase_mlwave.models.training.settings import RunSettings, Schedule
 from ase_mlwave.models.training.stopping import StopRequest, TrainingInterrupted, stop_request
 from ase_mlwave.plotting.training import AVERAGE, TRAINED, draw_learning_curve, readable
@@ -114,6 +115,8 @@ class _Run:
             self._write()
             where = "" if self._whole else ", in the middle of the next: the last checkpoint counts"
             raise TrainingInterrupted(f"stopped after step {self.step} of {total}{where}") from interrupt
+        finally:
+            batches.close()
         self._write()
 
     def _step(self, batch: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +22,9 @@ from ase_mlwave.models.training.bar import TrainingBar
 from ase_mlwave.models.training.checkpoint import checkpoint_path
 from ase_mlwave.models.training.checks import check_dataset, first_card
 from ase_mlwave.models.training.data import charges_and_spins, read_training_data
+from ase_mlwave.models.training.loader import Items, RunData
 from ase_mlwave.models.training.loop import fit
-from ase_mlwave.models.training.module import RunData, TrainedModule
+from ase_mlwave.models.training.module import TrainedModule
 from ase_mlwave.models.training.settings import DataSettings, RunSettings
 
 __all__ = ["NetworkTraining", "Trained", "Training"]
@@ -192,6 +193,12 @@ class NetworkTraining(Training[R]):
             return None
         how = f"Trained by `mlwave train` for {settings.steps} steps of {settings.batch_size} molecules on"
         return self.finish(Trained(module.network, how, f" Kept are {kept}."), training, validation)
+
+    def batches(self, train: Items, valid: Items, join: Callable[[list[Any]], Any], sizes: Sequence[int]) -> RunData:
+        """Feed what is learned from and validated on; ``sizes`` are of the first, for buckets."""
+        chosen = self.settings
+        options: Any = {"batch_size": chosen.batch_size, "seed": chosen.seed, "bucketing": chosen.bucketing}
+        return RunData(train, valid, join, sizes=sizes, **options)
 
     def initial_network(self, network_class: type[N], name: str, *, free: Set[str] = frozenset({"level"})) -> N:
         """Make a network with new weights, or with those of the model ``start_from``.

@@ -27,6 +27,10 @@ class EpochSampler(Sampler[list[int]]):
         Batches of the run that are done already.
     rank, world_size : int
         Of this process, for several devices: each draws its own part of a batch of ``world_size * batch_size``.
+    sizes : sequence of int, (n,)
+        Of the molecules, for ``bucketing``.
+    bucketing : int
+        Batches that are drawn together and then divided by size, to be used in random order; 1 leaves all to chance.
     """
 
     def __init__(
@@ -41,19 +45,32 @@ class EpochSampler(Sampler[list[int]]):
         start: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        sizes: Sequence[int] = (),
+        bucketing: int = 1,
     ) -> None:
         end = (epoch + 1) * steps if total is None else min(total, (epoch + 1) * steps)
         self.n, self.batch_size, self.span = n, batch_size, range(max(start, epoch * steps), end)
         self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.sizes, self.bucketing = sizes, bucketing
 
     def __len__(self) -> int:
         return len(self.span)
 
     def __iter__(self) -> Iterator[list[int]]:
-        wide = self.batch_size * self.world_size
         for step in self.span:
-            drawn = [self._molecule(i) for i in range(step * wide, (step + 1) * wide)]
-            yield drawn[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
+            yield self._batch(step)
+
+    def _batch(self, step: int) -> list[int]:
+        wide = self.batch_size * self.world_size
+        if self.bucketing == 1:
+            first = step * wide + self.rank * self.batch_size
+            return [self._molecule(i) for i in range(first, first + self.batch_size)]
+        bucket, place = divmod(step, self.bucketing)
+        n_drawn = self.bucketing * wide
+        drawn = [self._molecule(i) for i in range(bucket * n_drawn, (bucket + 1) * n_drawn)]
+        drawn.sort(key=self.sizes.__getitem__)
+        place = int(np.random.default_rng([self.seed, bucket, 1]).permutation(self.bucketing)[place])
+        return drawn[place * wide + self.rank : (place + 1) * wide : self.world_size]
 
     def _molecule(self, i: int) -> int:
         """Give the i-th molecule of an endless row of shuffled passes through the data."""

@@ -93,6 +93,9 @@ class RunSettings(DataSettings):
     it."""
     batch_size: int = Field(16, ge=1)
     """Molecules per step (and per device)."""
+    bucketing: int = Field(1, ge=1)
+    """Batches that are drawn together and then divided by the molecules' size. 1, the default, leaves all to chance; 10
+    or more make steps on molecules of very different sizes more alike in time and memory within a batch."""
     steps_per_epoch: int = Field(200, ge=1)
     """Steps between validations."""
     checkpoint_minutes: float = Field(1.0, ge=0)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ase_mlwave.models.phisnet.assembly import AOPlan, MatrixBatch
 from ase_mlwave.models.phisnet.blocks import BlockHead, block_coefficients, coupled_basis
+from ase_mlwave.models.phisnet.moments import Moments
 from ase_mlwave.models.phisnet.orders import OrderLayout
 from ase_mlwave.quantum.ao_order import couplings
 from ase_mlwave.quantum.basis import n_functions, shells
@@ -31,10 +32,17 @@ def test_coupled_basis_is_orthogonal(first: int, second: int) -> None:
     torch.testing.assert_close(rebuilt, blocks)
 
 
+def _moments(head: BlockHead, blocks: torch.Tensor) -> Moments:
+    moments = Moments()
+    for part in blocks.split(7):
+        moments.add(head.coefficients(part))
+    return moments
+
+
 def test_statistics_give_coefficients_of_order_one() -> None:
     head = BlockHead(OrderLayout(4, 3), 8, "def2-svp", 8, 1)
     blocks = 0.03 * _draw(500, *head.shape) + 0.2
-    head.fit_statistics(blocks)
+    head.fit_statistics(_moments(head, blocks))
     coefficients = block_coefficients(blocks, head.matrix.view(-1, *head.shape))  # type: ignore[operator]
     scaled = (coefficients - head.shift) / head.scale  # type: ignore[operator]
     start = 0
@@ -50,14 +58,14 @@ def test_statistics_give_coefficients_of_order_one() -> None:
 
 def test_scale_has_a_floor() -> None:
     head = BlockHead(OrderLayout(4, 3), 8, "def2-svp", 1, 1)
-    head.fit_statistics(torch.ones(4, *head.shape, dtype=torch.float64), floor=1e-2)
+    head.fit_statistics(_moments(head, torch.ones(4, *head.shape, dtype=torch.float64)), floor=1e-2)
     assert float(head.scale.min()) == 1e-2  # type: ignore[operator]
 
 
 def test_shift_fades_with_the_cutoff() -> None:
     layout = OrderLayout(4, 3)
     head = BlockHead(layout, 8, "def2-svp", 1, 1)
-    head.fit_statistics(_draw(20, *head.shape) + 1.0)
+    head.fit_statistics(_moments(head, _draw(20, *head.shape) + 1.0))
     nothing = torch.zeros(2, layout.n_rows, 8)
     blocks = head(nothing, torch.tensor([1.0, 0.0]))
     assert blocks.dtype == torch.float64

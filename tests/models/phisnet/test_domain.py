@@ -16,7 +16,7 @@ def test_domain_distance_grows_outside() -> None:
     inside[element == 1] *= 5.0
     domain = DomainDistance(2, 6)
     assert not domain(inside, element).any()
-    domain.fit(inside, element)
+    domain.fit([(inside, element)])
     distances = domain(inside, element)
     assert 0.9 < float(distances.square().mean()) < 1.1
     assert float(distances.max()) < 3.0
@@ -31,7 +31,7 @@ def test_elements_have_their_own_domain() -> None:
     element = torch.arange(100) % 2
     inside = torch.randn(100, 4, dtype=torch.float64, generator=generator) + 20.0 * element[:, None]
     domain = DomainDistance(2, 4)
-    domain.fit(inside, element)
+    domain.fit([(inside, element)])
     assert float(domain(inside, element).max()) < 3.0
     assert float(domain(inside, 1 - element).min()) > 5.0
 

@@ -7,22 +7,22 @@ import pytest
 import torch
 
 from ase_mlwave.data.readers import read_dataset
-from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.data.record import Record
 from ase_mlwave.models.phisnet.energy import n_occupied
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.losses import predict_batch
-from ase_mlwave.models.phisnet.training.prepared import PreparedDataset, join
+from ase_mlwave.models.phisnet.training.prepared import Preparation, PreparedDataset, join
 from ase_mlwave.models.phisnet.training.statistics import fit_statistics
 from tests.models.phisnet.systems import network
 from tests.models.phisnet.training.runs import WATERS
 
 
 def _energy(model: PhiSNet, numbers: np.ndarray, positions: np.ndarray) -> float:
-    data = Dataset(records=(Record(numbers=numbers, positions=positions),), level="", source="test")
     config = model.config
-    prepared = PreparedDataset(data, config.basis, config.baseline, short_range=config.short_range)
+    preparation = Preparation(config.basis, config.baseline, short_range=config.short_range)
+    prepared = PreparedDataset([Record(numbers=numbers, positions=positions)], preparation)
     with torch.no_grad():
-        prediction = predict_batch(model, join(prepared.systems, config.cutoff), energies=True, forces=False)
+        prediction = predict_batch(model, join(list(prepared), config.cutoff), energies=True, forces=False)
     assert prediction.energies is not None
     return float(prediction.energies[0])
 
@@ -31,7 +31,7 @@ def _interaction(*, short_range: bool, distance: float) -> float:
     """Energy of two waters of different shape minus that of each, Hartree."""
     data = read_dataset(WATERS)
     model = network("edge_frame", short_range=short_range, cutoff=15.0)
-    fit_statistics(model, PreparedDataset(data, "def2-svp", "sap", short_range=short_range))
+    fit_statistics(model, PreparedDataset(data.records, Preparation("def2-svp", "sap", short_range=short_range)))
     first, second = data[0], data[1]
     moved = second.positions + np.array([distance, 0.0, 0.0])
     both = np.concatenate([first.numbers, second.numbers]), np.concatenate([first.positions, moved])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, pairwise
+from typing import Any
 
 import pytest
 
 from ase_mlwave.models.training.sampler import EpochSampler
 
 
-def _drawn(epochs: int, **arguments: int) -> list[list[int]]:
+def _drawn(epochs: int, **arguments: Any) -> list[list[int]]:
     chosen = {"n": 10, "batch_size": 3, "steps": 4, "seed": 5, **arguments}
     n, batch_size, steps = (chosen.pop(name) for name in ("n", "batch_size", "steps"))
     return [batch for epoch in range(epochs) for batch in EpochSampler(n, batch_size, steps, epoch=epoch, **chosen)]
@@ -50,3 +51,26 @@ def test_last_epoch_ends_with_the_run() -> None:
     assert lengths == [4, 4, 1]
     drawn = [batch for epoch in range(3) for batch in EpochSampler(10, 3, 4, seed=5, epoch=epoch, total=9)]
     assert drawn == _drawn(3)[:9]
+
+
+SIZES = [9, 1, 5, 7, 3, 2, 8, 6, 4, 0]
+
+
+def test_buckets_hold_what_would_be_drawn_anyway() -> None:
+    """Of every bucket of four batches the molecules are the same, and within it no batch overlaps another in size."""
+    plain, sorted_ = _drawn(3), _drawn(3, sizes=SIZES, bucketing=4)
+    for start in range(0, 12, 4):
+        some = sorted_[start : start + 4]
+        assert sorted(chain.from_iterable(some)) == sorted(chain.from_iterable(plain[start : start + 4]))
+        spans = sorted((min(SIZES[i] for i in batch), max(SIZES[i] for i in batch)) for batch in some)
+        assert all(one[1] <= other[0] for one, other in pairwise(spans))
+    first = [sum(SIZES[i] for i in batch) for batch in sorted_]
+    assert first != sorted(first)  # small ones do not come first
+
+
+@pytest.mark.parametrize("bucketing", [1, 4])
+def test_processes_share_a_bucket(bucketing: int) -> None:
+    options = {"sizes": SIZES, "bucketing": bucketing}
+    wide = [sorted(batch) for batch in _drawn(2, batch_size=6, **options)]
+    parts = [_drawn(2, batch_size=2, rank=rank, world_size=3, **options) for rank in range(3)]
+    assert [sorted(chain.from_iterable(batches)) for batches in zip(*parts, strict=True)] == wide

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
+from ase.calculators.calculator import InputError
+from numpy.typing import NDArray
+from pyscf import lib
 from torch import Tensor
 
-from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.data.record import Record
 from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, flatten
-from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.models.phisnet.energy import electronic_states, n_occupied, wavefunction_energies
+from ase_mlwave.models.training.cache import Arrays, Cache, fill
+from ase_mlwave.quantum.basis import build_mole, n_functions
 from ase_mlwave.quantum.integrals import (
     IntegralName,
     OneElectronIntegrals,
@@ -22,9 +28,10 @@ from ase_mlwave.quantum.integrals import (
 )
 from ase_mlwave.systems.batch import SystemBatch, collate
 
-__all__ = ["PreparedDataset", "PreparedSystem", "TrainingBatch", "join"]
+__all__ = ["Preparation", "PreparedDataset", "PreparedSystem", "TrainingBatch", "join"]
 
-
+#: Increased when the arrays that are kept, or how they are computed, change.
+_FORMAT = 1
 _INTEGRALS: tuple[IntegralName, ...] = ("overlap", "kinetic", "nuclear", "sap", "smeared")
 
 
@@ -56,7 +63,9 @@ class PreparedSystem:
     hamiltonian : Tensor or None, (M, M)
         Reference, Hartree.
     baseline, overlap, core, energy_core : MatrixWithDerivative
-        H0, S, h, and the core Hamiltonian of the wavefunction energy.
+        H0, S, h, and the core Hamiltonian of the wavefunction energy; h has no derivative.
+    remainder : float or None
+        What atomic energies stand for where H is the reference, Hartree; None without a reference of H or the energy.
     """
 
     record: Record
@@ -65,70 +74,172 @@ class PreparedSystem:
     overlap: MatrixWithDerivative
     core: MatrixWithDerivative
     energy_core: MatrixWithDerivative
+    remainder: float | None
 
 
-class PreparedDataset:
-    """Training molecules with their integrals.
+@dataclass(frozen=True)
+class Preparation:
+    """Say what is computed of every molecule before the steps.
 
     Parameters
     ----------
-    dataset : Dataset
-        Labelled, closed-shell molecules.
     basis : str
         Basis of the Hamiltonians.
     baseline : str
         As :func:`ase_mlwave.models.phisnet.baseline.baseline_matrix` takes it.
     derivatives : bool
-        Compute the derivatives of all integrals also (for the loss of forces).
+        Compute the derivatives of the integrals that energies depend on also (for the loss of forces).
     short_range : bool
         As in ``PhiSNetConfig``.
+    """
+
+    basis: str
+    baseline: str
+    derivatives: bool = False
+    short_range: bool = True
+
+    def __call__(self, record: Record) -> Arrays:
+        """Compute the arrays of a labelled, closed-shell molecule; of symmetric matrices (M, M) the lower triangles.
+
+        Raises
+        ------
+        InputError
+            If its Hamiltonian is in another basis.
+        """
+        mole = build_mole(record.numbers, record.positions, self.basis, record.charge, record.spin)
+        reference = record.matrices.get("hamiltonian")
+        if reference is not None and reference.shape != (mole.nao, mole.nao):
+            raise InputError(
+                f"the Hamiltonian of {record.formula} has the shape {reference.shape}, but model.basis={self.basis} "
+                f"needs {(mole.nao, mole.nao)}"
+            )
+        values = _tensors(integral_arrays(mole, _INTEGRALS))
+        matrices = {"core": values.core, **self._matrices(values)}
+        if self.derivatives:
+            slopes = self._matrices(_tensors(derivative_arrays(mole, _INTEGRALS)))
+            matrices |= {f"{name}_derivative": matrix for name, matrix in slopes.items()}
+        if reference is not None:
+            matrices["hamiltonian"] = torch.from_numpy(np.array(reference))
+        arrays = {name: _packed(matrix.numpy()) for name, matrix in matrices.items()}
+        if reference is not None and record.energy is not None:
+            arrays["remainder"] = self._remainder(record, matrices)
+        return arrays
+
+    def _matrices(self, parts: OneElectronIntegrals) -> dict[str, Tensor]:
+        return {
+            "overlap": parts.overlap,
+            "baseline": baseline_matrix(self.baseline, parts),
+            "energy_core": energy_core(parts, short_range=self.short_range),
+        }
+
+    def _remainder(self, record: Record, matrices: Mapping[str, Tensor]) -> NDArray[np.float64]:
+        """Subtract the energy from the reference H without atomic energies from the reference energy, Hartree."""
+        batch, H = collate([record], 1.0), (matrices["hamiltonian"],)
+        states = electronic_states(H, (matrices["overlap"],), (n_occupied(batch.numbers, record.charge),))
+        none = torch.zeros(len(record), dtype=torch.float64)
+        cores = (matrices["energy_core"],)
+        energy = wavefunction_energies(batch, H, cores, states, none, short_range=self.short_range)
+        remainder: NDArray[np.float64] = float(record.energy or 0.0) - energy.numpy()
+        return remainder
+
+    def n_bytes(self, record: Record) -> int:
+        """Estimate the size of the arrays of a molecule."""
+        m = sum(n_functions(self.basis, z) for z in record.numbers.tolist())
+        n_matrices = 5 + (9 * len(record) if self.derivatives else 0)
+        return 4 * m * (m + 1) * n_matrices
+
+    def key(self, record: Record) -> str:
+        """Name the arrays of a molecule in a cache."""
+        return Cache.key(format=_FORMAT, pyscf=version("pyscf"), record=record.content_hash(), preparation=asdict(self))
+
+
+class PreparedDataset:
+    """Training molecules with their integrals, in memory or in a cache, from which they are read when they are needed.
+
+    Parameters
+    ----------
+    records : sequence of Record
+        Labelled, closed-shell molecules.
+    preparation : Preparation
+        What is computed.
+    cache : Cache, optional
+        Where it is kept; in memory by default.
+    n_workers : int
+        Processes that fill the cache.
     progress : callable, optional
         Called with the number of molecules done since the last call.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
-        basis: str,
-        baseline: str,
+        records: Sequence[Record],
+        preparation: Preparation,
+        cache: Cache | None = None,
         *,
-        derivatives: bool = False,
-        short_range: bool = True,
-        progress: Callable[[int], None] | None = None,
+        n_workers: int = 1,
+        progress: Callable[[int], None] = lambda n: None,
     ) -> None:
-        self.systems: list[PreparedSystem] = []
-        for record in dataset:
-            self.systems.append(_prepare(record, basis, baseline, derivatives=derivatives, short_range=short_range))
-            if progress is not None:
-                progress(1)
+        self.records, self.preparation, self.cache = records, preparation, cache
+        self._held: list[Arrays] = []
+        if cache is not None:
+            self._keys = [preparation.key(record) for record in records]
+            wanted = dict(zip(self._keys, records, strict=True))
+            fill(cache, wanted, preparation, n_workers=n_workers, progress=progress)
+            return
+        for record in records:
+            self._held.append(preparation(record))
+            progress(1)
 
     def __len__(self) -> int:
-        return len(self.systems)
+        return len(self.records)
 
     def __getitem__(self, index: int) -> PreparedSystem:
-        return self.systems[index]
+        return _system(self.records[index], self._arrays(index))
+
+    def _arrays(self, index: int) -> Arrays:
+        if self.cache is None:
+            return self._held[index]
+        arrays = self.cache.read(self._keys[index])
+        if arrays is None:  # damaged, or removed since
+            arrays = self.preparation(self.records[index])
+            self.cache.write(self._keys[index], arrays)
+        return arrays
 
 
-def _prepare(record: Record, basis: str, baseline: str, *, derivatives: bool, short_range: bool) -> PreparedSystem:
-    mole = build_mole(record.numbers, record.positions, basis, record.charge, record.spin)
-    arrays = integral_arrays(mole, _INTEGRALS)
-    integrals = OneElectronIntegrals(**{k: torch.from_numpy(v) for k, v in arrays.items()})
-    slopes: OneElectronIntegrals | None = None
-    if derivatives:
-        arrays = derivative_arrays(mole, _INTEGRALS)
-        slopes = OneElectronIntegrals(**{k: torch.from_numpy(v) for k, v in arrays.items()})
-    reference = record.matrices.get("hamiltonian")
+def _tensors(arrays: Mapping[IntegralName, NDArray[np.float64]]) -> OneElectronIntegrals:
+    return OneElectronIntegrals(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
-    def both(matrix: Callable[[OneElectronIntegrals], Tensor]) -> MatrixWithDerivative:
-        return MatrixWithDerivative(matrix(integrals), None if slopes is None else matrix(slopes))
+
+def _packed(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Take the lower triangles of symmetric matrices (..., M, M); others are left as they are."""
+    if not np.array_equal(matrix, matrix.swapaxes(-1, -2)):
+        return np.ascontiguousarray(matrix)
+    triangles: NDArray[np.float64] = lib.pack_tril(np.ascontiguousarray(matrix).reshape(-1, *matrix.shape[-2:]))
+    return triangles.reshape(*matrix.shape[:-2], -1)
+
+
+def _unpacked(array: NDArray[np.float64]) -> Tensor:
+    """Make matrices (M, M) or (N, 3, M, M) of what `_packed` gave."""
+    if array.ndim % 2 == 0:
+        return torch.from_numpy(np.array(array))
+    matrices: NDArray[np.float64] = lib.unpack_tril(np.ascontiguousarray(array.reshape(-1, array.shape[-1])))
+    return torch.from_numpy(matrices.reshape(*array.shape[:-1], *matrices.shape[-2:]))
+
+
+def _system(record: Record, arrays: Arrays) -> PreparedSystem:
+    tensors = {name: _unpacked(array) for name, array in arrays.items() if name != "remainder"}
+
+    def both(name: str) -> MatrixWithDerivative:
+        return MatrixWithDerivative(tensors[name], tensors.get(f"{name}_derivative"))
 
     return PreparedSystem(
         record=record,
-        hamiltonian=None if reference is None else torch.from_numpy(np.array(reference)),
-        baseline=both(lambda parts: baseline_matrix(baseline, parts)),
-        overlap=both(lambda parts: parts.overlap),
-        core=both(lambda parts: parts.core),
-        energy_core=both(lambda parts: energy_core(parts, short_range=short_range)),
+        hamiltonian=tensors.get("hamiltonian"),
+        baseline=both("baseline"),
+        overlap=both("overlap"),
+        core=both("core"),
+        energy_core=both("energy_core"),
+        remainder=float(arrays["remainder"][0]) if "remainder" in arrays else None,
     )
 
 

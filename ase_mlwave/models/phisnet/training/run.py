@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from ase.calculators.calculator import InputError
 
-from ase_mlwave.data.record import Dataset
+from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.domain.limits import limits_of
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.module import PhiSNetModule
-from ase_mlwave.models.phisnet.training.prepared import PreparedDataset, join
+from ase_mlwave.models.phisnet.training.prepared import Preparation, PreparedDataset, join
 from ase_mlwave.models.phisnet.training.settings import TrainingSettings
 from ase_mlwave.models.phisnet.training.statistics import fit_domain, fit_statistics, shift_energies
 from ase_mlwave.models.training.bar import TrainingBar
+from ase_mlwave.models.training.cache import Cache
+from ase_mlwave.models.training.checkpoint import checkpoint_path
 from ase_mlwave.models.training.checks import check_label
-from ase_mlwave.models.training.module import RunData
+from ase_mlwave.models.training.loader import RunData
 from ase_mlwave.models.training.run import NetworkTraining, Trained
 
 __all__ = ["PhiSNetTraining", "TrainingSettings", "train"]
+
+#: Bytes of integrals that are kept in memory; more go to a folder of this name beside the output.
+_IN_MEMORY, _FOLDER = 10**9, "mlwave-cache"
 
 
 class PhiSNetTraining(NetworkTraining[TrainingSettings]):
@@ -50,26 +59,39 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         """Compute the integrals, and the statistics that a new network begins with."""
         settings = self.settings
         model, loss = settings.model, settings.loss
+        preparation = Preparation(
+            model.basis, model.baseline, derivatives=loss.forces > 0, short_range=model.short_range
+        )
+        cache = self._cache(preparation, [*training, *validation])
+        n_workers = settings.workers or _n_cpus()
         with TrainingBar("integrals", len(training) + len(validation), shown=self.progress) as bar:
             train, valid = (
-                PreparedDataset(
-                    part,
-                    model.basis,
-                    model.baseline,
-                    derivatives=loss.forces > 0,
-                    short_range=model.short_range,
-                    progress=bar.advance,
-                )
+                PreparedDataset(part.records, preparation, cache, n_workers=n_workers, progress=bar.advance)
                 for part in (training, validation)
             )
         network = self.initial_network(PhiSNet, "a PhiSNet")
-        if settings.fit_statistics:
+        if settings.fit_statistics and not checkpoint_path(settings.output).exists():  # which has them
             (fit_statistics if settings.start_from is None else shift_energies)(network, train)
         network.cast(getattr(torch, settings.precision))
-        batches = partial(join, cutoff=model.cutoff)
-        data = RunData(train, valid, batches, batch_size=settings.batch_size, seed=settings.seed)
+        data = self.batches(train, valid, partial(join, cutoff=model.cutoff), sizes=[len(r) for r in training])
         self._prepared = train, valid
         return PhiSNetModule(network, loss), data
+
+    def _cache(self, preparation: Preparation, records: Sequence[Record]) -> Cache | None:
+        """Choose where integrals are kept: in memory where that is enough and nothing else was asked for."""
+        chosen = self.settings.cache
+        size = sum(map(preparation.n_bytes, records))
+        if chosen is None and size <= _IN_MEMORY:
+            return None
+        cache = Cache(Path(self.settings.output).parent / _FOLDER if chosen is None else Path(chosen))
+        missing = sum(preparation.n_bytes(r) for r in records if not cache.path(preparation.key(r)).exists())
+        free = shutil.disk_usage(cache.folder).free
+        if missing > free:
+            raise InputError(
+                f"{cache.folder} needs {missing / 1e9:.1f} GB for integrals and has {free / 1e9:.1f} GB free; give "
+                "cache=FOLDER on another disk"
+            )
+        return cache
 
     def finish(self, trained: Trained, training: Dataset, validation: Dataset) -> Trained:
         """Measure the domain, and choose the level of energy that was trained."""
@@ -78,6 +100,11 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         loss = self.settings.loss
         level = "wavefunction" if loss.energy or loss.forces else "functional"
         return replace(trained, thresholds=thresholds, limits=limits_of(thresholds), defaults={"energy": level})
+
+
+def _n_cpus() -> int:
+    """Count the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 train = PhiSNetTraining.train

@@ -51,6 +51,11 @@ class TrainingSettings(RunSettings):
     """The network; ``preset: paper`` (or ``edge-frame``) fills in what is not given."""
     loss: LossWeights = LossWeights()
     """Weights of the loss terms."""
+    cache: str | None = None
+    """Folder in which integrals are kept for this run and later ones on the same molecules (`docs/training.md`); by
+    default they are in memory where that takes less than a gigabyte, else in ``mlwave-cache`` beside the output."""
+    workers: int | None = Field(None, ge=1)
+    """Processes that fill that folder; by default one for every CPU of this process."""
 
     @classmethod
     def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> TrainingSettings:

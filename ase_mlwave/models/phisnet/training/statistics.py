@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from ase_mlwave.models.phisnet.assembly import AOPlan
 from ase_mlwave.models.phisnet.baseline import flatten
-from ase_mlwave.models.phisnet.energy import electronic_states, n_occupied, wavefunction_energies
+from ase_mlwave.models.phisnet.blocks import BlockHead
 from ase_mlwave.models.phisnet.model import MatrixHeads, PhiSNet
+from ase_mlwave.models.phisnet.moments import Moments
 from ase_mlwave.models.phisnet.training.losses import predict_batch
 from ase_mlwave.models.phisnet.training.prepared import PreparedDataset, PreparedSystem, TrainingBatch, join
+from ase_mlwave.models.training.loader import ahead, chunks
 from ase_mlwave.systems.batch import SystemBatch, collate
 
 __all__ = ["fit_domain", "fit_statistics", "shift_energies"]
@@ -23,10 +25,32 @@ _CHUNK = 64
 @torch.no_grad()
 def fit_statistics(network: PhiSNet, training: PreparedDataset) -> None:
     """Set shifts and scales of the heads, and the atomic energies' mean, from the training data."""
-    systems = [s for s in training.systems if s.hamiltonian is not None]
-    if not systems:
-        return
-    batch = collate([s.record for s in systems], network.config.cutoff)
+    moments: dict[BlockHead, Moments] = {}
+    compositions, remainders = [], []
+    for some in ahead(chunks(training, _CHUNK)):
+        systems = [system for system in some if system.hamiltonian is not None]
+        if not systems:
+            continue
+        batch = collate([system.record for system in systems], network.config.cutoff)
+        for head, coefficients in _coefficients(network, batch, systems):
+            moments.setdefault(head, Moments()).add(coefficients)
+        known = [system.remainder is not None for system in systems]
+        compositions.append(_composition(network, batch)[known])
+        remainders += [system.remainder for system in systems if system.remainder is not None]
+    for head, found in moments.items():
+        head.fit_statistics(found)
+    if remainders:
+        composition, rest = torch.cat(compositions), torch.tensor(remainders, dtype=torch.float64)
+        shift = torch.linalg.pinv(composition) @ rest
+        network.energy_shift.copy_(shift)  # type: ignore[operator]
+        spread = (rest - composition @ shift).square().mean().sqrt()
+        network.energy_scale.copy_(spread.clamp(min=1e-3))  # type: ignore[operator]
+
+
+def _coefficients(
+    network: PhiSNet, batch: SystemBatch, systems: list[PreparedSystem]
+) -> Iterator[tuple[BlockHead, Tensor]]:
+    """Give what the heads are to learn of some molecules, (n, M1 M2) for every head that has any."""
     plan = AOPlan(batch, network.functions)
     targets = {
         network.heads: flatten([s.hamiltonian - s.baseline.value for s in systems if s.hamiltonian is not None]),
@@ -36,32 +60,9 @@ def fit_statistics(network: PhiSNet, training: PreparedDataset) -> None:
     for heads, flat in targets.items():
         if isinstance(heads, MatrixHeads):
             for _, head, atoms in heads.atom_groups(batch):
-                head.fit_statistics(plan.extract(flat, atoms, atoms, head.shape))
+                yield head, head.coefficients(plan.extract(flat, atoms, atoms, head.shape))
             for _, head, pairs in heads.pair_groups(batch):
-                head.fit_statistics(plan.extract(flat, batch.first[pairs], batch.second[pairs], head.shape))
-    _fit_energies(network, systems)
-
-
-@torch.no_grad()
-def _fit_energies(network: PhiSNet, systems: list[PreparedSystem]) -> None:
-    """Set the mean atomic energy of each element and their scale, by least squares on the reference H."""
-    labelled = [s for s in systems if s.record.energy is not None]
-    if not labelled:
-        return
-    batch = collate([s.record for s in labelled], network.config.cutoff)
-    hamiltonians = tuple(s.hamiltonian for s in labelled if s.hamiltonian is not None)
-    cores = tuple(s.energy_core.value for s in labelled)
-    occupied = tuple(n_occupied(torch.tensor(s.record.numbers), s.record.charge) for s in labelled)
-    states = electronic_states(hamiltonians, tuple(s.overlap.value for s in labelled), occupied)
-    none = torch.zeros(len(batch.numbers), dtype=torch.float64)
-    rest = torch.tensor([float(s.record.energy or 0.0) for s in labelled], dtype=torch.float64)
-    short_range = network.config.short_range
-    rest = rest - wavefunction_energies(batch, hamiltonians, cores, states, none, short_range=short_range)
-    composition = _composition(network, batch)
-    shift = torch.linalg.pinv(composition) @ rest
-    network.energy_shift.copy_(shift)  # type: ignore[operator]
-    spread = (rest - composition @ shift).square().mean().sqrt()
-    network.energy_scale.copy_(spread.clamp(min=1e-3))  # type: ignore[operator]
+                yield head, head.coefficients(plan.extract(flat, batch.first[pairs], batch.second[pairs], head.shape))
 
 
 @torch.no_grad()
@@ -80,18 +81,16 @@ def fit_domain(network: PhiSNet, training: PreparedDataset, validation: Prepared
     dict of str to float
         ``domain_distance``: the threshold of the model's warning, twice the largest distance of validation atoms.
     """
-    invariants: list[Tensor] = []
-    elements: list[Tensor] = []
+    seen: list[tuple[Tensor, Tensor]] = []
 
-    def collect(_: Any, inputs: tuple[Tensor, Tensor]) -> None:
-        invariants.append(inputs[0])
-        elements.append(inputs[1])
+    def invariants() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in _batches(network, training):
+            network(batch.molecules)
+            yield seen.pop()
 
-    hook = network.domain.register_forward_pre_hook(collect)
-    for batch in _batches(network, training):
-        network(batch.molecules)
+    hook = network.domain.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    network.domain.fit(invariants())
     hook.remove()
-    network.domain.fit(torch.cat(invariants), torch.cat(elements))
     largest = max(float(network(batch.molecules).distances.max()) for batch in _batches(network, validation))
     return {"domain_distance": 2 * largest}
 
@@ -99,10 +98,9 @@ def fit_domain(network: PhiSNet, training: PreparedDataset, validation: Prepared
 @torch.no_grad()
 def shift_energies(network: PhiSNet, training: PreparedDataset) -> None:
     """Shift the atomic energies by least squares on the present errors: before other data, and after training."""
-    labelled = [s for s in training.systems if s.record.energy is not None]
     errors, compositions = [], []
-    for start in range(0, len(labelled), _CHUNK):
-        batch = join(labelled[start : start + _CHUNK], network.config.cutoff)
+    labelled = [index for index, record in enumerate(training.records) if record.energy is not None]
+    for batch in _batches(network, training, labelled):
         energies = predict_batch(network, batch, energies=True, forces=False).energies
         if energies is not None and batch.energies is not None:
             errors.append(batch.energies - energies)
@@ -111,10 +109,13 @@ def shift_energies(network: PhiSNet, training: PreparedDataset) -> None:
         network.energy_shift += torch.linalg.pinv(torch.cat(compositions)) @ torch.cat(errors)
 
 
-def _batches(network: PhiSNet, dataset: PreparedDataset) -> list[TrainingBatch]:
-    """Join all molecules to batches, in their order."""
-    starts = range(0, len(dataset), _CHUNK)
-    return [join(dataset.systems[start : start + _CHUNK], network.config.cutoff) for start in starts]
+def _batches(
+    network: PhiSNet, dataset: PreparedDataset, indices: Sequence[int] | None = None
+) -> Iterator[TrainingBatch]:
+    """Join molecules, by default all, to batches, in their order."""
+    wanted = range(len(dataset)) if indices is None else indices
+    cutoff = network.config.cutoff
+    return ahead(join([dataset[index] for index in some], cutoff) for some in chunks(wanted, _CHUNK))
 
 
 def _composition(network: PhiSNet, batch: SystemBatch) -> Tensor:

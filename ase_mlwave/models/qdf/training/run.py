@@ -19,7 +19,7 @@ from ase_mlwave.models.qdf.training.module import QDFModule, join
 from ase_mlwave.models.qdf.training.readout import fit_readout, write_summary
 from ase_mlwave.models.qdf.training.settings import TrainingSettings
 from ase_mlwave.models.training.bar import training_bar
-from ase_mlwave.models.training.module import RunData
+from ase_mlwave.models.training.loader import RunData
 from ase_mlwave.models.training.run import NetworkTraining, Trained
 from ase_mlwave.systems.batch import collate
 from ase_mlwave.units import HARTREE
@@ -60,7 +60,7 @@ class QDFTraining(NetworkTraining[TrainingSettings]):
             network.references.copy_(torch.from_numpy(references))
         network.cast(getattr(torch, settings.precision))
         batches = partial(join, reach=2 * settings.model.cutoff)
-        data = RunData(training, validation, batches, batch_size=settings.batch_size, seed=settings.seed)
+        data = self.batches(training, validation, batches, sizes=[len(record) for record in training])
         turned = settings.seed if settings.rotate else None
         return QDFModule(network, settings.loss, grid_level=settings.grid_level, seed=turned), data
 

@@ -112,7 +112,7 @@ def test_message_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     settings = tmp_path / "my settings.yaml"
     settings.write_text(tiny_settings(tmp_path / "run", steps=4).model_dump_json(), encoding="utf-8")
     place: Any = {
-        "integrals": (prepared, "_prepare"),
+        "integrals": (prepared.Preparation, "__call__"),
         "statistics": (run, "fit_statistics"),
         "training": (PhiSNetModule, "training_step"),
         "domain": (run, "fit_domain"),

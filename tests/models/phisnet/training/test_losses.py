@@ -14,7 +14,7 @@ from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.losses import Prediction, loss_terms, predict_batch
-from ase_mlwave.models.phisnet.training.prepared import PreparedDataset, TrainingBatch, join
+from ase_mlwave.models.phisnet.training.prepared import Preparation, PreparedDataset, TrainingBatch, join
 from ase_mlwave.models.phisnet.training.settings import LossWeights
 from ase_mlwave.models.phisnet.training.statistics import fit_statistics
 from tests.models.phisnet.systems import network
@@ -28,8 +28,8 @@ def _waters() -> Dataset:
 
 def _prepared(records: tuple[Record, ...], model: PhiSNet, *, derivatives: bool = False) -> PreparedDataset:
     config = model.config
-    data = Dataset(records=records, level="pbe/def2-svp", source="test")
-    return PreparedDataset(data, config.basis, config.baseline, derivatives=derivatives, short_range=config.short_range)
+    preparation = Preparation(config.basis, config.baseline, derivatives, config.short_range)
+    return PreparedDataset(records, preparation)
 
 
 @cache
@@ -45,7 +45,7 @@ def _model(product: str = "edge_frame", baseline: str = "sap", *, short_range: b
 
 def _batch(model: PhiSNet, records: tuple[Record, ...] | None = None, *, derivatives: bool = False) -> TrainingBatch:
     chosen = _waters().records[:2] if records is None else records
-    return join(_prepared(chosen, model, derivatives=derivatives).systems, model.config.cutoff)
+    return join(list(_prepared(chosen, model, derivatives=derivatives)), model.config.cutoff)
 
 
 def _energies(model: PhiSNet, records: tuple[Record, ...]) -> Tensor:
