@@ -5,7 +5,7 @@
 Velocity Verlet from the relaxed molecule, at rest and not turning as a whole. As equipartition turns half of the
 kinetic energy into potential energy, the first velocities are those of twice the temperature that is asked for. The
 drift is the slope of a straight line through the total energy. Ctrl-C ends a run early; what was done is evaluated and
-written, and the same command with --resume goes on from there. Run it from the root of the repository.
+written, and the same command with --resume goes on from there.
 """
 
 from __future__ import annotations
@@ -26,15 +26,12 @@ from ase.io import read
 from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from threadpoolctl import threadpool_limits
 
 from ase_mlwave.calculators import load_calculator
+from ase_mlwave.console import Console
 from ase_mlwave.demo.dynamics import Trajectory
+from benchmarks.common import bar, command_line, figures_table, one_thread, picture, positive, write_json
 
 #: Steps between two checkpoints.
 _CHUNK = 500
@@ -48,8 +45,6 @@ class Run:
 
     trajectory: Trajectory
     """Energies after each step."""
-    temperatures: NDArray[np.float64]
-    """After each step, K; three degrees of freedom for each atom less the six of the whole; (T,)."""
     seconds: float
     """Wall time."""
     ending: str
@@ -57,70 +52,41 @@ class Run:
     state: NDArray[np.float64]
     """Positions and momenta after the last step, from which the run goes on; (2, N, 3), ASE's units."""
 
+    @property
+    def temperatures(self) -> NDArray[np.float64]:
+        """After each step, K; three degrees of freedom for each atom less the six of the whole; (T,)."""
+        return 2 * self.trajectory.kinetic / (_freedoms(self.trajectory.n_atoms) * units.kB)
+
     def followed_by(self, other: Run) -> Run:
         """Append a run that started from this one's state."""
-        time = self.trajectory.time
-        step = other.trajectory.time[1:] - other.trajectory.time[:1]
+        one, two = self.trajectory, other.trajectory
         joined = replace(
-            self.trajectory,
-            time=np.concatenate([time, time[-1] + step]),
-            potential=np.concatenate([self.trajectory.potential, other.trajectory.potential[1:]]),
-            kinetic=np.concatenate([self.trajectory.kinetic, other.trajectory.kinetic[1:]]),
+            one,
+            time=np.concatenate([one.time, one.time[-1] + two.time[1:] - two.time[:1]]),
+            potential=np.concatenate([one.potential, two.potential[1:]]),
+            kinetic=np.concatenate([one.kinetic, two.kinetic[1:]]),
         )
-        temperatures = np.concatenate([self.temperatures, other.temperatures[1:]])
-        return Run(joined, temperatures, self.seconds + other.seconds, other.ending, other.state)
+        return Run(joined, self.seconds + other.seconds, other.ending, other.state)
 
 
 def prepare(atoms: Atoms, temperature: float, seed: int) -> None:
-    """Relax a molecule with its calculator, and give it velocities without translation and rotation, in place.
-
-    Parameters
-    ----------
-    atoms : Atoms
-        With a calculator; moved.
-    temperature : float
-        Of the run, K; the velocities have exactly twice that.
-    seed : int
-        Of the velocities.
-
-    Raises
-    ------
-    InputError
-        If the model has no minimum near the geometry.
-    """
+    """Relax a molecule in place, and give it velocities of twice the temperature (K), without moving or turning it."""
     if not BFGS(atoms, logfile=None).run(fmax=_FMAX, steps=200):
         raise InputError(f"{atoms.symbols} did not relax to forces below {_FMAX} eV/Angstrom with this model.")
     thermalize_momenta(atoms, temperature_K=2 * temperature, rng=np.random.default_rng(seed))
     Stationary(atoms)
     ZeroRotation(atoms)
-    wanted = _freedoms(atoms) * units.kB * temperature
+    wanted = _freedoms(len(atoms)) * units.kB * temperature
     atoms.set_momenta(atoms.get_momenta() * np.sqrt(wanted / atoms.get_kinetic_energy()))
 
 
-def _freedoms(atoms: Atoms) -> int:
+def _freedoms(n_atoms: int) -> int:
     """Count the vibrations of a molecule that is not linear."""
-    return max(1, 3 * len(atoms) - 6)
+    return max(1, 3 * n_atoms - 6)
 
 
 def run_nve(atoms: Atoms, steps: int, timestep: float, progress: Callable[[], object] = lambda: None) -> Run:
-    """Run velocity Verlet from the molecule's positions and velocities.
-
-    Parameters
-    ----------
-    atoms : Atoms
-        With velocities and a calculator; moved.
-    steps : int
-        Number of steps.
-    timestep : float
-        fs.
-    progress : callable
-        Called after each step.
-
-    Returns
-    -------
-    Run
-        As far as it came.
-    """
+    """Run velocity Verlet (time step in fs) from the molecule's positions and velocities, as far as it comes."""
     log: list[tuple[float, float, NDArray[np.float64]]] = []
     ending = "complete"
 
@@ -142,9 +108,8 @@ def run_nve(atoms: Atoms, steps: int, timestep: float, progress: Callable[[], ob
         ending = str(error)
     potential, kinetic = np.array([energies for *energies, _ in log]).reshape(-1, 2).T
     trajectory = Trajectory(np.arange(len(log)) * timestep / 1000, potential, kinetic, len(atoms))
-    temperatures = 2 * trajectory.kinetic / (_freedoms(atoms) * units.kB)
     state = log[-1][2] if log else np.zeros((2, len(atoms), 3))
-    return Run(trajectory, temperatures, time.perf_counter() - begin, ending, state)
+    return Run(trajectory, time.perf_counter() - begin, ending, state)
 
 
 def run_in_parts(
@@ -166,19 +131,9 @@ def run_in_parts(
     checkpoint : Path
         The file, ``.npz``.
     settings : mapping
-        What the run depends on; JSON.
+        What the run depends on; JSON. A file of a run with other settings is refused (``InputError``).
     resume : bool
         Whether to go on from the file, where there is one.
-
-    Returns
-    -------
-    Run
-        The whole.
-
-    Raises
-    ------
-    InputError
-        If the file is of a run with other settings.
 
     Notes
     -----
@@ -223,8 +178,7 @@ def _load(path: Path, settings: Mapping[str, Any], n_atoms: int) -> Run:
         if given != json.loads(json.dumps(dict(settings))):
             raise InputError(f"{path} is of a run with other settings ({given}); remove it, or take another --output.")
         trajectory = Trajectory(held["time"], held["potential"], held["kinetic"], n_atoms)
-        temperatures = 2 * trajectory.kinetic / (max(1, 3 * n_atoms - 6) * units.kB)
-        return Run(trajectory, temperatures, float(held["seconds"]), "complete", held["state"])
+        return Run(trajectory, float(held["seconds"]), "complete", held["state"])
 
 
 def figures(run: Run) -> dict[str, float | str]:
@@ -243,43 +197,29 @@ def figures(run: Run) -> dict[str, float | str]:
     }
 
 
-def draw(runs: dict[str, Trajectory], title: str, path: Path) -> None:
-    """Draw the total energy against time with the line whose slope is the drift, as PNG."""
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    axes = figure.subplots()
-    for k, (name, run) in enumerate(runs.items()):
-        values = 1e3 * (run.total - run.total[0]) / run.n_atoms
-        axes.plot(run.time, values, lw=0.6, color=f"C{k}", alpha=0.6)
-        line = np.polyval(np.polyfit(run.time, values, 1), run.time)
-        axes.plot(run.time, line, lw=1.6, color=f"C{k}", label=f"{name}: {run.drift:+.2g} meV/atom/ps")
-    axes.set(xlabel="time (ps)", ylabel="total energy (meV/atom)", title=title)
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=130)
+def draw(runs: Mapping[str, Run], title: str, path: Path) -> None:
+    """Draw the total energy against time with the line whose slope is the drift."""
+    with picture(path, (6.4, 3.8)) as axes:
+        for k, (name, run) in enumerate(runs.items()):
+            line = run.trajectory
+            values = 1e3 * (line.total - line.total[0]) / line.n_atoms
+            axes.plot(line.time, values, lw=0.6, color=f"C{k}", alpha=0.6)
+            straight = np.polyval(np.polyfit(line.time, values, 1), line.time)
+            axes.plot(line.time, straight, lw=1.6, color=f"C{k}", label=f"{name}: {line.drift:+.2g} meV/atom/ps")
+        axes.set(xlabel="time (ps)", ylabel="total energy (meV/atom)", title=title)
+        axes.legend(frameon=False)
 
 
 def options(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.dynamics",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("dynamics", __doc__, seed=..., device=..., dtype=..., output=Path("runs/dynamics"))
     parser.add_argument("models", nargs="+", help="names in the zoo or folders, of any kind")
     parser.add_argument("--molecule", default="CH3CH2OH", help="name in ASE's G2 set, or a file")
-    parser.add_argument("--length", type=float, default=10.0, help="ps")
-    parser.add_argument("--timestep", type=float, default=0.5, help="fs")
-    parser.add_argument("--temperature", type=float, default=300.0, help="mean of the run, K")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
+    parser.add_argument("--length", type=positive(float), default=10.0, help="ps")
+    parser.add_argument("--timestep", type=positive(float), default=0.5, help="fs")
+    parser.add_argument("--temperature", type=positive(float), default=300.0, help="mean of the run, K")
     parser.add_argument("--resume", action="store_true", help="go on with the runs in the output folder")
     parser.add_argument("--max-drift", type=float, help="meV/atom/ps; exit with 1 where it is more, or a run broke off")
-    parser.add_argument("--output", type=Path, default=Path("runs/dynamics"), help="folder for dynamics.json and .png")
-    chosen = parser.parse_args(words)
-    for name in ("length", "timestep", "temperature"):
-        if not getattr(chosen, name) > 0:
-            parser.error(f"--{name} must be positive (got {getattr(chosen, name)})")
-    return chosen
+    return parser.parse_args(words)
 
 
 def structure(name: str) -> Atoms:
@@ -292,22 +232,14 @@ def structure(name: str) -> Atoms:
         raise InputError(f"{name!r} is neither a file nor a molecule of ASE's G2 set, such as CH3CH2OH.") from None
 
 
-def bar(console: Console) -> Progress:
-    """Make a progress bar that is silent where nobody watches."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def measure(chosen: argparse.Namespace, console: Console) -> bool:
-    """Run all models, print a table, write dynamics.json and dynamics.png; tell whether all is well."""
+def measure(chosen: argparse.Namespace) -> dict[str, Run]:
+    """Run all models."""
     start = structure(chosen.molecule)
-    name = start.get_chemical_formula()
     calculators = {model: load_calculator(model, device=chosen.device, dtype=chosen.dtype) for model in chosen.models}
     chosen.output.mkdir(parents=True, exist_ok=True)
     steps = round(1000 * chosen.length / chosen.timestep)
-    settings = {key: getattr(chosen, key) for key in ("molecule", "timestep", "temperature", "seed", "dtype")}
     runs: dict[str, Run] = {}
-    with bar(console) as progress:
+    with bar() as progress:
         for model, calculator in calculators.items():
             task = progress.add_task(model, total=steps + 1)
             atoms = start.copy()
@@ -320,7 +252,7 @@ def measure(chosen: argparse.Namespace, console: Console) -> bool:
                 steps,
                 chosen.timestep,
                 checkpoint,
-                {"model": model, **settings},
+                {"model": model, **_settings(chosen)},
                 resume=chosen.resume,
                 progress=lambda task=task: progress.advance(task),  # type: ignore[misc]
             )
@@ -329,30 +261,30 @@ def measure(chosen: argparse.Namespace, console: Console) -> bool:
             runs[model] = run
             if run.ending == "interrupted":
                 break
-    table = Table("", *runs, title=f"{name}, constant energy, {chosen.timestep:g} fs steps")
-    columns = [figures(run) for run in runs.values()]
-    for key in columns[0]:
-        table.add_row(key, *(f"{c[key]:.4g}" if isinstance(c[key], float) else str(c[key]) for c in columns))
-    console.print(table)
-    written = {"settings": {**settings, "length": chosen.length}, "models": dict(zip(runs, columns, strict=True))}
-    (chosen.output / "dynamics.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
-    title = f"{name} at constant energy, {chosen.temperature:g} K"
-    draw({model: run.trajectory for model, run in runs.items()}, title, chosen.output / "dynamics.png")
-    console.print(f"written: {chosen.output / 'dynamics.json'}, {chosen.output / 'dynamics.png'}")
-    limit = float("inf") if chosen.max_drift is None else chosen.max_drift
-    return all(run.ending == "complete" and abs(run.trajectory.drift) <= limit for run in runs.values())
+    return runs
 
 
-def main() -> None:
-    """Do what the command line says; refuse wrong input in one line."""
-    chosen = options()
+def _settings(chosen: argparse.Namespace) -> dict[str, Any]:
+    return {key: getattr(chosen, key) for key in ("molecule", "timestep", "temperature", "seed", "dtype")}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run all models; print a table; write dynamics.json and dynamics.png; judge the drift."""
+    chosen, console = options(words), Console()
     try:
-        with threadpool_limits(1):
-            well = measure(chosen, Console())
-    except InputError as error:
-        raise SystemExit(f"error: {error}") from None
+        with one_thread():
+            runs = measure(chosen)
     except KeyboardInterrupt:
         raise SystemExit("interrupted; the same command with --resume goes on") from None
+    columns = {model: figures(run) for model, run in runs.items()}
+    name = structure(chosen.molecule).get_chemical_formula()
+    console.print(figures_table(columns, f"{name}, constant energy, {chosen.timestep:g} fs steps"))
+    settings = {**_settings(chosen), "length": chosen.length}
+    write_json(chosen.output / "dynamics.json", {"settings": settings, "models": columns})
+    draw(runs, f"{name} at constant energy, {chosen.temperature:g} K", chosen.output / "dynamics.png")
+    console.print(f"written: {chosen.output / 'dynamics.json'}, {chosen.output / 'dynamics.png'}")
+    limit = float("inf") if chosen.max_drift is None else chosen.max_drift
+    well = all(run.ending == "complete" and abs(run.trajectory.drift) <= limit for run in runs.values())
     if chosen.max_drift is not None and not well:
         raise SystemExit(1)
 

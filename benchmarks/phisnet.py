@@ -1,6 +1,6 @@
 """Time PhiSNet beside the DFT calculation that it replaces: one thread, CPU seconds, medians.
 
-    python benchmarks/phisnet.py [--repeats 5] [--product edge_frame clebsch_gordan] [--molecules water ethanol uracil]
+    python -m benchmarks.phisnet [--repeats 5] [--product edge_frame clebsch_gordan] [--molecules water ethanol uracil]
 
 Networks have the paper's size (L = 4, F = 128, K = 128, 5 modules) and random weights: speed does not depend on
 them. ``PUBLIC`` holds what the public programs took on a machine of the same kind (2 cores, one thread used).
@@ -8,11 +8,8 @@ them. ``PUBLIC`` holds what the public programs took on a machine of the same ki
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +18,8 @@ from ase import Atoms
 from ase.build import molecule
 from ase.collections import s22
 from pyscf import lib
-from rich.console import Console
-from rich.table import Table
 
+from ase_mlwave.console import Console
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.phisnet.assembly import AOPlan
@@ -36,6 +32,7 @@ from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.integrals import one_electron_integrals
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.systems.batch import collate
+from benchmarks.common import command_line, figures_table, median, medians, one_thread, write_json
 
 #: (public PhiSNet, QHNet), CPU-seconds: prediction, prediction with one derivative; and training steps of a batch.
 PUBLIC = {
@@ -44,22 +41,8 @@ PUBLIC = {
 }
 #: Molecules in a training step -> CPU-seconds of the public PhiSNet.
 PUBLIC_STEP = {"water": (50, 57.4), "ethanol": (10, 122.0)}
-
-
-def molecules() -> dict[str, Atoms]:
-    """Build water, ethanol and uracil (half of the S22 set's hydrogen-bonded dimer)."""
-    return {"water": molecule("H2O"), "ethanol": molecule("CH3CH2OH"), "uracil": s22["Uracil_dimer_h-bonded"][:12]}
-
-
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Run once to warm up, then give the median CPU time."""
-    work()
-    times = []
-    for _ in range(repeats):
-        begin = time.process_time()
-        work()
-        times.append(time.process_time() - begin)
-    return float(np.median(times))
+#: Uracil is half of the S22 set's hydrogen-bonded dimer.
+MOLECULES = {"water": molecule("H2O"), "ethanol": molecule("CH3CH2OH"), "uracil": s22["Uracil_dimer_h-bonded"][:12]}
 
 
 def build(product: str) -> PhiSNet:
@@ -103,18 +86,16 @@ def parts(network: PhiSNet, record: Record, repeats: int) -> dict[str, float]:
         features = network.embedding(network.elements_of(batch))
         f_atoms, f_pairs = network.pair_features(features, geometry)
         plan = AOPlan(batch, network.functions)
-        whole = median_seconds(lambda: network(batch), repeats)
-        assembly = median_seconds(lambda: network.heads(f_atoms, f_pairs, geometry, plan), repeats)
-        return {
-            "network": whole - assembly,
-            "assembly": assembly,
-            "integrals": median_seconds(
-                lambda: one_electron_integrals(positions, record.numbers, config.basis, sap=True), repeats
-            ),
-            "eigenproblem": median_seconds(
-                lambda: electronic_states(hamiltonians, (integrals.overlap,), occupied), repeats
-            ),
-        }
+        seconds = medians(
+            {
+                "network": lambda: network(batch),
+                "assembly": lambda: network.heads(f_atoms, f_pairs, geometry, plan),
+                "integrals": lambda: one_electron_integrals(positions, record.numbers, config.basis, sap=True),
+                "eigenproblem": lambda: electronic_states(hamiltonians, (integrals.overlap,), occupied),
+            },
+            repeats,
+        )
+    return seconds | {"network": seconds["network"] - seconds["assembly"]}
 
 
 def measure(name: str, atoms: Atoms, product: str, repeats: int) -> dict[str, float]:
@@ -127,10 +108,10 @@ def measure(name: str, atoms: Atoms, product: str, repeats: int) -> dict[str, fl
         for _ in range(max(size, 32))
     ]
     result = parts(network, record, repeats)
-    result["predict"] = median_seconds(lambda: predict_batch(network, [record]), repeats)
-    result["forces"] = median_seconds(lambda: forces(network, record), repeats)
-    result["training step"] = median_seconds(training_step(network, moved[:size]), max(1, repeats // 2))
-    result["batch of 32"] = median_seconds(lambda: predict_batch(network, moved[:32]), max(1, repeats // 2))
+    result["predict"] = median(lambda: predict_batch(network, [record]), repeats)
+    result["forces"] = median(lambda: forces(network, record), repeats)
+    result["training step"] = median(training_step(network, moved[:size]), max(1, repeats // 2))
+    result["batch of 32"] = median(lambda: predict_batch(network, moved[:32]), max(1, repeats // 2))
     result["predictions per second"] = 32 / result["batch of 32"]
     result["parameters (M)"] = sum(p.numel() for p in network.parameters()) / 1e6
     for key, (phisnet, qhnet) in PUBLIC.get(name, {}).items():
@@ -140,38 +121,30 @@ def measure(name: str, atoms: Atoms, product: str, repeats: int) -> dict[str, fl
         result[f"training step of {size}: public PhiSNet / ours"] = public_step / result["training step"]
     mole = build_mole(record.numbers, record.positions, "def2-svp")
     level = LevelOfTheory.parse("pbe/def2-svp")
-    result["PySCF SCF"] = median_seconds(lambda: level.mean_field(mole).kernel(), 1)
+    result["PySCF SCF"] = median(lambda: level.mean_field(mole).kernel(), 1)
     result["PySCF SCF / predict"] = result["PySCF SCF"] / result["predict"]
     return result
 
 
-def main() -> None:
-    """Run all, print a table for each kind of network, and write benchmarks/phisnet.json."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
+def main(words: Sequence[str] | None = None) -> None:
+    """Run all, print a table for each kind of network, and write phisnet.json."""
+    parser = command_line("phisnet", __doc__, repeats=5, output=Path("runs/phisnet"))
     parser.add_argument("--product", nargs="+", default=["edge_frame", "clebsch_gordan"])
-    parser.add_argument("--molecules", nargs="+", default=list(molecules()))
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/phisnet.json"))
-    chosen = parser.parse_args()
-    torch.set_num_threads(1)
+    parser.add_argument("--molecules", nargs="+", choices=list(MOLECULES), default=list(MOLECULES))
+    chosen, console, figures = parser.parse_args(words), Console(), {}
     lib.num_threads(1)
-    console, figures = Console(), {}
-    for product in chosen.product:
-        columns = {}
-        for name in chosen.molecules:
-            console.print(f"[dim]{product}, {name} ...[/dim]")
-            columns[name] = measure(name, molecules()[name], product, chosen.repeats)
-        figures[product] = columns
-        table = Table(title=f"{product}: CPU seconds, one thread, medians of {chosen.repeats}")
-        table.add_column("")
-        for name in columns:
-            table.add_column(name, justify="right")
-        for key in dict.fromkeys(key for column in columns.values() for key in column):
-            table.add_row(key, *(f"{c[key]:.3g}" if key in c else "" for c in columns.values()))
-        console.print(table)
+    with one_thread():
+        for product in chosen.product:
+            columns = {}
+            for name in chosen.molecules:
+                console.print(f"{product}, {name} ...", style="dim")
+                columns[name] = measure(name, MOLECULES[name], product, chosen.repeats)
+            figures[product] = columns
+            title = f"{product}: CPU seconds, one thread, medians of {chosen.repeats}"
+            console.print(figures_table(columns, title))
     figures["peak memory (GB)"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     console.print(f"peak memory of the whole run: {figures['peak memory (GB)']:.2f} GB")
-    chosen.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_json(chosen.output / "phisnet.json", figures)
 
 
 if __name__ == "__main__":

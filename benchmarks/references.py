@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -76,7 +78,7 @@ class Relaxing(LevelOfTheory):
         bonds = None if self.tight else bonded_pairs(atoms)[0]
         if "caps" in molecule.info:
             atoms.set_constraint(FixAtoms(sorted({*range(len(atoms))} - {*molecule.info["caps"]})))
-        atoms.calc = level_calculator(self.level, molecule)
+        atoms.calc = ReferenceCalculator(self.level) if self.tight else level_calculator(self.level, molecule)
         optimiser = BFGS(atoms, logfile=None)
         if self.hurry:
             optimiser.H0 = _first_hessian(atoms)
@@ -126,15 +128,17 @@ def label(
 ) -> list[Record | None]:
     """Label molecules, or read what the database has of them already.
 
-    In the order given, without matrices, with ``info`` as given and of the label; None where labelling failed.
+    In the order given, without matrices, with ``info`` as given and of the label; None where labelling failed. One
+    worker is a thread of this process.
     """
     named = [record.with_info(asked=f"sha256:{record.geometry_hash()}") for record in records]
-    with bar(show) as progress:
+    with bar(show) as progress, ThreadPoolExecutor(1) if n_workers == 1 else nullcontext() as executor:
         task = progress.add_task(title, total=None)
         file = label_geometries(
             named,
             path,
             level,
+            executor=executor,
             n_workers=n_workers,
             progress=lambda state: progress.update(task, completed=state.n_done, total=state.n_to_do),
         )

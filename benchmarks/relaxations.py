@@ -3,18 +3,17 @@
     python -m benchmarks.relaxations references chno5_geometries.npz qm9_under14.npz --cache minima.db
     python -m benchmarks.relaxations run qdf-chno --cache minima.db --output results
 
-``references`` computes the reference's minima, one molecule after the other; started again, it goes on where it was.
-``run`` displaces every molecule as hot vibrations would (harmonic, curvatures of GFN2-xTB, so tblite is needed; the
-start is the same for all models), relaxes it with ASE's BFGS, and takes the deviation after optimal superposition. The
-molecules are held out by sum formula: none of its isomers is in the training split of `formula_split`. Run it from
-the root of the repository.
+``references`` computes the reference's minima, kept in a dataset that ``ase gui`` shows; started again, it goes on
+where it was. ``run`` displaces every molecule as hot vibrations would (harmonic, curvatures of GFN2-xTB, so tblite is
+needed; the start is the same for all models), relaxes it with ASE's BFGS, and takes the deviation after optimal
+superposition. The molecules are held out by sum formula: none of its isomers is in the training split of
+`formula_split`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,21 +21,100 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import CalculationFailed, Calculator, InputError
 from ase.optimize import BFGS
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from threadpoolctl import threadpool_limits
+from scipy.spatial.distance import pdist
 
 from ase_mlwave.calculators import load_calculator
+from ase_mlwave.console import Console
+from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.data.record import Record
+from ase_mlwave.data.splits import formula_split
 from ase_mlwave.reference.calculator import ReferenceCalculator
+from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.modes import hessian
-from benchmarks.relaxed_references import Minima, held_out
+from ase_mlwave.units import BOHR, HARTREE_PER_BOHR
+from benchmarks.common import add_shared, bar, command_line, figures_table, one_thread, positive, rich_table, write_json
+from benchmarks.references import Relaxing, label
 from benchmarks.superposition import rmsd
 
 #: Deviation below which a geometry counts as the reference's, Angstrom.
 CLOSE = 0.1
+#: Forces of a reference's minimum, eV/Angstrom, and the steps that it may take.
+_FMAX, _STEPS = 0.01, 100
+#: Geometries of one formula whose sorted distances all agree within this are the same molecule, Angstrom.
+_SAME = 0.1
 #: Smallest curvature of the displacements, and what keeps the molecule from moving as a whole, eV/Angstrom^2.
 _SOFTEST, _RIGID = 0.5, 1e6
+
+
+# --- references -------------------------------------------------------------------------------------------------------
+
+
+def held_out(
+    files: Sequence[Path], *, count: int, split: str = "test", elements: str = "HCNO", max_heavy: int = 6
+) -> list[Record]:
+    """Choose different molecules near their equilibrium that the rule of `formula_split` holds out.
+
+    Of datasets with temperatures only the geometries at 0 K count. The first file comes first, smaller molecules before
+    larger ones.
+    """
+    allowed = set(Atoms(elements).numbers)
+    chosen: list[Record] = []
+    for file in files:
+        for record in sorted(read_dataset(file), key=len):
+            fits = set(record.numbers) <= allowed and np.count_nonzero(record.numbers > 1) <= max_heavy
+            if (
+                fits
+                and len(record) > 1
+                and record.info.get("temperature", 0) == 0
+                and formula_split(record) == split
+                and not any(_same(record, other) for other in chosen)
+            ):
+                chosen.append(record.with_info(source=Path(file).name, split=split))
+    return chosen[:count]
+
+
+def _same(one: Record, other: Record) -> bool:
+    """Say whether two records are the same molecule in nearly the same geometry."""
+    if one.formula != other.formula:
+        return False
+    difference = np.sort(pdist(one.positions)) - np.sort(pdist(other.positions))
+    return bool(np.abs(difference).max() * BOHR < _SAME)
+
+
+def tight(level: LevelOfTheory) -> Relaxing:
+    """Return what computes minima of a level."""
+    return Relaxing(level, largest_force=_FMAX / HARTREE_PER_BOHR, steps=_STEPS, tight=True)
+
+
+def read_minima(path: Path) -> tuple[str, list[Atoms]]:
+    """Return the level and the minima of a file, in the order in which they were asked for."""
+    if not path.is_file():
+        raise InputError(f"there is no file {path}. Compute the minima first with the subcommand 'references'.")
+    file = DatasetFile(path)
+    return file.level, [atoms_from_record(record) for record in file.read() if record.energy is not None]
+
+
+def references(chosen: argparse.Namespace, console: Console) -> None:
+    """Compute the minima that are not in the file yet."""
+    starts = held_out(
+        chosen.data, count=chosen.count, split=chosen.split, elements=chosen.elements, max_heavy=chosen.max_heavy
+    )
+    if not starts:
+        raise InputError(f"no molecule of {[str(path) for path in chosen.data]} is held out under these conditions.")
+    chosen.cache.parent.mkdir(parents=True, exist_ok=True)
+    level = LevelOfTheory.parse(chosen.level)
+    if chosen.cache.is_file():  # of versions that noted starts in another way
+        known = {record.info.get("start") for record in DatasetFile(chosen.cache).read()}
+        starts = [start for start in starts if start.geometry_hash() not in known]
+    found = label(starts, chosen.cache, tight(level), chosen.workers, "relaxing")
+    for start, one in zip(starts, found, strict=True):
+        what = "failed" if one is None else f"{one.info.get('steps')} steps, {one.energy:.6f} Hartree"
+        console.print(f"{start.formula}: {what}")
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -62,24 +140,8 @@ class Relaxation:
 
 
 def displaced(minimum: Atoms, temperature: float, seed: int) -> Atoms:
-    """Displace a molecule as classical harmonic vibrations at a temperature would, soft modes more than stiff ones.
+    """Displace a molecule as classical harmonic vibrations at a temperature (K) would, soft modes more than stiff ones.
 
-    Parameters
-    ----------
-    minimum : Atoms
-        Where the vibrations are centred; not changed.
-    temperature : float
-        K.
-    seed : int
-        Of the draw.
-
-    Returns
-    -------
-    Atoms
-        Without calculator.
-
-    Notes
-    -----
     Curvatures are those of GFN2-xTB, and at least 0.5 eV/A^2: a torsion that is nearly free would turn into another
     conformer, whose minimum is not the one that results are compared with.
     """
@@ -98,26 +160,7 @@ def displaced(minimum: Atoms, temperature: float, seed: int) -> Atoms:
 
 
 def relax(calculator: Calculator, start: Atoms, minimum: Atoms, fmax: float, steps: int) -> Relaxation:
-    """Relax with ASE's BFGS and compare.
-
-    Parameters
-    ----------
-    calculator : Calculator
-        The model.
-    start : Atoms
-        Where it starts; not changed.
-    minimum : Atoms
-        Of the reference.
-    fmax : float
-        Largest force at the end, eV/Angstrom.
-    steps : int
-        Largest number of steps.
-
-    Returns
-    -------
-    Relaxation
-        Not converged also where the calculator fails on the way.
-    """
+    """Relax a copy of ``start`` with ASE's BFGS and compare; not converged also where the calculator fails."""
     atoms, converged, failure = start.copy(), False, ""
     atoms.calc = calculator
     optimiser = BFGS(atoms, logfile=None)
@@ -125,18 +168,9 @@ def relax(calculator: Calculator, start: Atoms, minimum: Atoms, fmax: float, ste
         converged = bool(optimiser.run(fmax=fmax, steps=steps))
     except (CalculationFailed, InputError) as error:
         failure = str(error)
-    whole, heavy = rmsd(atoms, minimum)
     name = str(minimum.info.get("smiles", minimum.info.get("name", "")))
-    return Relaxation(
-        formula=str(minimum.symbols.get_chemical_formula()),
-        name=name,
-        start=rmsd(start, minimum)[0],
-        steps=int(optimiser.nsteps),
-        converged=converged,
-        all_atoms=whole,
-        heavy_atoms=heavy,
-        failure=failure,
-    )
+    formula, begin = str(minimum.symbols.get_chemical_formula()), rmsd(start, minimum)[0]
+    return Relaxation(formula, name, begin, int(optimiser.nsteps), converged, *rmsd(atoms, minimum), failure)
 
 
 def summary(results: Sequence[Relaxation]) -> dict[str, float]:
@@ -156,99 +190,59 @@ def summary(results: Sequence[Relaxation]) -> dict[str, float]:
     }
 
 
-def table(model: str, results: Sequence[Relaxation]) -> Table:
-    """Lay the results out, the worst first."""
-    columns = ("molecule", "", "start (A)", "steps", "converged", "all atoms (A)", "heavy atoms (A)")
-    laid = Table(*columns, title=f"{model}: relaxed, deviation from the reference's minimum")
-    for r in sorted(results, key=lambda r: -r.all_atoms):
-        state = "yes" if r.converged else r.failure or "no"
-        cells = (f"{r.start:.3f}", str(r.steps), state, f"{r.all_atoms:.4f}", f"{r.heavy_atoms:.4f}")
-        laid.add_row(r.formula, r.name, *cells)
-    return laid
-
-
-def references(chosen: argparse.Namespace, console: Console) -> None:
-    """Compute the minima that are not in the file yet."""
-    starts = held_out(
-        chosen.data, count=chosen.count, split=chosen.split, elements=chosen.elements, max_heavy=chosen.max_heavy
-    )
-    if not starts:
-        raise InputError(f"no molecule of {[str(path) for path in chosen.data]} is held out under these conditions.")
-    said: Iterator[str] = Minima(chosen.cache, chosen.level).fill(starts)
-    for line in track(said, "relaxing", total=len(starts), console=console, disable=not console.is_terminal):
-        console.print(line, highlight=False, soft_wrap=True)
-
-
 def run(chosen: argparse.Namespace, console: Console) -> None:
     """Relax with every model, print tables, write relaxations.json."""
     calculators = {model: load_calculator(model, device=chosen.device, dtype=chosen.dtype) for model in chosen.models}
-    minima = Minima(chosen.cache)
-    molecules = minima.read()[: chosen.count]
+    level, molecules = read_minima(chosen.cache)
+    molecules = molecules[: chosen.count]
     if not molecules:
         raise InputError(f"{chosen.cache} holds no minima yet. Compute them with the subcommand 'references'.")
-    chosen.output.mkdir(parents=True, exist_ok=True)
-    quiet = not console.is_terminal
-    starts = [
-        displaced(minimum, chosen.temperature, chosen.seed + k)
-        for k, minimum in enumerate(track(molecules, "displacing", console=console, disable=quiet))
-    ]
     figures = {}
-    for model, calculator in calculators.items():
-        pairs = track(list(zip(starts, molecules, strict=True)), model, console=console, disable=quiet)
-        results = [relax(calculator, start, minimum, chosen.fmax, chosen.steps) for start, minimum in pairs]
-        console.print(table(model, results))
-        short = Table("", model)
-        for name, value in summary(results).items():
-            short.add_row(name, f"{value:.4g}")
-        console.print(short)
-        figures[model] = {"summary": summary(results), "molecules": [asdict(r) for r in results]}
+    with bar() as progress:
+        tracked = progress.track(molecules, description="displacing")
+        starts = [displaced(minimum, chosen.temperature, chosen.seed + k) for k, minimum in enumerate(tracked)]
+        for model, calculator in calculators.items():
+            pairs = progress.track(list(zip(starts, molecules, strict=True)), description=model)
+            results = [relax(calculator, start, minimum, chosen.fmax, chosen.steps) for start, minimum in pairs]
+            figures[model] = {"summary": summary(results), "molecules": [asdict(r) for r in results]}
+            rows = [["molecule", "", "start (A)", "steps", "converged", "all atoms (A)", "heavy atoms (A)"]]
+            for r in sorted(results, key=lambda r: -r.all_atoms):
+                state = "yes" if r.converged else r.failure or "no"
+                cells = (f"{r.start:.3f}", str(r.steps), state, f"{r.all_atoms:.4f}", f"{r.heavy_atoms:.4f}")
+                rows.append([r.formula, r.name, *cells])
+            console.print(rich_table(rows, f"{model}: relaxed, deviation from the reference's minimum", left=2))
+    console.print(figures_table({model: figure["summary"] for model, figure in figures.items()}))
     settings = {key: getattr(chosen, key) for key in ("fmax", "steps", "temperature", "seed", "dtype")}
-    written = {"reference": minima.level.name, "settings": settings, "models": figures}
     path = chosen.output / "relaxations.json"
-    path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    write_json(path, {"reference": level, "settings": settings, "models": figures})
     console.print(f"written: {path}")
 
 
-def options(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.relaxations",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def main(words: Sequence[str] | None = None) -> None:
+    """Do what the command line says; refuse wrong input in one line."""
+    parser = command_line("relaxations", __doc__)
     commands = parser.add_subparsers(required=True)
     first = commands.add_parser("references", help="compute the reference's minima")
+    add_shared(first, workers=..., max_heavy=6)
     first.add_argument("data", type=Path, nargs="+", help="geometries near equilibrium, any format that mlwave reads")
     first.add_argument("--cache", type=Path, required=True, help="the minima, a .db file")
     first.add_argument("--level", default="pbe/def2-svp", help="level of theory")
-    first.add_argument("--count", type=int, default=50, help="molecules at most")
+    first.add_argument("--count", type=positive(int), default=50, help="molecules at most")
     first.add_argument("--split", choices=("test", "valid"), default="test")
     first.add_argument("--elements", default="HCNO", help="elements allowed, as a formula")
-    first.add_argument("--max-heavy", type=int, default=6, help="atoms other than hydrogen at most")
     first.set_defaults(action=references)
     second = commands.add_parser("run", help="relax with models")
+    add_shared(second, seed=..., device=..., dtype=..., output=Path("runs/relaxations"))
     second.add_argument("models", nargs="+", help="names in the zoo or folders, of any kind")
     second.add_argument("--cache", type=Path, required=True, help="what 'references' wrote")
-    second.add_argument("--output", type=Path, default=Path("runs/relaxations"), help="folder for relaxations.json")
-    second.add_argument("--count", type=int, help="only the first molecules")
-    second.add_argument("--fmax", type=float, default=0.05, help="eV/Angstrom")
-    second.add_argument("--steps", type=int, default=200)
-    second.add_argument("--temperature", type=float, default=1500.0, help="of the displacements, K")
-    second.add_argument("--seed", type=int, default=0)
-    second.add_argument("--device")
-    second.add_argument("--dtype", choices=("float32", "float64"), default="float64")
+    second.add_argument("--count", type=positive(int), help="only the first molecules")
+    second.add_argument("--fmax", type=positive(float), default=0.05, help="eV/Angstrom")
+    second.add_argument("--steps", type=positive(int), default=200)
+    second.add_argument("--temperature", type=positive(float), default=1500.0, help="of the displacements, K")
     second.set_defaults(action=run)
-    return parser.parse_args(words)
-
-
-def main() -> None:
-    """Do what the command line says; refuse wrong input in one line."""
-    chosen = options()
-    try:
-        with threadpool_limits(1):
-            chosen.action(chosen, Console())
-    except (InputError, ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"error: {error}") from None
+    chosen = parser.parse_args(words)
+    with one_thread():
+        chosen.action(chosen, Console())
 
 
 if __name__ == "__main__":

@@ -7,41 +7,31 @@ Every structure has a fresh process, so that its peak memory is its own. Times a
 (wall time on a GPU); the exponent is the slope of log(time) against log(atoms) from --fit-from atoms on: below, the
 fixed cost of a call counts, and a quantum deep field keeps what its backward pass needs instead of computing it again,
 which takes more memory and about half the time. ``--random`` takes a quantum deep field of the default size with random
-weights, on which the speed does not depend. Run it from the root of the repository.
+weights, on which the speed does not depend.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from ase import Atoms
-from ase.build import molecule
-from ase.calculators.calculator import InputError
-from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from scipy.spatial.transform import Rotation
 
-from benchmarks.qdf import alkane
+from ase_mlwave.console import Console
+from benchmarks.common import bar, command_line, median, one_thread, picture, positive, rich_table, write_json
+from benchmarks.structures import chain, water_box
 
-#: Volume of a molecule in liquid water at 298 K, Angstrom^3 (0.997 g/cm^3).
-_WATER_VOLUME = 30.0
-#: Smallest distance of atoms of different water molecules, Angstrom (the hydrogen bond has about 1.8).
-_CONTACT = 1.6
+FAMILIES = {"alkane": chain, "water": water_box}
 
 
 @dataclass(frozen=True)
@@ -58,48 +48,6 @@ class Cost:
     """Peak memory beyond that of the loaded model, MB; of the device, where that is a GPU."""
 
 
-def chain(n_atoms: int) -> Atoms:
-    """Build the all-trans alkane C_n H_(2n+2) whose size is nearest to ``n_atoms`` (at least methane's 5)."""
-    return alkane(max(1, round((n_atoms - 2) / 3)))
-
-
-def water_box(n_atoms: int, seed: int = 0) -> Atoms:
-    """Build a drop of water of liquid density, not periodic.
-
-    Parameters
-    ----------
-    n_atoms : int
-        The number of molecules is the nearest to a third of it, at least 1.
-    seed : int
-        Of the orientations.
-
-    Returns
-    -------
-    Atoms
-        Angstrom; molecules around the places of a simple cubic lattice nearest to the centre, turned at random such
-        that no atoms of different molecules are nearer than 1.6 A (``test_waters_do_not_overlap``).
-    """
-    n = max(1, round(n_atoms / 3))
-    side = int(np.ceil(n ** (1 / 3)))
-    places = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), axis=-1).reshape(-1, 3) - (side - 1) / 2
-    places = places[np.argsort((places**2).sum(1), kind="stable")[:n]] * _WATER_VOLUME ** (1 / 3)
-    water = molecule("H2O")
-    shape = water.positions - water.positions[0]
-    generator = np.random.default_rng(seed)
-    positions = np.empty((0, 3))
-    for place in places:
-        near = positions[np.linalg.norm(positions - place, axis=1) < 6]
-        while True:
-            turned = place + Rotation.random(random_state=generator).apply(shape)
-            if not len(near) or np.linalg.norm(turned[:, None] - near, axis=-1).min() > _CONTACT:
-                break
-        positions = np.concatenate([positions, turned])
-    return Atoms("OH2" * n, positions)
-
-
-FAMILIES: dict[str, Callable[[int], Atoms]] = {"alkane": chain, "water": water_box}
-
-
 def measure(family: str, n_atoms: int, model: str, repeats: int, options: dict[str, str | None]) -> Cost:
     """Measure one structure, in a process that has done nothing else."""
     import torch
@@ -114,13 +62,9 @@ def measure(family: str, n_atoms: int, model: str, repeats: int, options: dict[s
     calculator.predict([FAMILIES[family](6)])  # loads what is loaded at first use
     before = torch.cuda.memory_allocated(device) if on_gpu else _resident_bytes()
     clock = time.perf_counter if on_gpu else time.process_time
-    seconds = []
-    for _ in range(repeats):
-        begin = clock()
-        calculator.predict([atoms], ["energy", "forces"])
-        seconds.append(clock() - begin)
+    seconds = median(lambda: calculator.predict([atoms], ["energy", "forces"]), repeats, clock)
     peak = torch.cuda.max_memory_allocated(device) if on_gpu else _peak_bytes()
-    return Cost(family, len(atoms), float(np.median(seconds)), (peak - before) / 1e6)
+    return Cost(family, len(atoms), seconds, (peak - before) / 1e6)
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float], fit_from: float) -> float:
@@ -132,56 +76,45 @@ def exponent(sizes: Sequence[float], costs: Sequence[float], fit_from: float) ->
 
 
 def draw(costs: Sequence[Cost], fit_from: float, title: str, path: Path) -> None:
-    """Draw time and memory against size, log-log, as PNG."""
-    figure = Figure(figsize=(8.4, 3.9), layout="constrained")
-    figure.suptitle(title)
+    """Draw time and memory against size, log-log."""
     parts = (("seconds", "time of energy and forces (s)"), ("memory", "peak memory beyond the model's (MB)"))
-    for axes, (key, title_of) in zip(figure.subplots(1, 2), parts, strict=True):
-        for family, marker in zip(FAMILIES, "os", strict=True):
-            own = [c for c in costs if c.family == family and getattr(c, key) > 0]
-            if own:
-                sizes, values = [c.atoms for c in own], [getattr(c, key) for c in own]
-                slope = exponent(sizes, values, fit_from)
-                label = f"{family}: exponent {slope:.2f}" if np.isfinite(slope) else family
-                axes.plot(sizes, values, marker=marker, ms=5, lw=1.2, label=label)
-        reached = [c for c in costs if getattr(c, key) > 0]
-        if reached:
-            last = max(reached, key=lambda c: c.atoms)
-            line = np.array([min(c.atoms for c in reached), last.atoms])
-            axes.plot(line, getattr(last, key) * line / last.atoms, "k:", lw=1, label="proportional")
-            axes.set(xscale="log", yscale="log")
-            axes.legend(frameon=False, fontsize=9)
-        axes.set(xlabel="atoms", ylabel=title_of)
-    figure.savefig(path, dpi=130)
+    with picture(path, (8.4, 3.9), panels=2, title=title) as panels:
+        for axes, (key, title_of) in zip(panels, parts, strict=True):
+            reached = [c for c in costs if getattr(c, key) > 0]
+            for family, marker in zip(FAMILIES, "os", strict=True):
+                own = [c for c in reached if c.family == family]
+                if own:
+                    sizes, values = [c.atoms for c in own], [getattr(c, key) for c in own]
+                    slope = exponent(sizes, values, fit_from)
+                    label = f"{family}: exponent {slope:.2f}" if np.isfinite(slope) else family
+                    axes.plot(sizes, values, marker=marker, ms=5, lw=1.2, label=label)
+            if reached:
+                last = max(reached, key=lambda c: c.atoms)
+                line = np.array([min(c.atoms for c in reached), last.atoms])
+                axes.plot(line, getattr(last, key) * line / last.atoms, "k:", lw=1, label="proportional")
+                axes.set(xscale="log", yscale="log")
+                axes.legend(frameon=False, fontsize=9)
+            axes.set(xlabel="atoms", ylabel=title_of)
 
 
 def run(chosen: argparse.Namespace, console: Console) -> list[Cost]:
     """Measure all sizes, each in a fresh process."""
+    from ase_mlwave.models.folder import locate
+
     spawn = multiprocessing.get_context("spawn")
     options = {"device": chosen.device, "dtype": chosen.dtype}
     jobs = [(family, size) for family in chosen.families for size in chosen.sizes]
     costs = []
-    with _model(chosen) as model:
-        for family, size in track(jobs, "measuring", console=console, disable=not console.is_terminal):
+    with TemporaryDirectory() as folder, bar() as progress:
+        if chosen.random:
+            model = str(random_model(Path(folder) / "random"))
+        else:
+            locate(model := chosen.model)
+        for family, size in progress.track(jobs, description="measuring"):
             with ProcessPoolExecutor(1, mp_context=spawn) as pool:
                 costs.append(pool.submit(measure, family, size, model, chosen.repeats, options).result())
-            if not console.is_terminal:
-                console.print(f"{family}, {costs[-1].atoms} atoms: {costs[-1].seconds:.3g} s", highlight=False)
+            console.print(f"{family}, {costs[-1].atoms} atoms: {costs[-1].seconds:.3g} s", highlight=False)
     return costs
-
-
-@contextmanager
-def _model(chosen: argparse.Namespace) -> Iterator[str]:
-    """Give the model's name, or the folder of one with random weights."""
-    from ase_mlwave.models.folder import locate
-
-    with ExitStack() as stack:
-        if not chosen.random:
-            locate(chosen.model)
-            yield chosen.model
-            return
-        folder = stack.enter_context(TemporaryDirectory())
-        yield str(random_model(Path(folder) / "random"))
 
 
 def random_model(folder: Path) -> Path:
@@ -223,39 +156,26 @@ def _from_status(key: str) -> float:
     return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
-def options(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure; print a table; write scaling.json and scaling.png."""
+    parser = command_line("scaling", __doc__, repeats=..., dtype=..., device="cpu", output=Path("runs/scaling"))
     parser.add_argument("model", nargs="?", default="qdf-chno", help="name in the zoo or folder, for H, C and O")
     parser.add_argument("--random", action="store_true", help="random weights instead of a model")
-    parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[10, 20, 50, 100, 200, 350, 500, 700, 1000], help="atoms, about"
-    )
+    sizes = [10, 20, 50, 100, 200, 350, 500, 700, 1000]
+    parser.add_argument("--sizes", type=positive(int), nargs="+", default=sizes, help="atoms, about")
     parser.add_argument("--families", nargs="+", choices=tuple(FAMILIES), default=list(FAMILIES))
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--fit-from", type=int, default=300, help="smallest size of the fit")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument(
-        "--output", type=Path, default=Path("runs/scaling"), help="folder for scaling.json and scaling.png"
-    )
-    chosen = parser.parse_args(words)
-    if min(chosen.sizes) < 1 or chosen.repeats < 1:
-        parser.error("--sizes and --repeats must be positive")
-    return chosen
-
-
-def report(costs: Sequence[Cost], chosen: argparse.Namespace, console: Console) -> None:
-    """Print a table, write scaling.json and scaling.png."""
+    chosen, console = parser.parse_args(words), Console()
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started
+    with one_thread():
+        costs = run(chosen, console)
     name = "random weights" if chosen.random else chosen.model
     title = f"{name}, {chosen.dtype}, {chosen.device}"
-    table = Table("", "atoms", "s", "ms per atom", "MB", "kB per atom", title=title)
+    rows = [["", "atoms", "s", "ms per atom", "MB", "kB per atom"]]
     for c in costs:
         each = (f"{1e3 * c.seconds / c.atoms:.3g}", f"{c.memory:.0f}", f"{1e3 * c.memory / c.atoms:.0f}")
-        table.add_row(c.family, str(c.atoms), f"{c.seconds:.3g}", *each)
-    console.print(table)
+        rows.append([c.family, str(c.atoms), f"{c.seconds:.3g}", *each])
+    console.print(rich_table(rows, title))
     exponents: dict[str, float] = {}
     for family in chosen.families:
         own = [c for c in costs if c.family == family]
@@ -264,22 +184,11 @@ def report(costs: Sequence[Cost], chosen: argparse.Namespace, console: Console) 
             if np.isfinite(slope):
                 exponents[f"{family}, {key}"] = slope
                 console.print(f"{family}: {key} grow as atoms^{slope:.2f} from {chosen.fit_from} atoms on")
-    chosen.output.mkdir(parents=True, exist_ok=True)
     settings = {"model": name, **{key: getattr(chosen, key) for key in ("dtype", "device", "repeats", "fit_from")}}
     written = {"settings": settings, "exponents": exponents, "costs": [asdict(c) for c in costs]}
-    (chosen.output / "scaling.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    write_json(chosen.output / "scaling.json", written)
     draw(costs, chosen.fit_from, title, chosen.output / "scaling.png")
     console.print(f"written: {chosen.output / 'scaling.json'}, {chosen.output / 'scaling.png'}")
-
-
-def main() -> None:
-    """Measure and report."""
-    chosen = options()
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that are started
-    try:
-        report(run(chosen, Console()), chosen, Console())
-    except InputError as error:
-        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -9,30 +9,16 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-__all__ = ["rmsd"]
-
 #: Arrangements of hydrogens that are tried at most.
 _MOST = 20_000
 
 
 def rmsd(atoms: Atoms, reference: Atoms) -> tuple[float, float]:
-    """Find the root mean square deviation of the positions after optimal superposition.
+    """Find the root mean square deviation of the positions after optimal superposition, Angstrom.
 
-    Parameters
-    ----------
-    atoms, reference : Atoms
-        The same molecule, its atoms in the same order.
-
-    Returns
-    -------
-    tuple of (float, float)
-        Over all atoms, and over those other than hydrogen, Angstrom; each with its own superposition. Hydrogens of the
-        same atom (of a methyl group that has turned) count as exchangeable, mirror images do not.
-
-    Raises
-    ------
-    ValueError
-        If the atoms differ.
+    Over all atoms, and over those other than hydrogen, each with its own superposition. Hydrogens of the same atom (of
+    a methyl group that has turned) count as exchangeable, mirror images do not. Both must have the same atoms in the
+    same order (``ValueError``).
 
     Notes
     -----

@@ -52,7 +52,7 @@ def test_drift_and_fluctuation_about_the_line_by_hand() -> None:
     time = np.linspace(0, 10, 1001)
     ripple = 0.003 * np.sin(2 * np.pi * 25 * time)
     trajectory = Trajectory(time, potential=0.009 * 2 * time + ripple, kinetic=np.ones(1001), n_atoms=9)
-    figures = dynamics.figures(dynamics.Run(trajectory, np.array([1.0]), 1.0, "complete", np.zeros((2, 9, 3))))
+    figures = dynamics.figures(dynamics.Run(trajectory, 1.0, "complete", np.zeros((2, 9, 3))))
     assert figures["drift (meV / atom / ps)"] == pytest.approx(2, abs=0.01)
     assert figures["the same about the line (meV / atom)"] == pytest.approx(3 / np.sqrt(2) / 9, rel=0.01)
 
@@ -123,7 +123,7 @@ def test_run_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_wrong_requests_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         dynamics.options(["model", "--timestep", "0"])
-    assert "--timestep must be positive" in capsys.readouterr().err
+    assert "--timestep: it was 0, and must be positive" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", ["dynamics", "phisnet-water", "--molecule", "nonsense"])
     with pytest.raises(SystemExit, match="neither a file nor a molecule"):
         dynamics.main()

@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import minimize_rotation_and_translation, molecule
-from ase.calculators.calculator import CalculationFailed, InputError
+from ase.calculators.calculator import InputError
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.optimize import BFGS
 from scipy.spatial.transform import Rotation
 
-from ase_mlwave.data.convert import record_from_atoms
+from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
+from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.readers import read_dataset
-from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.data.record import Dataset
 from ase_mlwave.data.splits import formula_split
 from ase_mlwave.data.writers import write_dataset
 from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.reference.levels import LevelOfTheory
 from benchmarks import relaxations
-from benchmarks.relaxed_references import Minima, held_out, relax_reference
+from benchmarks.relaxations import held_out
 from benchmarks.superposition import rmsd
 from tests.benchmarks.springs import PairSprings, ethanol
 
@@ -100,54 +101,37 @@ def test_held_out_molecules_are_of_the_test_split_and_different(tmp_path: Path) 
     assert not held_out([first], count=10, max_heavy=1)
 
 
-def near(atoms: Atoms, level: LevelOfTheory) -> tuple[Atoms, int]:
-    """Stand in for the reference."""
-    relaxed = atoms.copy()
-    relaxed.calc = SinglePointCalculator(relaxed, energy=-7.0, forces=np.zeros((len(atoms), 3)))
-    return relaxed, 3
-
-
-def test_minima_are_computed_once(tmp_path: Path) -> None:
-    starts = [record_from_atoms(molecule(name), smiles=name) for name in ("C2H2", "C2H6")]
-    minima = Minima(tmp_path / "folder" / "minima.db", "pbe/def2-svp")
-    computed = []
-
-    def relax(atoms: Atoms, level: LevelOfTheory) -> tuple[Atoms, int]:
-        computed.append(str(atoms.symbols))
-        assert level.name == "pbe/def2-svp"
-        if len(computed) == 1:
-            raise CalculationFailed("no luck")
-        return near(atoms, level)
-
-    said = list(minima.fill(starts, relax))
-    assert "failed: no luck" in said[0]
-    assert said[1] == "C2H6: 3 steps, -7.0000 eV"
-    again = Minima(tmp_path / "folder" / "minima.db")
-    assert list(again.fill(starts, relax)) == ["C2H2: 3 steps, -7.0000 eV", "C2H6: in the file"]
-    assert len(computed) == 3
-    assert [(a.info["smiles"], a.get_potential_energy()) for a in again.read()] == [
-        ("C2H6", pytest.approx(-7)),
-        ("C2H2", pytest.approx(-7)),
-    ]
-    assert read_dataset(again.path).level == "pbe/def2-svp"
-
-
-def test_minima_of_another_level_and_missing_files_are_refused(tmp_path: Path) -> None:
+def test_minima_are_computed_once_and_failures_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tblite")
+    data, cache = dataset_of(["C2H2", "C2H6"], tmp_path / "a.extxyz"), tmp_path / "folder" / "minima.db"
+    words = ["references", str(data), "--cache", str(cache), "--level", "gfn1-xtb"]
+    monkeypatch.setattr(relaxations, "_FMAX", 1e-9)  # never reached
+    monkeypatch.setattr(relaxations, "_STEPS", 2)
+    relaxations.main(words)
+    assert "C2H2: failed\nC2H6: failed" in capsys.readouterr().out
     with pytest.raises(InputError, match="Compute the minima first"):
-        Minima(tmp_path / "minima.db")
-    Minima(tmp_path / "minima.db", "pbe/def2-svp")
-    with pytest.raises(InputError, match="holds minima of 'pbe/def2-svp'"):
-        Minima(tmp_path / "minima.db", "hf/sto-3g")
+        relaxations.read_minima(tmp_path / "minima.db")
+    monkeypatch.undo()
+    relaxations.main([*words[:-2], "--level", "gfn1-xtb", "--cache", str(tmp_path / "other.db")])
+    level, minima = relaxations.read_minima(tmp_path / "other.db")
+    assert (level, [str(atoms.symbols) for atoms in minima]) == ("gfn1-xtb", ["C2H2", "C2H6"])
+    assert all(np.abs(atoms.get_forces()).max() < 0.01 for atoms in minima)
+    assert read_dataset(tmp_path / "other.db").level == "gfn1-xtb"
+    with pytest.raises(SystemExit, match="gfn1-xtb"):
+        relaxations.main([*words[:-2], "--level", "gfn2-xtb", "--cache", str(tmp_path / "other.db")])
 
 
 def test_a_hessian_to_start_with_leads_to_the_same_minimum_in_fewer_steps() -> None:
     pytest.importorskip("tblite")
-    level = LevelOfTheory.parse("gfn1-xtb")
-    (fast, few), (slow, many) = (relax_reference(ethanol(), level, hurry) for hurry in (True, False))
-    assert rmsd(fast, slow)[0] < 0.02
-    assert fast.get_potential_energy() == pytest.approx(slow.get_potential_energy(), abs=5e-4)
-    assert np.abs(fast.get_forces()).max() < 0.01
-    assert few < many
+    level = relaxations.tight(LevelOfTheory.parse("gfn1-xtb"))
+    fast = level.label(record_from_atoms(ethanol()))
+    level.hurry = False
+    slow = level.label(record_from_atoms(ethanol()))
+    assert rmsd(atoms_from_record(fast), atoms_from_record(slow))[0] < 0.02
+    assert fast.energy == pytest.approx(slow.energy, abs=2e-5)
+    assert fast.info["steps"] < slow.info["steps"]
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------
@@ -182,8 +166,9 @@ def test_figures_count_what_converged_and_is_close() -> None:
 def test_run_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tblite")
     cache, output = tmp_path / "minima.db", tmp_path / "results"
-    starts: list[Record] = [record_from_atoms(ethanol())]
-    assert len(list(Minima(cache, "pbe/def2-svp").fill(starts, near))) == 1
+    relaxed = ethanol()
+    relaxed.calc = SinglePointCalculator(relaxed, energy=-7.0, forces=np.zeros((9, 3)))
+    DatasetFile.create(cache, "pbe/def2-svp").add([record_from_atoms(relaxed)])
     monkeypatch.setattr(relaxations, "load_calculator", lambda model, **_: PairSprings(ethanol()))
     monkeypatch.setattr(
         sys,

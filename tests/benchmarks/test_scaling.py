@@ -16,7 +16,7 @@ from benchmarks import scaling
 
 @pytest.mark.parametrize("n_atoms", [10, 100, 1000])
 def test_chain_is_an_alkane(n_atoms: int) -> None:
-    atoms = scaling.FAMILIES["alkane"](n_atoms)
+    atoms = scaling.chain(n_atoms)
     carbons = atoms.symbols.count("C")
     assert abs(len(atoms) - n_atoms) <= 2
     assert atoms.symbols.count("H") == 2 * carbons + 2
@@ -32,7 +32,7 @@ def test_chain_is_an_alkane(n_atoms: int) -> None:
 
 
 def test_waters_do_not_overlap() -> None:
-    atoms = scaling.FAMILIES["water"](300)
+    atoms = scaling.water_box(300)
     assert len(atoms) == 300
     distances = atoms.get_all_distances()
     molecules = np.arange(300) // 3
@@ -42,7 +42,7 @@ def test_waters_do_not_overlap() -> None:
 
 
 def test_waters_have_the_density_of_the_liquid() -> None:
-    atoms = scaling.FAMILIES["water"](3000)  # a full cube of 10 x 10 x 10 places
+    atoms = scaling.water_box(3000)  # a full cube of 10 x 10 x 10 places
     oxygens = atoms.positions[atoms.numbers == 8]
     volume = np.prod(np.ptp(oxygens, axis=0) * 10 / 9)
     grams_per_cm3 = atoms.get_masses().sum() / volume / (units.mol * 1e-24)
