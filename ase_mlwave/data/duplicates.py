@@ -17,7 +17,7 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.properties import LABELS
 from ase_mlwave.units import BOHR
 
-__all__ = ["Merged", "combine", "different_labels", "equal_geometries", "merge_copies"]
+__all__ = ["Merged", "combine", "connected_groups", "different_labels", "equal_geometries", "merge_copies"]
 
 #: Two molecules with all interatomic distances nearer than this are one geometry, Bohr (1e-4 Angstrom).
 _SAME_DISTANCES = 1e-4 / BOHR
@@ -62,9 +62,26 @@ def _clusters(kinds: Sequence[Hashable], points: Sequence[NDArray[np.float64]], 
         else:
             close = KDTree(coordinates).query_pairs(radius, p=np.inf, output_type="ndarray")
         pairs.append(np.array(some, dtype=np.int64)[close])
-    first, second = np.concatenate(pairs).T
-    links = coo_array((np.ones(len(first)), (first, second)), shape=(len(kinds), len(kinds)))
-    return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
+    return connected_groups(np.concatenate(pairs), len(kinds))
+
+
+def connected_groups(links: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Find the groups of things that are linked, directly or through others.
+
+    Parameters
+    ----------
+    links : (L, 2) int64
+        Pairs of things, numbered from 0.
+    n : int
+        How many things there are.
+
+    Returns
+    -------
+    (n,) int64
+        The number of each one's group.
+    """
+    matrix = coo_array((np.ones(len(links)), tuple(links.T)), shape=(n, n))
+    return np.asarray(connected_components(matrix, directed=False)[1], dtype=np.int64)
 
 
 def _sorted_distances(record: Record) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ase_mlwave.text import plain
+from ase_mlwave.text import clean, plain
 from ase_mlwave.units import BOHR, HARTREE
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "check_metadata",
     "differ_in_forces_only",
     "new_metadata",
+    "read_metadata",
     "upgraded_metadata",
     "without_response",
 ]
@@ -96,6 +97,34 @@ def check_metadata(metadata: Mapping[str, Any], name: str) -> None:
     for key, value in (("hartree_in_ev", HARTREE), ("bohr_in_angstrom", BOHR)):
         if not np.isclose(constants.get(key, np.nan), value, rtol=_UNIT_TOLERANCE, atol=0):
             raise ValueError(f"{name} was written with {key} = {constants.get(key)}; here it is {value}.")
+
+
+def read_metadata(db: Any, name: str) -> dict[str, Any]:
+    """Read the metadata of a database.
+
+    Parameters
+    ----------
+    db : ase.db.core.Database
+        Not in use.
+    name : str
+        What it is called in messages.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If it is no database of ASE's.
+    """
+    try:
+        with db:
+            return dict(db.metadata)
+    except ConnectionError:
+        raise
+    except Exception as error:  # SQLite and ASE raise many kinds for a file that is something else
+        raise ValueError(f"{name} is no ASE database: {clean(str(error))}") from error
 
 
 def upgraded_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:

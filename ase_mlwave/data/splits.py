@@ -7,10 +7,8 @@ from dataclasses import replace
 from hashlib import md5
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from ase_mlwave.data.duplicates import equal_geometries
+from ase_mlwave.data.duplicates import connected_groups, equal_geometries
 from ase_mlwave.data.record import Dataset, Record
 
 __all__ = ["assign_splits", "formula_split", "parse_fractions"]
@@ -134,11 +132,10 @@ def _groups(dataset: Dataset, group: str | None) -> list[list[int]]:
     first: dict[Hashable, int] = {}
     leaders = [first.setdefault(_group_of(dataset, index, group), index) for index in range(n_records)]
     # A graph of records (first) and geometries (after them): each record is linked to its geometry and its group.
-    rows = np.tile(np.arange(n_records), 2)
     columns = np.concatenate([geometries + n_records, leaders]).astype(np.int64)
-    links = coo_array((np.ones(len(rows)), (rows, columns)), shape=(2 * n_records, 2 * n_records))
+    links = np.stack([np.tile(np.arange(n_records), 2), columns], axis=1)
     members: dict[int, list[int]] = {}
-    for index, number in enumerate(connected_components(links, directed=False)[1][:n_records].tolist()):
+    for index, number in enumerate(connected_groups(links, 2 * n_records)[:n_records].tolist()):
         members.setdefault(number, []).append(index)
     return list(members.values())
 

@@ -209,6 +209,13 @@ class CalculatorContract:
         with pytest.raises(InputError, match=r"gave no extra 'energy_spred'\. Did you mean 'energy_spread'"):
             calc.predict_outcomes([atoms], extras=["energy_spred"])
 
+    def test_predict_keeps_no_extras(self, calc: MlwaveCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
+        evaluate, kept = calc._evaluate, []
+        monkeypatch.setattr(calc, "_evaluate", lambda *args, **given: kept.append(evaluate(*args, **given)) or kept[-1])
+        (result,) = calc.predict([self.atoms()], ["energy"])
+        assert list(result) == ["energy"]
+        assert [outcome.extras for outcome in kept[0]] == [{}]
+
     # --- the domain ---------------------------------------------------------------------------------------------------
 
     def narrowed(self, calc: MlwaveCalculator, **domain: dict[str, float]) -> MlwaveCalculator:
