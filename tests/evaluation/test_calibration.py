@@ -74,9 +74,7 @@ def test_rank_correlation_sees_the_order_only() -> None:
 def test_orientation_of_the_molecules_does_not_matter() -> None:
     errors, outcomes = _committee(20)
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
-    turned = [
-        one if one.forces is None else replace(one, of={**one.of, "forces": one.forces @ turn}) for one in errors
-    ]
+    turned = [one if one.forces is None else replace(one, of={**one.of, "forces": one.forces @ turn}) for one in errors]
     assert calibrations(turned, outcomes)[1].figures() == pytest.approx(calibrations(errors, outcomes)[1].figures())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -150,7 +151,7 @@ class Preparation:
 
     def key(self, record: Record) -> str:
         """Name the arrays of a molecule in a cache."""
-        return Cache.key(format=_FORMAT, pyscf=version("pyscf"), record=record.content_hash(), preparation=asdict(self))
+        return Cache.key(record=record.content_hash(), preparation=asdict(self), **_versions())
 
 
 class PreparedDataset:
@@ -204,6 +205,11 @@ class PreparedDataset:
             arrays = self.preparation(self.records[index])
             self.cache.write(self._keys[index], arrays)
         return arrays
+
+
+@lru_cache
+def _versions() -> dict[str, Any]:
+    return {"format": _FORMAT, "pyscf": version("pyscf")}
 
 
 def _tensors(arrays: Mapping[IntegralName, NDArray[np.float64]]) -> OneElectronIntegrals:

@@ -71,7 +71,9 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
             )
         network = self.initial_network(PhiSNet, "a PhiSNet")
         if settings.fit_statistics and not checkpoint_path(settings.output).exists():  # which has them
-            (fit_statistics if settings.start_from is None else shift_energies)(network, train)
+            fit = fit_statistics if settings.start_from is None else shift_energies
+            with TrainingBar("statistics", len(train), shown=self.progress) as bar:
+                fit(network, train, bar.advance)
         network.cast(getattr(torch, settings.precision))
         data = self.batches(train, valid, partial(join, cutoff=model.cutoff), sizes=[len(r) for r in training])
         self._prepared = train, valid
@@ -95,7 +97,8 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
 
     def finish(self, trained: Trained, training: Dataset, validation: Dataset) -> Trained:
         """Measure the domain, and choose the level of energy that was trained."""
-        thresholds = fit_domain(trained.network, *self._prepared)
+        with TrainingBar("domain", len(training), shown=self.progress) as bar:
+            thresholds = fit_domain(trained.network, *self._prepared, bar.advance)
         # Energies that no term of the loss asked for are no better than chance.
         loss = self.settings.loss
         level = "wavefunction" if loss.energy or loss.forces else "functional"

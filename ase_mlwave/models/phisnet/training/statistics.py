@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -19,15 +19,22 @@ from ase_mlwave.systems.batch import SystemBatch, collate
 
 __all__ = ["fit_domain", "fit_statistics", "shift_energies"]
 
+Progress = Callable[[int], None]
+
 _CHUNK = 64
 
 
+def _silent(n: int) -> None:
+    """Show nothing."""
+
+
 @torch.no_grad()
-def fit_statistics(network: PhiSNet, training: PreparedDataset) -> None:
+def fit_statistics(network: PhiSNet, training: PreparedDataset, progress: Progress = _silent) -> None:
     """Set shifts and scales of the heads, and the atomic energies' mean, from the training data."""
     moments: dict[BlockHead, Moments] = {}
     compositions, remainders = [], []
     for some in ahead(chunks(training, _CHUNK)):
+        progress(len(some))
         systems = [system for system in some if system.hamiltonian is not None]
         if not systems:
             continue
@@ -66,7 +73,9 @@ def _coefficients(
 
 
 @torch.no_grad()
-def fit_domain(network: PhiSNet, training: PreparedDataset, validation: PreparedDataset) -> dict[str, float]:
+def fit_domain(
+    network: PhiSNet, training: PreparedDataset, validation: PreparedDataset, progress: Progress = _silent
+) -> dict[str, float]:
     """Learn what training atoms look like.
 
     Parameters
@@ -75,6 +84,8 @@ def fit_domain(network: PhiSNet, training: PreparedDataset, validation: Prepared
         Trained; its ``domain`` is set.
     training, validation : PreparedDataset
         Molecules.
+    progress : callable
+        Called with the number of training molecules done since the last call.
 
     Returns
     -------
@@ -85,6 +96,7 @@ def fit_domain(network: PhiSNet, training: PreparedDataset, validation: Prepared
 
     def invariants() -> Iterator[tuple[Tensor, Tensor]]:
         for batch in _batches(network, training):
+            progress(len(batch.charges))
             network(batch.molecules)
             yield seen.pop()
 
@@ -96,11 +108,12 @@ def fit_domain(network: PhiSNet, training: PreparedDataset, validation: Prepared
 
 
 @torch.no_grad()
-def shift_energies(network: PhiSNet, training: PreparedDataset) -> None:
+def shift_energies(network: PhiSNet, training: PreparedDataset, progress: Progress = _silent) -> None:
     """Shift the atomic energies by least squares on the present errors: before other data, and after training."""
     errors, compositions = [], []
     labelled = [index for index, record in enumerate(training.records) if record.energy is not None]
     for batch in _batches(network, training, labelled):
+        progress(len(batch.charges))
         energies = predict_batch(network, batch, energies=True, forces=False).energies
         if energies is not None and batch.energies is not None:
             errors.append(batch.energies - energies)
