@@ -6,57 +6,47 @@
 For each molecule: its amons and their displaced copies are labelled (kept in a database in the output folder, so that
 a run that was stopped goes on), a model is fitted, and compared with the reference, GFN2-xTB: forces and energies at
 geometries of Langevin dynamics of the reference at 300 K; a relaxation from the last of those, against the reference's
-from the same start; dynamics at constant energy. Run it from the root of the repository.
+from the same start; dynamics at constant energy.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.build import minimize_rotation_and_translation
 from ase.calculators.calculator import Calculator, InputError
-from ase.optimize import BFGS
-from rich.console import Console
-from rich.table import Table
 
 from ase_mlwave.calculators.amons import AmonsCalculator
+from ase_mlwave.console import Console
 from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
 from ase_mlwave.errors import suggestion
 from ase_mlwave.models.amons.config import FitSettings
-from ase_mlwave.models.amons.learning.copies import Displacements
+from ase_mlwave.models.amons.learning.settings import Displacements
 from ase_mlwave.reference.dynamics import sample_langevin
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.molecules import from_smiles
 from ase_mlwave.reference.sampling import level_calculator
-from benchmarks.dynamics import bar, figures, prepare, run_nve
+from benchmarks.common import bar, command_line, figures_table, one_thread, positive, relaxed, write_json
+from benchmarks.dynamics import figures, prepare, run_nve
 
-MOLECULES = {
-    "dipeptide": "CC(=O)NC(C)C(=O)NC",
-    "paracetamol": "CC(=O)Nc1ccc(O)cc1",
-    "dopamine": "NCCc1ccc(O)c(O)c1",
-}
+MOLECULES = {"dipeptide": "CC(=O)NC(C)C(=O)NC", "paracetamol": "CC(=O)Nc1ccc(O)cc1", "dopamine": "NCCc1ccc(O)c(O)c1"}
 _FMAX, _STEPS = 0.02, 500
 
 
-def reference_of(atoms: Atoms, level: LevelOfTheory) -> Calculator:
+def reference_of(atoms: Atoms) -> Calculator:
     """Return a fresh calculator of the reference."""
-    return level_calculator(level, record_from_atoms(atoms))
+    return level_calculator(LevelOfTheory.parse("gfn2-xtb"), record_from_atoms(atoms))
 
 
-def relaxed(atoms: Atoms, calculator: Calculator) -> Atoms:
-    """Relax a copy."""
-    found = atoms.copy()
-    found.calc = calculator
-    BFGS(found, logfile=None).run(fmax=_FMAX, steps=_STEPS)
-    return found
+def energy_and_forces(atoms: Atoms, calculator: Calculator) -> tuple[float, Any]:
+    """Compute both, eV and eV/Angstrom, and leave the calculator there."""
+    atoms.calc = calculator
+    return float(atoms.get_potential_energy()), atoms.get_forces()
 
 
 def distance(one: Atoms, other: Atoms, *, heavy: bool = False) -> float:
@@ -69,15 +59,13 @@ def distance(one: Atoms, other: Atoms, *, heavy: bool = False) -> float:
 
 def study(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
     """Learn one molecule, and measure."""
-    level = LevelOfTheory.parse("gfn2-xtb")
-    start = from_smiles(MOLECULES[name])
-    atoms = start if isinstance(start, Atoms) else atoms_from_record(start)
-    query = relaxed(atoms, reference_of(atoms, level))
+    start = atoms_from_record(from_smiles(MOLECULES[name]))
+    query = relaxed(start, reference_of(start), _FMAX, _STEPS)
     query.calc = None
     begin = time.perf_counter()
     calc = AmonsCalculator.for_query(
         query,
-        reference=level,
+        reference="gfn2-xtb",
         max_heavy=chosen.max_heavy,
         max_contact_heavy=chosen.max_contact_heavy,
         database=chosen.output / "forces.db",
@@ -88,54 +76,42 @@ def study(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
     )
     taken = time.perf_counter() - begin
     record = record_from_atoms(query)
-    thermal = [
-        atoms_from_record(found)
-        for found in sample_langevin(record, level_calculator(level, record), [300.0], chosen.geometries, chosen.seed)
-    ]
-    errors, energies, sizes = [], [], []
-    for geometry in thermal:
-        geometry.calc = reference_of(geometry, level)
-        forces, energy = geometry.get_forces(), geometry.get_potential_energy()
-        geometry.calc = calc
-        errors.append(geometry.get_forces() - forces)
-        energies.append(geometry.get_potential_energy() - energy)
-        sizes.append(forces)
+    drawn = sample_langevin(record, reference_of(query), [300.0], chosen.geometries, chosen.seed)
+    thermal = [atoms_from_record(found) for found in drawn]
+    exact = [energy_and_forces(geometry, reference_of(geometry)) for geometry in thermal]
+    found = [energy_and_forces(geometry, calc) for geometry in thermal]
+    energies, errors = ([ours[k] - theirs[k] for ours, theirs in zip(found, exact, strict=True)] for k in (0, 1))
+    assert calc.study is not None
     result = {
         "molecule": name,
         "atoms": len(query),
         "max_heavy": chosen.max_heavy,
-        "amons": len(calc.members[0].network.config.amons),
+        "amons": len(calc.extras["amons"]),
         "geometries": len(calc.study.records),
         "labelled now": calc.study.n_new,
         "seconds to a calculator": taken,
         "force MAE (meV/A)": 1e3 * float(np.abs(errors).mean()),
         "force RMSE (meV/A)": 1e3 * float(np.sqrt(np.mean(np.square(errors)))),
-        "mean |force| component (meV/A)": 1e3 * float(np.abs(sizes).mean()),
+        "mean |force| component (meV/A)": 1e3 * float(np.abs([forces for _, forces in exact]).mean()),
         "energy MAE (meV)": 1e3 * float(np.abs(energies).mean()),
         "energy scatter (meV)": 1e3 * float(np.std(energies)),
     }
-    return result | relaxation(thermal[-1], calc, level) | dynamics(query, calc, chosen)
+    return result | relaxation(thermal[-1], calc) | dynamics(query, calc, chosen)
 
 
-def relaxation(start: Atoms, calc: Calculator, level: LevelOfTheory) -> dict[str, Any]:
+def relaxation(start: Atoms, calc: Calculator) -> dict[str, Any]:
     """Relax with the model and with the reference."""
-    right = relaxed(start, reference_of(start, level))
+    right = relaxed(start, reference_of(start), _FMAX, _STEPS)
     try:
-        end = relaxed(start, calc)
+        end = relaxed(start, calc, _FMAX, _STEPS)
     except InputError as error:  # atoms on top of each other
         return {"relaxation: failed": str(error)}
+    above = energy_and_forces(end, reference_of(end))[0] - right.get_potential_energy()
     return {
         "relaxation: RMSD (A)": distance(right, end),
         "relaxation: RMSD of heavy atoms (A)": distance(right, end, heavy=True),
-        "relaxation: energy above the reference's minimum (meV)": _above(end, right, level),
+        "relaxation: energy above the reference's minimum (meV)": 1e3 * float(above),
     }
-
-
-def _above(end: Atoms, right: Atoms, level: LevelOfTheory) -> float:
-    """Give the reference's energy of the model's minimum less that of its own, meV."""
-    here = end.copy()
-    here.calc = reference_of(here, level)
-    return 1e3 * float(here.get_potential_energy() - right.get_potential_energy())
 
 
 def dynamics(query: Atoms, calc: Calculator, chosen: argparse.Namespace) -> dict[str, Any]:
@@ -149,66 +125,37 @@ def dynamics(query: Atoms, calc: Calculator, chosen: argparse.Namespace) -> dict
     except InputError as error:
         return {"NVE: failed": str(error)}
     steps = round(1000 * chosen.length / chosen.timestep)
-    with bar(Console(stderr=True)) as progress:
+    with bar() as progress:
         task = progress.add_task("dynamics", total=steps)
         run = run_nve(atoms, steps, chosen.timestep, lambda: progress.advance(task))
     return {f"NVE: {key}": value for key, value in figures(run).items()}
 
 
-def options(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.amons_forces",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure all molecules, and write forces.json after each."""
+    parser = command_line("amons_forces", __doc__, output=..., max_heavy=9, workers=..., seed=...)
     parser.add_argument("molecules", nargs="*", metavar="MOLECULE", help=f"of {', '.join(MOLECULES)} (default: all)")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the database and forces.json")
-    parser.add_argument("--max-heavy", type=int, default=9, help="heavy atoms of the largest amons")
     parser.add_argument("--max-contact-heavy", type=int, help="heavy atoms of amons that touch (default: none)")
-    parser.add_argument("--copies", type=int, default=64, help="displaced copies of every amon")
-    parser.add_argument(
-        "--basis", type=int, default=2400, help="environments of an element that forces are expanded in"
-    )
-    parser.add_argument("--geometries", type=int, default=20, help="at which forces are compared")
+    parser.add_argument("--copies", type=positive(int), default=64, help="displaced copies of every amon")
+    parser.add_argument("--basis", type=positive(int), default=2400, help="environments that forces are expanded in")
+    parser.add_argument("--geometries", type=positive(int), default=20, help="at which forces are compared")
     parser.add_argument("--length", type=float, default=5.0, help="of the dynamics, ps; 0 for none")
-    parser.add_argument("--timestep", type=float, default=0.5, help="fs")
-    parser.add_argument("--workers", type=int, default=1, help="processes that label")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--timestep", type=positive(float), default=0.5, help="fs")
     chosen = parser.parse_args(words)
     for name in chosen.molecules:
         if name not in MOLECULES:
             parser.error(f"{name!r} is no molecule of this benchmark. {suggestion(name, MOLECULES)}")
-    for name in ("max_heavy", "copies", "basis", "geometries", "timestep", "workers"):
-        if not getattr(chosen, name) > 0:
-            parser.error(f"--{name.replace('_', '-')} must be positive (got {getattr(chosen, name)})")
-    return chosen
-
-
-def main(words: Sequence[str] | None = None) -> None:
-    """Measure all molecules, and write what came of each at once."""
-    chosen, console = options(words), Console()
-    torch.set_num_threads(1)
     chosen.output.mkdir(parents=True, exist_ok=True)
-    results = []
+    results: list[dict[str, Any]] = []
+    console = Console()
     try:
-        for name in chosen.molecules or MOLECULES:
-            results.append(study(name, chosen))
-            (chosen.output / "forces.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    except InputError as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        raise SystemExit(2) from None
+        with one_thread():
+            for name in chosen.molecules or MOLECULES:
+                results.append(study(name, chosen))
+                write_json(chosen.output / "forces.json", results)
     except KeyboardInterrupt:
         console.print("interrupted; the same command goes on with the labels that are there")
-    table = Table("figure", *(result["molecule"] for result in results))
-    for key in dict.fromkeys(key for result in results for key in result):
-        if key != "molecule":
-            table.add_row(key, *(_shown(result.get(key)) for result in results))
-    console.print(table)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    console.print(figures_table({result["molecule"]: result for result in results}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Count the SCF cycles of PySCF from its own guess and from a model's density, and compare the states that they end in.
 
-    python -m benchmarks.warm_start [--model phisnet-water] [--waters 84] [--structures FILE] [--output warm_start.json]
+    python -m benchmarks.warm_start [--model phisnet-water] [--waters 84] [--structures FILE] [--output FOLDER]
 
 Waters with bonds from 0.7 to 3 Angstrom and angles from 60 to 180 degrees, or the structures of a file, at the
 levels of `LEVELS`. A guess costs the Fock matrices that `PhiSNetCalculator.initial_guess` builds in the mean field,
@@ -10,8 +10,6 @@ both would be the same. Second-order solvers count Fock matrices and products wi
 
 from __future__ import annotations
 
-import argparse
-import json
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,32 +20,53 @@ import numpy as np
 from ase import Atoms
 from ase.io import read
 from pyscf import dft, gto, scf
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from threadpoolctl import threadpool_limits
 
 from ase_mlwave import PhiSNetCalculator
+from ase_mlwave.console import Console
+from benchmarks.common import bar, command_line, existing, one_thread, positive, rich_table, write_json
+
+
+def _fitted(functional: str) -> Callable[[gto.Mole], Any]:
+    return lambda mole: dft.RKS(mole, xc=functional).density_fit()
+
+
+def _unrestricted(functional: str) -> Callable[[gto.Mole], Any]:
+    return lambda mole: dft.UKS(mole, xc=functional).density_fit()
+
+
+def _shifted(mole: gto.Mole) -> Any:
+    mean_field = _fitted("pbe")(mole)
+    mean_field.level_shift = 0.3
+    return mean_field
+
+
+def _reduced(mole: gto.Mole) -> Any:
+    """Take out the dependences as PySCF's users do; its default guess does not stand them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        mean_field = scf.addons.remove_linear_dep_(scf.RHF(mole).density_fit())
+    mean_field.init_guess = "1e"
+    return mean_field
+
 
 #: aug-cc-pVTZ and def2-TZVPP at once: nearly dependent functions.
 _DEPENDENT = {s: gto.basis.load("aug-cc-pvtz", s) + gto.basis.load("def2-tzvpp", s) for s in "HCNO"}
-
 #: Name -> basis, mean field.
 LEVELS: dict[str, tuple[Any, Callable[[gto.Mole], Any]]] = {
-    "RKS PBE/def2-SVP": ("def2-svp", lambda mole: dft.RKS(mole, xc="pbe").density_fit()),
-    "RKS PBE/def2-SVP, level shift": ("def2-svp", lambda mole: _shifted(dft.RKS(mole, xc="pbe").density_fit())),
-    "RKS PBE/def2-TZVP": ("def2-tzvp", lambda mole: dft.RKS(mole, xc="pbe").density_fit()),
-    "RKS PBE0/cc-pVDZ": ("cc-pvdz", lambda mole: dft.RKS(mole, xc="pbe0").density_fit()),
+    "RKS PBE/def2-SVP": ("def2-svp", _fitted("pbe")),
+    "RKS PBE/def2-SVP, level shift": ("def2-svp", _shifted),
+    "RKS PBE/def2-TZVP": ("def2-tzvp", _fitted("pbe")),
+    "RKS PBE0/cc-pVDZ": ("cc-pvdz", _fitted("pbe0")),
     "RKS B3LYP/6-31G*": ("6-31g*", lambda mole: dft.RKS(mole, xc="b3lyp")),
-    "RKS r2SCAN/aug-cc-pVDZ": ("aug-cc-pvdz", lambda mole: dft.RKS(mole, xc="r2scan").density_fit()),
-    "RHF/def2-SVP": ("def2-svp", lambda mole: scf.RHF(mole)),
-    "RHF/STO-3G": ("sto-3g", lambda mole: scf.RHF(mole)),
-    "RHF/dependent basis": (_DEPENDENT, lambda mole: _reduced(scf.RHF(mole).density_fit())),
+    "RKS r2SCAN/aug-cc-pVDZ": ("aug-cc-pvdz", _fitted("r2scan")),
+    "RHF/def2-SVP": ("def2-svp", scf.RHF),
+    "RHF/STO-3G": ("sto-3g", scf.RHF),
+    "RHF/dependent basis": (_DEPENDENT, _reduced),
     "RHF/def2-SVP, second order": ("def2-svp", lambda mole: scf.RHF(mole).newton()),
-    "UHF/def2-SVP": ("def2-svp", lambda mole: scf.UHF(mole)),
-    "UKS PBE/def2-SVP": ("def2-svp", lambda mole: dft.UKS(mole, xc="pbe").density_fit()),
-    "UKS PBE0/6-31G*": ("6-31g*", lambda mole: dft.UKS(mole, xc="pbe0").density_fit()),
-    "UKS PBE/def2-SVP, second order": ("def2-svp", lambda mole: dft.UKS(mole, xc="pbe").density_fit().newton()),
+    "UHF/def2-SVP": ("def2-svp", scf.UHF),
+    "UKS PBE/def2-SVP": ("def2-svp", _unrestricted("pbe")),
+    "UKS PBE0/6-31G*": ("6-31g*", _unrestricted("pbe0")),
+    "UKS PBE/def2-SVP, second order": ("def2-svp", lambda mole: _unrestricted("pbe")(mole).newton()),
 }
 #: Difference of energies (Hartree) and of <S^2> up to which two states are the same.
 _SAME = (1e-6, 1e-2)
@@ -55,11 +74,10 @@ _SAME = (1e-6, 1e-2)
 
 @dataclass(frozen=True)
 class Result:
-    """Where an SCF ended, and after how many cycles."""
+    """Where an SCF ended (energy in Hartree), and after how many cycles."""
 
     cycles: int
     energy: float
-    """Hartree."""
     spin_square: float
     converged: bool
 
@@ -150,60 +168,40 @@ def _mean_field(atoms: Atoms, level: str) -> Any:
     return mean_field
 
 
-def _shifted(mean_field: Any) -> Any:
-    mean_field.level_shift = 0.3
-    return mean_field
-
-
-def _reduced(mean_field: Any) -> Any:
-    """Take out the dependences as PySCF's users do; its default guess does not stand them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        mean_field = scf.addons.remove_linear_dep_(mean_field)
-    mean_field.init_guess = "1e"
-    return mean_field
-
-
-def table(runs: Sequence[Run]) -> Table:
-    """Sum up each level."""
-    result = Table(title="SCF cycles, the model's guess with its test")
-    for heading in ("level", "served", "PySCF", "model", "handed over", "slower", "another state"):
-        result.add_column(heading, justify="left" if heading == "level" else "right", no_wrap=heading == "level")
-    levels = list(dict.fromkeys(run.level for run in runs))
-    for name in [*levels, "all"]:
-        part = [run for run in runs if name in (run.level, "all")]
-        cycles = [(run.cold.cycles, run.warm.cycles + run.builds) for run in part if run.cold and run.warm]
-        means = [f"{mean:.2f}" for mean in np.mean(cycles, axis=0)] if cycles else ["-", "-"]
-        faults = sum(run.slower for run in part), sum(run.other_state for run in part)
-        counts = map(str, (len(part) - len(cycles), *faults))
-        result.add_row(name, str(len(cycles)), *means, *counts, end_section=name == levels[-1])
-    return result
-
-
 def measure(calculator: PhiSNetCalculator, structures: Iterable[Atoms], levels: Sequence[str]) -> list[Run]:
     """Compare all structures at all levels."""
     return [compare(calculator, atoms, k, level) for k, atoms in enumerate(structures) for level in levels]
 
 
-def main(arguments: Sequence[str] | None = None) -> list[Run]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def rows_of(runs: Sequence[Run]) -> list[list[str]]:
+    """Sum up each level."""
+    rows = [["level", "served", "PySCF", "model", "handed over", "slower", "another state"]]
+    for name in [*dict.fromkeys(run.level for run in runs), "all"]:
+        part = [run for run in runs if name in (run.level, "all")]
+        cycles = [(run.cold.cycles, run.warm.cycles + run.builds) for run in part if run.cold and run.warm]
+        means = [f"{mean:.2f}" for mean in np.mean(cycles, axis=0)] if cycles else ["-", "-"]
+        faults = sum(run.slower for run in part), sum(run.other_state for run in part)
+        rows.append([name, str(len(cycles)), *means, *map(str, (len(part) - len(cycles), *faults))])
+    return rows
+
+
+def main(words: Sequence[str] | None = None) -> list[Run]:
+    """Count cycles; print a table and all faults; write warm_start.json."""
+    parser = command_line("warm_start", __doc__, output=Path("runs/warm_start"))
     parser.add_argument("--model", default="phisnet-water")
-    parser.add_argument("--waters", type=int, default=84, help="number of waters, each at every level")
-    parser.add_argument("--structures", type=Path, help="any file that ASE reads, in place of waters")
+    parser.add_argument("--waters", type=positive(int), default=84, help="number of waters, each at every level")
+    parser.add_argument("--structures", type=existing, help="any file that ASE reads, in place of waters")
     parser.add_argument("--levels", nargs="+", choices=list(LEVELS), default=list(LEVELS), metavar="LEVEL")
-    parser.add_argument("--output", type=Path, help="write all runs here, JSON")
-    options = parser.parse_args(arguments)
-    structures = read(options.structures, ":") if options.structures else waters(options.waters)
-    with threadpool_limits(1):
-        runs = measure(
-            PhiSNetCalculator(options.model), track(structures, "structures", transient=True), options.levels
-        )
-    Console().print(table(runs))
+    chosen, console = parser.parse_args(words), Console()
+    structures = read(chosen.structures, ":") if chosen.structures else waters(chosen.waters)
+    with one_thread(), bar() as progress:
+        tracked = progress.track(structures, description="structures")
+        runs = measure(PhiSNetCalculator(chosen.model), tracked, chosen.levels)
+    console.print(rich_table(rows_of(runs), "SCF cycles, the model's guess with its test"))
     for run in runs:
         if run.slower or run.other_state:
-            print(run)
-    if options.output:
-        options.output.write_text(json.dumps([asdict(run) for run in runs], indent=1))
+            console.print(str(run))
+    write_json(chosen.output / "warm_start.json", [asdict(run) for run in runs])
     return runs
 
 

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("rdkit")
 pytest.importorskip("tblite")
 
-from benchmarks.amons_calibration import LEARNED, Claim, main, picture, summarise, table
+from benchmarks.amons_calibration import LEARNED, Claim, draw, main, summarise
 
 
 def drawn(claimed: float, true: float = 3.0, n: int = 20_000, learned: str = "energies") -> list[Claim]:
@@ -34,10 +34,8 @@ def test_threshold_divides() -> None:
     assert found.error_unwarned < 1 < found.error_warned
 
 
-def test_table_and_picture_show_all_settings(tmp_path: Path) -> None:
-    claims = [claim for learned in LEARNED for claim in drawn(3.0, n=50, learned=learned)]
-    assert table(claims).row_count == 8  # two settings, queries and larger amons, one size and all
-    picture(claims).savefig(tmp_path / "calibration.png")
+def test_picture_shows_all_settings(tmp_path: Path) -> None:
+    draw([claim for learned in LEARNED for claim in drawn(3.0, n=50, learned=learned)], tmp_path / "calibration.png")
     assert (tmp_path / "calibration.png").stat().st_size > 10_000
 
 

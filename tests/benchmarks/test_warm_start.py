@@ -15,7 +15,7 @@ from tests.calculators.waters import shipped
 
 
 def test_one_command_prints_a_table_without_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = tmp_path / "runs.json"
+    output = tmp_path / "runs"
     levels = ["RHF/STO-3G", "UHF/def2-SVP"]
     runs = warm_start.main(["--waters", "12", "--levels", *levels, "--output", str(output)])
     assert len(runs) == 24
@@ -23,7 +23,7 @@ def test_one_command_prints_a_table_without_faults(tmp_path: Path, capsys: pytes
     assert any(run.cold is None for run in runs)
     assert not any(run.slower or run.other_state for run in runs)
     assert "another state" in capsys.readouterr().out
-    assert output.read_text().count("builds") == 24
+    assert (output / "warm_start.json").read_text().count("builds") == 24
 
 
 def test_fock_matrices_of_a_guess_are_counted() -> None:
