@@ -1,6 +1,1 @@
-"""Train on small molecules, test on larger ones: quantum deep fields beside a graph network, at the same cost.
-
-Notes
------
-Run it with ``python -m benchmarks.extrapolation``; ``--help`` lists the options.
-"""
+"""Train on small molecules, test on larger ones: quantum deep fields beside a graph network, at the same cost."""

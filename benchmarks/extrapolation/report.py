@@ -1,21 +1,55 @@
-"""Tables and a plot of errors against size."""
+"""What models reached: results on disk, tables, and a plot of errors against size."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-from rich.table import Table
+from ase.calculators.calculator import InputError
 
-from benchmarks.extrapolation.models import TITLES
-from benchmarks.extrapolation.results import Result, by_size
-from benchmarks.extrapolation.split import SizeSplit
+from ase_mlwave.data.record import Record
+from benchmarks.common import KCAL_PER_MOL, bar, markdown_table, picture, plain_numbers, write_json
+from benchmarks.extrapolation.models import TITLES, Job, fit
+from benchmarks.extrapolation.split import SizeSplit, energies
 
-__all__ = ["Study", "draw", "markdown", "rich_table", "summary"]
+
+@dataclass(frozen=True)
+class Result:
+    """A trained model's cost and errors."""
+
+    model: str
+    """Which."""
+    steps: int
+    """Optimiser steps."""
+    batch_size: int
+    """Molecules in each."""
+    seconds: float
+    """CPU-seconds of training."""
+    n_parameters: int
+    """Learned numbers."""
+    test: list[float]
+    """Predicted minus true energies of the held-out small molecules, kcal/mol."""
+    large: list[float]
+    """Those of the larger ones."""
+    made_from: dict[str, Any]
+    """Everything that the result depends on."""
+
+
+@dataclass(frozen=True)
+class SizeErrors:
+    """Mean absolute error of molecules of one size, and its standard error (NaN for a single molecule), kcal/mol."""
+
+    n_atoms: int
+    n_molecules: int
+    error: float
+    uncertainty: float
+
 
 Study = tuple[SizeSplit, Sequence[Result]]
 """One data set with the results of all models."""
@@ -27,19 +61,61 @@ _FEWEST = 5
 _STYLES = {"qdf": ("C0", "o"), "qdf-no-potential": ("C1", "s"), "schnet": ("C2", "^"), "atoms": ("0.6", "x")}
 
 
-def rows(study: Study) -> list[list[str]]:
-    """Write the table's cells: costs, the error of held-out small molecules, errors by size, and their mean.
+def by_size(records: Sequence[Record], errors: Sequence[float]) -> list[SizeErrors]:
+    """Average signed errors (B,), kcal/mol, of molecules by their number of atoms, rising."""
+    sizes, absolute = np.array([len(record) for record in records]), np.abs(errors)
+    found = []
+    for n in np.unique(sizes):
+        some = absolute[sizes == n]
+        spread = some.std(ddof=1) / np.sqrt(len(some)) if len(some) > 1 else np.nan
+        found.append(SizeErrors(int(n), len(some), float(some.mean()), float(spread)))
+    return found
 
-    Parameters
-    ----------
-    study : Study
-        One data set.
 
-    Returns
-    -------
-    list of list of str
-        First the names of the columns: what, number of molecules, and the models.
+def obtain(model: str, job: Job, path: Path) -> tuple[Result, bool]:
+    """Read a model's result, or train the model, test it, and write the result; say whether it was there already.
+
+    A file with a result of other data or options is refused (``InputError``).
     """
+    made_from = {"seed": job.seed, "bound": job.split.bound, **job.split.hashes()}
+    if model != "atoms":
+        made_from["budget"] = job.budget
+    if model.startswith("qdf"):
+        made_from["settings"] = json.loads(json.dumps(job.settings))
+    if path.exists():
+        return _read(path, made_from), True
+    fitted = fit(model, job)
+    errors = {}
+    with bar(job.progress) as progress:
+        for name, records in {"test": job.split.test, "large": job.split.large}.items():
+            task = progress.add_task(f"{TITLES[model]}, {name}", total=len(records))
+            predicted = fitted.predict(records, partial(progress.advance, task))
+            errors[name] = ((predicted - energies(records)) * KCAL_PER_MOL).tolist()
+    if not np.isfinite(errors["test"] + errors["large"]).all():
+        raise InputError(f"{TITLES[model]} diverged: its energies are not finite; try a lower learning rate")
+    cost = (fitted.steps, fitted.batch_size, fitted.seconds, fitted.n_parameters)
+    result = Result(model, *cost, **errors, made_from=made_from)
+    write_json(path, asdict(result))
+    return result, False
+
+
+def _read(path: Path, made_from: dict[str, Any]) -> Result:
+    """Read a result, and refuse one that was made from something else."""
+    try:
+        result = Result(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is not a result of this benchmark ({error}); remove it") from error
+    keys = sorted(made_from.keys() | result.made_from.keys())
+    different = [key for key in keys if made_from.get(key) != result.made_from.get(key)]
+    if different:
+        raise InputError(
+            f"{path} was made with another {', '.join(different)}; remove it, or give another --output folder"
+        )
+    return result
+
+
+def rows(study: Study) -> list[list[str]]:
+    """Write the table of a data set: the error of held-out small molecules, errors by size, their mean, and costs."""
     split, results = study
     cells = [["atoms", "molecules", *(TITLES[r.model] for r in results)]]
     cells.append([f"at most {split.bound}, held out", str(len(split.test)), *(_error(r.test) for r in results)])
@@ -51,8 +127,11 @@ def rows(study: Study) -> list[list[str]]:
     cells.append([f"{split.bound + 1} and more", str(len(split.large)), *(_error(r.large) for r in results)])
     cells.append(["CPU-seconds of training", "", *(f"{r.seconds:.0f}" if r.steps else "-" for r in results)])
     cells.append(["steps", "", *(f"{r.steps:,} of {r.batch_size}" if r.steps else "-" for r in results)])
-    cells.append(["parameters", "", *(f"{r.n_parameters:,}" for r in results)])
-    return cells
+    return [*cells, ["parameters", "", *(f"{r.n_parameters:,}" for r in results)]]
+
+
+def _error(errors: Sequence[float]) -> str:
+    return f"{np.abs(errors).mean():.2f}"
 
 
 def title(split: SizeSplit) -> str:
@@ -60,26 +139,10 @@ def title(split: SizeSplit) -> str:
     return f"{split.name}, {split.level}: {len(split.train)} training molecules of at most {split.bound} atoms"
 
 
-def rich_table(study: Study) -> Table:
-    """Make a table for the terminal: mean absolute errors, kcal/mol."""
-    head, *body = rows(study)
-    table = Table(title=f"{title(study[0])}; mean absolute error, kcal/mol")
-    for number, name in enumerate(head):
-        table.add_column(name, justify="left" if number == 0 else "right")
-    for row in body:
-        table.add_row(*row)
-    return table
-
-
 def markdown(studies: Sequence[Study]) -> str:
     """Write the tables of all data sets as Markdown."""
-    parts = []
-    for study in studies:
-        head, *body = rows(study)
-        lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
-        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        parts.append(f"Mean absolute error, kcal/mol. {title(study[0])}.\n\n{table}\n")
-    return "\n".join(parts)
+    head = "Mean absolute error, kcal/mol."
+    return "\n".join(f"{head} {title(study[0])}.\n\n{markdown_table(rows(study))}\n" for study in studies)
 
 
 def summary(studies: Sequence[Study]) -> list[dict[str, Any]]:
@@ -99,7 +162,7 @@ def summary(studies: Sequence[Study]) -> list[dict[str, Any]]:
                     "parameters": r.n_parameters,
                     "held out": float(np.abs(r.test).mean()),
                     "larger": float(np.abs(r.large).mean()),
-                    "by size": [_plain(asdict(s)) for s in by_size((*split.test, *split.large), [*r.test, *r.large])],
+                    "by size": [_plain(asdict(s)) for s in _points(split, r)],
                 }
                 for r in results
             },
@@ -108,33 +171,28 @@ def summary(studies: Sequence[Study]) -> list[dict[str, Any]]:
     ]
 
 
+def _points(split: SizeSplit, result: Result) -> list[SizeErrors]:
+    return by_size((*split.test, *split.large), [*result.test, *result.large])
+
+
+def _plain(values: dict[str, float]) -> dict[str, float | None]:
+    """Write what is not a number as null."""
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
+
+
 def draw(studies: Sequence[Study], path: Path) -> None:
-    """Plot mean absolute errors against the number of atoms, one panel for each data set.
+    """Plot mean absolute errors, with standard errors, against the number of atoms, a panel for each data set.
 
-    Parameters
-    ----------
-    studies : sequence of Study
-        Data sets.
-    path : Path
-        PNG file to write.
-
-    Notes
-    -----
-    Bars are standard errors of the mean. Sizes with fewer than five molecules are left out.
+    Sizes with fewer than five molecules are left out.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(5.6 * len(studies), 4.4), layout="constrained")
-        FigureCanvasAgg(figure)
-        panels = figure.subplots(1, len(studies), squeeze=False)[0]
+    with picture(path, (5.6 * len(studies), 4.4), panels=len(studies), dpi=150) as panels:
+        panels = [panels] if len(studies) == 1 else panels
         for axes, study in zip(panels, studies, strict=True):
             _panel(axes, study)
         panels[0].set_ylabel("mean absolute error (kcal/mol)")
         handles, labels = panels[0].get_legend_handles_labels()
+        figure = panels[0].figure
         figure.legend(handles, labels, loc="outside lower center", ncols=2 * len(studies), frameon=False)
-        figure.savefig(path, dpi=150)
 
 
 def _panel(axes: Any, study: Study) -> None:
@@ -142,22 +200,11 @@ def _panel(axes: Any, study: Study) -> None:
     split, results = study
     drawn: list[int] = []
     for result in results:
-        points = by_size((*split.test, *split.large), [*result.test, *result.large])
-        points = [p for p in points if p.n_molecules >= _FEWEST]
+        points = [p for p in _points(split, result) if p.n_molecules >= _FEWEST]
         colour, marker = _STYLES[result.model]
-        sizes = [p.n_atoms for p in points]
-        axes.errorbar(
-            sizes,
-            [p.error for p in points],
-            [p.uncertainty for p in points],
-            color=colour,
-            marker=marker,
-            markersize=5,
-            linewidth=1.2,
-            capsize=2,
-            label=TITLES[result.model],
-            zorder=2 if result.model == "atoms" else 3,
-        )
+        sizes, errors, bars = ([getattr(p, key) for p in points] for key in ("n_atoms", "error", "uncertainty"))
+        style = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.2, "capsize": 2}
+        axes.errorbar(sizes, errors, bars, **style, label=TITLES[result.model], zorder=2 + (result.model != "atoms"))
         drawn += sizes
     low, high = min(drawn, default=split.bound) - 0.5, max(drawn, default=split.bound + 1) + 0.5
     axes.axvspan(low, split.bound + 0.5, color="0.93", zorder=0)
@@ -165,18 +212,9 @@ def _panel(axes: Any, study: Study) -> None:
     claim = f"published claim, {CLAIM_FROM} atoms and more"
     axes.axhline(CLAIM, color="0.3", linestyle="--", linewidth=1, zorder=1, label=claim)
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_numbers(axes.yaxis)
     axes.yaxis.set_minor_formatter(matplotlib.ticker.LogFormatter(minor_thresholds=(1.5, 0.4)))
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     axes.set_xlim(low, high)
     axes.set_xlabel("number of atoms")
     axes.set_title(f"{split.name}: {len(split.train)} molecules of at most {split.bound} atoms", fontsize=10)
-
-
-def _error(errors: Sequence[float]) -> str:
-    return f"{np.abs(errors).mean():.2f}"
-
-
-def _plain(values: dict[str, float]) -> dict[str, float | None]:
-    """Write what is not a number as null."""
-    return {name: None if np.isnan(value) else value for name, value in values.items()}

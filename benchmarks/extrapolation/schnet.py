@@ -14,21 +14,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from rich.progress import Progress
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.training.sampler import EpochSampler
 from ase_mlwave.units import BOHR
-from benchmarks.extrapolation.budget import cpu_seconds, steps_within
-from benchmarks.extrapolation.models import Fitted, Job, atom_references
-from benchmarks.extrapolation.split import composition, energies
-
-__all__ = ["Molecules", "Scales", "SchNetSettings", "fit_schnet", "molecule_graph", "predict", "train"]
-
-Array = NDArray[np.float64]
+from benchmarks.common import bar, cpu_seconds
+from benchmarks.extrapolation.models import Fitted, Job, steps_within
+from benchmarks.extrapolation.split import Array, atom_references, composition, energies
 
 #: Molecules that are predicted together.
 _AT_A_TIME = 32
@@ -54,21 +48,14 @@ class SchNetSettings:
 
 @dataclass(frozen=True)
 class Scales:
-    """What the network's output is multiplied by and added to: the sum over atoms, and the spread around it.
-
-    Parameters
-    ----------
-    numbers : tuple of int
-        Atomic numbers.
-    references : (n_elements,)
-        Hartree.
-    unit : float
-        Standard deviation, over training molecules, of what is left per atom, Hartree.
-    """
+    """What the network's output is multiplied by and added to: the sum over atoms, and the spread around it."""
 
     numbers: tuple[int, ...]
+    """Atomic numbers."""
     references: Array
+    """(n_elements,), Hartree."""
     unit: float
+    """Standard deviation, over training molecules, of what is left per atom, Hartree."""
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> Scales:
@@ -106,18 +93,10 @@ class Molecules:
 
 
 def molecule_graph(cutoff: float) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Make the function that finds the edges of molecules.
+    """Make the function that finds the edges of molecules, up to a length in Angstrom.
 
-    Parameters
-    ----------
-    cutoff : float
-        Longest edge, Angstrom.
-
-    Returns
-    -------
-    callable
-        Positions (N, 3) and, rising, the index of each atom's molecule (N,) -> edges (2, E), both directions of each
-        pair, and their lengths (E,).
+    Positions (N, 3) and, rising, the index of each atom's molecule (N,) -> edges (2, E), both directions of each pair,
+    and their lengths (E,).
     """
 
     def graph(positions: Tensor, system: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,27 +131,8 @@ def build(settings: SchNetSettings, seed: int) -> torch.nn.Module:
 
 
 def train(job: Job, settings: SchNetSettings, scales: Scales, steps: int, advance: Callable[[], None]) -> Any:
-    """Train for a number of steps; return the average of weights over about the last tenth.
+    """Train for a number of steps, ``advance`` called after each; return the average of weights over the last tenth.
 
-    Parameters
-    ----------
-    job : Job
-        Molecules and seed.
-    settings : SchNetSettings
-        Sizes.
-    scales : Scales
-        Of the energies.
-    steps : int
-        Optimiser steps.
-    advance : callable
-        Called after each.
-
-    Returns
-    -------
-    Module
-
-    Notes
-    -----
     The loss (mean absolute error per atom), the order of molecules, the optimiser, its schedule, the gradient's largest
     norm and the average of weights are those of the quantum deep field.
     """
@@ -198,24 +158,12 @@ def train(job: Job, settings: SchNetSettings, scales: Scales, steps: int, advanc
 
 
 def fit_schnet(job: Job, settings: SchNetSettings = SchNetSettings()) -> Fitted:
-    """Train SchNet within the budget.
-
-    Parameters
-    ----------
-    job : Job
-        On what, and how long.
-    settings : SchNetSettings
-        Sizes.
-
-    Returns
-    -------
-    Fitted
-    """
+    """Train SchNet within the budget."""
     scales = Scales.of(job.split.train)
     steps = steps_within(job.budget, lambda steps: train(job, settings, scales, steps, lambda: None))
-    with Progress(disable=not job.progress) as bar:
-        task = bar.add_task("SchNet", total=steps)
-        network, seconds = cpu_seconds(lambda: train(job, settings, scales, steps, lambda: bar.advance(task)))
+    with bar(job.progress) as progress:
+        task = progress.add_task("SchNet", total=steps)
+        network, seconds = cpu_seconds(lambda: train(job, settings, scales, steps, lambda: progress.advance(task)))
 
     return Fitted(
         lambda records, advance: predict(network, scales, records, advance),

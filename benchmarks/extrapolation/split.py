@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ase_mlwave.data.record import Dataset, Record
 
-__all__ = ["SizeSplit", "composition", "default_bound", "divide", "energies"]
+Array = NDArray[np.float64]
 
 #: Share of the small molecules that are held out, to measure the error where nothing is extrapolated.
 _HELD_OUT = 0.1
@@ -24,32 +24,24 @@ _PUBLISHED_BOUND = 14
 
 @dataclass(frozen=True)
 class SizeSplit:
-    """Molecules by what they are for.
-
-    Parameters
-    ----------
-    name : str
-        Of the data set.
-    level : str
-        Level of theory.
-    bound : int
-        Largest number of atoms in ``train``, ``valid`` and ``test``.
-    train, valid, test : tuple of Record
-        Small molecules: to learn from, for the learning curve, and held out.
-    large : tuple of Record
-        Molecules with more atoms, by rising size.
-    left_out : int
-        Molecules of ``test`` and ``large`` that were dropped, because they have an element that ``train`` lacks.
-    """
+    """Molecules by what they are for."""
 
     name: str
+    """Of the data set."""
     level: str
+    """Level of theory."""
     bound: int
+    """Largest number of atoms in ``train``, ``valid`` and ``test``."""
     train: tuple[Record, ...]
+    """Small molecules to learn from."""
     valid: tuple[Record, ...]
+    """Small molecules for the learning curve."""
     test: tuple[Record, ...]
+    """Small molecules that are held out."""
     large: tuple[Record, ...]
+    """Molecules with more atoms, by rising size."""
     left_out: int
+    """Molecules of ``test`` and ``large`` that were dropped, because they have an element that ``train`` lacks."""
 
     @property
     def elements(self) -> tuple[str, ...]:
@@ -69,18 +61,7 @@ class SizeSplit:
 
 
 def default_bound(sizes: Iterable[int]) -> int:
-    """Choose the largest size to learn from.
-
-    Parameters
-    ----------
-    sizes : iterable of int
-        Numbers of atoms of all molecules.
-
-    Returns
-    -------
-    int
-        14, as published, where there are larger molecules; two atoms less than the largest otherwise.
-    """
+    """Choose the largest size to learn from: 14, as published; two atoms less than the largest where none is larger."""
     largest = max(sizes)
     return _PUBLISHED_BOUND if largest > _PUBLISHED_BOUND else largest - 2
 
@@ -93,12 +74,12 @@ def divide(
     n_train: int | None = None,
     n_per_size: int | None = None,
 ) -> SizeSplit:
-    """Divide molecules by size, and the small ones at random.
+    """Divide molecules by size, and the small ones at random; what appears twice counts once.
 
     Parameters
     ----------
     dataset : Dataset
-        Molecules with energies; what appears twice counts once.
+        Neutral closed shells with energies; others are refused (``ValueError``).
     bound : int, optional
         Largest number of atoms to learn from; see `default_bound`.
     seed : int
@@ -107,21 +88,6 @@ def divide(
         Number of molecules to learn from, all that are left by default. The other parts do not depend on it.
     n_per_size : int, optional
         Number of larger molecules of each size that are tested on, all by default.
-
-    Returns
-    -------
-    SizeSplit
-
-    Raises
-    ------
-    ValueError
-        If a molecule has no energy, or a charge or unpaired electrons; if none is larger than ``bound``, or too few
-        are small.
-
-    Notes
-    -----
-    The parts have no molecule in common, and no molecule to learn from is larger than ``bound``
-    (``test_parts_are_disjoint_and_sorted_by_size``).
     """
     unlabelled = sum(record.energy is None for record in dataset)
     if unlabelled:
@@ -149,12 +115,11 @@ def divide(
             f"{n_train or 'some'} to learn from, and larger ones: change --bound or --molecules."
         )
     train = tuple(small[n_test + n_valid :][:n_train])
+    large = [
+        r for size in range(bound + 1, max(sizes) + 1) for r in [r for r in records if len(r) == size][:n_per_size]
+    ]
+    rest = {"valid": small[n_test : n_test + n_valid], "test": small[:n_test], "large": large}
     known = _elements(train)
-    rest = {
-        "valid": small[n_test : n_test + n_valid],
-        "test": small[:n_test],
-        "large": _larger(records, bound, n_per_size),
-    }
     kept = {name: tuple(r for r in part if set(r.numbers.tolist()) <= known) for name, part in rest.items()}
     empty = [name for name, part in kept.items() if not part]
     if empty:
@@ -163,22 +128,19 @@ def divide(
     return SizeSplit(Path(dataset.source).stem, dataset.level, bound, train, left_out=left_out, **kept)
 
 
-def composition(records: Sequence[Record], numbers: Sequence[int]) -> NDArray[np.float64]:
+def composition(records: Sequence[Record], numbers: Sequence[int]) -> Array:
     """Count the atoms of every element, (B, n_elements)."""
     return np.array([[np.count_nonzero(r.numbers == z) for z in numbers] for r in records], dtype=np.float64)
 
 
-def energies(records: Sequence[Record]) -> NDArray[np.float64]:
+def energies(records: Sequence[Record]) -> Array:
     """Return the labels (B,), Hartree."""
     return np.array([record.energy for record in records], dtype=np.float64)
 
 
-def _larger(records: Sequence[Record], bound: int, n_per_size: int | None) -> list[Record]:
-    """Return molecules of more than ``bound`` atoms by rising size, at most so many of each."""
-    large = []
-    for size in range(bound + 1, max(len(record) for record in records) + 1):
-        large += [record for record in records if len(record) == size][:n_per_size]
-    return large
+def atom_references(records: Sequence[Record], numbers: Sequence[int]) -> Array:
+    """Fit energies by a sum over atoms, (n_elements,), Hartree: what ``mlwave train`` subtracts by default."""
+    return np.asarray(np.linalg.lstsq(composition(records, numbers), energies(records), rcond=None)[0])
 
 
 def _elements(records: Iterable[Record]) -> set[int]:
