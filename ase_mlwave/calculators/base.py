@@ -79,8 +79,6 @@ class MlwaveCalculator(Calculator):
     """Nothing is written, so that ``ase run`` gives no name of files."""
     serves_cells: ClassVar[bool] = False
     """Whether periodic structures are served; otherwise they are refused."""
-    pairs_per_batch: ClassVar[int] = 4096
-    """Ordered pairs of atoms that `predict` computes at a time by default."""
 
     members: tuple[Member, ...]
     """The loaded models: one, or those of the committee."""
@@ -146,6 +144,11 @@ class MlwaveCalculator(Calculator):
         self.parameters = type(self.parameters)(parameters)
         self.reset()
         return changed
+
+    @property
+    def pairs_per_batch(self) -> int:
+        """Ordered pairs of atoms that `predict` computes at a time by default."""
+        return 4096
 
     def option(self, name: str) -> Any:
         """Return an option's value; where that is None, the default that the models' descriptions say."""

@@ -202,9 +202,9 @@ def test_failed_linear_algebra_is_a_failed_calculation(calc: MorseCalculator, mo
         calc.get_potential_energy(_water())
 
 
-def test_automatic_batches_are_bounded_by_pairs(calc: MorseCalculator) -> None:
+def test_automatic_batches_are_bounded_by_pairs(calc: MorseCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
     systems = [Record(numbers=[1] * n, positions=np.eye(n, 3) * 9 + np.arange(n)[:, None] * 5) for n in (2, 2, 2, 9, 2)]
-    calc.pairs_per_batch = 8
+    monkeypatch.setattr(MorseCalculator, "pairs_per_batch", 8)
     assert [len(chunk) for chunk in calc._chunks(systems, None)] == [2, 1, 1, 1]
     assert [len(chunk) for chunk in calc._chunks(systems, 4)] == [4, 1]
     assert list(calc._chunks([], None)) == []
