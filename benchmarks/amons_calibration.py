@@ -40,7 +40,6 @@ from ase_mlwave.models.amons.thresholds import query_thresholds
 from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.reference.molecules import from_smiles
 from ase_mlwave.units import HARTREE
-from benchmarks.amons.study import geometry_of
 from benchmarks.common import (
     EV_IN_KCAL,
     command_line,
@@ -142,7 +141,7 @@ def claims_of(name: str, study: AmonStudy, energy: float) -> Iterator[Claim]:
             if study.query is None or not set(study.query.numbers.tolist()) <= elements:
                 continue
             larger = [record for record in study.records if record.info["n_heavy"] > size]
-            molecules = [study.query, *(geometry_of(record) for record in larger)]
+            molecules = [study.query, *larger]
             exact = [energy, *(record.energy * HARTREE for record in larger if record.energy is not None)]
             model = replace(study, settings=settings).fit(size).model
             for place, found in enumerate(predict_batch(model, molecules, uncertainty=True)):

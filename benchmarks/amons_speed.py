@@ -44,8 +44,7 @@ from ase_mlwave.models.amons.regression.kernel import kernel_matrix, largest_dis
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
 from ase_mlwave.models.amons.slatm.representation import Slatm
 from ase_mlwave.reference.molecules import from_smiles
-from ase_mlwave.units import BOHR
-from benchmarks.amons.study import geometry_of
+from ase_mlwave.systems.conversion import system_from_atoms
 from benchmarks.common import (
     command_line,
     cpu_seconds,
@@ -80,8 +79,8 @@ def representation(chosen: argparse.Namespace) -> dict[str, float]:
         raise InputError("this part needs the public program: pip install qmllib (wheels for Linux on x86-64)")
     systems = systems_of(chosen)
     types = _public_types(systems)
-    given = [(atoms.numbers, atoms.positions / BOHR) for atoms in systems]
-    numbers = torch.from_numpy(np.concatenate([z for z, _ in given]))
+    given = [system_from_atoms(atoms) for atoms in systems]
+    numbers = torch.from_numpy(np.concatenate([system.numbers for system in given]))
     exact = Slatm(SlatmConfig(elements=_elements(systems), smooth=False))
     smooth = Slatm(SlatmConfig(elements=_elements(systems)))
 
@@ -129,7 +128,7 @@ def _difference(systems: Sequence[Atoms], types: Any, slatm: Slatm) -> float:
     """Give the largest difference between the programs' distances of environments of one element."""
     found = 0.0
     for atoms, row in zip(systems, _public_rows(systems, types), strict=True):
-        ours = slatm.environments_of(slatm.collate([(atoms.numbers, atoms.positions / BOHR)]))
+        ours = slatm.environments_of(slatm.collate([system_from_atoms(atoms)]))
         theirs = torch.from_numpy(row)
         for element in set(atoms.numbers.tolist()):
             chosen = torch.from_numpy(atoms.numbers == element)
@@ -142,7 +141,7 @@ def kernel(chosen: argparse.Namespace) -> dict[str, float]:
     """Time the local kernel."""
     systems = systems_of(chosen)
     environments = gather(
-        Slatm(SlatmConfig(elements=_elements(systems), smooth=False)), [geometry_of(atoms) for atoms in systems]
+        Slatm(SlatmConfig(elements=_elements(systems), smooth=False)), [system_from_atoms(atoms) for atoms in systems]
     )
     widths = rule_widths(largest_distances(environments))
     timed = medians({"ours": lambda: kernel_matrix(environments, environments, widths)}, chosen.repeats)
@@ -170,7 +169,7 @@ def kernel(chosen: argparse.Namespace) -> dict[str, float]:
 def peptide(chosen: argparse.Namespace) -> dict[str, float]:
     """Time energy and forces of a peptide from 500 molecules."""
     records = list(read_dataset(_DATA).split("train"))[:500]
-    geometry = geometry_of(from_smiles(PEPTIDE, chosen.seed))
+    geometry = system_from_atoms(from_smiles(PEPTIDE, chosen.seed))
     kinds = {
         "all environments": (FitSettings(directions=0), None),
         "a basis": (FitSettings.for_forces(), SlatmConfig.for_forces(("H", "C", "N", "O"))),

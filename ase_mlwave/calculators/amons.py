@@ -23,8 +23,8 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.inference import Prediction, force_uncertainty, predict_batch
 from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 from ase_mlwave.models.amons.model import AmonModel
-from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.options import sorted_options, takes
+from ase_mlwave.systems.system import System
 
 if TYPE_CHECKING:
     from ase_mlwave.models.amons.learning.active import ActiveLearning
@@ -147,7 +147,7 @@ class AmonsCalculator(MlwaveCalculator):
         """
         if self.study is None:
             raise InputError("only a calculator from AmonsCalculator.for_query knows its amons; make it that way.")
-        geometry = self.study.query if atoms is None else geometry_of(read_atoms(atoms, self.domain))
+        geometry = self.study.query if atoms is None else read_atoms(atoms, self.domain)
         if geometry is None:
             raise InputError("the query was given without coordinates. Write calc.learning_curve(atoms).")
         return self.study.learning_curve(geometry, pick_device(self.parameters["device"]))
@@ -203,7 +203,7 @@ class AmonsCalculator(MlwaveCalculator):
         network = self.members[0].network_as(AmonModel)
         learning = self.learning.of_model(network.config, reference, database, folder)
         system = self._given(atoms, learning.study)
-        (found,) = predict_batch(network, [geometry_of(system)])
+        (found,) = predict_batch(network, [system])
         learning, added = learning.extended(system, found.worst_atoms, n=n, executor=executor)
         if added:
             model = model_names(learning.save(pick_device(self.parameters["device"])))
@@ -245,7 +245,7 @@ class AmonsCalculator(MlwaveCalculator):
         certain = self.atoms is None or not exceeded(self.extras, self.domain.thresholds)
         return () if certain else self.extend(atoms, **options)
 
-    def _given(self, atoms: Atoms | None, study: AmonStudy | None) -> Record:
+    def _given(self, atoms: Atoms | None, study: AmonStudy | None) -> System:
         """Return the structure to extend for."""
         chosen = self.atoms if atoms is None else atoms
         if chosen is not None:
@@ -253,9 +253,9 @@ class AmonsCalculator(MlwaveCalculator):
         if study is None or study.query is None:
             raise InputError("there is no structure to extend for. Write calc.extend(atoms).")
         charge = 0 if study.molecule is None else sum(study.molecule.charges)
-        return replace(_record(study.query), charge=charge)
+        return replace(study.query, charge=charge)
 
-    def _advise(self, system: Record, outcome: Outcome) -> tuple[Outcome, str]:
+    def _advise(self, system: System, outcome: Outcome) -> tuple[Outcome, str]:
         """Name the badly covered atoms, and the amon that would help."""
         worst = max((outcome.extras, *outcome.extras.get("members", ())), key=_largest_novelty)["badly_covered"]
         if not worst:
@@ -272,45 +272,41 @@ class AmonsCalculator(MlwaveCalculator):
                 "float32 would cost accuracy. Leave dtype out."
             )
 
-    def _compute(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
-        geometries = [geometry_of(system) for system in systems]
+    def _compute(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
         if "stress" in properties:
-            _refuse_stress_without_volume(geometries)
+            _refuse_stress_without_volume(systems)
         network, wanted = member.network_as(AmonModel), self.parameters["uncertainty"]
         found = predict_batch(
             network,
-            geometries,
+            systems,
             forces=bool({"forces", "stress"} & set(properties)),
             uncertainty=wanted != "none",
+            neighbours=self.neighbours,
         )
         outcomes, amons = [], list(network.config.amons)
-        for geometry, result in zip(geometries, found, strict=True):
+        for system, result in zip(systems, found, strict=True):
             extras = _extras(result) | {"amons": amons}
             if wanted == "forces":
-                extras["forces_uncertainty"] = force_uncertainty(network, geometry)
-            outcomes.append(Outcome(_values(geometry, result), extras))
+                extras["forces_uncertainty"] = force_uncertainty(network, system)
+            outcomes.append(Outcome(_values(system, result), extras))
         return outcomes
 
 
-def _refuse_stress_without_volume(geometries: Sequence[Geometry]) -> None:
-    if not all(_has_volume(geometry) for geometry in geometries):
+def _refuse_stress_without_volume(systems: Sequence[System]) -> None:
+    if any(system.n_periods < 3 for system in systems):
         raise PropertyNotImplementedError(
             "the stress is that of cells with three periods; set atoms.cell and atoms.pbc."
         )
 
 
-def _has_volume(geometry: Geometry) -> bool:
-    return geometry.cell is not None and geometry.pbc is not None and bool(np.all(geometry.pbc))
-
-
-def _values(geometry: Geometry, found: Prediction) -> dict[str, Any]:
+def _values(system: System, found: Prediction) -> dict[str, Any]:
     """Collect what ASE knows, in atomic units; atoms nearer than bonds are pushed apart."""
-    result = found.with_wall(geometry)
+    result = found.with_wall(system)
     values: dict[str, Any] = {"energy": result.energy, "energies": result.atomic_energies}
     if result.forces is not None:
         values["forces"] = result.forces
-    if result.virial is not None and geometry.cell is not None and _has_volume(geometry):
-        stress: NDArray[np.float64] = full_3x3_to_voigt_6_stress(result.virial / abs(np.linalg.det(geometry.cell)))
+    if result.virial is not None and system.cell is not None and system.n_periods == 3:
+        stress: NDArray[np.float64] = full_3x3_to_voigt_6_stress(result.virial / abs(np.linalg.det(system.cell)))
         values["stress"] = stress
     return values
 
@@ -321,18 +317,6 @@ def _extras(result: Prediction) -> dict[str, Any]:
     if result.uncertainty is not None:
         extras["energy_uncertainty"] = result.uncertainty
     return extras
-
-
-def geometry_of(system: Record) -> Geometry:
-    """Return a structure as the regression takes it."""
-    cell = system.info.get("cell")
-    return Geometry(system.numbers, system.positions, cell=cell, pbc=system.info.get("pbc"))
-
-
-def _record(geometry: Geometry) -> Record:
-    periodic = geometry.cell is not None and geometry.pbc is not None
-    info = {"cell": geometry.cell, "pbc": geometry.pbc} if periodic else {}
-    return Record(geometry.numbers, geometry.positions, info=info)
 
 
 def _largest_novelty(extras: Mapping[str, Any]) -> float:

@@ -27,11 +27,12 @@ from ase_mlwave.calculators.checks import Domain, charge_and_spin, check_arrays,
 from ase_mlwave.calculators.domain import check_outside, enforce, judge
 from ase_mlwave.calculators.members import Member, ModelName, common_domain, model_names, pick_device, pick_dtype
 from ase_mlwave.calculators.outcome import Outcome, average, to_ase
-from ase_mlwave.data.record import Record
 from ase_mlwave.errors import OutOfDomainError, UnknownOptionError, suggestion
 from ase_mlwave.models.folder import ModelFolder
 from ase_mlwave.plugin import register
 from ase_mlwave.properties import EXTRAS, MATRICES
+from ase_mlwave.systems.neighbours import NeighbourList
+from ase_mlwave.systems.system import System
 
 __all__ = ["Member", "MlwaveCalculator", "Outcome"]
 
@@ -86,6 +87,8 @@ class MlwaveCalculator(Calculator):
     """What all members were made for."""
     extras: dict[str, Any]
     """What the last calculation gave beside ASE's properties."""
+    neighbours: NeighbourList
+    """Remembers pairs of atoms from one step of a simulation to the next; each calculator has its own."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Complete the subclass's options and enter it in ASE's registry."""
@@ -102,6 +105,7 @@ class MlwaveCalculator(Calculator):
 
     def __init__(self, model: ModelName | Sequence[ModelName], **options: Any) -> None:
         self.extras = {}
+        self.neighbours = NeighbourList()
         super().__init__()  # type: ignore[no-untyped-call]
         self.set(model=model, **options)
 
@@ -179,14 +183,14 @@ class MlwaveCalculator(Calculator):
         return Member(folder.build(device, dtype), folder.config)
 
     @abstractmethod
-    def _compute(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+    def _compute(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
         """Compute a batch with one model.
 
         Parameters
         ----------
         member : Member
             One of ``members``.
-        systems : list of Record, (B,)
+        systems : list of System, (B,)
             Checked structures, in Bohr.
         properties : tuple of str
             What is asked for, names of ``implemented_properties`` without ``free_energy``.
@@ -197,7 +201,7 @@ class MlwaveCalculator(Calculator):
             In atomic units; more properties than asked for where they cost nothing.
         """
 
-    def _advise(self, system: Record, outcome: Outcome) -> tuple[Outcome, str]:
+    def _advise(self, system: System, outcome: Outcome) -> tuple[Outcome, str]:
         """Add to the extras of a structure outside the domain, and to its warning (text that begins with a space)."""
         return outcome, ""
 
@@ -369,7 +373,7 @@ class MlwaveCalculator(Calculator):
                 )
         return tuple(dict.fromkeys("energy" if name == "free_energy" else name for name in names))
 
-    def _checked_structures(self, structures: Sequence[Atoms], batch_size: int | None) -> list[Record]:
+    def _checked_structures(self, structures: Sequence[Atoms], batch_size: int | None) -> list[System]:
         """Check the arguments of `predict` and convert the structures to atomic units."""
         given: object = structures
         if isinstance(given, Atoms):
@@ -387,7 +391,7 @@ class MlwaveCalculator(Calculator):
 
     def _evaluate(
         self,
-        systems: list[Record],
+        systems: list[System],
         properties: tuple[str, ...],
         batch_size: int | None = None,
         progress: Callable[[int], None] | None = None,
@@ -418,11 +422,11 @@ class MlwaveCalculator(Calculator):
                 progress(len(chunk))
         return outcomes
 
-    def _combine(self, system: Record, members: list[Outcome]) -> Outcome:
+    def _combine(self, system: System, members: list[Outcome]) -> Outcome:
         """Make one outcome of those of a committee, in ASE's units."""
         return average(members, {*self.domain.thresholds, *self.domain.limits})
 
-    def _judged(self, system: Record, outcome: Outcome, outside: str | None = None) -> Outcome:
+    def _judged(self, system: System, outcome: Outcome, outside: str | None = None) -> Outcome:
         """Warn or raise where a structure is outside the domain, and note the verdict."""
         verdict = judge(outcome.extras, self.domain)
         advice = ""
@@ -432,9 +436,9 @@ class MlwaveCalculator(Calculator):
         enforce(verdict, system, outcome.extras, outside=chosen, advice=advice)
         return replace(outcome, verdict=verdict)
 
-    def _chunks(self, systems: list[Record], batch_size: int | None) -> Iterator[list[Record]]:
+    def _chunks(self, systems: list[System], batch_size: int | None) -> Iterator[list[System]]:
         """Split into runs of ``batch_size`` systems, or of at most ``pairs_per_batch`` pairs (one system at least)."""
-        chunk: list[Record] = []
+        chunk: list[System] = []
         pairs = 0
         for system in systems:
             pairs += len(system) ** 2
@@ -446,7 +450,7 @@ class MlwaveCalculator(Calculator):
         if chunk:
             yield chunk
 
-    def _compute_in_memory(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+    def _compute_in_memory(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
         """Compute a chunk, in halves where the device's memory does not hold it."""
         try:
             return self._compute(member, systems, properties)

@@ -12,23 +12,23 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 from ase.data import chemical_symbols
 from ase.geometry import complete_cell, minkowski_reduce
-from ase.neighborlist import primitive_neighbor_list
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
-from ase_mlwave.data.charge_spin import charge_and_spin as read_charge_and_spin
-from ase_mlwave.data.charge_spin import electrons_at_fault, other_statements
-from ase_mlwave.data.record import Record
 from ase_mlwave.errors import suggestion
 from ase_mlwave.quantum.cubes import CubeGrid
+from ase_mlwave.systems.charge_spin import charge_and_spin as read_charge_and_spin
+from ase_mlwave.systems.charge_spin import electrons_at_fault, other_statements
+from ase_mlwave.systems.checks import check_distances
+from ase_mlwave.systems.conversion import system_from_atoms
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
 __all__ = [
-    "MIN_DISTANCE_ANGSTROM",
     "Domain",
     "charge_and_spin",
     "check_arrays",
     "check_choice",
+    "check_system",
     "cube_grid",
     "property_names",
     "read_atoms",
@@ -36,8 +36,6 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-#: Nuclei nearer than this coincide, whatever the temperature (the shortest bond, H2, is 0.74 Angstrom long).
-MIN_DISTANCE_ANGSTROM = 0.1
 #: Larger coordinates leave a bond too few digits (Angstrom).
 _MAX_COORDINATE = 1e6
 #: Shortest and longest period (Angstrom), and most atoms per cubic Angstrom (diamond has 0.18): beyond these nothing is
@@ -82,7 +80,7 @@ def _smaller(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, 
 
 
 def charge_and_spin(atoms: Atoms) -> tuple[int, int]:
-    """Read charge and spin from ``atoms.info`` (`ase_mlwave.data.charge_spin`).
+    """Read charge and spin from ``atoms.info`` (`ase_mlwave.systems.charge_spin`).
 
     Parameters
     ----------
@@ -105,7 +103,7 @@ def charge_and_spin(atoms: Atoms) -> tuple[int, int]:
         raise InputError(str(error)) from None
 
 
-def read_atoms(atoms: Any, domain: Domain) -> Record:
+def read_atoms(atoms: Any, domain: Domain) -> System:
     """Check one structure and convert it to atomic units.
 
     Parameters
@@ -117,44 +115,65 @@ def read_atoms(atoms: Any, domain: Domain) -> Record:
 
     Returns
     -------
-    Record
-        Positions in Bohr; no labels. Of a periodic structure ``info`` has ``"cell"`` ((3, 3), Bohr) and ``"pbc"``.
+    System
 
     Raises
     ------
     InputError
-        If the structure is empty, periodic, has an element, charge or spin outside the domain, atomic numbers that are
-        not whole, positions that are not (N, 3) finite numbers, coinciding atoms, a cell that is no material's, or a
-        number of electrons that does not go with its spin (of cells, any number goes).
+        If the structure is empty, has atomic numbers that are not whole, positions that are not (N, 3) finite numbers,
+        or a cell that is no material's; if charge or spin are not clear; or as `check_system`.
     """
     check_arrays(atoms)
     if len(atoms) == 0:
         raise InputError("the Atoms object is empty. Give it at least one atom.")
-    _check_elements(atoms, domain)
-    if atoms.pbc.any() and not domain.periodic:
-        raise InputError(
-            f"the model is for molecules, but the structure is periodic (pbc={atoms.pbc.tolist()}). "
-            "Set atoms.pbc = False if it is a molecule in a box."
-        )
-    cell = _checked_cell(atoms) if atoms.pbc.any() else None
-    _check_distances(atoms, cell)
-    charge, spin = charge_and_spin(atoms)
-    for name, value, allowed in (("charge", charge, domain.charges), ("spin", spin, domain.spins)):
+    _check_elements(atoms.numbers, domain)
+    if atoms.pbc.any():
+        if not domain.periodic:
+            raise InputError(
+                f"the model is for molecules, but the structure is periodic (pbc={atoms.pbc.tolist()}). "
+                "Set atoms.pbc = False if it is a molecule in a box."
+            )
+        _check_cell(atoms)
+    try:
+        system = system_from_atoms(atoms)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    check_system(system, domain)
+    others = "; ".join(other_statements(atoms, system.charge, system.spin))
+    if others:
+        warnings.warn(f"{system.formula}: {others}. Set atoms.info to what is meant.", stacklevel=2)
+    return system
+
+
+def check_system(system: System, domain: Domain) -> None:
+    """Refuse a structure that is not what a model was made for.
+
+    Parameters
+    ----------
+    system : System
+        A molecule or a cell.
+    domain : Domain
+        What the model was made for.
+
+    Raises
+    ------
+    InputError
+        If it is far from the origin, has an element, charge or spin outside the domain, coinciding atoms, or a number
+        of electrons that does not go with its spin (of cells, any number goes).
+    """
+    _check_elements(system.numbers, domain)
+    if np.abs(system.positions).max() * BOHR > _MAX_COORDINATE:
+        raise InputError(f"positions must lie within {_MAX_COORDINATE:g} Angstrom of the origin. Move the structure.")
+    check_distances(system)
+    for name, value, allowed in (("charge", system.charge, domain.charges), ("spin", system.spin, domain.spins)):
         if value not in allowed:
             raise InputError(
                 f"atoms.info[{name!r}] is {value}, but the model was made for {name} "
                 f"{' or '.join(map(str, sorted(allowed)))}. Change atoms.info or take another model."
             )
-    fault = "" if cell is not None else electrons_at_fault(atoms.numbers, charge, spin)
+    fault = "" if system.n_periods else electrons_at_fault(system.numbers, system.charge, system.spin)
     if fault:
         raise InputError(fault)
-    others = "; ".join(other_statements(atoms, charge, spin))
-    if others:
-        warnings.warn(f"{atoms.get_chemical_formula()}: {others}. Set atoms.info to what is meant.", stacklevel=2)
-    if cell is not None:
-        info = {"cell": cell / BOHR, "pbc": np.array(atoms.pbc)}
-        return Record(numbers=atoms.numbers, positions=atoms.positions / BOHR, charge=charge, spin=spin, info=info)
-    return Record(numbers=atoms.numbers, positions=atoms.positions / BOHR, charge=charge, spin=spin)
 
 
 def cube_grid(spacing: float) -> CubeGrid:
@@ -223,12 +242,10 @@ def check_arrays(atoms: Any) -> None:
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if len(bad):
         raise InputError(f"the position of atom {bad[0]} is not finite: {positions[bad[0]].tolist()} Angstrom.")
-    if np.abs(positions).max(initial=0.0) > _MAX_COORDINATE:
-        raise InputError(f"positions must lie within {_MAX_COORDINATE:g} Angstrom of the origin. Move the structure.")
 
 
-def _check_elements(atoms: Atoms, domain: Domain) -> None:
-    unknown = sorted(set(atoms.symbols) - domain.elements)
+def _check_elements(numbers: NDArray[np.int64], domain: Domain) -> None:
+    unknown = sorted({chemical_symbols[number] for number in np.unique(numbers)} - domain.elements)
     if unknown:
         known = sorted(domain.elements, key=chemical_symbols.index)
         raise InputError(
@@ -237,28 +254,8 @@ def _check_elements(atoms: Atoms, domain: Domain) -> None:
         )
 
 
-def _check_distances(atoms: Atoms, cell: Array | None) -> None:
-    """Refuse atoms that coincide with another, or with an image of one."""
-    if cell is not None:
-        first, second, distances = primitive_neighbor_list(
-            "ijd", atoms.pbc, cell, atoms.positions, MIN_DISTANCE_ANGSTROM
-        )
-    else:
-        pairs = cKDTree(atoms.positions).query_pairs(MIN_DISTANCE_ANGSTROM, output_type="ndarray")
-        first, second = pairs.T
-        distances = np.linalg.norm(atoms.positions[first] - atoms.positions[second], axis=1)
-    if len(distances):
-        nearest = int(np.argmin(distances))
-        i, j = sorted((int(first[nearest]), int(second[nearest])))
-        which = "they" if cell is None else "they, or images of them,"
-        raise InputError(
-            f"atoms {i} and {j} coincide: {which} are {distances[nearest]:.3g} Angstrom apart, and less than "
-            f"{MIN_DISTANCE_ANGSTROM} Angstrom is refused. Mend the structure."
-        )
-
-
-def _checked_cell(atoms: Atoms) -> Array:
-    """Return the cell, (3, 3), Angstrom, with any vectors where nothing is periodic; refuse one that is no material's.
+def _check_cell(atoms: Atoms) -> None:
+    """Refuse a cell that is no material's.
 
     Notes
     -----
@@ -297,4 +294,3 @@ def _checked_cell(atoms: Atoms) -> Array:
             f"the cell holds {density:.3g} atoms per cubic Angstrom, and more than {_MAX_DENSITY} (thrice diamond) is "
             "refused. Mend the cell (its vectors are in Angstrom)."
         )
-    return cell

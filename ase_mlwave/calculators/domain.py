@@ -15,8 +15,8 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from ase_mlwave.calculators.checks import Domain, check_choice
-from ase_mlwave.data.record import Record
 from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
+from ase_mlwave.systems.system import System
 
 __all__ = ["OUTSIDE", "Verdict", "check_outside", "enforce", "exceeded", "judge"]
 
@@ -88,14 +88,14 @@ def exceeded(extras: Mapping[str, Any], limits: Mapping[str, float]) -> dict[str
     }
 
 
-def enforce(verdict: Verdict, system: Record, extras: Mapping[str, Any], *, outside: str, advice: str = "") -> None:
+def enforce(verdict: Verdict, system: System, extras: Mapping[str, Any], *, outside: str, advice: str = "") -> None:
     """Warn past a threshold, and raise past a limit.
 
     Parameters
     ----------
     verdict : Verdict
         From `judge`.
-    system : Record
+    system : System
         The structure, for its atoms' symbols.
     extras : mapping
         The measures; those of an error are in its message, and all of them in its ``extras``.
@@ -158,7 +158,7 @@ def _worst_atoms(extras: Mapping[str, Any], limits: Mapping[str, float]) -> tupl
     return tuple(sorted(ratios, key=lambda index: (-ratios[index], index)))
 
 
-def _named(atoms: Sequence[int], system: Record) -> str:
+def _named(atoms: Sequence[int], system: System) -> str:
     """Write the atoms at fault, in order of their numbers so that the text stays the same in a trajectory."""
     if not atoms:
         return ""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-from ase import Atoms
 from ase.calculators.calculator import InputError
 from pyscf import gto
 
-from ase_mlwave.calculators.checks import Domain, read_atoms
-from ase_mlwave.data.record import Record
-from ase_mlwave.units import BOHR
+from ase_mlwave.calculators.checks import Domain, check_system
+from ase_mlwave.systems.conversion import system_from_mole
+from ase_mlwave.systems.system import System
 
 __all__ = ["read_mole"]
 
 
-def read_mole(mole: gto.Mole, domain: Domain) -> Record:
+def read_mole(mole: gto.Mole, domain: Domain) -> System:
     """Check a PySCF molecule and read it in atomic units.
 
     Parameters
@@ -26,13 +24,12 @@ def read_mole(mole: gto.Mole, domain: Domain) -> Record:
 
     Returns
     -------
-    Record
-        Positions in Bohr; no labels.
+    System
 
     Raises
     ------
     InputError
-        If the ``Mole`` is not built, has ghost atoms, or is outside the domain; as `read_atoms`.
+        If the ``Mole`` is not built, has ghost atoms, or is outside the domain; as `check_system`.
     """
     if not len(mole._atm):
         raise InputError("the Mole is not built or has no atoms. Call mol.build() first.")
@@ -45,6 +42,9 @@ def read_mole(mole: gto.Mole, domain: Domain) -> Record:
                 f"the Mole has {name} {value}, but the model was made for {name} "
                 f"{' or '.join(map(str, sorted(allowed)))}. Take PySCF's own methods for it, or another model."
             )
-    numbers = np.array([gto.charge(mole.atom_pure_symbol(i)) for i in range(mole.natm)], dtype=np.int64)
-    info = {"charge": mole.charge, "spin": abs(mole.spin)}
-    return read_atoms(Atoms(numbers, mole.atom_coords() * BOHR, info=info), domain)
+    try:
+        system = system_from_mole(mole)
+    except ValueError as error:
+        raise InputError(f"the Mole cannot be read: {error}") from None
+    check_system(system, domain)
+    return system

@@ -21,7 +21,6 @@ from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms
 from ase_mlwave.calculators.domain import judge
 from ase_mlwave.calculators.members import pick_device
 from ase_mlwave.calculators.moles import read_mole
-from ase_mlwave.data.record import Record
 from ase_mlwave.models.phisnet.energy import electronic_states
 from ase_mlwave.models.phisnet.inference import predict_batch
 from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, default_level, errors_in_words, says_its_level
@@ -30,6 +29,7 @@ from ase_mlwave.models.phisnet.molecules import matrices_of, mole_of, molecular_
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
 from ase_mlwave.quantum.density import orbitals
 from ase_mlwave.quantum.guesses import predicted_guess
+from ase_mlwave.systems.system import System
 
 __all__ = ["ENERGY_LEVELS", "PhiSNetCalculator"]
 
@@ -113,13 +113,14 @@ class PhiSNetCalculator(MlwaveCalculator):
 
     # --- energies, forces, dipole, charges --------------------------------------------------------------------------
 
-    def _compute(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+    def _compute(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
         found = molecular_properties(
             member.network_as(PhiSNet),
             systems,
             properties,
             energy=self.option("energy"),
             is_known=lambda matrices: not judge(matrices, self.domain).refused,
+            neighbours=self.neighbours,
         )
         return [Outcome(values, matrices) for values, matrices in found]
 
@@ -256,7 +257,7 @@ class PhiSNetCalculator(MlwaveCalculator):
         orbital = coefficients[:, [index]]
         write_cube(path, partial(orbitals_on_points, orbital, mole), mole, grid, "Orbital, Bohr^(-3/2)")
 
-    def _system(self, x: Atoms | gto.Mole) -> Record:
+    def _system(self, x: Atoms | gto.Mole) -> System:
         """Check a molecule and read it as a record, Bohr."""
         if isinstance(x, gto.Mole):
             return read_mole(x, self.domain)
@@ -282,7 +283,7 @@ class PhiSNetCalculator(MlwaveCalculator):
         extras = self._judged(system, self._predicted(system)).extras
         return extras["hamiltonian"], extras["overlap"], extras["density_matrix"]
 
-    def _predicted(self, system: Record) -> Outcome:
+    def _predicted(self, system: System) -> Outcome:
         """Predict the matrices of one molecule, those of a committee averaged; not judged yet."""
         try:
             batches = [predict_batch(member.network_as(PhiSNet), [system]) for member in self.members]
@@ -290,7 +291,7 @@ class PhiSNetCalculator(MlwaveCalculator):
             raise CalculationFailed(f"the predicted matrix cannot be diagonalised: {error}") from error
         return self._combine(system, [Outcome({}, matrices_of(batch, 0)) for batch in batches])
 
-    def _combine(self, system: Record, members: list[Outcome]) -> Outcome:
+    def _combine(self, system: System, members: list[Outcome]) -> Outcome:
         """Average a committee; its density matrix and orbital energies are those of the mean Hamiltonian."""
         outcome = super()._combine(system, members)
         if len(members) == 1 or self.option("energy") == "scf" or "hamiltonian" not in outcome.extras:

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import cube_grid, read_atoms
-from ase_mlwave.data.record import Record
 from ase_mlwave.models.qdf.config import MAX_GRID_LEVEL
 from ase_mlwave.models.qdf.inference import density_on_points, measure_distances, predict_batch
 from ase_mlwave.models.qdf.model import QDF
@@ -22,6 +21,7 @@ from ase_mlwave.models.qdf.published.outputs import ENERGY, named_outputs
 from ase_mlwave.properties import EXTRAS
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.cubes import write_cube
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
 __all__ = ["QDFCalculator"]
@@ -75,13 +75,14 @@ class QDFCalculator(MlwaveCalculator):
         if level is not None and (not isinstance(level, int) or not 0 <= level <= MAX_GRID_LEVEL):
             raise InputError(f"grid_level is {level!r}; give a whole number from 0 to {MAX_GRID_LEVEL}, or None.")
 
-    def _compute(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+    def _compute(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
         if isinstance(member.network, PublishedQDF):
             found = named_outputs(member.network, systems, properties)
             return [Outcome({"energy": one[ENERGY]} if ENERGY in one else {}, {"outputs": one}) for one in found]
         outcomes = []
         network, level = member.network_as(QDF), self.parameters["grid_level"]
-        for result in predict_batch(network, systems, forces="forces" in properties, grid_level=level):
+        options = {"forces": "forces" in properties, "grid_level": level, "neighbours": self.neighbours}
+        for result in predict_batch(network, systems, **options):
             values = {"energy": result.energy, "energies": result.atomic_energies}
             values |= {} if result.forces is None else {"forces": result.forces}
             extras = {"atomic_energies": result.atomic_energies, "cell_electrons": result.cell_electrons}
@@ -189,7 +190,7 @@ class QDFCalculator(MlwaveCalculator):
         mole = build_mole(system.numbers, system.positions, "sto-3g", system.charge, system.spin)
         write_cube(path, lambda points: self._density(system, points), mole, grid, "Electron density, e/Bohr^3")
 
-    def _judge_alone(self, system: Record) -> None:
+    def _judge_alone(self, system: System) -> None:
         """Warn or raise where a structure is outside the domain, without computing anything else."""
         networks = [member.network for member in self.members if isinstance(member.network, QDF)]
         measured = [measure_distances(network, system) for network in networks]
@@ -197,7 +198,7 @@ class QDFCalculator(MlwaveCalculator):
         if extras:
             self._judged(system, self._combine(system, [Outcome({}, each) for each in extras]))
 
-    def _density(self, system: Record, points: Array) -> Array:
+    def _density(self, system: System, points: Array) -> Array:
         """Average the members' densities, e/Bohr^3, on points (G, 3), Bohr."""
         if any(isinstance(member.network, PublishedQDF) for member in self.members):
             raise InputError(

@@ -12,11 +12,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import per_config_properties
 from numpy.typing import NDArray
 
-from ase_mlwave.data.charge_spin import charge_and_spin, other_statements
 from ase_mlwave.data.labels import Labels, LabelsWanted, find_labels
 from ase_mlwave.data.record import Record
 from ase_mlwave.properties import LABELS
-from ase_mlwave.units import BOHR
+from ase_mlwave.systems.charge_spin import other_statements
+from ase_mlwave.systems.conversion import atoms_from_system, system_from_atoms
 
 __all__ = ["Structure", "atoms_from_record", "read_structure", "record_from_atoms", "refuse_other_than_molecules"]
 
@@ -27,7 +27,7 @@ def record_from_atoms(atoms: Atoms, **info: Any) -> Record:
     Parameters
     ----------
     atoms : Atoms
-        A molecule; charge and spin come from ``atoms.info`` (`ase_mlwave.data.charge_spin`), labels from the results
+        A molecule; charge and spin come from ``atoms.info`` (`ase_mlwave.systems.charge_spin`), labels from the results
         that its calculator already has, energy and forces also from entries and arrays whose names are known
         (`ase_mlwave.data.labels`). It is left as it is, and nothing is calculated.
     **info
@@ -86,20 +86,17 @@ def read_structure(atoms: Atoms, wanted: LabelsWanted) -> Structure:
         See `record_from_atoms`.
     """
     refuse_other_than_molecules(len(atoms), atoms.pbc)
-    charge, spin = charge_and_spin(atoms.info)
+    system = system_from_atoms(atoms)
     labels = find_labels(atoms, wanted)
     read = {"charge", "spin", *labels.names}
     record = Record(
-        numbers=atoms.numbers,
-        positions=atoms.positions / BOHR,
+        **vars(system),
         energy=None if labels.energy is None else labels.energy * wanted.units.energy,
         forces=None if labels.forces is None else labels.forces * wanted.units.forces,
-        charge=charge,
-        spin=spin,
         info={name: value for name, value in {**_other_results(atoms), **atoms.info}.items() if name not in read},
         dipole=None if labels.dipole is None else LABELS["dipole"].from_ase(labels.dipole),
     )
-    return Structure(record, labels, tuple(other_statements(atoms, charge, spin)))
+    return Structure(record, labels, tuple(other_statements(atoms, system.charge, system.spin)))
 
 
 def _other_results(atoms: Atoms) -> dict[str, Any]:
@@ -123,15 +120,7 @@ def atoms_from_record(record: Record) -> Atoms:
         ASE's units; ``info`` holds ``record.info``, and ``charge`` and ``spin`` where they are not 0 or
         another entry may be taken for them.
     """
-    atoms = Atoms(numbers=record.numbers, positions=record.positions * BOHR)
-    atoms.info.update(record.info)
-    try:
-        implied: tuple[int | None, int | None] = charge_and_spin(record.info)
-    except ValueError:
-        implied = (None, None)
-    for key, value, without in zip(("charge", "spin"), (record.charge, record.spin), implied, strict=True):
-        if value or value != without:
-            atoms.info[key] = value
+    atoms = atoms_from_system(record, record.info)
     results = {name: LABELS[name].to_ase(value) for name, value in record.labels.items()}
     if results:
         atoms.calc = SinglePointCalculator(atoms, **results)

@@ -12,11 +12,11 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from ase_mlwave.data.charge_spin import charge_and_spin, may_be_charge_or_spin
 from ase_mlwave.data.frames import agreed_level
 from ase_mlwave.data.labels import EV, LabelUnits, ReadingOptions
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.properties import LABELS
+from ase_mlwave.systems.charge_spin import charge_and_spin, may_be_charge_or_spin
 from ase_mlwave.text import clean
 from ase_mlwave.units import BOHR, KCAL_PER_MOL
 

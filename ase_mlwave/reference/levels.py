@@ -33,8 +33,8 @@ from ase_mlwave.quantum.basis import auxiliary_basis, build_mole
 from ase_mlwave.quantum.functional import gradient_method
 from ase_mlwave.quantum.names import check_basis, check_elements, check_functional, is_hartree_fock, without_evaluation
 from ase_mlwave.quantum.populations import dipole_moment
-from ase_mlwave.reference.checks import check_geometry
 from ase_mlwave.reference.scf_rescue import AS_IS, RESCUE_KEY, converge_with_rescue
+from ase_mlwave.systems.checks import check_molecule
 from ase_mlwave.text import plain
 
 __all__ = ["CalculatorLevel", "LevelOfTheory", "PyscfLevel", "TbliteLevel"]
@@ -234,7 +234,7 @@ class PyscfLevel(BaseModel, LevelOfTheory):
         then names what helped.
         """
         record = _as_record(molecule)
-        check_geometry(record)
+        check_molecule(record)
         check_elements(self.basis, record.numbers)
         mole = build_mole(record.numbers, record.positions, self.basis, record.charge, record.spin)
         try:
@@ -312,7 +312,7 @@ class CalculatorLevel(LevelOfTheory):
     def label(self, molecule: Record | Atoms) -> Record:
         """Ask the calculator for energy and forces, and for what it has computed with them; see `LevelOfTheory`."""
         record = _as_record(molecule)
-        check_geometry(record)
+        check_molecule(record)
         atoms = atoms_from_record(record)
         atoms.calc = self.calculator(record)
         try:

@@ -13,11 +13,11 @@ from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.errors import suggestion
 from ase_mlwave.reference.calculator import ReferenceCalculator
-from ase_mlwave.reference.checks import check_geometry
 from ase_mlwave.reference.drawing import check_request
 from ase_mlwave.reference.dynamics import LangevinSettings, sample_langevin
 from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
 from ase_mlwave.reference.modes import normal_modes, sample_modes
+from ase_mlwave.systems.checks import check_molecule
 
 __all__ = ["Method", "level_calculator", "sample_geometries"]
 
@@ -86,7 +86,7 @@ def sample_geometries(
         raise InputError(f"n_threads must be at least 1 (got {n_threads}).")
     records = [molecule if isinstance(molecule, Record) else record_from_atoms(molecule) for molecule in molecules]
     for record in records:
-        check_geometry(record)
+        check_molecule(record)
     total = len(records) * len(temperatures) * n_geometries
     drawn: list[Record] = []
 

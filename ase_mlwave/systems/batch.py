@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ase_mlwave.systems.neighbours import NeighbourList, find_pairs
+from ase_mlwave.systems.neighbours import NeighbourList, Pairs, find_pairs
 from ase_mlwave.systems.system import System
 
-__all__ = ["SystemBatch", "collate"]
+__all__ = ["SystemBatch", "collate", "join", "pairs_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +96,19 @@ def collate(systems: Sequence[System], cutoff: float, neighbours: NeighbourList 
     ValueError
         If there is no system.
     """
+    return join(systems, pairs_of(systems, cutoff, neighbours))
+
+
+def pairs_of(systems: Sequence[System], cutoff: float, neighbours: NeighbourList | None = None) -> list[Pairs]:
+    """Find the pairs of each system, those of a single one with its neighbour list; parameters as for `collate`."""
+    search = neighbours.find_pairs if neighbours is not None and len(systems) == 1 else find_pairs
+    return [search(system, cutoff) for system in systems]
+
+
+def join(systems: Sequence[System], pairs: Sequence[Pairs]) -> SystemBatch:
+    """Join systems and what was found of their pairs to a batch, see `collate`."""
     if not systems:
         raise ValueError("there is no system: give at least one")
-    search = neighbours.find_pairs if neighbours is not None and len(systems) == 1 else find_pairs
-    pairs = [search(system, cutoff) for system in systems]
     n_atoms = tuple(map(len, systems))
     starts = np.cumsum(n_atoms) - n_atoms
     periodic = any(system.n_periods for system in systems)

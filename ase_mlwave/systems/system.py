@@ -141,11 +141,11 @@ def _checked_cell(
     periods = np.array(np.broadcast_to(np.asarray(False if pbc is None else pbc, dtype=bool), 3))
     if not periods.any():
         return None, None
-    cell = np.where(periods[:, None], checked_array("cell", np.zeros((3, 3)) if given is None else given, (3, 3)), 0.0)
+    cell = np.zeros((3, 3)) if given is None else np.asarray(given, dtype=np.float64)
+    cell = checked_array("cell", np.where(periods[:, None], cell, 0.0) if cell.shape == (3, 3) else cell, (3, 3))
     if np.linalg.matrix_rank(cell[periods]) < periods.sum():
         raise ValueError(
             f"periodic directions {periods.tolist()} need as many independent cell vectors (got {cell.tolist()})."
         )
-    cell.setflags(write=False)
     periods.setflags(write=False)
     return cell, periods

@@ -20,7 +20,7 @@ from ase_mlwave.reference.molecules import from_smiles
 from ase_mlwave.units import BOHR, HARTREE
 from benchmarks.amons import systems
 from benchmarks.amons.classes import Curve, SystemClass
-from benchmarks.amons.study import Bench, Case, Target, geometry_of, learn, learning_curves
+from benchmarks.amons.study import Bench, Case, Target, learn, learning_curves
 from benchmarks.common import KCAL_PER_MOL, read_json
 
 #: Cells of the doped sheets along each vector, and rings from the middle of the largest flake.
@@ -198,7 +198,7 @@ def _published(kind: SystemClass, chosen: argparse.Namespace) -> list[Curve]:
     free = {atomic_numbers[symbol]: float(energy) for symbol, energy in energies.items()}
     fit: dict[str, Any] = {"settings": kind.fit, "free_atoms": free}
     fit["representation"] = SlatmConfig(elements=("H", "C", "O"), smooth=False, distance_step=0.04, angle_step=0.04)
-    fit["also"] = [geometry_of(amon) for amon in amons]  # as published
+    fit["also"] = amons  # as published
     # Methane, the smallest amon, has no oxygen: a free atom lets the curve begin at one heavy atom, as published.
     smallest = {z for record in amons if record.info["n_heavy"] == 1 for z in record.numbers.tolist()}
     missing = sorted(set(query.numbers.tolist()) - smallest)

@@ -20,8 +20,9 @@ from ase_mlwave.models.amons.fragments.conformers import ConformerSet, geometry_
 from ase_mlwave.models.amons.fragments.geometry import amon_geometries
 from ase_mlwave.models.amons.fragments.shells import shell_geometries
 from ase_mlwave.models.amons.inference import predict_batch
-from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.reference.levels import LevelOfTheory, PyscfLevel, TbliteLevel
+from ase_mlwave.systems.conversion import system_from_atoms
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 from benchmarks.amons.classes import Curve, SystemClass
 from benchmarks.common import KCAL_PER_MOL, bar
@@ -39,7 +40,7 @@ class Target:
 
     system: str
     """Its name."""
-    geometry: Geometry
+    geometry: System
     """Bohr."""
     energy: float
     """Reference, Hartree."""
@@ -52,7 +53,7 @@ class Target:
         known = getattr(structure, "energy", None) if energy is None else energy
         if known is None:
             raise ValueError(f"{system} has no energy.")
-        return cls(system, geometry_of(structure), known, n_units)
+        return cls(system, structure if isinstance(structure, Record) else system_from_atoms(structure), known, n_units)
 
 
 @dataclass(frozen=True)
@@ -138,16 +139,6 @@ class Bench:
 # --- amons ------------------------------------------------------------------------------------------------------------
 
 
-def geometry_of(structure: Record | Atoms) -> Geometry:
-    """Return a structure as the regression takes it, Bohr."""
-    if isinstance(structure, Record):
-        return Geometry(structure.numbers, structure.positions)
-    numbers, positions = np.array(structure.numbers, dtype=np.int64), structure.positions / BOHR
-    if not structure.pbc.any():
-        return Geometry(numbers, positions)
-    return Geometry(numbers, positions, cell=np.array(structure.cell.complete()) / BOHR, pbc=np.array(structure.pbc))
-
-
 def cut_amons(query: Record | Atoms, max_heavy: int, **options: Any) -> list[Record]:
     """Cut amons that keep the coordinates of their query; ``info["caps"]`` lists the hydrogens that cap cut bonds.
 
@@ -188,7 +179,7 @@ def learning_curves(
     per: str = "molecule",
     show: bool = False,
     sizes: Sequence[int] | None = None,
-    also: Sequence[Geometry] = (),
+    also: Sequence[System] = (),
     **fit: Any,
 ) -> list[Curve]:
     """Predict systems from amons of growing size; of the points those at which amons know all elements of the system.
@@ -201,7 +192,7 @@ def learning_curves(
         Labelled; ``info["n_heavy"]`` is their size.
     level, per, show, sizes
         Level of theory; what errors are for; whether to show progress; points of the curves.
-    also : sequence of Geometry
+    also : sequence of System
         What else counts in the rule for the widths.
     **fit
         For `fit_amons`.

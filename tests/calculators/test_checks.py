@@ -53,9 +53,10 @@ def test_cell_that_is_no_material_is_refused_at_once(cell: Any, pbc: Any, messag
 
 @pytest.mark.parametrize("atoms", [bulk("C"), bulk("Si"), graphene(), in_cell([4, 0, 0], (True, False, False))])
 def test_materials_pass(atoms: Atoms) -> None:
-    record = read_atoms(atoms, CELLS)
-    periodic = np.asarray(record.info["cell"])[atoms.pbc]
-    np.testing.assert_allclose(periodic * BOHR, atoms.cell.array[atoms.pbc], atol=1e-12)
+    system = read_atoms(atoms, CELLS)
+    assert system.cell is not None
+    np.testing.assert_array_equal(system.pbc, atoms.pbc)
+    np.testing.assert_allclose(system.cell[atoms.pbc] * BOHR, atoms.cell.array[atoms.pbc], atol=1e-12)
 
 
 def test_lattice_counts_and_not_how_its_vectors_are_chosen() -> None:
@@ -66,9 +67,9 @@ def test_lattice_counts_and_not_how_its_vectors_are_chosen() -> None:
 @pytest.mark.parametrize("vector", [[0, 0, np.nan], [0, 0, 1e-30], [1e9, 0, 0], [3, 0, 0]])
 def test_vector_of_a_direction_without_period_does_not_count(vector: list[float]) -> None:
     atoms = in_cell([[5, 0, 0], [0, 5, 0], [0, 0, 5]], (True, True, False))
-    expected = read_atoms(atoms, CELLS).info["cell"]
+    expected = read_atoms(atoms, CELLS).cell
     atoms.cell[2] = vector
-    np.testing.assert_array_equal(read_atoms(atoms, CELLS).info["cell"], expected)
+    np.testing.assert_array_equal(read_atoms(atoms, CELLS).cell, expected)
 
 
 def test_image_of_an_atom_that_coincides_with_another_is_found() -> None:

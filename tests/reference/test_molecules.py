@@ -8,8 +8,8 @@ import pytest
 from ase.build import molecule
 from ase.calculators.calculator import InputError
 
-from ase_mlwave.reference.checks import check_geometry
 from ase_mlwave.reference.molecules import from_smiles, starting_geometries
+from ase_mlwave.systems.checks import check_molecule
 
 BOHR = 0.529177210903
 
@@ -24,7 +24,7 @@ def test_name_of_ase() -> None:
 def test_unpaired_electrons_of_a_name(name: str, spin: int) -> None:
     (record,) = starting_geometries(f"ase:{name}")
     assert record.spin == spin
-    check_geometry(record)
+    check_molecule(record)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_smiles(smiles: str, formula: str, charge: int, spin: int) -> None:
     pytest.importorskip("rdkit")
     (record,) = starting_geometries(smiles)
     assert (record.formula, record.charge, record.spin) == (formula, charge, spin)
-    check_geometry(record)
+    check_molecule(record)
     assert np.array_equal(record.positions, from_smiles(smiles, seed=0).positions)
 
 

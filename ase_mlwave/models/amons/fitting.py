@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from ase_mlwave.models.amons.config import AmonConfig, BlockSizes, FitSettings
 from ase_mlwave.models.amons.model import AmonModel
 from ase_mlwave.models.amons.regression.baseline import atomic_baseline, compositions, lost_freedom
 from ase_mlwave.models.amons.regression.basis import choose_basis, in_half_precision, leading
-from ase_mlwave.models.amons.regression.environments import Block, Environments, Geometry, environment_rows, gather
+from ase_mlwave.models.amons.regression.environments import Block, Directions, Environments, environment_rows, gather
 from ase_mlwave.models.amons.regression.expansion import expand
 from ase_mlwave.models.amons.regression.hyperparameters import Hyperparameters, most_likely
 from ase_mlwave.models.amons.regression.kernel import kernel_matrix, largest_distances
@@ -26,6 +26,7 @@ from ase_mlwave.models.amons.regression.sparse import solve_sparse, sum_rows
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
 from ase_mlwave.models.amons.slatm.representation import Slatm
 from ase_mlwave.models.amons.thresholds import library_thresholds
+from ase_mlwave.systems.system import System
 
 __all__ = ["Fit", "fit_amons"]
 
@@ -58,7 +59,7 @@ def fit_amons(
     settings: FitSettings | None = None,
     *,
     representation: SlatmConfig | None = None,
-    others: Sequence[Geometry] = (),
+    others: Sequence[System] = (),
     free_atoms: Mapping[int, float] | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -76,7 +77,7 @@ def fit_amons(
         Penalties, widths, directions.
     representation : SlatmConfig, optional
         By default the publication's settings, smooth, for the elements of the records.
-    others : sequence of Geometry
+    others : sequence of System
         What else counts in the rule for the widths, such as the query.
     free_atoms : mapping of int to float, optional
         Atomic number -> energy of the free atom, Hartree; needed where compositions are linearly dependent.
@@ -109,7 +110,7 @@ class _Task:
     records: Sequence[Record]
     settings: FitSettings
     slatm: Slatm
-    geometries: list[Geometry]
+    directions: list[Directions]
     baseline: NDArray[np.float64]
     energies: Tensor
     slopes: Tensor
@@ -125,10 +126,6 @@ class _Task:
     def doubt(self) -> float:
         """What variances grow by as the baseline was fitted to the same energies."""
         return lost_freedom(compositions([r.numbers for r in self.records], self.slatm.config.numbers))
-
-    def plain(self) -> list[Geometry]:
-        """Return the geometries without directions."""
-        return [replace(geometry, directions=None) for geometry in self.geometries]
 
     def config(self, level: str, chosen: Hyperparameters, blocks: Mapping[int, BlockSizes], **sizes: int) -> AmonConfig:
         """Say what the model is."""
@@ -160,26 +157,25 @@ def _prepare(
             f"the representation is one of {list(slatm.config.elements)}, the records have "
             f"{[chemical_symbols[z] for z in numbers]}. They must be the same."
         )
-    geometries = [_geometry(record, settings.directions, [seed, n]) for n, record in enumerate(records)]
+    directions = [_directions(record, settings.directions, [seed, n]) for n, record in enumerate(records)]
     counts = compositions([record.numbers for record in records], numbers)
     energies = np.array([record.energy for record in records])
     completed = settings.baseline == "completed"
     baseline = atomic_baseline(counts, energies, free_atoms, numbers, completed=completed)
     targets = torch.from_numpy(energies - counts @ baseline).to(device)
-    slopes = torch.from_numpy(_slopes(records, geometries)).to(device)
-    return _Task(records, settings, slatm, geometries, baseline, targets, slopes, device, seed)
+    slopes = torch.from_numpy(_slopes(records, directions)).to(device)
+    return _Task(records, settings, slatm, directions, baseline, targets, slopes, device, seed)
 
 
-def _reaches(task: _Task, training: Environments, others: Sequence[Geometry]) -> dict[int, float]:
-    """Find the largest distances of environments, those of other geometries included."""
-    beyond = [replace(other, directions=None) for other in others]
-    return largest_distances(training, gather(task.slatm, beyond, device=task.device) if beyond else None)
+def _reaches(task: _Task, training: Environments, others: Sequence[System]) -> dict[int, float]:
+    """Find the largest distances of environments, those of other systems included."""
+    return largest_distances(training, gather(task.slatm, others, device=task.device) if others else None)
 
 
-def _fit_all(task: _Task, level: str, others: Sequence[Geometry], progress: Callable[[int], None] | None) -> Fit:
+def _fit_all(task: _Task, level: str, others: Sequence[System], progress: Callable[[int], None] | None) -> Fit:
     """Fit with all rows."""
-    settings, name = task.settings, _namer(task.records, task.geometries)
-    training = gather(task.slatm, task.geometries, device=task.device, progress=progress)
+    settings, name = task.settings, _namer(task.records, task.directions)
+    training = gather(task.slatm, task.records, task.directions, device=task.device, progress=progress)
     reaches = _reaches(task, training, others)
     targets = torch.cat([task.energies, task.slopes])
     chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
@@ -214,21 +210,22 @@ def _sample(task: _Task, training: Environments, targets: Tensor) -> tuple[Envir
     if n <= most:
         return training, targets
     drawn = np.sort(np.random.default_rng(task.seed).permutation(n)[:most])
-    owners = np.repeat(np.arange(n), [geometry.n_directions for geometry in task.geometries])
+    owners = np.repeat(np.arange(n), [_count(along) for along in task.directions])
     rows = np.concatenate([drawn, n + np.flatnonzero(np.isin(owners, drawn))])
-    kept = gather(task.slatm, [task.geometries[index] for index in drawn], device=task.device)
+    records, directions = ([every[index] for index in drawn] for every in (task.records, task.directions))
+    kept = gather(task.slatm, records, directions, device=task.device)
     return kept, targets[torch.from_numpy(rows).to(targets.device)]
 
 
-def _fit_basis(task: _Task, level: str, others: Sequence[Geometry], progress: Callable[[int], None] | None) -> Fit:
+def _fit_basis(task: _Task, level: str, others: Sequence[System], progress: Callable[[int], None] | None) -> Fit:
     """Fit in a basis of environments, molecule by molecule."""
     settings = task.settings
-    plain = gather(task.slatm, task.plain(), device=task.device)
+    plain = gather(task.slatm, task.records, device=task.device)
     reaches = _reaches(task, plain, others)
     chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
     widths = chosen.widths(reaches)
     basis = in_half_precision(choose_basis(plain, widths, settings.basis or 1))
-    rows = environment_rows(task.slatm, task.geometries, device=task.device, progress=progress)
+    rows = environment_rows(task.slatm, task.records, task.directions, device=task.device, progress=progress)
     sums = sum_rows(rows, basis, widths, task.energies, task.slopes)
     kept, places = leading(basis, max(1, settings.variance_rows // len(basis.blocks)))
     solution = solve_sparse(basis, widths, sums, settings.penalty, settings.force_penalty, kept=places)
@@ -260,25 +257,29 @@ def _elements(records: Sequence[Record]) -> list[int]:
     return sorted({z for record in records for z in record.numbers.tolist()})
 
 
-def _geometry(record: Record, n_directions: int | None, seed: Sequence[int]) -> Geometry:
+def _directions(record: Record, n_directions: int | None, seed: Sequence[int]) -> Directions:
     """Choose directions: all coordinates, some random orthogonal ones, or none."""
     size = 3 * len(record)
     wanted = size if n_directions is None else min(size, n_directions)
     if record.forces is None or wanted == 0:
-        return Geometry(record.numbers, record.positions)
+        return None
     if wanted == size:
         basis = np.eye(size)
     else:
         basis = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, wanted)))[0].T
-    return Geometry(record.numbers, record.positions, basis.reshape(wanted, -1, 3))
+    return basis.reshape(wanted, -1, 3)
 
 
-def _slopes(records: Sequence[Record], geometries: Sequence[Geometry]) -> NDArray[np.float64]:
+def _count(directions: Directions) -> int:
+    return 0 if directions is None else len(directions)
+
+
+def _slopes(records: Sequence[Record], directions: Sequence[Directions]) -> NDArray[np.float64]:
     """Return the energies' derivatives along all directions, (R,)."""
     slopes = [
-        -np.einsum("rnx,nx->r", geometry.directions, record.forces)
-        for record, geometry in zip(records, geometries, strict=True)
-        if geometry.directions is not None and record.forces is not None
+        -np.einsum("rnx,nx->r", along, record.forces)
+        for record, along in zip(records, directions, strict=True)
+        if along is not None and record.forces is not None
     ]
     return np.concatenate(slopes) if slopes else np.zeros(0)
 
@@ -292,9 +293,9 @@ def _name(record: Record) -> str:
     return str(record.info.get("smiles", record.formula))
 
 
-def _namer(records: Sequence[Record], geometries: Sequence[Geometry]) -> Callable[[int], str]:
+def _namer(records: Sequence[Record], directions: Sequence[Directions]) -> Callable[[int], str]:
     """Return what names the rows of a kernel in messages."""
-    owners = [index for index, geometry in enumerate(geometries) for _ in range(geometry.n_directions)]
+    owners = [index for index, along in enumerate(directions) for _ in range(_count(along))]
 
     def name(row: int) -> str:
         molecule = row if row < len(records) else owners[row - len(records)]

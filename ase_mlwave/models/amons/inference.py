@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ase_mlwave.models.amons.model import AmonModel
-from ase_mlwave.models.amons.regression.environments import Environments, Geometry, collect
+from ase_mlwave.models.amons.regression.environments import Environments, collect
 from ase_mlwave.models.amons.regression.kernel import kernel_diagonal, kernel_matrix
 from ase_mlwave.models.domain.wall import repulsion
+from ase_mlwave.systems.neighbours import NeighbourList
+from ase_mlwave.systems.system import System
 
 __all__ = ["Prediction", "force_uncertainty", "predict_batch"]
 
@@ -62,16 +64,21 @@ class Prediction:
         least = _SHARE * self.novelty[order[0]]
         return [int(i) for i in order if self.novelty[i] > 0 and self.novelty[i] >= least]
 
-    def with_wall(self, system: Geometry) -> Prediction:
+    def with_wall(self, system: System) -> Prediction:
         """Add the repulsion that pushes apart atoms nearer than bonds are long."""
-        wall = repulsion(system.numbers, system.positions, system.cell, system.pbc)
+        wall = repulsion(system)
         forces = None if self.forces is None else self.forces + wall.forces
         virial = None if self.virial is None else self.virial + wall.virial
         return replace(self, atomic_energies=self.atomic_energies + wall.energies, forces=forces, virial=virial)
 
 
 def predict_batch(
-    model: AmonModel, systems: Sequence[Geometry], *, forces: bool = False, uncertainty: bool = False
+    model: AmonModel,
+    systems: Sequence[System],
+    *,
+    forces: bool = False,
+    uncertainty: bool = False,
+    neighbours: NeighbourList | None = None,
 ) -> list[Prediction]:
     """Predict energies, and what else is asked for, of a batch.
 
@@ -79,10 +86,12 @@ def predict_batch(
     ----------
     model : AmonModel
         The model; its device is where everything is computed.
-    systems : sequence of Geometry, (B,)
-        Molecules or cells of the model's elements; their directions are not used.
+    systems : sequence of System, (B,)
+        Molecules or cells of the model's elements.
     forces, uncertainty : bool
         Compute these, too.
+    neighbours : NeighbourList, optional
+        As of `ase_mlwave.systems.batch.collate`.
 
     Returns
     -------
@@ -95,7 +104,7 @@ def predict_batch(
     """
     sizes = [len(system) for system in systems]
     numbers = np.concatenate([system.numbers for system in systems])
-    batch = model.representation.collate([system.parts for system in systems]).to(model.device)
+    batch = model.representation.collate(systems, neighbours).to(model.device)
     with torch.no_grad():
         x = model.representation.environments_of(batch)
         atomic, slopes, novelty = _atoms(model, numbers, x, forces)
@@ -114,14 +123,14 @@ def predict_batch(
     return found
 
 
-def force_uncertainty(model: AmonModel, system: Geometry) -> Array:
+def force_uncertainty(model: AmonModel, system: System) -> Array:
     """Compute the standard deviation of every component of the forces.
 
     Parameters
     ----------
     model : AmonModel
         The model.
-    system : Geometry
+    system : System
         One molecule or cell.
 
     Returns
@@ -134,7 +143,7 @@ def force_uncertainty(model: AmonModel, system: Geometry) -> Array:
     The posterior variance of the energy's derivatives; it needs the environments' full Jacobian, 3N passes forward, of
     which 24 are in memory at a time.
     """
-    batch = model.representation.collate([system.parts]).to(model.device)
+    batch = model.representation.collate([system]).to(model.device)
     unit = torch.eye(3 * len(system), dtype=torch.float64, device=model.device).unflatten(1, (-1, 3))
     with torch.no_grad():
         pieces = (model.representation.pushforward(batch, some) for some in unit.split(_DIRECTIONS))
@@ -159,7 +168,7 @@ def _atoms(model: AmonModel, numbers: NDArray[np.int64], x: Tensor, forces: bool
     return energies, slopes, novelty
 
 
-def _deviations(model: AmonModel, systems: Sequence[Geometry], x: Tensor) -> list[float | None]:
+def _deviations(model: AmonModel, systems: Sequence[System], x: Tensor) -> list[float | None]:
     """Compute the standard deviation of each system's energy."""
     values = x.split([len(system) for system in systems])
     rows = ((s.numbers, own, own.new_zeros(0, *own.shape)) for s, own in zip(systems, values, strict=True))

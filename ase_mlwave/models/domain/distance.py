@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
-from ase_mlwave.data.record import Record
 from ase_mlwave.models.domain.surroundings import describe, n_features
+from ase_mlwave.systems.system import System
 
 __all__ = ["DistanceFromTraining"]
 
@@ -57,47 +57,45 @@ class DistanceFromTraining(nn.Module):
         """Whether the model has a measure."""
         return self.known.shape[1] > 0
 
-    def forward(self, numbers: NDArray[np.int64], positions: Array) -> Array:
+    def forward(self, system: System) -> Array:
         """Measure the atoms of one molecule.
 
         Parameters
         ----------
-        numbers : (N,)
-            Atomic numbers, all among the model's.
-        positions : (N, 3)
-            Bohr.
+        system : System
+            All its elements are among the model's.
 
         Returns
         -------
         ndarray, (N,)
             Dimensionless; about 1 and less for what the model knows.
         """
-        x = describe(numbers, positions, self.numbers)
-        found = np.zeros(len(numbers))
+        x = describe(system, self.numbers)
+        found = np.zeros(len(system))
         for index, z in enumerate(self.numbers):
-            own = numbers == z
+            own = system.numbers == z
             if own.any():
                 known = self.known[index].cpu().double().numpy()
                 found[own] = cdist(x[own], known).min(axis=1) / float(self.unit[index])
         return found
 
-    def fit(self, records: Sequence[Record]) -> None:
+    def fit(self, systems: Sequence[System]) -> None:
         """Learn what training surroundings look like.
 
         Parameters
         ----------
-        records : sequence of Record
+        systems : sequence of System
             The training molecules.
         """
-        described = [describe(record.numbers, record.positions, self.numbers) for record in records]
+        described = [describe(system, self.numbers) for system in systems]
         for index, z in enumerate(self.numbers):
-            x = np.concatenate([values[r.numbers == z] for values, r in zip(described, records, strict=True)])
-            counts = [int((record.numbers == z).sum()) for record in records]
-            formulas = np.repeat([record.formula for record in records], counts)
+            x = np.concatenate([values[s.numbers == z] for values, s in zip(described, systems, strict=True)])
+            counts = [int((system.numbers == z).sum()) for system in systems]
+            formulas = np.repeat([system.formula for system in systems], counts)
             if not len(x):
                 self.unit[index] = 1e-6  # whatever has the element is far from all
                 continue
-            groups = formulas if len(set(formulas.tolist())) > 1 else np.repeat(np.arange(len(records)), counts)
+            groups = formulas if len(set(formulas.tolist())) > 1 else np.repeat(np.arange(len(systems)), counts)
             kept = _farthest_points(x, self.known.shape[1])
             self.known[index] = torch.from_numpy(x[np.resize(kept, self.known.shape[1])])
             distances = cdist(x, x[kept])

@@ -10,8 +10,9 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
+from ase_mlwave.systems.neighbours import find_pairs
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
 __all__ = ["describe", "n_features"]
@@ -40,15 +41,13 @@ def n_features(n_elements: int) -> int:
     return n_elements * (len(_RADII) + 2) + n_elements * (n_elements + 1) // 2 * len(_COSINES)
 
 
-def describe(numbers: NDArray[np.int64], positions: Array, elements: Sequence[int]) -> Array:
+def describe(system: System, elements: Sequence[int]) -> Array:
     """Describe the surroundings of every atom of a molecule.
 
     Parameters
     ----------
-    numbers : (N,)
-        Atomic numbers, all among ``elements``.
-    positions : (N, 3)
-        Bohr.
+    system : System
+        A molecule, of elements all among ``elements``.
     elements : sequence of int
         Atomic numbers of the model's elements, in order.
 
@@ -65,14 +64,11 @@ def describe(numbers: NDArray[np.int64], positions: Array, elements: Sequence[in
     (``test_surroundings_of_an_isolated_atom_are_empty``); exact under rotation, reflection and permutation
     (``test_surroundings_turn_with_the_molecule``). Time and memory are linear in the number of atoms.
     """
-    kind = np.searchsorted(elements, numbers)
+    numbers, kind = system.numbers, np.searchsorted(elements, system.numbers)
     count = len(elements)
     radial = np.zeros((len(numbers), count, len(_RADII)))
-    tree = cKDTree(positions)
-    pairs = tree.query_pairs(_REACH, output_type="ndarray")
-    first = np.concatenate([pairs[:, 0], pairs[:, 1]])
-    second = np.concatenate([pairs[:, 1], pairs[:, 0]])
-    vectors = positions[second] - positions[first]
+    pairs = find_pairs(system, _REACH)
+    first, second, vectors = pairs.first, pairs.second, pairs.vectors(system)
     r = np.linalg.norm(vectors, axis=1)
     steps = (np.log(np.maximum(r, 1e-3))[:, None] - np.log(_RADII)) / _WIDTH
     fade = _smooth(r / _REACH)[:, None] * (_RADII[0] / _RADII)
@@ -108,7 +104,6 @@ def _angles(
         table[a, b] = table[b, a] = index
     found = np.zeros((n_atoms, int(table.max()) + 1, len(_COSINES)))
     near = np.flatnonzero(r < _ANGULAR_REACH)
-    near = near[np.argsort(first[near], kind="stable")]
     starts = np.searchsorted(first[near], np.arange(n_atoms + 1))
     for atom in range(n_atoms):
         own = near[starts[atom] : starts[atom + 1]]

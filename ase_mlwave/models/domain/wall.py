@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase.data import covalent_radii
-from ase.neighborlist import primitive_neighbor_list
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ase_mlwave.models.domain.screening import FACTORS, LENGTH, POWER, RATES
+from ase_mlwave.systems.neighbours import find_pairs
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
 __all__ = ["Wall", "repulsion"]
@@ -37,21 +38,13 @@ class Wall:
         return float(self.energies.sum())
 
 
-def repulsion(
-    numbers: NDArray[np.int64], positions: Array, cell: Array | None = None, pbc: ArrayLike | None = None
-) -> Wall:
+def repulsion(system: System) -> Wall:
     """Compute the repulsion of atoms that are nearer than bonds are.
 
     Parameters
     ----------
-    numbers : (N,)
-        Atomic numbers.
-    positions : (N, 3)
-        Bohr.
-    cell : (3, 3), optional
-        Cell vectors in rows, Bohr; of a molecule none.
-    pbc : (3,), optional
-        Which of them are periods.
+    system : System
+        A molecule or a cell.
 
     Returns
     -------
@@ -64,22 +57,18 @@ def repulsion(
     ``test_wall_is_zero_for_bonds``, ``test_wall_pushes_with_minus_its_derivative``.
     Source of the screening phi: Ziegler, Biersack and Littmark, "The stopping and range of ions in solids" (1985).
     """
-    radii = _BEGIN * covalent_radii / BOHR
-    box = np.eye(3) if cell is None else np.asarray(cell, dtype=np.float64)
-    periods = np.zeros(3, dtype=bool) if pbc is None else np.asarray(pbc, dtype=bool)
-    found = primitive_neighbor_list("ijDd", periods, box, positions, radii[numbers])
-    i, j, vectors, r = (np.asarray(part) for part in found)
-    forces, virial = np.zeros((len(numbers), 3)), np.zeros((3, 3))
-    if not len(r):
-        return Wall(np.zeros(len(numbers)), forces, virial)
-    r = np.maximum(r, 1e-6)
-    energies, slopes = _pair(
-        numbers[i].astype(float), numbers[j].astype(float), r, radii[numbers[i]] + radii[numbers[j]]
-    )
+    radii = _BEGIN * covalent_radii[system.numbers] / BOHR
+    pairs = find_pairs(system, 2 * float(radii.max()))
+    vectors, begin = pairs.vectors(system), radii[pairs.first] + radii[pairs.second]
+    r = np.maximum(np.linalg.norm(vectors, axis=1), 1e-6)
+    forces, near = np.zeros((len(system), 3)), r < begin
+    i, j, vectors, r = pairs.first[near], pairs.second[near], vectors[near], r[near]
+    numbers = system.numbers.astype(np.float64)
+    energies, slopes = _pair(numbers[i], numbers[j], r, begin[near])
     pulls = 0.5 * (slopes / r)[:, None] * vectors  # half: every pair is listed both ways
     np.add.at(forces, i, pulls)
     np.add.at(forces, j, -pulls)
-    by_atom: Array = np.bincount(i, 0.5 * energies, len(numbers)).astype(np.float64)
+    by_atom: Array = np.bincount(i, 0.5 * energies, len(system)).astype(np.float64)
     return Wall(by_atom, forces, vectors.T @ pulls)
 
 

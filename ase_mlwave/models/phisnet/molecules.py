@@ -18,6 +18,7 @@ from ase_mlwave.quantum.functional import converge, kohn_sham_functional
 from ase_mlwave.quantum.initial_guess import doubt
 from ase_mlwave.quantum.populations import dipole_moment, mulliken_charges
 from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
 
 __all__ = ["matrices_of", "mole_of", "molecular_properties"]
@@ -33,6 +34,7 @@ def molecular_properties(
     *,
     energy: str,
     is_known: Callable[[Mapping[str, Any]], bool],
+    neighbours: NeighbourList | None = None,
 ) -> list[tuple[Values, Values]]:
     """Compute properties of molecules.
 
@@ -48,6 +50,8 @@ def molecular_properties(
         One of ``ENERGY_LEVELS``.
     is_known : callable
         Tells of the matrices of a molecule whether it is like the training data, and so fit to start an SCF.
+    neighbours : NeighbourList, optional
+        As of `ase_mlwave.systems.batch.collate`.
 
     Returns
     -------
@@ -56,14 +60,14 @@ def molecular_properties(
         energies are the converged ones, with ``"scf_cycles"``.
     """
     forces = "forces" in properties
-    batch = predict_batch(network, systems, gradients=forces and energy != "scf")
+    batch = predict_batch(network, systems, gradients=forces and energy != "scf", neighbours=neighbours)
     found: list[tuple[Values, Values]] = [({}, matrices_of(batch, b)) for b in range(len(systems))]
     if energy == "scf" and properties:
         for system, (values, matrices) in zip(systems, found, strict=True):
             _converge(_mean_field(network, system), values, matrices, forces, is_known)
     elif forces or "energy" in properties:
         total = batch.wavefunction_energies() if energy == "wavefunction" else _functional(network, batch, systems)
-        gradients = batch.gradient(total).split(list(batch.molecules.n_atoms)) if forces else ()
+        gradients = batch.molecules.split(batch.gradient(total)) if forces else ()
         for b, (values, _) in enumerate(found):
             values["energy"] = float(total[b].detach())
             values |= {"forces": -_numpy(gradients[b])} if forces else {}
@@ -120,7 +124,7 @@ def _functional(network: PhiSNet, batch: PredictedBatch, systems: Sequence[Syste
 
 def _add_wall(values: Values, system: System) -> None:
     """Push apart atoms nearer than bonds are long."""
-    wall = repulsion(system.numbers, system.positions)
+    wall = repulsion(system)
     values["energy"] += wall.energy
     if "forces" in values:
         values["forces"] = values["forces"] + wall.forces

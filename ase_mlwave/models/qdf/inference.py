@@ -90,7 +90,7 @@ def predict_batch(
 
 def measure_distances(network: QDF, system: System) -> Array | None:
     """Measure how unlike the training data the atoms (N,) of a molecule are; None where the model has no measure."""
-    return network.domain(system.numbers, system.positions) if network.domain.measures else None
+    return network.domain(system) if network.domain.measures else None
 
 
 def density_on_points(network: QDF, system: System, points: Array, *, grid_level: int | None = None) -> Array:

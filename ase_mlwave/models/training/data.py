@@ -5,11 +5,11 @@ from __future__ import annotations
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.console import Console
-from ase_mlwave.data.charge_spin import check_electrons
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.data.streamed import stream_dataset
 from ase_mlwave.data.summary import summary
 from ase_mlwave.models.training.settings import DataSettings
+from ase_mlwave.systems.charge_spin import check_electrons
 
 __all__ = ["charges_and_spins", "read_training_data"]
 

@@ -18,8 +18,8 @@ from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.models.amons.fitting import Fit, fit_amons
 from ase_mlwave.models.amons.inference import force_uncertainty, predict_batch
 from ase_mlwave.models.amons.model import AmonModel
-from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 from tests.models.amons.springs import methanols
 
@@ -38,7 +38,7 @@ def test_learning_curve_of_the_public_program() -> None:
     free_atoms = {atomic_numbers[symbol]: energy for symbol, energy in DEMO["atomic_energies_hartree"].items()}
     settings = SlatmConfig(elements=("H", "C", "O"), smooth=False, distance_step=0.04, angle_step=0.04)
     published = FitSettings(baseline="published")
-    geometries = [Geometry(record.numbers, record.positions) for record in (target, *amons)]
+    geometries = [target, *amons]
     for k, expected in DEMO["expected_error_kcal_per_mol_by_k"].items():
         known = [record for record in amons if record.info["n_heavy"] <= int(k)]
         if k == "1":  # methane alone knows no oxygen: a free atom
@@ -57,30 +57,26 @@ def fit() -> Fit:
 FREE = {1: -0.5, 6: -37.8, 8: -75.0}
 
 
-def geometry(record: Record) -> Geometry:
-    return Geometry(record.numbers, record.positions)
-
-
 def test_training_molecules_are_fitted(fit: Fit) -> None:
     records = methanols(range(6))
-    for found, record in zip(predict_batch(fit.model, [*map(geometry, records)], forces=True), records, strict=True):
+    for found, record in zip(predict_batch(fit.model, records, forces=True), records, strict=True):
         assert found.energy == pytest.approx(record.energy, abs=1e-5)
         np.testing.assert_allclose(found.forces, record.forces, atol=1e-4)
 
 
 def test_forces_are_minus_the_derivative_of_the_energy(fit: Fit) -> None:
     (record,) = methanols([78])
-    (found,) = predict_batch(fit.model, [geometry(record)], forces=True)
+    (found,) = predict_batch(fit.model, [record], forces=True)
     rng = np.random.default_rng(0)
     for along in rng.normal(size=(3, len(record), 3)):
-        moved = [Geometry(record.numbers, record.positions + step * along) for step in (1e-4, -1e-4)]
+        moved = [System(record.numbers, record.positions + step * along) for step in (1e-4, -1e-4)]
         plus, minus = predict_batch(fit.model, moved)
         expected = -np.sum(found.forces * along)
         assert (plus.energy - minus.energy) / 2e-4 == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_batch_is_its_molecules(fit: Fit) -> None:
-    systems = [geometry(record) for record in methanols([50, 51, 52])]
+    systems = methanols([50, 51, 52])
     for one, single in zip(predict_batch(fit.model, systems, forces=True, uncertainty=True), systems, strict=True):
         (alone,) = predict_batch(fit.model, [single], forces=True, uncertainty=True)
         assert one.energy == pytest.approx(alone.energy, abs=1e-10)
@@ -92,13 +88,13 @@ def test_batch_is_its_molecules(fit: Fit) -> None:
 def test_uncertainty_grows_away_from_the_training_set(fit: Fit) -> None:
     (known,), (new,) = methanols([0]), methanols([60])
     stretched = replace(new, positions=new.positions * 1.3)
-    found = predict_batch(fit.model, [geometry(one) for one in (known, new, stretched)], uncertainty=True)
+    found = predict_batch(fit.model, [known, new, stretched], uncertainty=True)
     deviations = [one.uncertainty for one in found]
     assert deviations == sorted(deviations)
     assert deviations[1] > 2 * deviations[0]
     assert deviations[2] > 2 * deviations[1]
     assert found[0].novelty.max() < 1e-5 < found[1].novelty.min()
-    of_forces = [force_uncertainty(fit.model, geometry(one)) for one in (known, stretched)]
+    of_forces = [force_uncertainty(fit.model, one) for one in (known, stretched)]
     assert of_forces[0].shape == (len(known), 3)
     assert of_forces[1].max() > 2 * of_forces[0].max()
 
@@ -106,18 +102,18 @@ def test_uncertainty_grows_away_from_the_training_set(fit: Fit) -> None:
 def test_variance_of_forces_is_that_of_differences(fit: Fit) -> None:
     """A far-away molecule has the prior's variance; its force's is the second difference of the prior's covariance."""
     (record,) = methanols([79])
-    whole = force_uncertainty(fit.model, geometry(record))
+    whole = force_uncertainty(fit.model, record)
     assert np.isfinite(whole).all()
     assert whole.min() > 0
     turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
-    turned = force_uncertainty(fit.model, Geometry(record.numbers, record.positions @ turn.T))
+    turned = force_uncertainty(fit.model, System(record.numbers, record.positions @ turn.T))
     np.testing.assert_allclose((turned**2).sum(axis=1), (whole**2).sum(axis=1), rtol=1e-4)
 
 
 def test_state_makes_the_same_model(fit: Fit) -> None:
     again = AmonModel(fit.model.config)
     again.load_state_dict(fit.model.state_dict())
-    systems = [geometry(record) for record in methanols([50])]
+    systems = methanols([50])
     one, other = (
         predict_batch(m, systems, forces=True, uncertainty=True)[0] for m in (fit.model, again.cast(torch.float32))
     )
@@ -132,7 +128,7 @@ def test_many_rows_leave_variances_to_the_energies() -> None:
     assert few.factor.shape == (3, 3)
     full = fit_amons(records, "springs", FitSettings(), free_atoms=FREE).model
     assert full.config.n_rows == 3 + 3 * 18
-    systems = [geometry(record) for record in methanols([50])]
+    systems = methanols([50])
     (one,), (other,) = predict_batch(few, systems, uncertainty=True), predict_batch(full, systems, uncertainty=True)
     assert one.energy == pytest.approx(other.energy, abs=1e-10)
     assert one.uncertainty / float(few.amplitude) ** 0.5 > other.uncertainty / float(full.amplitude) ** 0.5
@@ -176,7 +172,7 @@ def test_only_drawn_molecules_have_a_say_in_the_hyperparameters() -> None:
 def test_loaded_weights_count_at_once(fit: Fit) -> None:
     stiffer = [replace(record, forces=2 * record.forces) for record in methanols(range(6))]
     other = fit_amons(stiffer, "springs", FitSettings(penalty=1e-8, force_penalty=1e-8), free_atoms=FREE).model
-    model, system = AmonModel(fit.model.config), [geometry(methanols([7])[0])]
+    model, system = AmonModel(fit.model.config), [methanols([7])[0]]
     for source in (fit.model, other):
         model.load_state_dict(source.state_dict())
         (found,), (expected,) = (predict_batch(one, system, uncertainty=True) for one in (model, source))

@@ -13,12 +13,12 @@ from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.models.amons.fitting import Fit, fit_amons
 from ase_mlwave.models.amons.inference import force_uncertainty, predict_batch
-from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
 from ase_mlwave.models.folder import ModelFolder, TrainingData
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import HARTREE
 from tests.models.amons.springs import methanols
-from tests.models.amons.test_fitting import FREE, geometry
+from tests.models.amons.test_fitting import FREE
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def fit() -> Fit:
 
 def test_forces_carry_over_to_other_geometries(fit: Fit) -> None:
     records = methanols(range(1000, 1010))
-    found = predict_batch(fit.model, [*map(geometry, records)], forces=True)
+    found = predict_batch(fit.model, records, forces=True)
     errors = np.array([one.forces - record.forces for one, record in zip(found, records, strict=True)])
     sizes = np.array([record.forces for record in records])
     assert np.abs(errors).mean() < 0.1 * np.abs(sizes).mean()
@@ -39,9 +39,9 @@ def test_forces_carry_over_to_other_geometries(fit: Fit) -> None:
 
 def test_forces_are_minus_the_derivative_of_the_energy(fit: Fit) -> None:
     (record,) = methanols([78])
-    (found,) = predict_batch(fit.model, [geometry(record)], forces=True)
+    (found,) = predict_batch(fit.model, [record], forces=True)
     along = np.random.default_rng(0).normal(size=(len(record), 3))
-    moved = [Geometry(record.numbers, record.positions + step * along) for step in (1e-4, -1e-4)]
+    moved = [System(record.numbers, record.positions + step * along) for step in (1e-4, -1e-4)]
     plus, minus = predict_batch(fit.model, moved)
     assert (plus.energy - minus.energy) / 2e-4 == pytest.approx(-np.sum(found.forces * along), rel=1e-4, abs=1e-6)
 
@@ -49,7 +49,7 @@ def test_forces_are_minus_the_derivative_of_the_energy(fit: Fit) -> None:
 def test_uncertainty_grows_away_from_the_training_set(fit: Fit) -> None:
     (near,), (far,) = methanols([2000]), methanols([2001])
     spread = far.positions * 1.15
-    systems = [geometry(near), Geometry(far.numbers, spread)]
+    systems = [near, System(far.numbers, spread)]
     one, other = predict_batch(fit.model, systems, uncertainty=True)
     assert one.uncertainty is not None
     assert other.uncertainty is not None
@@ -63,7 +63,7 @@ def test_model_folder_keeps_a_basis(fit: Fit, tmp_path: Path) -> None:
     (record,) = methanols([5])
     atoms = atoms_from_record(record)
     atoms.calc = AmonsCalculator(folder)
-    (expected,) = predict_batch(fit.model, [geometry(record)], uncertainty=True)
+    (expected,) = predict_batch(fit.model, [record], uncertainty=True)
     assert atoms.get_potential_energy() == pytest.approx(expected.energy * HARTREE, abs=1e-9)
     assert atoms.calc.extras["energy_uncertainty"] == pytest.approx(expected.uncertainty * HARTREE, rel=1e-4)
     assert fit.model.config.n_basis <= fit.model.config.fit.variance_rows
@@ -74,7 +74,7 @@ def test_a_smaller_basis_for_variances_claims_no_less_uncertainty(fit: Fit) -> N
     representation = SlatmConfig.for_forces(("C", "H", "O"))
     small = fit_amons(methanols(range(60)), "springs", settings, representation=representation, free_atoms=FREE)
     assert small.model.config.n_basis == len(small.model.factor) == 60
-    systems = [*map(geometry, methanols(range(3000, 3005)))]
+    systems = methanols(range(3000, 3005))
     pairs = [predict_batch(model, systems, uncertainty=True) for model in (small.model, fit.model)]
     for one, other in zip(*pairs, strict=True):
         assert one.energy == pytest.approx(other.energy, abs=1e-9)

@@ -9,6 +9,7 @@ from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.domain.distance import DistanceFromTraining
 from ase_mlwave.models.domain.surroundings import describe
+from ase_mlwave.systems.system import System
 
 ELEMENTS = (1, 6, 7, 8)
 TRAINED = [
@@ -47,24 +48,25 @@ def measure() -> DistanceFromTraining:
 def test_surroundings_turn_with_the_molecule(turn: np.ndarray) -> None:
     record = shaken("CH3CONH2", 1)
     order = np.random.default_rng(2).permutation(len(record))
-    x = describe(record.numbers, record.positions, ELEMENTS)
-    moved = describe(record.numbers[order], (record.positions @ turn.T + [3.0, -1.0, 9.0])[order], ELEMENTS)
+    x = describe(record, ELEMENTS)
+    positions = (record.positions @ turn.T + [3.0, -1.0, 9.0])[order]
+    moved = describe(System(record.numbers[order], positions), ELEMENTS)
     np.testing.assert_allclose(moved, x[order], atol=1e-10)
 
 
 def test_surroundings_of_an_isolated_atom_are_empty() -> None:
-    assert not describe(np.array([8]), np.zeros((1, 3)), ELEMENTS).any()
-    far = describe(np.array([8, 8]), np.array([[0, 0, 0], [30.0, 0, 0]]), ELEMENTS)
+    assert not describe(System(np.array([8]), np.zeros((1, 3))), ELEMENTS).any()
+    far = describe(System(np.array([8, 8]), np.array([[0, 0, 0], [30.0, 0, 0]])), ELEMENTS)
     assert not far.any()
 
 
 def test_distance_grows_outside(measure: DistanceFromTraining) -> None:
     def distance(atoms: Atoms) -> float:
         record = record_from_atoms(atoms)
-        return float(measure(record.numbers, record.positions).max())
+        return float(measure(record).max())
 
     known = shaken("CH3CH2OH", 99)
-    inside = float(measure(known.numbers, known.positions).max())
+    inside = float(measure(known).max())
     pair = molecule("H2O")
     pair.translate([3.0, 0, 0])
     outside = {name: distance(molecule(name)) for name in ("CO2", "H2", "HCN", "N2")}
@@ -80,14 +82,14 @@ def test_element_without_training_atoms_is_far(measure: DistanceFromTraining) ->
     alone = DistanceFromTraining(ELEMENTS, 8)
     alone.fit([shaken("H2O", seed) for seed in range(4)])
     record = shaken("CH3OH", 0)
-    assert (alone(record.numbers, record.positions)[record.numbers == 6] > 100).all()
+    assert (alone(record)[record.numbers == 6] > 100).all()
 
 
 def test_one_training_geometry_is_enough() -> None:
     alone = DistanceFromTraining((1, 8), 8)
     alone.fit([shaken("H2O", 0)])
     record = shaken("H2O", 0)
-    assert alone(record.numbers, record.positions).max() < 0.1
+    assert alone(record).max() < 0.1
 
 
 @pytest.mark.parametrize("shrink", [0.5, 0.4, 0.2, 0.05])
@@ -97,4 +99,4 @@ def test_atoms_in_one_another_are_far(measure: DistanceFromTraining, shrink: flo
         atoms = molecule(name)
         atoms.positions *= shrink
         record = record_from_atoms(atoms)
-        assert measure(record.numbers, record.positions).max() > 1.8, name
+        assert measure(record).max() > 1.8, name

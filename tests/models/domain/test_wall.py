@@ -7,12 +7,12 @@ from ase.build import bulk, molecule
 from ase.collections import g2
 
 from ase_mlwave.models.domain.wall import Wall, repulsion
+from ase_mlwave.systems.conversion import system_from_atoms
 from ase_mlwave.units import BOHR
 
 
 def of(atoms: Atoms) -> Wall:
-    cell = np.array(atoms.cell) / BOHR if atoms.pbc.any() else None
-    return repulsion(atoms.numbers, atoms.positions / BOHR, cell, atoms.pbc)
+    return repulsion(system_from_atoms(atoms))
 
 
 def test_wall_is_zero_for_bonds() -> None:

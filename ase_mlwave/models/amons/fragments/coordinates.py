@@ -11,7 +11,6 @@ from ase.data import chemical_symbols, covalent_radii
 from rdkit import Chem
 from scipy.spatial import cKDTree
 
-from ase_mlwave.data.charge_spin import charge_and_spin
 from ase_mlwave.models.amons.fragments.bond_orders import (
     ELEMENTS,
     Edge,
@@ -20,6 +19,7 @@ from ase_mlwave.models.amons.fragments.bond_orders import (
     lewis_structure,
 )
 from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, canonical_smiles, pair_of, rdkit_graph, sanitise
+from ase_mlwave.systems.charge_spin import charge_and_spin
 
 __all__ = ["LONGEST_BOND", "are_bonded", "bonded_pairs", "molecule_from_coordinates", "total_charge"]
 
@@ -138,7 +138,7 @@ def are_bonded(one: int, other: int, length: float) -> tuple[bool, bool]:
 
 
 def total_charge(atoms: Atoms) -> int:
-    """Read the charge as all readers do (`ase_mlwave.data.charge_spin`), and refuse unpaired electrons.
+    """Read the charge as all readers do (`ase_mlwave.systems.charge_spin`), and refuse unpaired electrons.
 
     Parameters
     ----------

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from scipy.spatial import cKDTree
 
-from ase_mlwave.data.convert import atoms_from_record
-from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.fragments.coordinates import bonded_pairs, molecule_from_coordinates, total_charge
 from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, canonical_smiles, pair_of, sanitise
 from ase_mlwave.models.amons.fragments.query_files import RDKIT_FILES, looks_like_a_file, query_in_file, read_with_ase
+from ase_mlwave.systems.conversion import atoms_from_system
+from ase_mlwave.systems.system import System
 
 __all__ = ["RDKIT_FILES", "bonded_pairs", "looks_like_a_file", "molecule_from", "read_query", "read_with_ase"]
 
@@ -89,8 +89,8 @@ def read_query(query: Any) -> Molecule | Atoms:
         return _from_smiles(query)
     if isinstance(query, (str, Path)):
         query = query_in_file(Path(query))
-    elif isinstance(query, Record):
-        query = atoms_from_record(query)
+    elif isinstance(query, System):
+        query = atoms_from_system(query)
     if isinstance(query, Chem.Mol):
         return _from_rdkit(query)
     if isinstance(query, Atoms):

@@ -22,6 +22,7 @@ from ase_mlwave.models.amons.learning.labels import Labeller
 from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 from ase_mlwave.models.amons.learning.study import AmonStudy
 from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.systems.system import System
 
 __all__ = ["ActiveLearning"]
 
@@ -48,12 +49,12 @@ class ActiveLearning:
     graphs: Graphs = field(default_factory=Graphs)
     advice: dict[Any, tuple[str | None, str]] = field(default_factory=dict)
 
-    def advise(self, system: Record, worst: Sequence[int], known: frozenset[str]) -> tuple[str | None, str]:
+    def advise(self, system: System, worst: Sequence[int], known: frozenset[str]) -> tuple[str | None, str]:
         """Find the amon that would help, and say so.
 
         Parameters
         ----------
-        system : Record
+        system : System
             The structure.
         worst : sequence of int
             Its badly covered atoms, the worst first.
@@ -99,7 +100,7 @@ class ActiveLearning:
         return replace(self, study=self.study or remembered_study(config, settings), settings=settings)
 
     def extended(
-        self, system: Record, worst: Sequence[int], *, n: int, executor: Executor | None
+        self, system: System, worst: Sequence[int], *, n: int, executor: Executor | None
     ) -> tuple[ActiveLearning, tuple[Record, ...]]:
         """Label the amons that would help a structure; parameters as for `extend_study`, after `of_model`."""
         study, settings = self._origin()

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist, squareform
 
-from ase_mlwave.data.convert import atoms_from_record
-from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.fragments.missing import FragmentFinder
 from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.perception import molecule_from
+from ase_mlwave.systems.conversion import atoms_from_system
+from ase_mlwave.systems.neighbours import find_pairs
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
 __all__ = ["Graphs", "advise", "structure_key"]
@@ -23,16 +23,16 @@ __all__ = ["Graphs", "advise", "structure_key"]
 #: Distances in sums of covalent radii: bonds that are known from before are broken past the first, and atoms that were
 #: not bonded are so below the second.
 _BROKEN, _BONDED = 1.5, 1.15
+#: Atoms that may be bonded are nearer.
+_NEAR = 1.3
 
 
-def structure_key(system: Record) -> tuple[Any, ...]:
+def structure_key(system: System) -> tuple[Any, ...]:
     """Return what decides which fragments a structure has: its atoms, and which of them are near each other."""
-    cell = system.info.get("cell")
-    if cell is not None:
-        return system.numbers.tobytes(), np.asarray(cell).tobytes(), np.asarray(system.info["pbc"]).tobytes()
-    radii = covalent_radii[system.numbers] / BOHR
-    reach = (radii[:, None] + radii)[np.triu_indices(len(system), 1)]
-    near = np.packbits(pdist(system.positions) < 1.3 * reach) if len(system) > 1 else np.zeros(0, dtype=np.uint8)
+    if system.cell is not None and system.pbc is not None:
+        return system.numbers.tobytes(), system.cell.tobytes(), system.pbc.tobytes()
+    pairs, stretches = _stretches(system, _NEAR)
+    near = pairs[stretches < _NEAR]
     return system.numbers.tobytes(), near.tobytes(), system.charge
 
 
@@ -42,13 +42,13 @@ class Graphs:
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, int], Molecule] = {}
 
-    def finder(self, system: Record, like: Molecule | None = None) -> FragmentFinder:
+    def finder(self, system: System, like: Molecule | None = None) -> FragmentFinder:
         """Make what finds fragments of a structure.
 
         Parameters
         ----------
-        system : Record
-            The structure; of cells ``info`` has ``"cell"`` and ``"pbc"``.
+        system : System
+            The structure.
         like : Molecule, optional
             The query; a structure of the same atoms in the same order has its bonds, as long as they hold.
 
@@ -61,32 +61,35 @@ class Graphs:
         InputError
             If the bonds are not certain.
         """
-        cell = system.info.get("cell")
-        if cell is not None:
-            atoms = atoms_from_record(replace(system, info={}))
-            atoms.cell, atoms.pbc = np.asarray(cell) * BOHR, system.info["pbc"]
-            return FragmentFinder(atoms)
+        if system.n_periods:
+            return FragmentFinder(atoms_from_system(system))
         key = system.numbers.tobytes(), system.charge
         if key not in self._known and like is not None and _same_atoms(like, system):
             self._known[key] = like
-        if key not in self._known or not _holds(self._known[key], system.positions):
+        if key not in self._known or not _holds(self._known[key], system):
             self._known[key] = molecule_from(system)
         return FragmentFinder(replace(self._known[key], positions=system.positions))
 
 
-def _same_atoms(molecule: Molecule, system: Record) -> bool:
+def _same_atoms(molecule: Molecule, system: System) -> bool:
     return molecule.numbers == tuple(system.numbers.tolist()) and sum(molecule.charges) == system.charge
 
 
-def _holds(molecule: Molecule, positions: NDArray[np.float64]) -> bool:
+def _holds(molecule: Molecule, system: System) -> bool:
     """Tell whether no bond of a graph is broken, and none was made."""
-    radii = covalent_radii[list(molecule.numbers)] / BOHR
-    stretch = squareform(pdist(positions)) / (radii[:, None] + radii)
-    np.fill_diagonal(stretch, np.inf)
-    bonded = np.zeros_like(stretch, dtype=bool)
-    for i, j in molecule.orders:
-        bonded[i, j] = bonded[j, i] = True
-    return bool((stretch[bonded] < _BROKEN).all() and (stretch[~bonded] > _BONDED).all())
+    pairs, stretches = _stretches(system, _BROKEN)
+    unbroken, near = ({(i, j) for i, j in pairs[stretches < limit].tolist()} for limit in (_BROKEN, _BONDED))
+    return near <= molecule.orders.keys() <= unbroken
+
+
+def _stretches(system: System, limit: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return pairs i < j of atoms, (P, 2), and their distances in sums of covalent radii: all within a limit."""
+    radii = covalent_radii[system.numbers] / BOHR
+    found = find_pairs(system, limit * 2 * float(radii.max()))
+    once = found.first < found.second
+    pairs = np.stack([found.first[once], found.second[once]], axis=1)
+    lengths = np.linalg.norm(found.vectors(system)[once], axis=1)
+    return pairs, lengths / radii[pairs].sum(axis=1)
 
 
 def advise(

@@ -20,7 +20,7 @@ from ase_mlwave.models.amons.learning.labels import Labeller
 from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 from ase_mlwave.models.amons.learning.sizes import chosen_contacts, usual_max_heavy
 from ase_mlwave.models.amons.learning.study import AmonStudy, elements_of, is_determined, usual_ways
-from ase_mlwave.models.amons.regression.environments import Geometry
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
 __all__ = ["query_geometry", "study_query"]
@@ -82,13 +82,11 @@ def study_query(query: Any, settings: StudySettings, labelling: Labelling | None
     )
 
 
-def query_geometry(query: Molecule | Atoms) -> Geometry | None:
-    """Return the geometry of a query, Bohr; None of a graph without coordinates."""
+def query_geometry(query: Molecule | Atoms) -> System | None:
+    """Return the geometry of a query, without its charge; None of a graph without coordinates."""
     if isinstance(query, Molecule):
-        numbers = np.array(query.numbers, dtype=np.int64)
-        return None if query.positions is None else Geometry(numbers, np.array(query.positions))
-    numbers, positions = np.array(query.numbers, dtype=np.int64), np.array(query.positions) / BOHR
-    return Geometry(numbers, positions, cell=np.array(query.cell.complete()) / BOHR, pbc=np.array(query.pbc))
+        return None if query.positions is None else System(np.array(query.numbers), np.array(query.positions))
+    return System(query.numbers, query.positions / BOHR, cell=query.cell.array / BOHR, pbc=query.pbc)
 
 
 def _amons_of(

@@ -21,10 +21,10 @@ from ase_mlwave.models.amons.learning.labels import models_beside
 from ase_mlwave.models.amons.learning.settings import Displacements
 from ase_mlwave.models.amons.model import AmonModel
 from ase_mlwave.models.amons.regression.baseline import compositions
-from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
 from ase_mlwave.models.amons.thresholds import query_limits, query_thresholds
 from ase_mlwave.models.folder import ModelFolder, TrainingData
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import HARTREE
 
 __all__ = ["AmonStudy", "LearningPoint", "elements_of", "is_determined", "usual_ways"]
@@ -71,7 +71,7 @@ class AmonStudy:
         Atomic number -> energy of the free atom, Hartree, where the compositions of the amons need them.
     settings : FitSettings
         How models are fitted.
-    query : Geometry or None
+    query : System or None
         The query, if it has coordinates.
     n_new : int
         Geometries that had to be labelled.
@@ -87,7 +87,7 @@ class AmonStudy:
     level: str
     free_atoms: dict[int, float]
     settings: FitSettings
-    query: Geometry | None
+    query: System | None
     n_new: int
     displaced: Displacements | None = None
     molecule: Molecule | None = None
@@ -100,10 +100,9 @@ class AmonStudy:
         return tuple(sorted({own, *(record.charge for record in self.records)}))
 
     @property
-    def geometries(self) -> list[Geometry]:
+    def systems(self) -> list[System]:
         """What counts in the rule for the widths: all amons and the query."""
-        own = [Geometry(record.numbers, record.positions) for record in self.records]
-        return own if self.query is None else [*own, self.query]
+        return [*self.records] if self.query is None else [*self.records, self.query]
 
     def fit(self, max_heavy: int | None = None, device: torch.device | str = "cpu") -> Fit:
         """Fit a model to the amons with at most ``max_heavy`` heavy atoms, by default to all."""
@@ -114,12 +113,12 @@ class AmonStudy:
             self.level,
             self.settings,
             representation=None if self.displaced is None else SlatmConfig.for_forces(symbols),
-            others=self.geometries,
+            others=self.systems,
             free_atoms=self.free_atoms,
             device=device,
         )
 
-    def learning_curve(self, query: Geometry, device: torch.device | str = "cpu") -> list[LearningPoint]:
+    def learning_curve(self, query: System, device: torch.device | str = "cpu") -> list[LearningPoint]:
         """Predict the query from amons of growing size; sizes that lack one of its elements are left out."""
         points = []
         for size in self._sizes:
@@ -178,7 +177,7 @@ class AmonStudy:
     def _up_to(self, max_heavy: int | None) -> list[Record]:
         return [r for r in self.records if max_heavy is None or r.info["n_heavy"] <= max_heavy]
 
-    def _can_predict(self, query: Geometry, records: Sequence[Record]) -> bool:
+    def _can_predict(self, query: System, records: Sequence[Record]) -> bool:
         """Tell whether a model of some amons has all elements of the query, and energies of their atoms."""
         elements = elements_of(records)
         has_baseline = is_determined(records, elements) or set(elements) <= self.free_atoms.keys()

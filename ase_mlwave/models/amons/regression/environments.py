@@ -10,24 +10,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Block", "Environments", "Geometry", "Representation", "collect", "environment_rows", "gather"]
+from ase_mlwave.systems.system import System
+
+__all__ = ["Block", "Directions", "Environments", "Representation", "collect", "environment_rows", "gather"]
+
+Directions: TypeAlias = NDArray[np.float64] | None
+"""Displacements (R, N, 3) of all atoms of a system; None for none."""
 
 #: Atoms of molecules without directions that are computed at a time, and directions of one molecule.
 _ATOMS, _DIRECTIONS = 256, 32
 
 
 class Representation(Protocol):
-    """What turns geometries into environments; `ase_mlwave.models.amons.slatm.representation.Slatm` is one."""
+    """What turns systems into environments; `ase_mlwave.models.amons.slatm.representation.Slatm` is one."""
 
-    def collate(self, geometries: Sequence[Any]) -> Any:
-        """Join (numbers, positions) or (numbers, positions, cell, pbc), Bohr, to a batch that has ``to(device)``."""
+    def collate(self, systems: Sequence[System]) -> Any:
+        """Join systems to a batch that has ``to(device)``."""
 
     def environments_of(self, batch: Any) -> Tensor:
         """Return the features (N, D) of all atoms of a batch."""
@@ -37,46 +42,6 @@ class Representation(Protocol):
 
     def pullback(self, batch: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Return a scalar's derivatives by positions (N, 3) and cells (B, 3, 3) from those by features (N, D)."""
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Hold a molecule, or a periodic cell, and directions of all its coordinates.
-
-    Parameters
-    ----------
-    numbers : (N,) int64
-        Atomic numbers.
-    positions : (N, 3) float64
-        Bohr.
-    directions : (R, N, 3), optional
-        Displacements, along which environments are to be differentiated.
-    cell : (3, 3), optional
-        Bohr.
-    pbc : (3,) of bool, optional
-        Whether each vector of the cell is a period.
-    """
-
-    numbers: NDArray[np.int64]
-    positions: NDArray[np.float64]
-    directions: NDArray[np.float64] | None = None
-    cell: NDArray[np.float64] | None = None
-    pbc: NDArray[np.bool_] | None = None
-
-    def __len__(self) -> int:
-        """Return the number of atoms."""
-        return len(self.numbers)
-
-    @property
-    def n_directions(self) -> int:
-        """Number of directions R."""
-        return 0 if self.directions is None else len(self.directions)
-
-    @property
-    def parts(self) -> tuple[Any, ...]:
-        """What representations collate."""
-        whole = (self.numbers, self.positions)
-        return whole if self.cell is None or self.pbc is None else (*whole, self.cell, self.pbc)
 
 
 @dataclass(frozen=True)
@@ -174,19 +139,22 @@ class Environments:
 
 def gather(
     representation: Representation,
-    geometries: Sequence[Geometry],
+    systems: Sequence[System],
+    directions: Sequence[Directions] | None = None,
     *,
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> Environments:
-    """Compute the environments of molecules and their derivatives along the molecules' directions.
+    """Compute the environments of systems and their derivatives along directions.
 
     Parameters
     ----------
     representation : Representation
         What makes environments of atoms.
-    geometries : sequence of Geometry
-        Molecules, in the order in which they are counted.
+    systems : sequence of System
+        In the order in which they are counted.
+    directions : sequence of (R, N, 3) or None, optional
+        For each system, directions of all its coordinates along which environments are differentiated.
     device : torch.device or str
         Where to compute, and where the result is.
     progress : callable, optional
@@ -200,7 +168,7 @@ def gather(
     -----
     Memory is that of the result and of one batch: columns of zeros are dropped molecule by molecule.
     """
-    return collect(environment_rows(representation, geometries, device=device, progress=progress))
+    return collect(environment_rows(representation, systems, directions, device=device, progress=progress))
 
 
 def collect(molecules: Iterable[tuple[NDArray[np.int64], Tensor, Tensor]]) -> Environments:
@@ -228,7 +196,8 @@ def collect(molecules: Iterable[tuple[NDArray[np.int64], Tensor, Tensor]]) -> En
 
 def environment_rows(
     representation: Representation,
-    geometries: Sequence[Geometry],
+    systems: Sequence[System],
+    directions: Sequence[Directions] | None = None,
     *,
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
@@ -237,7 +206,7 @@ def environment_rows(
 
     Parameters
     ----------
-    representation, geometries, device, progress
+    representation, systems, directions, device, progress
         As for `gather`.
 
     Yields
@@ -247,37 +216,39 @@ def environment_rows(
     slopes : Tensor, (R, N, D)
         Derivatives along the molecule's directions.
     """
-    for batch in _batches(geometries):
-        for geometry, rows in zip(batch, _compute(representation, batch, device), strict=True):
-            yield geometry.numbers, *rows
+    for run, along in _runs(systems, directions or [None] * len(systems)):
+        for system, rows in zip(run, _compute(representation, run, along, device), strict=True):
+            yield system.numbers, *rows
         if progress is not None:
-            progress(len(batch))
+            progress(len(run))
 
 
-def _batches(geometries: Sequence[Geometry]) -> Iterator[list[Geometry]]:
-    """Split into runs of molecules without directions, and single molecules with."""
-    run: list[Geometry] = []
-    for geometry in geometries:
-        if run and (geometry.n_directions or sum(map(len, run)) + len(geometry) > _ATOMS):
-            yield run
+def _runs(
+    systems: Sequence[System], directions: Sequence[Directions]
+) -> Iterator[tuple[list[System], NDArray[np.float64] | None]]:
+    """Split into runs of systems without directions, and single systems with."""
+    run: list[System] = []
+    for system, along in zip(systems, directions, strict=True):
+        moves = along is not None and len(along) > 0
+        if run and (moves or sum(map(len, run)) + len(system) > _ATOMS):
+            yield run, None
             run = []
-        if geometry.n_directions:
-            yield [geometry]
+        if moves:
+            yield [system], along
         else:
-            run.append(geometry)
+            run.append(system)
     if run:
-        yield run
+        yield run, None
 
 
 def _compute(
-    representation: Representation, geometries: Sequence[Geometry], device: torch.device | str
+    representation: Representation, systems: Sequence[System], directions: Directions, device: torch.device | str
 ) -> list[tuple[Tensor, Tensor]]:
-    """Compute environments (N, D) and slopes (R, N, D) of each molecule."""
-    batch = representation.collate([geometry.parts for geometry in geometries]).to(device)
-    directions = geometries[0].directions
+    """Compute environments (N, D) and slopes (R, N, D) of each system; directions are those of a single one."""
+    batch = representation.collate(systems).to(device)
     with torch.no_grad():
-        if directions is None or not len(directions):
-            values = representation.environments_of(batch).split([len(geometry) for geometry in geometries])
+        if directions is None:
+            values = representation.environments_of(batch).split([len(system) for system in systems])
             return [(own, own.new_zeros(0, *own.shape)) for own in values]
         along = torch.from_numpy(np.asarray(directions, dtype=np.float64)).to(device)
         pieces = [representation.pushforward(batch, some) for some in along.split(_DIRECTIONS)]

@@ -85,15 +85,16 @@ class Rows:
         limit = _TRIANGLES_ON_GPU if batch.numbers.is_cuda else _TRIANGLES_ON_CPU
         limit = max(1, limit * _DIRECTIONS // (_DIRECTIONS + n_directions))
         for atoms, pairs, triangles in batch.portions(limit):
-            centres = batch.centres[pairs]
+            centres = batch.first[pairs]
+            first, second = batch.sides[:, triangles] - pairs.start
             yield Block(
                 atoms=atoms,
                 pairs=pairs,
                 elements=elements[atoms],
                 centres=centres - atoms.start,
-                ends=torch.stack([elements[centres], elements[batch.neighbours[pairs]]]),
-                first=batch.first[triangles] - pairs.start,
-                second=batch.second[triangles] - pairs.start,
+                ends=torch.stack([elements[centres], elements[batch.second[pairs]]]),
+                first=first,
+                second=second,
             )
 
     def values(self, vectors: Tensor, block: Block) -> Tensor:

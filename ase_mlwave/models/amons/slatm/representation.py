@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
 from ase_mlwave.models.amons.slatm.blocks import Rows
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
-from ase_mlwave.models.amons.slatm.neighbours import Geometry, SlatmBatch, collate
+from ase_mlwave.models.amons.slatm.neighbours import SlatmBatch, join_with_triangles
 from ase_mlwave.models.amons.slatm.types import TypeTable
+from ase_mlwave.systems.neighbours import NeighbourList
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
 __all__ = ["Slatm"]
@@ -48,7 +51,7 @@ class Slatm:
     Examples
     --------
     >>> slatm = Slatm(SlatmConfig(elements=("H", "O")))
-    >>> water = ([8, 1, 1], [[0.0, 0.0, 0.0], [1.8, 0.0, 0.0], [-0.45, 1.74, 0.0]])
+    >>> water = System([8, 1, 1], [[0.0, 0.0, 0.0], [1.8, 0.0, 0.0], [-0.45, 1.74, 0.0]])
     >>> slatm.environments_of(slatm.collate([water])).shape
     torch.Size([3, 699])
     """
@@ -77,13 +80,15 @@ class Slatm:
         """Largest distance, Bohr."""
         return self.config.cutoff_angstrom / BOHR
 
-    def collate(self, geometries: Sequence[Geometry]) -> SlatmBatch:
+    def collate(self, systems: Sequence[System], neighbours: NeighbourList | None = None) -> SlatmBatch:
         """Join systems to a batch, with the pairs and triangles within the cutoff.
 
         Parameters
         ----------
-        geometries : sequence of Geometry
-            (numbers (N,), positions (N, 3)) or (numbers, positions, cell (3, 3), pbc (3,)), Bohr.
+        systems : sequence of System, (B,)
+            Molecules and cells.
+        neighbours : NeighbourList, optional
+            As of `ase_mlwave.systems.batch.collate`.
 
         Returns
         -------
@@ -93,9 +98,9 @@ class Slatm:
         Raises
         ------
         ValueError
-            If a system is malformed, has coinciding atoms, or elements that the representation lacks.
+            If a system has coinciding atoms, or elements that the representation lacks.
         """
-        batch = collate(geometries, self.cutoff)
+        batch = join_with_triangles(systems, self.cutoff, neighbours)
         self._refuse_unknown(batch.numbers)
         return batch
 
@@ -121,12 +126,12 @@ class Slatm:
         Raises
         ------
         ValueError
-            As `collate`; or if positions are not float64.
+            As `collate` and `System`; or if positions are not float64.
         """
-        values = positions.detach().tolist()  # a list, not an array: see SlatmBatch.portions
-        cell_values = cell.detach().tolist() if isinstance(cell, Tensor) else cell
-        z = numbers.tolist() if isinstance(numbers, Tensor) else numbers
-        batch = self.collate([(z, values, cell_values, pbc)]).to(positions.device)
+        values = np.array(positions.detach().tolist())  # by way of a list: see SlatmBatch.portions
+        cell_values = np.array(cell.detach().tolist()) if isinstance(cell, Tensor) else cell
+        z = np.array(numbers.tolist() if isinstance(numbers, Tensor) else numbers)
+        batch = self.collate([System(z, values, cell=cell_values, pbc=pbc)]).to(positions.device)
         cells = cell[None] if isinstance(cell, Tensor) and batch.shifts is not None else None
         return self.environments_of(batch.at(positions, cells))
 
@@ -213,7 +218,7 @@ class Slatm:
         """
         plain = batch.at(batch.positions.detach(), batch.cells.detach())
         vectors = _vectors(plain)
-        moved = (directions[:, batch.neighbours] - directions[:, batch.centres]) * BOHR
+        moved = (directions[:, batch.second] - directions[:, batch.first]) * BOHR
         rows, derivatives = [], []
         for block in self._rows.blocks(batch, len(directions)):
             own = vectors[block.pairs]
@@ -256,6 +261,7 @@ class Slatm:
 
 
 def _vectors(batch: SlatmBatch) -> Tensor:
+    """Return the vectors (E, 3) of all pairs in Angstrom, the unit of the grids."""
     if batch.positions.dtype != torch.float64:
         raise ValueError(f"positions must be float64, got {batch.positions.dtype}: convert them with .double()")
-    return batch.vectors()
+    return batch.vectors() * BOHR

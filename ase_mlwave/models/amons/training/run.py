@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.amons.fitting import Fit, fit_amons
 from ase_mlwave.models.amons.inference import predict_batch
-from ase_mlwave.models.amons.regression.environments import Geometry
 from ase_mlwave.models.amons.thresholds import library_limits
 from ase_mlwave.models.amons.training.settings import TrainingSettings
 from ase_mlwave.models.training.bar import training_bar
@@ -100,7 +99,7 @@ def _errors(fit: Fit, training: Sequence[Record], validation: Dataset) -> _Point
     energies, forces = [], []
     for start in range(0, len(records), _BATCH):
         some = records[start : start + _BATCH]
-        found = predict_batch(fit.model, [Geometry(r.numbers, r.positions) for r in some], forces=True)
+        found = predict_batch(fit.model, some, forces=True)
         for one, record in zip(found, some, strict=True):
             if record.energy is not None:
                 energies.append(abs(one.energy - record.energy) / len(record))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import jvp
 
-from ase_mlwave.models.amons.regression.environments import Geometry
+from ase_mlwave.models.amons.regression.environments import Environments, gather
+from ase_mlwave.systems.system import System
 
 ELEMENTS = (1, 6, 7, 8)
 
@@ -29,8 +31,8 @@ class Gaussians:
         self.grid = torch.linspace(1.0, 6.0, points, dtype=torch.float64)
         self.width = width
 
-    def collate(self, geometries: Sequence[Any]) -> Molecules:
-        return Molecules((torch.from_numpy(numbers), torch.from_numpy(positions)) for numbers, positions in geometries)
+    def collate(self, systems: Sequence[System]) -> Molecules:
+        return Molecules((torch.tensor(system.numbers), torch.tensor(system.positions)) for system in systems)
 
     def environments_of(self, batch: Molecules) -> Tensor:
         return torch.cat([self.environments(*one) for one in batch])
@@ -52,6 +54,17 @@ class Gaussians:
         waves = (1 - diagonal) * torch.exp(-((self.grid - r[..., None]) ** 2) / (2 * self.width**2)) / r[..., None]
         kinds = torch.stack([numbers == z for z in ELEMENTS]).to(positions.dtype)  # (4, N)
         return torch.einsum("ijg,zj->izg", waves, kinds).flatten(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry(System):
+    """A molecule and directions (R, N, 3) of all its coordinates."""
+
+    directions: NDArray[np.float64] | None = None
+
+
+def described(geometries: Sequence[Geometry]) -> Environments:
+    return gather(Gaussians(), geometries, [one.directions for one in geometries])
 
 
 def random_geometry(seed: int, symbols: str = "CHONH", n_directions: int = 0) -> Geometry:

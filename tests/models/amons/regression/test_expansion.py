@@ -5,21 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ase_mlwave.models.amons.regression.environments import gather
 from ase_mlwave.models.amons.regression.expansion import expand
 from ase_mlwave.models.amons.regression.kernel import kernel_matrix
-from tests.models.amons.regression.gaussians import Gaussians, random_geometry
+from tests.models.amons.regression.gaussians import Gaussians, described, random_geometry
 from tests.models.amons.regression.test_kernel import WIDTHS, molecules
 
 
 @pytest.mark.parametrize("n_directions", [0, 3])
 @pytest.mark.parametrize("block", [3, 10**6])
 def test_expansion_is_the_kernel_times_coefficients(n_directions: int, block: int) -> None:
-    training = gather(Gaussians(), molecules(n_directions))
+    training = described(molecules(n_directions))
     query = random_geometry(99, "CCHOHNH", 4)
     coefficients = torch.linspace(-1, 1, training.n_rows, dtype=torch.float64)
-    expected = kernel_matrix(gather(Gaussians(), [query]), training, WIDTHS) @ coefficients
-    batch = Gaussians().collate([query.parts])
+    expected = kernel_matrix(described([query]), training, WIDTHS) @ coefficients
+    batch = Gaussians().collate([query])
     x = Gaussians().environments_of(batch)
     energy = torch.zeros((), dtype=torch.float64)
     slopes = torch.zeros_like(x)
@@ -36,8 +35,8 @@ def test_expansion_is_the_kernel_times_coefficients(n_directions: int, block: in
 
 def test_nearest_environment_of_a_training_molecule_is_its_own() -> None:
     geometries = molecules()
-    expansions = expand(gather(Gaussians(), geometries), torch.ones(len(geometries), dtype=torch.float64), WIDTHS)
-    x = Gaussians().environments_of(Gaussians().collate([geometries[0].parts]))
+    expansions = expand(described(geometries), torch.ones(len(geometries), dtype=torch.float64), WIDTHS)
+    x = Gaussians().environments_of(Gaussians().collate([geometries[0]]))
     for i, z in enumerate(geometries[0].numbers.tolist()):
         assert expansions[z](x[i : i + 1]).nearest.item() == pytest.approx(0, abs=1e-6)
         moved = expansions[z](x[i : i + 1] + 0.1, slopes=False)

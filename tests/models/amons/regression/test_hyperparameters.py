@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ase_mlwave.models.amons.regression.environments import gather
 from ase_mlwave.models.amons.regression.hyperparameters import Hyperparameters, most_likely
 from ase_mlwave.models.amons.regression.kernel import kernel_matrix, largest_distances
 from ase_mlwave.models.amons.regression.solver import solve
-from tests.models.amons.regression.gaussians import Gaussians, random_geometry
+from tests.models.amons.regression.gaussians import described, random_geometry
 
 
 def test_most_likely_are_more_likely_than_the_truth() -> None:
-    training = gather(Gaussians(), [random_geometry(n, "CHONH", 2) for n in range(24)])
+    training = described([random_geometry(n, "CHONH", 2) for n in range(24)])
     distances = largest_distances(training)
     truth = Hyperparameters(penalty=3e-2, force_penalty=3e-2, scale=2.0)
     kernel = kernel_matrix(training, training, truth.widths(distances))
@@ -32,7 +31,7 @@ def test_most_likely_are_more_likely_than_the_truth() -> None:
 
 
 def test_energies_alone_can_be_made_more_likely() -> None:
-    training = gather(Gaussians(), [random_geometry(n, "CHO") for n in range(10)])
+    training = described([random_geometry(n, "CHO") for n in range(10)])
     seen: list[float] = []
     targets = torch.linspace(-1, 1, training.n_rows, dtype=torch.float64)
     most_likely(training, targets, largest_distances(training), max_evaluations=12, progress=seen.append)
@@ -40,6 +39,6 @@ def test_energies_alone_can_be_made_more_likely() -> None:
 
 
 def test_penalties_follow_the_rows() -> None:
-    training = gather(Gaussians(), [random_geometry(0, n_directions=2), random_geometry(1)])
+    training = described([random_geometry(0, n_directions=2), random_geometry(1)])
     penalties = Hyperparameters(penalty=1.0, force_penalty=2.0).penalties(training)
     assert penalties.tolist() == [1.0, 1.0, 2.0, 2.0]

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from ase_mlwave.models.amons.regression.basis import basis_factor, choose_basis
-from ase_mlwave.models.amons.regression.environments import Environments, environment_rows, gather
+from ase_mlwave.models.amons.regression.environments import Environments, environment_rows
 from ase_mlwave.models.amons.regression.expansion import expand
 from ase_mlwave.models.amons.regression.kernel import kernel_matrix
 from ase_mlwave.models.amons.regression.solver import Solution, posterior_variance, solve
 from ase_mlwave.models.amons.regression.sparse import solve_sparse, sparse_variance, sum_rows
-from tests.models.amons.regression.gaussians import Gaussians, random_geometry
+from tests.models.amons.regression.gaussians import Gaussians, described, random_geometry
 from tests.models.amons.regression.test_kernel import WIDTHS, molecules
 
 PENALTY, FORCE_PENALTY = 1e-3, 1e-2
@@ -23,18 +23,18 @@ def targets(n: int) -> torch.Tensor:
 
 def fitted(n_directions: int, size: int = 1000) -> tuple[Environments, Solution]:
     geometries = molecules(n_directions)
-    basis = choose_basis(gather(Gaussians(), molecules()), WIDTHS, size)
+    basis = choose_basis(described(molecules()), WIDTHS, size)
     y = targets(len(geometries) * (1 + n_directions))
-    rows = environment_rows(Gaussians(), geometries)
+    rows = environment_rows(Gaussians(), geometries, [one.directions for one in geometries])
     sums = sum_rows(rows, basis, WIDTHS, y[: len(geometries)], y[len(geometries) :])
     return basis, solve_sparse(basis, WIDTHS, sums, PENALTY, FORCE_PENALTY)
 
 
 def test_complete_basis_is_the_full_regression() -> None:
     basis, sparse = fitted(0)
-    training = gather(Gaussians(), molecules())
+    training = described(molecules())
     full = solve(kernel_matrix(training, training, WIDTHS), targets(training.n_rows), _penalties(training))
-    query = gather(Gaussians(), [random_geometry(99, "CCHOHNH")])
+    query = described([random_geometry(99, "CCHOHNH")])
     across, own = kernel_matrix(query, training, WIDTHS), kernel_matrix(query, query, WIDTHS).diagonal()
     to_basis = kernel_matrix(query, basis, WIDTHS)
     torch.testing.assert_close(to_basis @ sparse.coefficients, across @ full.coefficients, rtol=1e-6, atol=1e-8)
@@ -55,7 +55,7 @@ def _penalties(training: Environments) -> torch.Tensor:
 
 def test_sums_over_molecules_are_the_least_squares_of_all_rows() -> None:
     basis, sparse = fitted(4, size=3)
-    training = gather(Gaussians(), molecules(4))
+    training = described(molecules(4))
     rows = kernel_matrix(training, basis, WIDTHS)
     inverse = _penalties(training).reciprocal()
     prior = basis_factor(basis, WIDTHS)
@@ -65,7 +65,7 @@ def test_sums_over_molecules_are_the_least_squares_of_all_rows() -> None:
 
 
 def test_basis_explains_all_environments() -> None:
-    everything = gather(Gaussians(), molecules())
+    everything = described(molecules())
     basis = choose_basis(everything, WIDTHS, 1000)
     for z, block in everything.blocks.items():
         chosen = basis.blocks[z]
@@ -82,8 +82,8 @@ def test_basis_explains_all_environments() -> None:
 def test_expansion_in_a_basis_is_its_kernel_times_coefficients() -> None:
     basis, sparse = fitted(2)
     query = random_geometry(99, "CCHOHNH")
-    expected = kernel_matrix(gather(Gaussians(), [query]), basis, WIDTHS) @ sparse.coefficients
-    x = Gaussians().environments_of(Gaussians().collate([query.parts]))
+    expected = kernel_matrix(described([query]), basis, WIDTHS) @ sparse.coefficients
+    x = Gaussians().environments_of(Gaussians().collate([query]))
     parts = expand(basis, sparse.coefficients, WIDTHS)
     energies = [part(x[torch.from_numpy(query.numbers == z)]).energies.sum() for z, part in parts.items()]
     assert sum(energies).item() == pytest.approx(expected.item(), rel=1e-8)

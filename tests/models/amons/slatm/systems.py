@@ -10,8 +10,8 @@ from ase import Atoms
 from torch import Tensor
 
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
-from ase_mlwave.models.amons.slatm.neighbours import Geometry
 from ase_mlwave.models.amons.slatm.representation import Slatm
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
 
@@ -30,11 +30,9 @@ def random_molecule(elements: Sequence[str], n: int, seed: int, side: float = 6.
     return Atoms([elements[i] for i in rng.integers(len(elements), size=n)], positions=places)
 
 
-def geometry(atoms: Atoms) -> Geometry:
+def geometry(atoms: Atoms) -> System:
     """Give an ``Atoms`` object in Bohr."""
-    if atoms.pbc.any():
-        return atoms.numbers, atoms.positions / BOHR, atoms.cell.array / BOHR, atoms.pbc
-    return atoms.numbers, atoms.positions / BOHR
+    return System(atoms.numbers, atoms.positions / BOHR, cell=atoms.cell.array / BOHR, pbc=atoms.pbc)
 
 
 def rows(representation: Slatm, *systems: Atoms) -> Tensor:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk
 
 from ase_mlwave.models.amons.slatm import neighbours
-from ase_mlwave.models.amons.slatm.neighbours import SlatmBatch, collate
+from ase_mlwave.models.amons.slatm.neighbours import SlatmBatch, join_with_triangles
 from ase_mlwave.units import BOHR
 from tests.models.amons.slatm.systems import geometry, random_molecule
 
@@ -20,13 +20,10 @@ CUTOFF = 4.8 / BOHR
 
 def lists(batch: SlatmBatch) -> tuple[list[tuple[int, ...]], list[tuple[int, frozenset[tuple[int, ...]]]]]:
     """Give pairs as (centre, neighbour, shift) and triangles as (centre, its two other ends), sorted."""
-    shifts = torch.zeros(len(batch.centres), 3) if batch.shifts is None else batch.shifts
-    ends = [(j, *map(int, s)) for j, s in zip(batch.neighbours.tolist(), shifts.tolist(), strict=True)]
-    centres = batch.centres.tolist()
-    triangles = [
-        (centres[i], frozenset((ends[i], ends[k])))
-        for i, k in zip(batch.first.tolist(), batch.second.tolist(), strict=True)
-    ]
+    shifts = torch.zeros(len(batch.first), 3) if batch.shifts is None else batch.shifts
+    ends = [(j, *map(int, s)) for j, s in zip(batch.second.tolist(), shifts.tolist(), strict=True)]
+    centres = batch.first.tolist()
+    triangles = [(centres[i], frozenset((ends[i], ends[k]))) for i, k in zip(*batch.sides.tolist(), strict=True)]
     pairs = [(i, *end) for i, end in zip(centres, ends, strict=True)]
     return sorted(pairs), sorted(triangles, key=lambda t: (t[0], sorted(t[1])))
 
@@ -66,14 +63,14 @@ SYSTEMS = {
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_lists_are_complete(name: str) -> None:
     atoms = SYSTEMS[name]
-    found = lists(collate([geometry(atoms)], CUTOFF))
+    found = lists(join_with_triangles([geometry(atoms)], CUTOFF))
     expected = by_loops(atoms, images=8 if name == "outside of its cell" else 4)
     assert found == expected
 
 
 def test_a_batch_has_the_lists_of_its_systems() -> None:
     systems = list(SYSTEMS.values())
-    pairs, triangles = lists(collate([geometry(atoms) for atoms in systems], CUTOFF))
+    pairs, triangles = lists(join_with_triangles([geometry(atoms) for atoms in systems], CUTOFF))
     n_pairs, n_triangles = (sum(map(len, kind)) for kind in zip(*(by_loops(a, 8) for a in systems), strict=True))
     assert (len(pairs), len(triangles)) == (n_pairs, n_triangles)
     offsets = np.cumsum([0, *map(len, systems)])
@@ -82,48 +79,28 @@ def test_a_batch_has_the_lists_of_its_systems() -> None:
 
 def test_triangles_do_not_depend_on_how_many_are_tested_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     geometries = [geometry(atoms) for atoms in SYSTEMS.values()]
-    whole = collate(geometries, CUTOFF)
+    whole = join_with_triangles(geometries, CUTOFF)
     monkeypatch.setattr(neighbours, "_CANDIDATES", 7)
-    parts = collate(geometries, CUTOFF)
-    assert torch.equal(whole.first, parts.first)
-    assert torch.equal(whole.second, parts.second)
+    parts = join_with_triangles(geometries, CUTOFF)
+    assert torch.equal(whole.sides, parts.sides)
 
 
 def test_portions_cover_everything_once_and_in_order() -> None:
-    batch = collate([geometry(atoms) for atoms in SYSTEMS.values()], CUTOFF)
+    batch = join_with_triangles([geometry(atoms) for atoms in SYSTEMS.values()], CUTOFF)
     portions = list(batch.portions(50))
     assert len(portions) > 3
-    for column, size in enumerate((len(batch.numbers), len(batch.centres), len(batch.first))):
+    for column, size in enumerate((len(batch.numbers), len(batch.first), batch.sides.shape[1])):
         slices = [portion[column] for portion in portions]
         assert [s.start for s in slices] == [0, *(s.stop for s in slices[:-1])]
         assert slices[-1].stop == size
     for atoms, pairs, triangles in portions:
-        owners = batch.centres[pairs]
+        owners = batch.first[pairs]
         assert ((owners >= atoms.start) & (owners < atoms.stop)).all()
-        sides = torch.cat([batch.first[triangles], batch.second[triangles]])
+        sides = batch.sides[:, triangles]
         assert ((sides >= pairs.start) & (sides < pairs.stop)).all()
 
 
-def test_input_is_copied() -> None:
-    positions = molecule("H2O").positions
-    batch = collate([([8, 1, 1], positions)], CUTOFF)
-    batch.positions.zero_()
-    assert np.abs(positions).max() > 0
-
-
-@pytest.mark.parametrize(
-    ("systems", "message"),
-    [
-        ([], "there is no system"),
-        ([([], np.zeros((0, 3)))], r"system 0: expected numbers \(N,\)"),
-        ([([1], np.zeros((1, 3))), ([1], np.zeros((2, 3)))], r"system 1: expected .* got \(1,\) and \(2, 3\)"),
-        ([([1, 1], [[0, 0, 0], [np.nan, 0, 0]])], r"system 0: positions of atoms \[1\] are not finite"),
-        ([([1], np.ones((1, 3))), ([1, 6, 1], [[0, 0, 0], [9, 9, 9], [0, 0, 0]])], "system 1: atoms 0 and 2 coincide"),
-        ([([1], np.zeros((1, 3)), np.diag([5.0, 0, 0]), [True, True, False])], "as many independent cell vectors"),
-        ([([1], np.zeros((1, 3)), None, True)], "as many independent cell vectors"),
-        ([([1], np.zeros((1, 3)), [5.0, 5.0, 5.0], True)], "three finite vectors"),
-    ],
-)
-def test_malformed_systems_are_refused(systems: list, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        collate(systems, CUTOFF)
+def test_coinciding_atoms_are_refused() -> None:
+    atom, three = Atoms("H", [[1, 1, 1]]), Atoms("HCH", [[0, 0, 0], [9, 9, 9], [0, 0, 0]])
+    with pytest.raises(ValueError, match="system 1: atoms 0 and 2 coincide"):
+        join_with_triangles([geometry(atom), geometry(three)], CUTOFF)

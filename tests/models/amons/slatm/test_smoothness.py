@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ase_mlwave.models.amons.slatm.representation import Slatm
+from ase_mlwave.systems.system import System
 from tests.models.amons.slatm.systems import slatm
 
 BOHR_PER_ANGSTROM = 1 / 0.529177210903
@@ -43,7 +44,7 @@ def eclipse(t: float) -> np.ndarray:
 def path_values(representation: Slatm, path: Path, times: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Give the environments on a path and their derivatives along it, (times, all columns), per Angstrom."""
     numbers = np.array([6, 8, 1])[: len(path(0.0))]
-    geometries = [(numbers, path(t) * BOHR_PER_ANGSTROM) for t in times]
+    geometries = [System(numbers, path(t) * BOHR_PER_ANGSTROM) for t in times]
     velocity = (path(1.0) - path(0.0)) * BOHR_PER_ANGSTROM
     batch = representation.collate(geometries)
     directions = torch.from_numpy(np.tile(velocity, (len(times), 1)))[None]

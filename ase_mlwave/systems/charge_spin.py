@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 from ase.symbols import Symbols
 
-from ase_mlwave.data.record import Record
+from ase_mlwave.systems.system import System
 
 __all__ = ["charge_and_spin", "check_electrons", "electrons_at_fault", "may_be_charge_or_spin", "other_statements"]
 
@@ -157,12 +157,12 @@ def electrons_at_fault(numbers: Iterable[int], charge: int, spin: int) -> str:
     )
 
 
-def check_electrons(records: Iterable[Record]) -> None:
+def check_electrons(systems: Iterable[System]) -> None:
     """Refuse molecules whose number of electrons does not go with their spin.
 
     Parameters
     ----------
-    records : iterable of Record
+    systems : iterable of System
         All of a data set.
 
     Raises
@@ -172,8 +172,8 @@ def check_electrons(records: Iterable[Record]) -> None:
     """
     faults = {
         place: fault
-        for place, record in enumerate(records)
-        if (fault := electrons_at_fault(record.numbers.tolist(), record.charge, record.spin))
+        for place, system in enumerate(systems)
+        if (fault := electrons_at_fault(system.numbers.tolist(), system.charge, system.spin))
     }
     if faults:
         first = min(faults)

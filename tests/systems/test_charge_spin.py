@@ -13,9 +13,9 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
-from ase_mlwave.data.charge_spin import charge_and_spin, check_electrons, electrons_at_fault, other_statements
 from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
 from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.systems.charge_spin import charge_and_spin, check_electrons, electrons_at_fault, other_statements
 
 
 @pytest.mark.parametrize(
