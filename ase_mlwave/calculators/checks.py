@@ -28,6 +28,7 @@ __all__ = [
     "charge_and_spin",
     "check_arrays",
     "check_choice",
+    "check_finite",
     "check_system",
     "cube_grid",
     "property_names",
@@ -239,6 +240,11 @@ def check_arrays(atoms: Any) -> None:
         )
     if ((numbers < 0) | (numbers >= len(chemical_symbols))).any():
         raise InputError(f"atoms.numbers must be atomic numbers up to {len(chemical_symbols) - 1}; got {max(numbers)}.")
+    check_finite(positions)
+
+
+def check_finite(positions: Array) -> None:
+    """Raise ``InputError`` that names the first atom without a place; positions (N, 3) in Angstrom."""
     bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
     if len(bad):
         raise InputError(f"the position of atom {bad[0]} is not finite: {positions[bad[0]].tolist()} Angstrom.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from ase.calculators.calculator import InputError
 from pyscf import gto
 
-from ase_mlwave.calculators.checks import Domain, check_system
+from ase_mlwave.calculators.checks import Domain, check_finite, check_system
 from ase_mlwave.systems.conversion import system_from_mole
 from ase_mlwave.systems.system import System
+from ase_mlwave.units import BOHR
 
 __all__ = ["read_mole"]
 
@@ -42,9 +43,7 @@ def read_mole(mole: gto.Mole, domain: Domain) -> System:
                 f"the Mole has {name} {value}, but the model was made for {name} "
                 f"{' or '.join(map(str, sorted(allowed)))}. Take PySCF's own methods for it, or another model."
             )
-    try:
-        system = system_from_mole(mole)
-    except ValueError as error:
-        raise InputError(f"the Mole cannot be read: {error}") from None
+    check_finite(mole.atom_coords() * BOHR)
+    system = system_from_mole(mole)
     check_system(system, domain)
     return system

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import vesin
+from ase.geometry import complete_cell
 from numpy.typing import NDArray
 
 from ase_mlwave.systems.system import System
@@ -14,6 +15,8 @@ __all__ = ["NeighbourList", "Pairs", "find_pairs"]
 
 Array = NDArray[np.float64]
 
+#: Boxes that vesin allots, with a margin.
+_BOXES = 0.9e5
 #: Relative distance beyond the cutoff that the search includes, so that no rounding but ours decides.
 _SLACK = 1e-9
 
@@ -111,9 +114,10 @@ class _Candidates:
     @classmethod
     def search(cls, system: System, cutoff: float) -> _Candidates:
         """Search up to the cutoff, with what rounding may leave beyond it."""
-        search = vesin.NeighborList(cutoff=cutoff * (1 + _SLACK), full_list=True, n_threads=1)
         cell, pbc = _box(system)
-        found = search.compute(system.positions, cell, pbc, "ijS", copy=False)
+        positions, reach = _searchable(system.positions, cell, pbc, cutoff * (1 + _SLACK))
+        search = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=1)
+        found = search.compute(positions, cell, pbc, "ijS", copy=False)
         first, second, shifts = (part.astype(np.int64) for part in found)
         order = _order(first, second, shifts, len(system))
         if system.cell is None:
@@ -151,6 +155,46 @@ def _box(system: System) -> tuple[Array, NDArray[np.bool_]]:
     if system.cell is None or system.pbc is None:
         return np.zeros((3, 3)), np.zeros(3, dtype=bool)
     return system.cell, system.pbc
+
+
+def _searchable(positions: Array, cell: Array, pbc: NDArray[np.bool_], reach: float) -> tuple[Array, float]:
+    """Return positions and a distance, with the same pairs and more, that vesin 0.6 can search.
+
+    Notes
+    -----
+    It allots 1e5 boxes; where there were more, it scales all three numbers down. A wide sheet that is one box thick has
+    none left in the third direction then, and vesin divides by zero (``test_wide_sheets_are_searched``). Beside periods
+    it looks through all boxes of a direction without, however far apart its atoms are.
+    """
+    axes = complete_cell(cell)[~pbc] if pbc.any() else np.eye(3)
+    if pbc.any():
+        positions = _without_gaps(positions, axes, reach)
+    while not _is_searchable(positions, cell, pbc, reach):
+        positions = _without_gaps(positions, axes, reach)
+        if not _is_searchable(positions, cell, pbc, reach):
+            reach *= 1.2
+    return positions, reach
+
+
+def _is_searchable(positions: Array, cell: Array, pbc: NDArray[np.bool_], reach: float) -> bool:
+    """Tell whether boxes are left in each direction after scaling."""
+    heights = 1.01 * np.maximum(positions.max(axis=0) - positions.min(axis=0), 1.0)
+    if pbc.any():
+        heights[pbc] = 1 / np.linalg.norm(np.linalg.inv(complete_cell(cell))[:, pbc], axis=0)
+    boxes = np.maximum(np.floor(heights / reach), 1.0)
+    n_boxes = float(boxes.prod())
+    return n_boxes < _BOXES or float(boxes.min()) ** 3 * _BOXES > 2 * n_boxes
+
+
+def _without_gaps(positions: Array, axes: Array, reach: float) -> Array:
+    """Close gaps along axes without periods to twice the reach."""
+    closed = positions.copy()
+    for axis in axes:
+        along = positions @ axis
+        order = np.argsort(along)
+        excess = np.cumsum(np.maximum(np.diff(along[order]) - 2 * reach, 0.0))
+        closed[order[1:]] -= excess[:, None] * axis
+    return closed
 
 
 def _order(

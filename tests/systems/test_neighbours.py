@@ -17,6 +17,7 @@ from ase_mlwave.systems.system import System
 
 CUBE = np.diag([3.0, 3.5, 4.0])
 SKEW = np.array([[3.0, 0.0, 0.0], [2.5, 2.0, 0.0], [1.3, 1.0, 2.4]])
+TURN = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
 CELLS = {
     "molecule": (None, (False, False, False)),
     "cube": (CUBE, (True, True, True)),
@@ -24,6 +25,8 @@ CELLS = {
     "slab": (SKEW, (True, True, False)),
     "slab on its side": (CUBE, (True, False, True)),
     "chain": (SKEW, (False, False, True)),
+    "turned slab": (SKEW @ TURN, (False, True, True)),
+    "turned chain": (CUBE @ TURN, (False, True, False)),
 }
 
 
@@ -67,9 +70,31 @@ def test_pairs_are_those_of_ase(name: str) -> None:
     np.testing.assert_allclose(pairs.vectors(one), vectors[order], rtol=0, atol=1e-12)
 
 
-def test_atoms_may_be_anywhere() -> None:
-    far = System([1, 1, 1], [[0, 0, 0], [1e6, 1e6, 1e6], [1e6, 1e6, 1e6 + 1]])  # type: ignore[arg-type]
-    assert listed(find_pairs(far, 2.0)) == [(1, 2, 0, 0, 0), (2, 1, 0, 0, 0)]
+@pytest.mark.parametrize("away", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)])
+@pytest.mark.parametrize("cutoff", [0.2, 2.0, 10.0])
+@pytest.mark.parametrize("cell", [None, np.diag([4.0, 0.0, 0.0]), np.diag([4.0, 4.0, 0.0])], ids=["0d", "1d", "2d"])
+def test_atoms_may_be_far_apart(cell: NDArray[np.float64] | None, cutoff: float, away: tuple[int, ...]) -> None:
+    """Their boxes once were more than there are numbers, or none."""
+    pair = np.array([[0.0, 0.0, 0.0], [0.05, 0.1, 0.0]])
+    pbc = np.array([cell is not None, cell is not None and bool(cell[1, 1]), False])
+    alone = System(np.ones(2), pair, cell=cell, pbc=pbc)
+    expected = find_pairs(alone, cutoff)
+    for distance in (30.0, 700.0, 1e4, 1e6):
+        positions = np.vstack([pair, pair + distance * np.array(away) * ~pbc])
+        if (np.array(away) * ~pbc).any():
+            both = find_pairs(System(np.ones(4), positions, cell=cell, pbc=pbc), cutoff)
+            assert len(both) == 2 * len(expected)
+            assert {*both.first[both.second < 2].tolist()} == {0, 1}
+
+
+def test_wide_sheets_are_searched() -> None:
+    grid = np.stack(np.meshgrid(np.arange(170), np.arange(170), 0.0), -1).reshape(-1, 3)
+    sheet = System(np.ones(len(grid)), 2.0 * grid)
+    assert not len(find_pairs(sheet, 1.0))
+    assert len(find_pairs(sheet, 2.1)) == 4 * 170 * 169
+
+
+def test_an_atom_alone_has_no_neighbours() -> None:
     assert not len(find_pairs(System(np.array([1]), np.zeros((1, 3))), 10.0))
 
 
