@@ -169,7 +169,7 @@ def kernel(chosen: argparse.Namespace) -> dict[str, float]:
 def peptide(chosen: argparse.Namespace) -> dict[str, float]:
     """Time energy and forces of a peptide from 500 molecules."""
     records = list(read_dataset(_DATA).split("train"))[:500]
-    geometry = system_from_atoms(from_smiles(PEPTIDE, chosen.seed))
+    geometry = from_smiles(PEPTIDE, chosen.seed)
     kinds = {
         "all environments": (FitSettings(directions=0), None),
         "a basis": (FitSettings.for_forces(), SlatmConfig.for_forces(("H", "C", "N", "O"))),

@@ -18,7 +18,7 @@ def test_atoms_and_images_that_coincide_are_named() -> None:
     check_distances(WATER)
     near = replace(WATER, positions=WATER.positions - [[0, 0, 0], [0, 0, 0], [0, -2.8, 0.09 / BOHR]])
     with pytest.raises(
-        InputError, match=r"^atoms 1 and 2 of H2O coincide: they are 0\.09 Angstrom apart, and less than"
+        InputError, match=r"^atoms 1 and 2 of H2O coincide: they are 0\.09 Angstrom apart, and less"
     ):
         check_distances(near, " of H2O")
     cell = replace(WATER, cell=np.diag([9.0, 2.85, 9.0]), pbc=True)
