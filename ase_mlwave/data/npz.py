@@ -78,7 +78,7 @@ def read_npz(path: Path, options: ReadingOptions) -> Dataset:
     try:
         records, level = layout.read(arrays, path, units)
         records = _with_charges(records, {name: arrays[name] for name in arrays if may_be_charge_or_spin(name)})
-        records = _with_dipoles(records, arrays.get(DIPOLES))
+        records = _with_splits_and_dipoles(records, arrays)
     except (ValueError, IndexError) as error:
         raise ValueError(f"{path} looks like {layout.name!r} but is not well formed: {error}") from error
     level = agreed_level([level], options.level, str(path))
@@ -135,8 +135,7 @@ def level_from_description(text: str) -> str:
 
 def _read_one_molecule(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[list[Record], str]:
     """Read many geometries of one molecule with Kohn-Sham matrices (Hartree, Hartree/Bohr; positions in Angstrom)."""
-    splits = arrays.get("split")
-    _same_length(arrays, "R", "E", "F", "H_triu", *(["split"] if splits is not None else []))
+    _same_length(arrays, "R", "E", "F", "H_triu")
     records = [
         Record(
             numbers=arrays["Z"],
@@ -144,7 +143,6 @@ def _read_one_molecule(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[l
             energy=arrays["E"][row],
             forces=arrays["F"][row],
             matrices={"hamiltonian": unpack_upper_triangle(arrays["H_triu"][row])},
-            info={} if splits is None else {"split": str(splits[row])},
         )
         for row in range(len(arrays["R"]))
     ]
@@ -154,33 +152,18 @@ def _read_one_molecule(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[l
 def _read_many_molecules(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[list[Record], str]:
     """Read labelled molecules, with or without Kohn-Sham matrices, everything flattened and delimited by offsets."""
     _same_length(arrays, "E", "smiles", "T", "index")
-    offsets, splits = arrays["offsets"], arrays.get("split")
-    if splits is not None:
-        _same_length(arrays, "E", "split")
     with_matrices = "H_triu" in arrays
     if with_matrices:
         _same_length(arrays, "offsets", "h_offsets")
     records = []
-    for row in range(len(arrays["E"])):
-        atoms = slice(offsets[row], offsets[row + 1])
+    for row, bare in enumerate(_read_geometries(arrays, path, units)[0]):
         matrices = {}
         if with_matrices:
             packed = arrays["H_triu"][arrays["h_offsets"][row] : arrays["h_offsets"][row + 1]]
             matrices["hamiltonian"] = unpack_upper_triangle(packed)
-        records.append(
-            Record(
-                numbers=arrays["Z"][atoms],
-                positions=arrays["R"][atoms] / BOHR,
-                energy=arrays["E"][row],
-                forces=arrays["F"][atoms],
-                matrices=matrices,
-                info={
-                    **_origin(arrays, row),
-                    "index": int(arrays["index"][row]),
-                    **({} if splits is None else {"split": str(splits[row])}),
-                },
-            )
-        )
+        forces = arrays["F"][arrays["offsets"][row] : arrays["offsets"][row + 1]]
+        record = replace(bare, energy=arrays["E"][row], forces=forces, matrices=matrices)
+        records.append(record.with_info(index=int(arrays["index"][row])))
     return records, level_from_description(str(arrays["meta"]))
 
 
@@ -263,7 +246,7 @@ def _one_molecule(
 
 def _read_atomization(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[list[Record], str]:
     """Read padded molecules with atomization energies (QM7: PBE0, kcal/mol; QM9: B3LYP, eV)."""
-    splits, indices = arrays.get("split"), arrays.get("qm9_index")
+    indices = arrays.get("qm9_index")
     in_kcal = "E_atomization_kcal_mol" in arrays
     energies = arrays["E_atomization_kcal_mol"] * KCAL_PER_MOL if in_kcal else arrays["E_atomization_eV"]
     # The names of the arrays give the units, but not the level of theory.
@@ -271,9 +254,7 @@ def _read_atomization(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[li
     method = ("pbe0 " if in_kcal else "b3lyp/6-31g(2df,p) ") if known else ""
     records = []
     for row, n_atoms in enumerate(arrays["n_atoms"]):
-        info: dict[str, Any] = {} if splits is None else {"split": str(splits[row])}
-        if indices is not None:
-            info["qm9_index"] = int(indices[row])
+        info = {} if indices is None else {"qm9_index": int(indices[row])}
         records.append(
             Record(
                 numbers=arrays["Z"][row, :n_atoms],
@@ -297,14 +278,15 @@ def _with_charges(records: list[Record], given: Arrays) -> list[Record]:
     return charged
 
 
-def _with_dipoles(records: list[Record], dipoles: NDArray[Any] | None) -> list[Record]:
-    """Give records the dipoles that an archive of any layout may have; rows of NaN are none."""
-    if dipoles is None:
-        return records
-    _same_length({"records": np.arange(len(records)), DIPOLES: dipoles}, "records", DIPOLES)
+def _with_splits_and_dipoles(records: list[Record], arrays: Arrays) -> list[Record]:
+    """Give records what an archive of any layout may have; dipoles of NaN are none."""
+    rows = {name: arrays[name] for name in ("split", DIPOLES) if name in arrays}
+    _same_length({"records": np.arange(len(records)), **rows}, "records", *rows)
+    if "split" in rows:
+        records = [record.with_info(split=str(name)) for record, name in zip(records, rows["split"], strict=True)]
     return [
         record if np.isnan(dipole).all() else replace(record, dipole=dipole)
-        for record, dipole in zip(records, dipoles, strict=True)
+        for record, dipole in zip(records, rows.get(DIPOLES, np.full((len(records), 3), np.nan)), strict=True)
     ]
 
 

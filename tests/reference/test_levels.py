@@ -18,6 +18,7 @@ from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Record
 from ase_mlwave.quantum import names
 from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory, PyscfLevel, TbliteLevel
 
 WATERS = Path(__file__).parent.parent / "data" / "files" / "waters_pbe_def2svp.db"
@@ -299,6 +300,16 @@ def test_atoms_are_taken_too_and_stay_as_they_are() -> None:
     atoms.pbc = True
     with pytest.raises(InputError, match="periodic"):
         LevelOfTheory.parse("hf/sto-3g").label(atoms)
+
+
+def test_a_level_as_a_calculator_gives_its_labels_in_the_units_of_ase() -> None:
+    atoms = Atoms("OH2", WATER.positions * 0.529177210903, calculator=ReferenceCalculator("hf/sto-3g"))
+    label = LevelOfTheory.parse("hf/sto-3g").label(WATER)
+    assert atoms.get_potential_energy() == pytest.approx(label.energy * 27.211386245988, rel=1e-7)  # type: ignore[operator]
+    np.testing.assert_allclose(atoms.get_dipole_moment(), label.dipole * 0.529177210903, atol=1e-6)  # type: ignore[operator]
+    atoms.calc = ReferenceCalculator(CalculatorLevel("emt", make_emt))
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_dipole_moment()
 
 
 def make_emt(record: Record) -> EMT:
