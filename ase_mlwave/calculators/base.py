@@ -23,15 +23,17 @@ from ase.calculators.calculator import (
     all_changes,
 )
 
-from ase_mlwave.calculators.checks import Domain, charge_and_spin, check_arrays, property_names, read_atoms
+from ase_mlwave.calculators.checks import charge_and_spin, property_names, read_atoms
 from ase_mlwave.calculators.domain import check_outside, enforce, judge
 from ase_mlwave.calculators.members import Member, ModelName, common_domain, model_names, pick_device, pick_dtype
 from ase_mlwave.calculators.outcome import Outcome, average, to_ase
 from ase_mlwave.errors import OutOfDomainError, UnknownOptionError, suggestion
+from ase_mlwave.models.domain.scope import Domain
 from ase_mlwave.models.folder import ModelFolder
 from ase_mlwave.plugin import register
 from ase_mlwave.properties import EXTRAS, MATRICES
 from ase_mlwave.systems.neighbours import NeighbourList
+from ase_mlwave.systems.structures import check_arrays
 from ase_mlwave.systems.system import System
 
 __all__ = ["Member", "MlwaveCalculator", "Outcome"]

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from ase_mlwave.calculators.checks import Domain, check_choice
+from ase_mlwave.calculators.checks import check_choice
 from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
+from ase_mlwave.models.domain.scope import Domain
 from ase_mlwave.systems.system import System
 
 __all__ = ["OUTSIDE", "Verdict", "check_outside", "enforce", "exceeded", "judge"]

@@ -11,9 +11,10 @@ from typing import TypeVar
 import torch
 from ase.calculators.calculator import InputError
 
-from ase_mlwave.calculators.checks import Domain, check_choice
+from ase_mlwave.calculators.checks import check_choice
 from ase_mlwave.models.config import ModelConfig
 from ase_mlwave.models.domain.limits import SPREAD_LIMITS, SPREAD_THRESHOLDS, limits_of
+from ase_mlwave.models.domain.scope import Domain
 from ase_mlwave.models.folder import ModelFolder, existing_folder, list_models
 from ase_mlwave.models.interface import Network
 

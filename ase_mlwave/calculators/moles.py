@@ -5,8 +5,9 @@ from __future__ import annotations
 from ase.calculators.calculator import InputError
 from pyscf import gto
 
-from ase_mlwave.calculators.checks import Domain, check_finite, check_system
+from ase_mlwave.models.domain.scope import Domain, check_system
 from ase_mlwave.systems.conversion import system_from_mole
+from ase_mlwave.systems.structures import check_finite
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 

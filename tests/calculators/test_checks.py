@@ -11,7 +11,8 @@ from ase import Atoms
 from ase.build import bulk, graphene, molecule
 from ase.calculators.calculator import InputError
 
-from ase_mlwave.calculators.checks import Domain, read_atoms
+from ase_mlwave.calculators.checks import read_atoms
+from ase_mlwave.models.domain.scope import Domain
 from ase_mlwave.units import BOHR
 
 CELLS = Domain(frozenset({"H", "C", "N", "O", "Si"}), periodic=True)
