@@ -45,7 +45,7 @@ from ase_mlwave.quantum.integrals import one_electron_integrals
 from ase_mlwave.quantum.names import check_basis, check_functional
 from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.reference.levels import LevelOfTheory, PyscfLevel
-from benchmarks.relaxed_references import Minima
+from benchmarks.relaxations import read_minima
 from tests.calculators.morse import morse_folder
 from tests.models.qdf.training.test_run import tiny_settings
 from tests.security.payloads import Touch, hostile_strings
@@ -183,7 +183,7 @@ DOORS: dict[str, Door] = {
     "database to label": lambda s, d: _run("label", str(_extxyz("", d)), str(_database(f"pbe/{s}", d))),
     "database of geometries": lambda s, d: _run("label", str(_database(f"pbe/{s}", d)), str(d / "new.db")),
     "database of amons": lambda s, d: _run("amons", "fit", "C", "--database", str(_database(f"pbe/{s}", d))),
-    "database of minima": lambda s, d: Minima(_database(f"pbe/{s}", d)),
+    "database of minima": lambda s, d: read_minima(_database(f"pbe/{s}", d)),
     "extxyz": lambda s, d: _evaluate(_extxyz(s, d), d),
     "extxyz, basis": lambda s, d: _evaluate(_extxyz(f"pbe/{s}", d), d),
     "database": lambda s, d: _evaluate(_database(s, d), d),
