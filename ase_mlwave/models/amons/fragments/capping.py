@@ -9,7 +9,8 @@ import numpy as np
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule
+from ase_mlwave.models.amons.fragments.molecule import Molecule
+from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond
 from ase_mlwave.units import BOHR
 
 __all__ = ["CAP_LENGTHS", "CappedFragment", "cap_fragment", "is_crowded"]

@@ -11,7 +11,8 @@ from scipy.spatial import cKDTree
 
 from ase_mlwave.models.amons.fragments.capping import cap_fragment, is_crowded
 from ase_mlwave.models.amons.fragments.fragment import Fragment
-from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, pair_of
+from ase_mlwave.models.amons.fragments.molecule import Molecule
+from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond, pair_of
 from ase_mlwave.models.amons.fragments.subgraphs import connected_subgraphs
 from ase_mlwave.units import BOHR
 

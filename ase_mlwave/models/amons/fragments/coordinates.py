@@ -18,7 +18,8 @@ from ase_mlwave.models.amons.fragments.bond_orders import (
     NoLewisStructureError,
     lewis_structure,
 )
-from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, canonical_smiles, pair_of, rdkit_graph, sanitise
+from ase_mlwave.models.amons.fragments.molecule import Molecule
+from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond, canonical_smiles, pair_of, rdkit_graph, sanitise
 from ase_mlwave.systems.charge_spin import charge_and_spin
 
 __all__ = ["LONGEST_BOND", "are_bonded", "bonded_pairs", "molecule_from_coordinates", "total_charge"]

@@ -10,7 +10,8 @@ from ase.calculators.calculator import InputError
 from rdkit import Chem, rdBase
 
 from ase_mlwave.models.amons.fragments.capping import cap_fragment, is_crowded
-from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, canonical_smiles, rdkit_graph
+from ase_mlwave.models.amons.fragments.molecule import Molecule
+from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond, canonical_smiles, rdkit_graph
 from ase_mlwave.models.amons.fragments.rules import atoms, rings
 from ase_mlwave.models.amons.fragments.rules.bonding import perceived_orders
 from ase_mlwave.models.amons.fragments.subgraphs import connected_subgraphs

@@ -12,9 +12,10 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.fragments.contacts import IN_CELLS, contact_fragments, usual_contact_heavy
 from ase_mlwave.models.amons.fragments.fragment import Fragment, fragments_of
 from ase_mlwave.models.amons.fragments.geometry import Relax, cut_out
-from ase_mlwave.models.amons.fragments.molecule import Molecule, pair_of
+from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.perception import molecule_from
 from ase_mlwave.models.amons.fragments.periodic import Unrolled, images_touch, unroll
+from ase_mlwave.models.amons.fragments.rdkit_graphs import pair_of
 
 __all__ = ["FragmentFinder"]
 

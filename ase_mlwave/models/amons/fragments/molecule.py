@@ -11,19 +11,17 @@ import numpy as np
 from ase.calculators.calculator import InputError
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from rdkit import Chem, rdBase
+from rdkit import Chem
 from rdkit.Chem import rdmolops
 
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond, bond_order, pair_of, rdkit_graph, sanitise
 from ase_mlwave.units import BOHR
 
-__all__ = ["Bond", "Molecule", "canonical_smiles", "pair_of", "rdkit_graph", "sanitise"]
+__all__ = ["Molecule"]
 
-#: Two atoms, the smaller index first.
-Bond = tuple[int, int]
-
-_NAMED, _MANY_RINGS = 10, 100
-_ORDERS = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE}
+#: Atoms that a message names at most.
+_NAMED = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +133,7 @@ class Molecule:
         return cls(
             numbers=tuple(atom.GetAtomicNum() for atom in full.GetAtoms()),
             charges=tuple(atom.GetFormalCharge() for atom in full.GetAtoms()),
-            orders={pair_of(b.GetBeginAtomIdx(), b.GetEndAtomIdx()): _order(b) for b in full.GetBonds()},
+            orders={pair_of(b.GetBeginAtomIdx(), b.GetEndAtomIdx()): bond_order(b) for b in full.GetBonds()},
             flat=frozenset(i for i, (is_flat, _) in enumerate(flags) if is_flat),
             aromatic=frozenset(i for i, (_, is_aromatic) in enumerate(flags) if is_aromatic),
             positions=positions,
@@ -189,90 +187,6 @@ class Molecule:
         return Record(numbers, self.positions, charge=total, spin=int(numbers.sum() - total) % 2, info=info)
 
 
-def pair_of(i: int, j: int) -> Bond:
-    """Return two atoms, the smaller index first."""
-    return (min(i, j), max(i, j))
-
-
-def rdkit_graph(
-    numbers: Sequence[int],
-    charges: Sequence[int],
-    orders: Mapping[Bond, int],
-    hydrogens: Sequence[int] | None = None,
-) -> Chem.RWMol:
-    """Make RDKit's molecule, not sanitised.
-
-    Parameters
-    ----------
-    numbers, charges : sequence of int, (N,)
-        Atomic numbers and formal charges.
-    orders : mapping of (int, int) to int
-        Bond orders: 1, 2 or 3.
-    hydrogens : sequence of int, (N,), optional
-        Hydrogens of every atom that are no atoms of their own; none by default.
-
-    Returns
-    -------
-    rdkit.Chem.RWMol
-        Atoms in this order.
-    """
-    mol = Chem.RWMol()
-    for place, (number, charge) in enumerate(zip(numbers, charges, strict=True)):
-        atom = Chem.Atom(int(number))
-        atom.SetFormalCharge(charge)
-        atom.SetNumExplicitHs(0 if hydrogens is None else hydrogens[place])
-        atom.SetNoImplicit(True)
-        mol.AddAtom(atom)
-    for (i, j), order in orders.items():
-        mol.AddBond(i, j, _ORDERS[order])
-    return mol
-
-
-def sanitise(mol: Chem.Mol) -> None:
-    """Let RDKit check valences and find aromaticity and hybridisation, in place.
-
-    Parameters
-    ----------
-    mol : rdkit.Chem.Mol
-        Of more than 100 rings (sheets, tubes, large fullerenes) only rings of five and six are looked at one by one:
-        RDKit's search through fused rings does not end there.
-
-    Raises
-    ------
-    rdkit.Chem.MolSanitizeException
-        If RDKit does not accept the valences.
-    """
-    steps = Chem.SanitizeFlags
-    with rdBase.BlockLogs():
-        if mol.GetNumBonds() - mol.GetNumAtoms() < _MANY_RINGS:
-            Chem.SanitizeMol(mol)
-            return
-        late = steps.SANITIZE_SETAROMATICITY | steps.SANITIZE_SETCONJUGATION | steps.SANITIZE_SETHYBRIDIZATION
-        Chem.SanitizeMol(mol, steps.SANITIZE_ALL ^ late)
-        Chem.SetAromaticity(mol, Chem.AromaticityModel.AROMATICITY_SIMPLE)
-        Chem.SetConjugation(mol)
-        Chem.SetHybridization(mol)
-
-
-def canonical_smiles(mol: Chem.Mol) -> str:
-    """Return RDKit's canonical SMILES without stereochemistry and without explicit hydrogens.
-
-    Parameters
-    ----------
-    mol : rdkit.Chem.Mol
-        With or without explicit hydrogens.
-
-    Returns
-    -------
-    str
-        Read back and written once more, so that it does not depend on how the molecule was made.
-    """
-    with rdBase.BlockLogs():
-        text = Chem.MolToSmiles(Chem.RemoveHs(mol), isomericSmiles=False)
-        again = Chem.MolFromSmiles(text)
-    return text if again is None else str(Chem.MolToSmiles(again, isomericSmiles=False))
-
-
 def _connected(atoms: Iterable[int], neighbours: Sequence[Sequence[int]]) -> tuple[frozenset[int], ...]:
     """Split atoms into groups that are connected among themselves."""
     left, groups = set(atoms), []
@@ -284,16 +198,6 @@ def _connected(atoms: Iterable[int], neighbours: Sequence[Sequence[int]]) -> tup
         left -= group
         groups.append(frozenset(group))
     return tuple(group for group in groups if group)
-
-
-def _order(bond: Chem.Bond) -> int:
-    for order, kind in _ORDERS.items():
-        if bond.GetBondType() == kind:
-            return order
-    raise InputError(
-        f"the bond between atoms {bond.GetBeginAtomIdx()} and {bond.GetEndAtomIdx()} is {bond.GetBondType()}; "
-        "fragments are defined for single, double, triple and aromatic bonds."
-    )
 
 
 def _refuse_missing_hydrogens(mol: Chem.Mol) -> None:

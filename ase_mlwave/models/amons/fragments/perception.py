@@ -15,8 +15,9 @@ from rdkit import Chem, rdBase
 from scipy.spatial import cKDTree
 
 from ase_mlwave.models.amons.fragments.coordinates import bonded_pairs, molecule_from_coordinates, total_charge
-from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, canonical_smiles, pair_of, sanitise
+from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.query_files import RDKIT_FILES, looks_like_a_file, query_in_file, read_with_ase
+from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond, canonical_smiles, pair_of, sanitise
 from ase_mlwave.systems.conversion import atoms_from_system
 from ase_mlwave.systems.system import System
 

@@ -16,7 +16,8 @@ from rdkit import Chem
 from ase_mlwave.models.amons.fragments.bond_orders import ELEMENTS, Edge, NoLewisStructureError, lewis_structure
 from ase_mlwave.models.amons.fragments.contacts import REACH, find_contacts
 from ase_mlwave.models.amons.fragments.coordinates import LONGEST_BOND, are_bonded, total_charge
-from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule, rdkit_graph, sanitise
+from ase_mlwave.models.amons.fragments.molecule import Molecule
+from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond, rdkit_graph, sanitise
 from ase_mlwave.units import BOHR
 
 __all__ = ["Unrolled", "images_touch", "unroll"]

@@ -20,8 +20,8 @@ from ase_mlwave.models.amons.fragments.capping import CAP_LENGTHS, cap_fragment,
 from ase_mlwave.models.amons.fragments.conformers import geometry_fingerprint
 from ase_mlwave.models.amons.fragments.fragment import fragments_of
 from ase_mlwave.models.amons.fragments.geometry import relax_fragment
-from ase_mlwave.models.amons.fragments.molecule import canonical_smiles
 from ase_mlwave.models.amons.fragments.perception import molecule_from
+from ase_mlwave.models.amons.fragments.rdkit_graphs import canonical_smiles
 from ase_mlwave.units import BOHR
 
 CASES: dict[str, Any] = json.loads((Path(__file__).parent / "files" / "amon_sets.json").read_text(encoding="utf-8"))

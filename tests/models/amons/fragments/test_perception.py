@@ -12,8 +12,8 @@ from rdkit.Chem import rdDepictor, rdDistGeom
 
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.models.amons import amons_of
-from ase_mlwave.models.amons.fragments.molecule import canonical_smiles
 from ase_mlwave.models.amons.fragments.perception import molecule_from
+from ase_mlwave.models.amons.fragments.rdkit_graphs import canonical_smiles
 from ase_mlwave.units import BOHR
 
 

@@ -13,8 +13,8 @@ from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom, rdForceFieldHelpers
 
 from ase_mlwave.models.amons import amons_of
-from ase_mlwave.models.amons.fragments.molecule import canonical_smiles
 from ase_mlwave.models.amons.fragments.perception import molecule_from
+from ase_mlwave.models.amons.fragments.rdkit_graphs import canonical_smiles
 
 
 def embedded(smiles: str) -> Chem.Mol:

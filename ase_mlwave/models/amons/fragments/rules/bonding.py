@@ -9,7 +9,8 @@ import numpy as np
 from scipy.optimize import LinearConstraint, milp
 from scipy.sparse import coo_array
 
-from ase_mlwave.models.amons.fragments.molecule import Bond, Molecule
+from ase_mlwave.models.amons.fragments.molecule import Molecule
+from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond
 
 __all__ = ["perceived_orders", "resonant_atoms"]
 
