@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 #: Fewer than these are computed sooner than the processes that would compute them start.
 _FEW = 200
+_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by mlwave train, which makes it again if removed.\n"
 
 
 class Cache:
@@ -46,8 +47,9 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        tag = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by mlwave train, which makes it again if removed.\n"
-        (folder / "CACHEDIR.TAG").write_text(tag, encoding="utf-8")
+        tag = folder / "CACHEDIR.TAG"  # backups leave such folders out
+        if not tag.exists():
+            tag.write_text(_TAG, encoding="utf-8")
 
     @staticmethod
     def key(**facts: Any) -> str:
@@ -72,7 +74,7 @@ class Cache:
         """Write an entry in one step."""
         path = self.path(key)
         path.parent.mkdir(exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
+        partial = path.with_suffix(f".{uuid4().hex}")
         save_file(arrays, partial, metadata={"checksum": _checksum(arrays)})
         partial.replace(path)
 
