@@ -23,8 +23,8 @@ from benchmarks.amons.classes import Curve, SystemClass
 from benchmarks.amons.study import Bench, Case, Target, learn, learning_curves
 from benchmarks.common import KCAL_PER_MOL, read_json
 
-#: Cells of the doped sheets along each vector, and rings from the middle of the largest flake.
-_CELLS, _RINGS = 4, 4
+#: Rings from the middle of the largest flake.
+_RINGS = 4
 #: Repetitions of the cell in the reference of crystals.
 SUPERCELL = (2, 2, 2)
 
@@ -60,19 +60,16 @@ def _polymers(bench: Bench) -> list[Case]:
 
     The energy of an infinite chain is that of a cell: what one more cell adds to a finite chain of the same geometry.
     """
-    parts = bench.kind.parameters
-    names = bench.names(parts)
-    built = [systems.zigzag(parts[name]["cell"], parts[name]["cells"]) for name in names]
     cases = []
-    relaxed = bench.relaxed([record_from_atoms(atoms) for atoms, _ in built])
-    for name, found, (_, groups) in zip(names, relaxed, built, strict=True):
-        if found is not None:
-            n_monomers = parts[name]["monomers"]
-            cell = systems.middle_cell(found, groups)
-            chain_target = Target.of(found, f"{name}, chain", n_monomers * parts[name]["cells"])
-            cases.append(Case(f"{name}, chain", found, [chain_target]))
-            cell_target = Target.of(cell, f"{name}, cell", n_monomers, cell_energy(bench, cell))
-            cases.append(Case(f"{name}, cell", cell, [cell_target]))
+    names = bench.names(bench.kind.parameters)
+    chains = bench.relaxed([record_from_atoms(systems.built(name)) for name in names])
+    for name, chain in zip(names, chains, strict=True):
+        if chain is not None:
+            n_monomers, n_cells = bench.kind.parameters[name]
+            cell = systems.middle_cell(chain, n_cells)
+            cases.append(Case(f"{name}, chain", chain, [Target.of(chain, f"{name}, chain", n_monomers * n_cells)]))
+            target = Target.of(cell, f"{name}, cell", n_monomers, cell_energy(bench, cell))
+            cases.append(Case(f"{name}, cell", cell, [target]))
     return cases
 
 
@@ -84,11 +81,10 @@ def cell_energy(bench: Bench, cell: Atoms, n_cells: int = 4) -> float:
 
 def _droplets(bench: Bench) -> list[Case]:
     """Relax clusters of water."""
-    sizes = bench.kind.parameters
-    names = bench.names(sizes)
-    built = [record_from_atoms(systems.droplet(sizes[name], bench.chosen.seed)) for name in names]
-    pairs = zip(names, bench.relaxed(built), strict=True)
-    return [Case(name, found, [Target.of(found, name, sizes[name])]) for name, found in pairs if found is not None]
+    names = bench.names(bench.kind.parameters)
+    found = bench.relaxed([record_from_atoms(systems.built(name)) for name in names])
+    pairs = [(name, one) for name, one in zip(names, found, strict=True) if one is not None]
+    return [Case(name, one, [Target.of(one, name, bench.kind.parameters[name])]) for name, one in pairs]
 
 
 def _sheets(bench: Bench) -> list[Case]:
@@ -100,14 +96,16 @@ def _sheets(bench: Bench) -> list[Case]:
     changes a sheet as it changes the middle of a flake.
     """
     n_rings = _RINGS if bench.chosen.max_heavy is None else 3
-    flakes = [systems.flake(count) for count in range(n_rings - 2, n_rings + 1)]
+    flakes = [systems.built(f"flake {count}") for count in range(n_rings - 2, n_rings + 1)]
     rows = [[np.count_nonzero(one.numbers == 5), np.count_nonzero(one.numbers == 1), 1.0] for one in flakes]
     pair = float(np.linalg.solve(np.array(rows), [bench.energy(one) for one in flakes])[0])
-    bare = bench.energy(systems.flake(n_rings - 1))
+    bare = bench.energy(flakes[1])
     cases = []
     for name in bench.names(bench.kind.parameters):
         sites = bench.kind.parameters[name]
-        sheet, flake = systems.doped_sheet(sites, _CELLS if sites else 1), systems.flake(n_rings - 1, sites)
+        sheet, flake = (
+            systems.built(what, sites) for what in ("sheet 4" if sites else "sheet 1", f"flake {n_rings - 1}")
+        )
         energy = bench.energy(flake)
         targets = [
             Target.of(flake, f"flake, {name}", len(flake), energy),
@@ -142,7 +140,7 @@ def _pairs(bench: Bench) -> list[Case]:
     """Relax Watson-Crick base pairs and bases, each by itself; amons are cut from the pairs."""
     cases = []
     names = bench.names(bench.kind.parameters)
-    pairs = {name: systems.base_pair(name) for name in names}
+    pairs = {name: systems.built(name) for name in names}
     parts = []
     for name in names:
         first = bench.kind.parameters[name]

@@ -246,31 +246,30 @@ def test_small_run_of_density_functional_theory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "smiles"),
     [
-        ("polyethylene", "CCCCCC"),
-        ("polyacetylene", "C=CC=CC=C"),
+        ("polyethylene", 8 * "CC"),
+        ("polyacetylene", 8 * "C=C"),
         ("polyethylene oxide", "CCOCCOCCOCCOCCOCCO"),
         ("polyvinyl chloride", "CC(Cl)CC(Cl)CC(Cl)CC(Cl)CC(Cl)CCCl"),
     ],
 )
 def test_chains_are_those_of_the_polymer(name: str, smiles: str) -> None:
-    atoms, groups = systems.zigzag(CLASSES["polymers"].parameters[name]["cell"], 3)
-    assert systems.smiles_of(record_from_atoms(atoms)) == Chem.MolToSmiles(Chem.MolFromSmiles(smiles))
-    assert sorted(atom for group in groups for atom in group) == [*range(len(atoms) - 2)]
+    record = record_from_atoms(systems.built(name))
+    assert systems.smiles_of(record) == Chem.MolToSmiles(Chem.MolFromSmiles(smiles))
+    assert (len(record) - 2) % CLASSES["polymers"].parameters[name][1] == 0
+    assert record.numbers[-2:].tolist() == [1, 1]
 
 
 def test_cell_of_polyethylene_costs_what_a_monomer_costs(tmp_path: Path) -> None:
     pytest.importorskip("tblite")
     bench = Bench(CLASSES["polymers"], words(tmp_path))
-    atoms, groups = systems.zigzag(("CH2", "CH2"), 5)
-    cell = systems.middle_cell(record_from_atoms(atoms), groups)
+    cell = systems.middle_cell(record_from_atoms(systems.built("polyethylene")), 8)
     assert cell.cell.lengths()[0] == pytest.approx(2 * 1.27)
     short, long = (builders.cell_energy(bench, cell, count) * KCAL_PER_MOL for count in (3, 5))
     assert short == pytest.approx(long, abs=0.3)
 
 
 def test_tiny_polymer(tmp_path: Path) -> None:
-    small = {"polyethylene": {"cell": ("CH2", "CH2"), "monomers": 1, "cells": 3}}
-    chain, cell = run("polymers", tmp_path, "--max-heavy", "4", parameters=small)
+    chain, cell = run("polymers", tmp_path, "--max-heavy", "4", "--systems", "1")
     assert (chain.system, cell.system) == ("polyethylene, chain", "polyethylene, cell")
     assert chain.sizes == cell.sizes == (1, 2, 3, 4)
     assert abs(chain.errors_kcal[-1]) < 1 < abs(chain.errors_kcal[0])
@@ -282,12 +281,11 @@ def test_tiny_polymer(tmp_path: Path) -> None:
 
 
 def test_droplets_are_separate_waters() -> None:
-    record = record_from_atoms(systems.droplet(6, seed=1))
-    molecule = molecule_from(record)
-    assert [len(molecule.neighbours[atom]) for atom in molecule.heavy] == [2] * 6
-    assert record.formula == "H12O6"
-    assert np.ptp(record.positions * BOHR, axis=0).max() < 12
-    assert not np.allclose(record.positions * BOHR, systems.droplet(6, seed=2).positions)
+    for name, n in CLASSES["water"].parameters.items():
+        record = record_from_atoms(systems.built(name))
+        molecule = molecule_from(record)
+        assert [len(molecule.neighbours[atom]) for atom in molecule.heavy] == [2] * n
+        assert np.ptp(record.positions * BOHR, axis=0).max() < 15
 
 
 def test_tiny_water(tmp_path: Path) -> None:
@@ -303,14 +301,14 @@ def test_tiny_water(tmp_path: Path) -> None:
 
 
 def test_flakes_are_hexagons() -> None:
-    formulas = [systems.flake(count).symbols.formula.format("hill") for count in (1, 2, 3)]
+    formulas = [systems.built(f"flake {count}").symbols.formula.format("hill") for count in (1, 2, 3)]
     assert formulas == ["H6B3N3", "H12B12N12", "H18B27N27"]
 
 
 @pytest.mark.parametrize(("name", "n_carbon"), [("pure", 0), ("C2 for BN", 2), ("C for B", 1), ("C for N", 1)])
 def test_flakes_and_sheets_are_doped_alike(name: str, n_carbon: int) -> None:
     sites = CLASSES["hbn"].parameters[name]
-    flake, sheet = systems.flake(2, sites), systems.doped_sheet(sites, 4)
+    flake, sheet = (systems.built(one, sites) for one in ("flake 2", "sheet 4"))
     for atoms in (flake, sheet):
         carbon = np.flatnonzero(atoms.numbers == 6)
         assert len(carbon) == n_carbon
@@ -364,16 +362,15 @@ def test_supercell_energy_is_that_of_the_cell(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_guanine_and_cytosine_face_each_other() -> None:
-    pair = systems.guanine_cytosine()
+    pair = systems.built("G-C")
     assert pair.symbols.formula.format("hill") == "C9H10N8O2"
-    bridges = [pair.get_distance(one, 16 + other) for one, other in zip(*systems.EDGES, strict=True)]
+    bridges = [pair.get_distance(one, 16 + other) for one, other in ((9, 0), (10, 7), (0, 6))]  # O6-N4, N1-N3, N2-O2
     assert bridges == pytest.approx([2.9, 2.9, 2.9], abs=0.1)
-    between = pair.get_all_distances()[:16, 16:]
-    assert between.min() > 1.7
+    assert pair.get_all_distances()[:16, 16:].min() > 1.7
 
 
 def test_tiny_base_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(systems, "base_pair", lambda name: create_s22_system("Formamide_dimer"))
+    monkeypatch.setattr(systems, "built", lambda name: create_s22_system("Formamide_dimer"))
     pair, binding = run("base-pairs", tmp_path, "--max-heavy", "6", parameters={"A-T": 6})
     assert pair.sizes[-1] == 6
     assert abs(pair.errors_kcal[-1]) < 0.1  # the dimer is its own amon
