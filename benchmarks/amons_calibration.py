@@ -62,42 +62,27 @@ _SMALLEST = 3
 class Claim:
     """One prediction, kcal/mol."""
 
-    query: str
-    """SMILES of the query that the model is for."""
-    learned: str
-    """Key of ``LEARNED``, or ``"defaults"``."""
-    max_heavy: int
-    """Heavy atoms of the largest amons that the model knows."""
-    n_atoms: int
-    """Of the molecule."""
-    held_out: bool
-    """Whether the molecule is a larger amon instead of the query."""
-    error: float
-    """Predicted minus reference energy."""
-    deviation: float
-    """Standard deviation that the model claims."""
+    query: str  # SMILES of the query that the model is for
+    learned: str  # key of ``LEARNED``, or ``"defaults"``
+    max_heavy: int  # heavy atoms of the largest amons that the model knows
+    n_atoms: int  # of the molecule
+    held_out: bool  # whether the molecule is a larger amon instead of the query
+    error: float  # predicted minus reference energy
+    deviation: float  # standard deviation that the model claims
 
 
 @dataclass(frozen=True)
 class Summary:
     """What claims are worth."""
 
-    n: int
-    """Number of predictions."""
-    within_one: float
-    """Share of errors smaller than the deviation; 0.68 if all is well."""
-    within_two: float
-    """Share of errors smaller than twice the deviation; 0.95."""
-    rms: float
-    """Root mean square of error / deviation; 1."""
-    likelihood: float
-    """Mean negative logarithm of the likelihood of errors in kcal/mol."""
-    warned: float
-    """Share of predictions past the threshold of the warning."""
-    error_warned: float
-    """Their mean absolute error, kcal/mol; NaN if there is none."""
-    error_unwarned: float
-    """That of the others."""
+    n: int  # number of predictions
+    within_one: float  # share of errors smaller than the deviation; 0.68 if all is well
+    within_two: float  # share of errors smaller than twice the deviation; 0.95
+    rms: float  # root mean square of error / deviation; 1
+    likelihood: float  # mean negative logarithm of the likelihood of errors in kcal/mol
+    warned: float  # share of predictions past the threshold of the warning
+    error_warned: float  # their mean absolute error, kcal/mol; NaN if there is none
+    error_unwarned: float  # that of the others
 
 
 def summarise(claims: Sequence[Claim]) -> Summary:

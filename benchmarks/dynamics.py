@@ -43,12 +43,9 @@ _FMAX = 0.02
 class Run:
     """A trajectory and why it ended."""
 
-    trajectory: Trajectory
-    """Energies after each step."""
-    seconds: float
-    """Wall time."""
-    ending: str
-    """``"complete"``, ``"interrupted"``, or why the calculator failed."""
+    trajectory: Trajectory  # energies after each step
+    seconds: float  # wall time
+    ending: str  # ``"complete"``, ``"interrupted"``, or why the calculator failed
     state: NDArray[np.float64]
     """Positions and momenta after the last step, from which the run goes on; (2, N, 3), ASE's units."""
 

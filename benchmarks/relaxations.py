@@ -121,22 +121,14 @@ def references(chosen: argparse.Namespace, console: Console) -> None:
 class Relaxation:
     """One molecule relaxed by a model."""
 
-    formula: str
-    """Sum formula."""
-    name: str
-    """SMILES, where known."""
-    start: float
-    """Deviation of the start from the reference's minimum, all atoms, Angstrom."""
-    steps: int
-    """Steps of the optimiser."""
-    converged: bool
-    """Whether the forces fell below the threshold."""
-    all_atoms: float
-    """Deviation of the result from the reference's minimum, Angstrom."""
-    heavy_atoms: float
-    """The same without hydrogen."""
-    failure: str = ""
-    """Why the calculator gave up, if it did."""
+    formula: str  # sum formula
+    name: str  # SMILES, where known
+    start: float  # deviation of the start from the reference's minimum, all atoms, Angstrom
+    steps: int  # steps of the optimiser
+    converged: bool  # whether the forces fell below the threshold
+    all_atoms: float  # deviation of the result from the reference's minimum, Angstrom
+    heavy_atoms: float  # the same without hydrogen
+    failure: str = ""  # why the calculator gave up, if it did
 
 
 def displaced(minimum: Atoms, temperature: float, seed: int) -> Atoms:

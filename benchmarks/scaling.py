@@ -38,14 +38,10 @@ FAMILIES = {"alkane": chain, "water": water_box}
 class Cost:
     """What energy and forces of one structure cost."""
 
-    family: str
-    """``"alkane"`` or ``"water"``."""
-    atoms: int
-    """Number of atoms."""
-    seconds: float
-    """Median time."""
-    memory: float
-    """Peak memory beyond that of the loaded model, MB; of the device, where that is a GPU."""
+    family: str  # ``"alkane"`` or ``"water"``
+    atoms: int  # number of atoms
+    seconds: float  # median time
+    memory: float  # peak memory beyond that of the loaded model, MB; of the device, where that is a GPU
 
 
 def measure(family: str, n_atoms: int, model: str, repeats: int, options: dict[str, str | None]) -> Cost:

@@ -93,12 +93,9 @@ class Run:
 
     structure: int
     level: str
-    builds: int
-    """Fock matrices built for the model's guess."""
-    cold: Result | None
-    """From PySCF's guess; None where the model's guess is equal to it."""
-    warm: Result | None
-    """From the model's guess."""
+    builds: int  # fock matrices built for the model's guess
+    cold: Result | None  # from PySCF's guess; None where the model's guess is equal to it
+    warm: Result | None  # from the model's guess
 
     @property
     def slower(self) -> bool:

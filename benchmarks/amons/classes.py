@@ -37,61 +37,39 @@ class SystemClass(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    """On the command line, and of its files."""
-    title: str
-    """In the table."""
-    systems: str
-    """What they are, for the table."""
-    target: float
-    """Mean absolute error that is asked for, kcal/mol per ``per``."""
-    per: Literal["molecule", "monomer", "atom"] = "molecule"
-    """What errors are divided by."""
+    name: str  # on the command line, and of its files
+    title: str  # in the table
+    systems: str  # what they are, for the table
+    target: float  # mean absolute error that is asked for, kcal/mol per ``per``
+    per: Literal["molecule", "monomer", "atom"] = "molecule"  # what errors are divided by
     judged_at: int | None = None
     """Heavy atoms of the largest amons that the target is for; by default those of each curve's last point."""
-    notes: str = ""
-    """What a reader of the table should know, Markdown."""
-    needs: tuple[str, ...] = ()
-    """Options that name files it needs."""
+    notes: str = ""  # what a reader of the table should know, Markdown
+    needs: tuple[str, ...] = ()  # options that name files it needs
     build: Literal["published", "molecules", "polymers", "droplets", "sheets", "crystals", "pairs"]
     """How systems are built, a function of ``study.py``."""
-    molecules: Mapping[str, str] = Field(default_factory=dict)
-    """Name -> SMILES."""
-    drawn: Mapping[str, Drawn] = Field(default_factory=dict)
-    """Option that names a file -> molecules to draw from it."""
-    named_by: Literal["smiles", "file"] = "smiles"
-    """What drawn molecules are called by."""
-    parameters: Mapping[str, Any] = Field(default_factory=dict)
-    """System -> what it is built from."""
-    relax: Relaxed | None = None
-    """How queries are relaxed with the reference, GFN2-xTB."""
+    molecules: Mapping[str, str] = Field(default_factory=dict)  # name -> SMILES
+    drawn: Mapping[str, Drawn] = Field(default_factory=dict)  # option that names a file -> molecules to draw from it
+    named_by: Literal["smiles", "file"] = "smiles"  # what drawn molecules are called by
+    parameters: Mapping[str, Any] = Field(default_factory=dict)  # system -> what it is built from
+    relax: Relaxed | None = None  # how queries are relaxed with the reference, GFN2-xTB
     amons: Literal["caps", "minima", "as cut"] = "caps"
     """Amons keep the query's coordinates but for their caps, which the reference relaxes; or are minima of the
     reference; or remain as `amon_geometries` returns them."""
-    max_heavy: int
-    """Heavy atoms of the largest amons."""
-    max_contact_heavy: int | None = None
-    """The same of amons that touch."""
+    max_heavy: int  # heavy atoms of the largest amons
+    max_contact_heavy: int | None = None  # the same of amons that touch
     larger: Mapping[str, int] = Field(default_factory=dict)
     """System -> heavy atoms of its largest amons, where these are others."""
-    smaller: bool = False
-    """Whether amons must be smaller than their query."""
-    cut: Mapping[str, Any] = Field(default_factory=dict)
-    """Further options of `amon_geometries`."""
-    shells: Mapping[str, int] | None = None
-    """Options of `shell_geometries`, whose shells are learned beside the amons."""
-    conformers: int | None = None
-    """Most conformers of an amon, of all queries together: those that differ most."""
-    distinct: bool = True
-    """Whether every conformer of an amon counts once."""
+    smaller: bool = False  # whether amons must be smaller than their query
+    cut: Mapping[str, Any] = Field(default_factory=dict)  # further options of `amon_geometries`
+    shells: Mapping[str, int] | None = None  # options of `shell_geometries`, whose shells are learned beside the amons
+    conformers: int | None = None  # most conformers of an amon, of all queries together: those that differ most
+    distinct: bool = True  # whether every conformer of an amon counts once
     pool: Literal["own", "before", "all"] = "own"
     """Whether a system is learned from its own amons, from these and those of the systems before, or from all."""
-    labels: str | None = None
-    """Level of theory that labels what GFN2-xTB relaxed; by default GFN2-xTB."""
-    sizes: tuple[int, ...] | None = None
-    """Points of the curves; by default all sizes of amons."""
-    fit: FitSettings
-    """How models are fitted."""
+    labels: str | None = None  # level of theory that labels what GFN2-xTB relaxed; by default GFN2-xTB
+    sizes: tuple[int, ...] | None = None  # points of the curves; by default all sizes of amons
+    fit: FitSettings  # how models are fitted
 
     def errors(self, curves: Sequence[Curve]) -> list[float]:
         """Return the errors that the target is for, kcal/mol per unit, of the curves that have one."""
@@ -106,20 +84,13 @@ class SystemClass(BaseModel):
 class Curve:
     """The learning curve of one system; K points."""
 
-    system: str
-    """Its name; unique within a class."""
-    reference_energy: float
-    """Of the whole system (all of its units together), Hartree."""
-    sizes: tuple[int, ...]
-    """Heavy atoms of the largest amons that were learned from, ascending; (K,)."""
-    n_amons: tuple[int, ...]
-    """Geometries that were learned from, (K,)."""
-    errors_kcal: tuple[float, ...]
-    """Predicted minus reference energy, kcal/mol per ``per``; (K,)."""
-    per: str = "molecule"
-    """``"molecule"``, ``"monomer"`` or ``"atom"``."""
-    n_atoms: int = 0
-    """Atoms of the system; 0 where that means nothing (an interaction energy)."""
+    system: str  # its name; unique within a class
+    reference_energy: float  # of the whole system (all of its units together), Hartree
+    sizes: tuple[int, ...]  # heavy atoms of the largest amons that were learned from, ascending; (K,)
+    n_amons: tuple[int, ...]  # geometries that were learned from, (K,)
+    errors_kcal: tuple[float, ...]  # predicted minus reference energy, kcal/mol per ``per``; (K,)
+    per: str = "molecule"  # ``"molecule"``, ``"monomer"`` or ``"atom"``
+    n_atoms: int = 0  # atoms of the system; 0 where that means nothing (an interaction energy)
 
     def __post_init__(self) -> None:
         if not len(self.sizes) == len(self.n_amons) == len(self.errors_kcal):

@@ -38,14 +38,10 @@ _PLACE = 1e-2
 class Target:
     """A system to be predicted."""
 
-    system: str
-    """Its name."""
-    geometry: System
-    """Bohr."""
-    energy: float
-    """Reference, Hartree."""
-    n_units: int = 1
-    """How many monomers or atoms errors are divided by."""
+    system: str  # its name
+    geometry: System  # Bohr
+    energy: float  # reference, Hartree
+    n_units: int = 1  # how many monomers or atoms errors are divided by
 
     @classmethod
     def of(cls, structure: Record | Atoms, system: str, n_units: int = 1, energy: float | None = None) -> Target:

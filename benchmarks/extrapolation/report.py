@@ -23,22 +23,14 @@ from benchmarks.extrapolation.split import SizeSplit, energies
 class Result:
     """A trained model's cost and errors."""
 
-    model: str
-    """Which."""
-    steps: int
-    """Optimiser steps."""
-    batch_size: int
-    """Molecules in each."""
-    seconds: float
-    """CPU-seconds of training."""
-    n_parameters: int
-    """Learned numbers."""
-    test: list[float]
-    """Predicted minus true energies of the held-out small molecules, kcal/mol."""
-    large: list[float]
-    """Those of the larger ones."""
-    made_from: dict[str, Any]
-    """Everything that the result depends on."""
+    model: str  # which
+    steps: int  # optimiser steps
+    batch_size: int  # molecules in each
+    seconds: float  # CPU-seconds of training
+    n_parameters: int  # learned numbers
+    test: list[float]  # predicted minus true energies of the held-out small molecules, kcal/mol
+    large: list[float]  # those of the larger ones
+    made_from: dict[str, Any]  # everything that the result depends on
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.training.sampler import EpochSampler
+from ase_mlwave.systems.batch import collate
 from ase_mlwave.units import BOHR
 from benchmarks.common import bar, cpu_seconds
 from benchmarks.extrapolation.models import Fitted, Job, steps_within
@@ -32,18 +33,12 @@ _AT_A_TIME = 32
 class SchNetSettings:
     """Sizes of the network and of its training."""
 
-    features: int = 128
-    """Width of atoms' features and of filters."""
-    interactions: int = 6
-    """Layers."""
-    gaussians: int = 50
-    """Radial functions."""
-    cutoff: float = 5.0
-    """Reach of a filter, Angstrom."""
-    learning_rate: float = 2e-3
-    """Highest learning rate of AdamW; it falls linearly to zero."""
-    batch_size: int = 16
-    """Molecules in a step."""
+    features: int = 128  # width of atoms' features and of filters
+    interactions: int = 6  # layers
+    gaussians: int = 50  # radial functions
+    cutoff: float = 5.0  # reach of a filter, Angstrom
+    learning_rate: float = 2e-3  # highest learning rate of AdamW; it falls linearly to zero
+    batch_size: int = 16  # molecules in a step
 
 
 @dataclass(frozen=True)
@@ -51,11 +46,8 @@ class Scales:
     """What the network's output is multiplied by and added to: the sum over atoms, and the spread around it."""
 
     numbers: tuple[int, ...]
-    """Atomic numbers."""
-    references: Array
-    """(n_elements,), Hartree."""
-    unit: float
-    """Standard deviation, over training molecules, of what is left per atom, Hartree."""
+    references: Array  # (n_elements,), Hartree
+    unit: float  # standard deviation, over training molecules, of what is left per atom, Hartree
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> Scales:
@@ -71,47 +63,6 @@ class Scales:
         return total
 
 
-@dataclass(frozen=True)
-class Molecules:
-    """A batch: atomic numbers (N,), positions (N, 3) in Angstrom, index of the molecule (N,), numbers of atoms (B,)."""
-
-    numbers: Tensor
-    positions: Tensor
-    system: Tensor
-    sizes: Tensor
-
-    @classmethod
-    def of(cls, records: Sequence[Record]) -> Molecules:
-        """Join molecules."""
-        sizes = torch.tensor([len(record) for record in records])
-        return cls(
-            torch.from_numpy(np.concatenate([record.numbers for record in records])),
-            torch.from_numpy(np.concatenate([record.positions for record in records]) * BOHR).float(),
-            torch.repeat_interleave(torch.arange(len(records)), sizes),
-            sizes,
-        )
-
-
-def molecule_graph(cutoff: float) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Make the function that finds the edges of molecules, up to a length in Angstrom.
-
-    Positions (N, 3) and, rising, the index of each atom's molecule (N,) -> edges (2, E), both directions of each pair,
-    and their lengths (E,).
-    """
-
-    def graph(positions: Tensor, system: Tensor) -> tuple[Tensor, Tensor]:
-        sizes = torch.bincount(system)
-        partners = sizes[system]  # (N,)
-        first = torch.repeat_interleave(torch.arange(len(system)), partners)
-        within = torch.arange(len(first)) - torch.repeat_interleave(partners.cumsum(0) - partners, partners)
-        second = (sizes.cumsum(0) - sizes)[system[first]] + within
-        length = (positions[first] - positions[second]).norm(dim=1)
-        kept = (first != second) & (length < cutoff)
-        return torch.stack([second[kept], first[kept]]), length[kept]
-
-    return graph
-
-
 def build(settings: SchNetSettings, seed: int) -> torch.nn.Module:
     """Make a network with random weights, float32."""
     with warnings.catch_warnings():
@@ -125,9 +76,19 @@ def build(settings: SchNetSettings, seed: int) -> torch.nn.Module:
             num_interactions=settings.interactions,
             num_gaussians=settings.gaussians,
             cutoff=settings.cutoff,
-            interaction_graph=molecule_graph(settings.cutoff),
+            interaction_graph=lambda *_: None,  # see `forward`
         )
     return network
+
+
+def forward(network: Any, records: Sequence[Record]) -> Tensor:
+    """Evaluate the network (B,), with the pairs that the package finds."""
+    batch = collate(records, network.cutoff / BOHR)
+    positions, edges = (batch.positions * BOHR).float(), torch.stack([batch.second, batch.first])
+    lengths = (positions[edges[0]] - positions[edges[1]]).norm(dim=1)
+    network.interaction_graph = lambda *_: (edges, lengths)
+    output: Tensor = network(batch.numbers, positions, batch.system)[:, 0]
+    return output
 
 
 def train(job: Job, settings: SchNetSettings, scales: Scales, steps: int, advance: Callable[[], None]) -> Any:
@@ -144,9 +105,9 @@ def train(job: Job, settings: SchNetSettings, scales: Scales, steps: int, advanc
     warmup = max(1, min(100, steps // 10))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: min(1.0, (k + 1) / warmup) * (1 - k / steps))
     for chosen in EpochSampler(len(records), settings.batch_size, steps, seed=job.seed, epoch=0):
-        batch = Molecules.of([records[i] for i in chosen])
-        output = network(batch.numbers, batch.positions, batch.system)[:, 0]
-        loss = ((output - targets[chosen]) / batch.sizes).abs().mean()
+        some = [records[i] for i in chosen]
+        sizes = torch.tensor([len(record) for record in some])
+        loss = ((forward(network, some) - targets[chosen]) / sizes).abs().mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -164,14 +125,8 @@ def fit_schnet(job: Job, settings: SchNetSettings = SchNetSettings()) -> Fitted:
     with bar(job.progress) as progress:
         task = progress.add_task("SchNet", total=steps)
         network, seconds = cpu_seconds(lambda: train(job, settings, scales, steps, lambda: progress.advance(task)))
-
-    return Fitted(
-        lambda records, advance: predict(network, scales, records, advance),
-        steps,
-        settings.batch_size,
-        seconds,
-        sum(p.numel() for p in network.parameters()),
-    )
+    n_parameters = sum(p.numel() for p in network.parameters())
+    return Fitted(lambda *given: predict(network, scales, *given), steps, settings.batch_size, seconds, n_parameters)
 
 
 def predict(network: Any, scales: Scales, records: Sequence[Record], advance: Callable[[int], None]) -> Array:
@@ -179,8 +134,7 @@ def predict(network: Any, scales: Scales, records: Sequence[Record], advance: Ca
     parts = []
     for start in range(0, len(records), _AT_A_TIME):
         chosen = records[start : start + _AT_A_TIME]
-        batch = Molecules.of(chosen)
-        parts.append(network(batch.numbers, batch.positions, batch.system)[:, 0].double().numpy())
+        parts.append(forward(network, chosen).double().numpy())
         advance(len(chosen))
     total: Array = np.concatenate(parts) * scales.unit + scales.atoms(records)
     return total

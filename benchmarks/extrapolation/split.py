@@ -26,20 +26,13 @@ _PUBLISHED_BOUND = 14
 class SizeSplit:
     """Molecules by what they are for."""
 
-    name: str
-    """Of the data set."""
-    level: str
-    """Level of theory."""
-    bound: int
-    """Largest number of atoms in ``train``, ``valid`` and ``test``."""
-    train: tuple[Record, ...]
-    """Small molecules to learn from."""
-    valid: tuple[Record, ...]
-    """Small molecules for the learning curve."""
-    test: tuple[Record, ...]
-    """Small molecules that are held out."""
-    large: tuple[Record, ...]
-    """Molecules with more atoms, by rising size."""
+    name: str  # of the data set
+    level: str  # level of theory
+    bound: int  # largest number of atoms in ``train``, ``valid`` and ``test``
+    train: tuple[Record, ...]  # small molecules to learn from
+    valid: tuple[Record, ...]  # small molecules for the learning curve
+    test: tuple[Record, ...]  # small molecules that are held out
+    large: tuple[Record, ...]  # molecules with more atoms, by rising size
     left_out: int
     """Molecules of ``test`` and ``large`` that were dropped, because they have an element that ``train`` lacks."""
 

@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.data.writers import write_dataset
-from ase_mlwave.units import BOHR
 from benchmarks.extrapolation.__main__ import main
 from benchmarks.extrapolation.models import Job, check_settings, fit, run_settings, steps_within
 from benchmarks.extrapolation.report import by_size, obtain
-from benchmarks.extrapolation.schnet import Molecules, Scales, SchNetSettings, molecule_graph, predict, train
+from benchmarks.extrapolation.schnet import Scales, SchNetSettings, predict, train
 from benchmarks.extrapolation.split import SizeSplit, atom_references, divide, energies
 
 #: Energies of the atoms of the made-up molecules, Hartree.
@@ -135,22 +133,6 @@ def test_steps_fill_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_references_of_atoms_are_recovered() -> None:
     records = [Record(r.numbers, r.positions, energy=sum(ATOMS[z] for z in r.numbers.tolist())) for r in chains()]
     np.testing.assert_allclose(atom_references(records, (1, 6)), [-0.1, -0.3], atol=1e-12)
-
-
-def test_edges_are_all_pairs_of_a_molecule_within_the_cutoff(split: SizeSplit) -> None:
-    records = split.test[:3]
-    batch = Molecules.of(records)
-    edges, lengths = molecule_graph(2.5)(batch.positions, batch.system)
-    expected, start = set(), 0
-    for record in records:
-        for i, j in np.ndindex(len(record), len(record)):
-            if i != j and np.linalg.norm(record.positions[i] - record.positions[j]) * BOHR < 2.5:
-                expected.add((start + i, start + j))
-        start += len(record)
-    assert set(map(tuple, edges.T.tolist())) == expected
-    assert edges.shape[1] == len(expected) == len(lengths)
-    vectors = batch.positions[edges[0]] - batch.positions[edges[1]]
-    torch.testing.assert_close(lengths, vectors.norm(dim=1))
 
 
 def test_schnet_learns_and_predicts_alike_alone_and_in_a_batch(split: SizeSplit, tmp_path: Path) -> None:
