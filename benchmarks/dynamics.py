@@ -14,7 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +45,13 @@ class Run:
 
     trajectory: Trajectory  # energies after each step
     seconds: float  # wall time
-    ending: str  # ``"complete"``, ``"interrupted"``, or why the calculator failed
-    state: NDArray[np.float64]
-    """Positions and momenta after the last step, from which the run goes on; (2, N, 3), ASE's units."""
+    ending: str  # "complete", "interrupted", or why the calculator failed
+    state: NDArray[np.float64]  # positions and momenta after the last step, ASE's units; (2, N, 3)
 
     @property
     def temperatures(self) -> NDArray[np.float64]:
         """After each step, K; three degrees of freedom for each atom less the six of the whole; (T,)."""
         return 2 * self.trajectory.kinetic / (_freedoms(self.trajectory.n_atoms) * units.kB)
-
-    def followed_by(self, other: Run) -> Run:
-        """Append a run that started from this one's state."""
-        one, two = self.trajectory, other.trajectory
-        joined = replace(
-            one,
-            time=np.concatenate([one.time, one.time[-1] + two.time[1:] - two.time[:1]]),
-            potential=np.concatenate([one.potential, two.potential[1:]]),
-            kinetic=np.concatenate([one.kinetic, two.kinetic[1:]]),
-        )
-        return Run(joined, self.seconds + other.seconds, other.ending, other.state)
 
 
 def prepare(atoms: Atoms, temperature: float, seed: int) -> None:
@@ -82,31 +70,55 @@ def _freedoms(n_atoms: int) -> int:
     return max(1, 3 * n_atoms - 6)
 
 
-def run_nve(atoms: Atoms, steps: int, timestep: float, progress: Callable[[], object] = lambda: None) -> Run:
-    """Run velocity Verlet (time step in fs) from the molecule's positions and velocities, as far as it comes."""
-    log: list[tuple[float, float, NDArray[np.float64]]] = []
-    ending = "complete"
+def run_nve(
+    atoms: Atoms,
+    steps: int,
+    timestep: float,
+    progress: Callable[[], object] = lambda: None,
+    before: Run | None = None,
+    keep: Callable[[Run], object] = lambda run: None,
+) -> Run:
+    """Run velocity Verlet (time step in fs) from the molecule's positions and velocities, as far as it comes.
+
+    Or go on from a run ``before``, whose steps count; ``keep`` is given the run every few hundred steps.
+    """
+    log = [] if before is None else [*zip(before.trajectory.potential, before.trajectory.kinetic, strict=True)]
+    state = np.zeros((2, len(atoms), 3)) if before is None else before.state
+    earlier, n_known, begin = 0.0 if before is None else before.seconds, len(log), time.perf_counter()
+    if before is not None:
+        atoms.set_positions(state[0])
+        atoms.set_momenta(state[1])
+        for _ in log:
+            progress()
 
     def note() -> None:
+        nonlocal state, n_known
+        if n_known:  # the first of what follows is the last of what was
+            n_known = 0
+            return
         energies = float(atoms.get_potential_energy()), float(atoms.get_kinetic_energy())
         if not np.isfinite(energies).all():
             raise CalculationFailed("the energy is not finite")
-        log.append((*energies, np.stack([atoms.get_positions(), atoms.get_momenta()])))  # all or nothing
+        state = np.stack([atoms.get_positions(), atoms.get_momenta()])
+        log.append(energies)
         progress()
+        if len(log) % _CHUNK == 0:
+            keep(so_far("complete"))
+
+    def so_far(ending: str) -> Run:
+        potential, kinetic = np.array(log).reshape(-1, 2).T
+        trajectory = Trajectory(np.arange(len(log)) * timestep / 1000, potential, kinetic, len(atoms))
+        return Run(trajectory, earlier + time.perf_counter() - begin, ending, state)
 
     dynamics = VelocityVerlet(atoms, timestep=timestep * units.fs, logfile=None)
     dynamics.attach(note)
-    begin = time.perf_counter()
     try:
-        dynamics.run(steps)
+        dynamics.run(steps + 1 - len(log) if log else steps)
     except KeyboardInterrupt:
-        ending = "interrupted"
+        return so_far("interrupted")
     except (CalculationFailed, InputError) as error:  # such as atoms on top of each other
-        ending = str(error)
-    potential, kinetic = np.array([energies for *energies, _ in log]).reshape(-1, 2).T
-    trajectory = Trajectory(np.arange(len(log)) * timestep / 1000, potential, kinetic, len(atoms))
-    state = log[-1][2] if log else np.zeros((2, len(atoms), 3))
-    return Run(trajectory, time.perf_counter() - begin, ending, state)
+        return so_far(str(error))
+    return so_far("complete")
 
 
 def run_in_parts(
@@ -119,42 +131,14 @@ def run_in_parts(
     resume: bool = False,
     progress: Callable[[], object] = lambda: None,
 ) -> Run:
-    """Run as `run_nve` does, and keep what was done in a file every few hundred steps.
+    """Run as `run_nve` does, keep what was done in an ``.npz`` file, and go on from there if asked to.
 
-    Parameters
-    ----------
-    atoms, steps, timestep, progress
-        As in `run_nve`; the number of steps includes those of the file, and ``progress`` is called for these, too.
-    checkpoint : Path
-        The file, ``.npz``.
-    settings : mapping
-        What the run depends on; JSON. A file of a run with other settings is refused (``InputError``).
-    resume : bool
-        Whether to go on from the file, where there is one.
-
-    Notes
-    -----
-    A run that was interrupted and resumed is the one that was not (``test_interrupted_run_goes_on``).
+    A run that was interrupted and resumed is the one that was not (``test_interrupted_run_goes_on``); a file of a run
+    with other ``settings`` (JSON) is refused.
     """
-    run = _load(checkpoint, settings, len(atoms)) if resume and checkpoint.is_file() else None
-    if run is not None:
-        for _ in run.trajectory.time:
-            progress()
-    while run is None or (run.ending == "complete" and len(run.trajectory.time) <= steps):
-        if run is not None:
-            atoms.set_positions(run.state[0])
-            atoms.set_momenta(run.state[1])
-        seen = iter((True,)) if run is not None else iter(())
-
-        def note(seen: Any = seen) -> None:
-            if not next(seen, False):  # the first of what follows is the last of what was
-                progress()
-
-        left = steps if run is None else steps + 1 - len(run.trajectory.time)
-        part = run_nve(atoms, min(left, _CHUNK), timestep, note)
-        if not len(part.trajectory.time):
-            return part if run is None else replace(run, ending=part.ending)
-        run = part if run is None else run.followed_by(part)
+    before = _load(checkpoint, settings, len(atoms)) if resume and checkpoint.is_file() else None
+    run = run_nve(atoms, steps, timestep, progress, before, lambda run: _save(run, checkpoint, settings))
+    if len(run.trajectory.time):
         _save(run, checkpoint, settings)
     return run
 
