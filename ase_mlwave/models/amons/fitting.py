@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from ase_mlwave.models.amons.regression.environments import Block, Directions, E
 from ase_mlwave.models.amons.regression.expansion import expand
 from ase_mlwave.models.amons.regression.hyperparameters import Hyperparameters, most_likely
 from ase_mlwave.models.amons.regression.kernel import kernel_matrix, largest_distances
-from ase_mlwave.models.amons.regression.solver import solve
+from ase_mlwave.models.amons.regression.solver import Solution, solve
 from ase_mlwave.models.amons.regression.sparse import solve_sparse, sum_rows
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
 from ase_mlwave.models.amons.slatm.representation import Slatm
@@ -99,8 +99,8 @@ def fit_amons(
     ValueError
         If free atoms are missing (`atomic_baseline`), or training molecules coincide (`CoincidingRowsError`).
     """
-    task = _prepare(records, settings or FitSettings(), representation, free_atoms or {}, seed, device)
-    return (_fit_all if task.settings.basis is None else _fit_basis)(task, level, others, progress)
+    task = _prepare(records, level, settings or FitSettings(), representation, free_atoms or {}, seed, device)
+    return (_fit_all if task.settings.basis is None else _fit_basis)(task, others, progress)
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ class _Task:
     """What is to be fitted."""
 
     records: Sequence[Record]
+    level: str
     settings: FitSettings
     slatm: Slatm
     directions: list[Directions]
@@ -127,12 +128,17 @@ class _Task:
         """What variances grow by as the baseline was fitted to the same energies."""
         return lost_freedom(compositions([r.numbers for r in self.records], self.slatm.config.numbers))
 
-    def config(self, level: str, chosen: Hyperparameters, blocks: Mapping[int, BlockSizes], **sizes: int) -> AmonConfig:
+    @property
+    def start(self) -> Hyperparameters:
+        """Widths and penalties of the settings."""
+        return Hyperparameters(self.settings.penalty, self.settings.force_penalty, self.settings.scale)
+
+    def config(self, chosen: Hyperparameters, blocks: Mapping[int, BlockSizes], **sizes: int) -> AmonConfig:
         """Say what the model is."""
         used = {"penalty": chosen.penalty, "force_penalty": chosen.force_penalty, "scale": chosen.scale}
         return AmonConfig(
             elements=self.slatm.config.elements,
-            level=level,
+            level=self.level,
             representation=self.slatm.config,
             fit=self.settings.model_copy(update=used),
             blocks={chemical_symbols[z]: size for z, size in blocks.items()},
@@ -144,6 +150,7 @@ class _Task:
 
 def _prepare(
     records: Sequence[Record],
+    level: str,
     settings: FitSettings,
     representation: SlatmConfig | None,
     free_atoms: Mapping[int, float],
@@ -164,7 +171,7 @@ def _prepare(
     baseline = atomic_baseline(counts, energies, free_atoms, numbers, completed=completed)
     targets = torch.from_numpy(energies - counts @ baseline).to(device)
     slopes = torch.from_numpy(_slopes(records, directions)).to(device)
-    return _Task(records, settings, slatm, directions, baseline, targets, slopes, device, seed)
+    return _Task(records, level, settings, slatm, directions, baseline, targets, slopes, device, seed)
 
 
 def _reaches(task: _Task, training: Environments, others: Sequence[System]) -> dict[int, float]:
@@ -172,13 +179,13 @@ def _reaches(task: _Task, training: Environments, others: Sequence[System]) -> d
     return largest_distances(training, gather(task.slatm, others, device=task.device) if others else None)
 
 
-def _fit_all(task: _Task, level: str, others: Sequence[System], progress: Callable[[int], None] | None) -> Fit:
+def _fit_all(task: _Task, others: Sequence[System], progress: Callable[[int], None] | None) -> Fit:
     """Fit with all rows."""
     settings, name = task.settings, _namer(task.records, task.directions)
     training = gather(task.slatm, task.records, task.directions, device=task.device, progress=progress)
     reaches = _reaches(task, training, others)
     targets = torch.cat([task.energies, task.slopes])
-    chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
+    chosen = task.start
     if settings.hyperparameters == "likelihood":
         chosen = most_likely(*_sample(task, training, targets), reaches, start=chosen)
     widths = chosen.widths(reaches)
@@ -189,19 +196,7 @@ def _fit_all(task: _Task, level: str, others: Sequence[System], progress: Callab
     if training.n_rows > settings.variance_rows and training.n_directions:
         kept = training.without_directions()
         certain = solve(kernel[:n, :n], targets[:n], penalties[:n], name, n_fitted=task.n_fitted)
-    sizes = {z: _sizes(training.blocks[z], kept.blocks[z]) for z in training.blocks}
-    model = AmonModel(task.config(level, chosen, sizes, n_directions=kept.n_directions)).to(task.device)
-    model.fill(
-        kept,
-        expand(training, solution.coefficients, widths),
-        reaches,
-        baseline=torch.from_numpy(task.baseline),
-        factor=certain.factor,
-        amplitude=certain.amplitude,
-    )
-    deviations = certain.variances[:n].sqrt().cpu().numpy()
-    left_out = solution.residuals[:n].cpu().numpy()
-    return Fit(model, solution.log_likelihood, left_out, library_thresholds(deviations))
+    return _finish(task, chosen, reaches, training, solution, kept, certain, n_directions=kept.n_directions)
 
 
 def _sample(task: _Task, training: Environments, targets: Tensor) -> tuple[Environments, Tensor]:
@@ -217,34 +212,45 @@ def _sample(task: _Task, training: Environments, targets: Tensor) -> tuple[Envir
     return kept, targets[torch.from_numpy(rows).to(targets.device)]
 
 
-def _fit_basis(task: _Task, level: str, others: Sequence[System], progress: Callable[[int], None] | None) -> Fit:
+def _fit_basis(task: _Task, others: Sequence[System], progress: Callable[[int], None] | None) -> Fit:
     """Fit in a basis of environments, molecule by molecule."""
     settings = task.settings
     plain = gather(task.slatm, task.records, device=task.device)
     reaches = _reaches(task, plain, others)
-    chosen = Hyperparameters(settings.penalty, settings.force_penalty, settings.scale)
-    widths = chosen.widths(reaches)
+    widths = task.start.widths(reaches)
     basis = in_half_precision(choose_basis(plain, widths, settings.basis or 1))
-    rows = environment_rows(task.slatm, task.records, task.directions, device=task.device, progress=progress)
-    sums = sum_rows(rows, basis, widths, task.energies, task.slopes)
+    molecules = environment_rows(task.slatm, task.records, task.directions, device=task.device, progress=progress)
+    sums = sum_rows(molecules, basis, widths, task.energies, task.slopes)
     kept, places = leading(basis, max(1, settings.variance_rows // len(basis.blocks)))
     solution = solve_sparse(basis, widths, sums, settings.penalty, settings.force_penalty, kept=places)
-    sizes = {z: _sizes(block, block) for z, block in basis.blocks.items()}
-    config = task.config(level, chosen, sizes, n_directions=0, n_basis=kept.n_molecules)
-    model = (
-        AmonModel(config)
-        .to(task.device)
-        .fill(
-            basis,
-            expand(basis, solution.coefficients, widths),
-            reaches,
-            baseline=torch.from_numpy(task.baseline),
-            factor=solution.factor,
-            amplitude=task.doubt * solution.amplitude,
-        )
+    certain = replace(solution, amplitude=task.doubt * solution.amplitude, variances=task.doubt * solution.variances)
+    rows = {"n_directions": 0, "n_basis": kept.n_molecules}
+    return _finish(task, task.start, reaches, basis, solution, basis, certain, **rows)
+
+
+def _finish(
+    task: _Task,
+    chosen: Hyperparameters,
+    reaches: Mapping[int, float],
+    training: Environments,
+    solution: Solution,
+    kept: Environments,
+    certain: Solution,
+    **rows: int,
+) -> Fit:
+    """Make the model of a solution; what is kept of the training set, and its own solution, give the variances."""
+    sizes = {z: _sizes(training.blocks[z], kept.blocks[z]) for z in training.blocks}
+    model = AmonModel(task.config(chosen, sizes, **rows)).to(task.device)
+    model.fill(
+        kept,
+        expand(training, solution.coefficients, chosen.widths(reaches)),
+        reaches,
+        baseline=torch.from_numpy(task.baseline),
+        factor=certain.factor,
+        amplitude=certain.amplitude,
     )
-    deviations = (task.doubt * solution.variances).sqrt().cpu().numpy()
-    return Fit(model, solution.log_likelihood, solution.residuals.cpu().numpy(), library_thresholds(deviations))
+    left_out, variances = (of_rows[: len(task.records)].cpu() for of_rows in (solution.residuals, certain.variances))
+    return Fit(model, solution.log_likelihood, left_out.numpy(), library_thresholds(variances.sqrt().numpy()))
 
 
 def _elements(records: Sequence[Record]) -> list[int]:
