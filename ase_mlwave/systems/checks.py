@@ -15,7 +15,7 @@ __all__ = ["MIN_DISTANCE", "check_distances", "check_molecule"]
 #: Nuclei nearer than this (Bohr; 0.1 Angstrom) coincide, whatever the temperature: the bond of H2 is 1.4 Bohr long.
 MIN_DISTANCE: float = 0.1 / BOHR
 #: The search looks this far, Bohr: with smaller boxes it takes longer.
-_SEARCHED = 2.0
+_SEARCHED = 3.0
 
 
 def check_distances(system: System, of_what: str = "") -> None:

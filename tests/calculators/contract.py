@@ -101,6 +101,16 @@ class CalculatorContract:
         for one, other in zip(calc.predict(batch), by_two, strict=True):
             np.testing.assert_allclose(one["forces"], other["forces"], atol=self.law_tolerance)
 
+    def test_what_a_trajectory_remembers_changes_nothing(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        for step in range(3):
+            energy, forces = self.both(calc, atoms)
+            alone, forces_alone = self.both(copy.deepcopy(calc), atoms)  # remembers no neighbours
+            assert energy == pytest.approx(alone, abs=1e-10)
+            np.testing.assert_allclose(forces, forces_alone, rtol=0, atol=1e-10)
+            atoms.rattle(0.02, seed=step)
+        assert calc.neighbours.n_searches <= 1
+
     @pytest.mark.parametrize("matrix", [ROTATION, MIRROR], ids=["rotation", "reflection"])
     def test_forces_turn_with_the_molecule(self, calc: MlwaveCalculator, matrix: np.ndarray) -> None:
         atoms = self.atoms()

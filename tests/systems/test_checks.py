@@ -17,9 +17,7 @@ WATER = System(np.array([8, 1, 1]), np.array([[0.0, 0.0, 0.0], [0.0, 1.4, 1.1], 
 def test_atoms_and_images_that_coincide_are_named() -> None:
     check_distances(WATER)
     near = replace(WATER, positions=WATER.positions - [[0, 0, 0], [0, 0, 0], [0, -2.8, 0.09 / BOHR]])
-    with pytest.raises(
-        InputError, match=r"^atoms 1 and 2 of H2O coincide: they are 0\.09 Angstrom apart, and less"
-    ):
+    with pytest.raises(InputError, match=r"^atoms 1 and 2 of H2O coincide: they are 0\.09 Angstrom apart, and less"):
         check_distances(near, " of H2O")
     cell = replace(WATER, cell=np.diag([9.0, 2.85, 9.0]), pbc=True)
     with pytest.raises(InputError, match=r"^atoms 1 and 2 coincide: they, or images of them, are 0\.0265 Angstrom"):
