@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ase_mlwave.models.elements import Elements
 from ase_mlwave.quantum.names import BasisName
 from ase_mlwave.text import PlainText
 
@@ -18,7 +19,7 @@ class PhiSNetConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    elements: tuple[str, ...]
+    elements: Elements
     """Chemical symbols that the model knows."""
     level: PlainText = "pbe/def2-svp"
     """Level of theory of the training data, as ``mlwave label`` writes it."""
@@ -49,14 +50,6 @@ class PhiSNetConfig(BaseModel):
     """Predict S also (calculators use the exact integrals all the same)."""
     core_head: bool = False
     """Predict the core Hamiltonian also (calculators use the exact integrals all the same)."""
-
-    @field_validator("elements")
-    @classmethod
-    def _known_elements(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [e for e in elements if e not in chemical_symbols[1:]]
-        if unknown or not elements or len(set(elements)) < len(elements):
-            raise ValueError(f"elements must be distinct chemical symbols, got {list(elements)}")
-        return tuple(sorted(elements, key=chemical_symbols.index))
 
     @model_validator(mode="after")
     def _natural_orders_reach_furthest(self) -> PhiSNetConfig:

@@ -6,8 +6,9 @@ import re
 from typing import Literal
 
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ase_mlwave.models.elements import Elements
 from ase_mlwave.text import PlainText
 
 __all__ = ["GRID_LEVELS", "MAX_GRID_LEVEL", "QDFConfig", "default_orbitals"]
@@ -59,7 +60,7 @@ class QDFConfig(BaseModel):
 
     field: Literal["quadrature"] = "quadrature"
     """Atom-centred grids with weights that move with the atoms."""
-    elements: tuple[str, ...]
+    elements: Elements
     """Chemical symbols that the model knows."""
     level: PlainText = "pbe/def2-svp"
     """Level of theory of the training data, as ``mlwave label`` writes it."""
@@ -92,14 +93,6 @@ class QDFConfig(BaseModel):
     measure."""
     softening: float = Field(0.3, gt=0, le=1000)
     """Length a in (r^2 + a^2)^((q-1)/2), Bohr: removes the kink of r^(q-1) at the nucleus."""
-
-    @field_validator("elements")
-    @classmethod
-    def _known_elements(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [e for e in elements if e not in chemical_symbols[1:]]
-        if unknown or not elements or len(set(elements)) < len(elements):
-            raise ValueError(f"elements must be distinct chemical symbols, got {list(elements)}")
-        return tuple(sorted(elements, key=chemical_symbols.index))
 
     @model_validator(mode="after")
     def _usable_orbitals(self) -> QDFConfig:

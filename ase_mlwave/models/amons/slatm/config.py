@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ase_mlwave.models.elements import Elements
 
 __all__ = ["SlatmConfig"]
 
@@ -13,7 +15,7 @@ class SlatmConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    elements: tuple[str, ...]
+    elements: Elements
     """Chemical symbols that the representation knows; kept in the order of their atomic numbers."""
     smooth: bool = True
     """Let pairs and triangles fade out before the cutoff, so that derivatives exist everywhere. Without it they end
@@ -55,14 +57,6 @@ class SlatmConfig(BaseModel):
             power=3,
             triangle_power=2.0,
         )
-
-    @field_validator("elements")
-    @classmethod
-    def _known_elements(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [e for e in elements if e not in chemical_symbols[1:]]
-        if unknown or not elements or len(set(elements)) < len(elements):
-            raise ValueError(f"elements must be distinct chemical symbols, got {list(elements)}")
-        return tuple(sorted(elements, key=chemical_symbols.index))
 
     @model_validator(mode="after")
     def _usable_lengths(self) -> SlatmConfig:

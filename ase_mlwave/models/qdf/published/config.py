@@ -7,6 +7,7 @@ from typing import Literal
 from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ase_mlwave.models.elements import Elements
 from ase_mlwave.text import PlainText
 
 __all__ = ["PublishedConfig"]
@@ -19,7 +20,7 @@ class PublishedConfig(BaseModel):
 
     field: Literal["published"] = "published"
     """Points of a cubic grid around every atom, summed without weights."""
-    elements: tuple[str, ...]
+    elements: Elements
     """Chemical symbols that the model knows."""
     level: PlainText
     """Level of theory of the training data."""
@@ -43,14 +44,6 @@ class PublishedConfig(BaseModel):
     """Over the points of a molecule: the sum for extensive properties, the mean for intensive ones."""
     outputs: tuple[PlainText, ...] = ("atomization_energy",)
     """Names of the predicted energies, in the order of the last layer."""
-
-    @field_validator("elements")
-    @classmethod
-    def _known_elements(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [e for e in elements if e not in chemical_symbols[1:]]
-        if unknown or not elements or len(set(elements)) < len(elements):
-            raise ValueError(f"elements must be distinct chemical symbols, got {list(elements)}")
-        return tuple(sorted(elements, key=chemical_symbols.index))
 
     @field_validator("outputs")
     @classmethod
