@@ -59,6 +59,7 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         """Compute the integrals, and the statistics that a new network begins with."""
         settings = self.settings
         model, loss = settings.model, settings.loss
+        network = self.initial_network(PhiSNet, "a PhiSNet")
         preparation = Preparation(
             model.basis, model.baseline, derivatives=loss.forces > 0, short_range=model.short_range
         )
@@ -69,7 +70,6 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
                 PreparedDataset(part.records, preparation, cache, n_workers=n_workers, progress=bar.advance)
                 for part in (training, validation)
             )
-        network = self.initial_network(PhiSNet, "a PhiSNet")
         if settings.fit_statistics and not checkpoint_path(settings.output).exists():  # which has them
             fit = fit_statistics if settings.start_from is None else shift_energies
             with TrainingBar("statistics", len(train), shown=self.progress) as bar:

@@ -19,12 +19,14 @@ from safetensors.torch import load_file
 
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Record
+from ase_mlwave.data.streamed import StoredRecord
 from ase_mlwave.models.phisnet.training import run
 from ase_mlwave.models.phisnet.training.module import PhiSNetModule
 from ase_mlwave.models.phisnet.training.prepared import Preparation, PreparedDataset, PreparedSystem
 from ase_mlwave.models.phisnet.training.run import train
 from ase_mlwave.models.training import cache as module
 from ase_mlwave.models.training.cache import Cache
+from ase_mlwave.models.training.data import read_training_data
 from tests.models.phisnet.training.runs import WATERS, tiny_settings
 
 FORCES = Preparation("def2-svp", "sap", derivatives=True)
@@ -192,3 +194,7 @@ def test_killed_run_leaves_whole_entries(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").glob("*/*.safetensors"))) == 1
     train(tiny_settings(tmp_path / "run", steps=2, cache=str(tmp_path / "cache")), progress=False)
     assert len(list((tmp_path / "cache").glob("*/*.safetensors"))) == 6
+
+
+def test_training_data_leave_their_matrices_in_the_file(tmp_path: Path) -> None:
+    assert all(isinstance(record, StoredRecord) for record in read_training_data(tiny_settings(tmp_path)))
