@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -71,8 +71,7 @@ class Claim:
     deviation: float  # standard deviation that the model claims
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """What claims are worth."""
 
     n: int  # number of predictions
@@ -91,16 +90,10 @@ def summarise(claims: Sequence[Claim]) -> Summary:
     z = error / deviation
     limits = np.array([query_thresholds(claim.n_atoms)["energy_uncertainty"] * EV_IN_KCAL for claim in claims])
     warned = deviation > limits
-    return Summary(
-        n=len(claims),
-        within_one=float((z < 1).mean()),
-        within_two=float((z < 2).mean()),
-        rms=float(np.sqrt((z**2).mean())),
-        likelihood=float((z**2 / 2 + np.log(deviation)).mean() + np.log(2 * np.pi) / 2),
-        warned=float(warned.mean()),
-        error_warned=float(error[warned].mean()) if warned.any() else float("nan"),
-        error_unwarned=float(error[~warned].mean()) if not warned.all() else float("nan"),
-    )
+    likelihood = (z**2 / 2 + np.log(deviation)).mean() + np.log(2 * np.pi) / 2
+    mean = [float(error[some].mean()) if some.any() else float("nan") for some in (warned, ~warned)]
+    shares = ((z < 1).mean(), (z < 2).mean(), np.sqrt((z**2).mean()), likelihood, warned.mean())
+    return Summary(len(claims), *map(float, shares), *mean)
 
 
 def _numbers(claims: Sequence[Claim]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -152,8 +145,7 @@ def by_size(chosen: argparse.Namespace, database: Path, console: Console) -> Non
             some = [claim for claim in claims if claim.learned == learned and claim.held_out == held_out]
             for size in [*sorted({claim.max_heavy for claim in some}), None]:
                 row = summarise([claim for claim in some if size in (None, claim.max_heavy)])
-                figures = (row.within_one, row.within_two, row.rms, row.likelihood, row.warned)
-                cells = [f"{figure:.2f}" for figure in (*figures, row.error_warned, row.error_unwarned)]
+                cells = [f"{figure:.2f}" for figure in row[1:]]
                 what = "larger amons" if held_out else "queries"
                 rows.append([learned, what, "all" if size is None else str(size), str(row.n), *cells])
     console.print(rich_table(rows, left=2))

@@ -58,7 +58,6 @@ def distance(one: Atoms, other: Atoms, *, heavy: bool = False) -> float:
 
 
 def study(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
-    """Learn one molecule, and measure."""
     start = atoms_from_record(from_smiles(MOLECULES[name]))
     query = relaxed(start, reference_of(start), _FMAX, _STEPS)
     query.calc = None
@@ -100,7 +99,6 @@ def study(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def relaxation(start: Atoms, calc: Calculator) -> dict[str, Any]:
-    """Relax with the model and with the reference."""
     right = relaxed(start, reference_of(start), _FMAX, _STEPS)
     try:
         end = relaxed(start, calc, _FMAX, _STEPS)
@@ -115,7 +113,6 @@ def relaxation(start: Atoms, calc: Calculator) -> dict[str, Any]:
 
 
 def dynamics(query: Atoms, calc: Calculator, chosen: argparse.Namespace) -> dict[str, Any]:
-    """Run dynamics at constant energy."""
     if chosen.length == 0:
         return {}
     atoms = query.copy()
@@ -132,7 +129,6 @@ def dynamics(query: Atoms, calc: Calculator, chosen: argparse.Namespace) -> dict
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Measure all molecules, and write forces.json after each."""
     parser = command_line("amons_forces", __doc__, output=..., max_heavy=9, workers=..., seed=...)
     parser.add_argument("molecules", nargs="*", metavar="MOLECULE", help=f"of {', '.join(MOLECULES)} (default: all)")
     parser.add_argument("--max-contact-heavy", type=int, help="heavy atoms of amons that touch (default: none)")

@@ -74,7 +74,6 @@ def _elements(systems: Sequence[Atoms]) -> tuple[str, ...]:
 
 
 def representation(chosen: argparse.Namespace) -> dict[str, float]:
-    """Time the representation; the programs must agree."""
     if find_spec("qmllib") is None:
         raise InputError("this part needs the public program: pip install qmllib (wheels for Linux on x86-64)")
     systems = systems_of(chosen)
@@ -138,7 +137,6 @@ def _difference(systems: Sequence[Atoms], types: Any, slatm: Slatm) -> float:
 
 
 def kernel(chosen: argparse.Namespace) -> dict[str, float]:
-    """Time the local kernel."""
     systems = systems_of(chosen)
     environments = gather(
         Slatm(SlatmConfig(elements=_elements(systems), smooth=False)), [system_from_atoms(atoms) for atoms in systems]
@@ -167,7 +165,6 @@ def kernel(chosen: argparse.Namespace) -> dict[str, float]:
 
 
 def peptide(chosen: argparse.Namespace) -> dict[str, float]:
-    """Time energy and forces of a peptide from 500 molecules."""
     records = list(read_dataset(_DATA).split("train"))[:500]
     geometry = from_smiles(PEPTIDE, chosen.seed)
     kinds = {
@@ -189,7 +186,6 @@ def peptide(chosen: argparse.Namespace) -> dict[str, float]:
 
 
 def query(chosen: argparse.Namespace) -> dict[str, float]:
-    """Time the way from a SMILES to a calculator."""
     found: dict[str, float] = {}
     for name, copies in (("energies", 0), ("forces", 16)):
         options: dict[str, Any] = {"reference": "gfn2-xtb", "max_heavy": 5, "displaced": copies}
@@ -208,7 +204,6 @@ PARTS = {"representation": representation, "kernel": kernel, "peptide": peptide,
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run the parts, print a table and write amons_speed.json."""
     parser = command_line("amons_speed", __doc__, repeats=..., seed=..., output=Path("runs/amons_speed"))
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--molecules", type=positive(int), default=1000, help="of representation and kernel")

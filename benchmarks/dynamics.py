@@ -214,7 +214,6 @@ def structure(name: str) -> Atoms:
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, Run]:
-    """Run all models."""
     start = structure(chosen.molecule)
     calculators = {model: load_calculator(model, device=chosen.device, dtype=chosen.dtype) for model in chosen.models}
     chosen.output.mkdir(parents=True, exist_ok=True)

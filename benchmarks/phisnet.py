@@ -99,7 +99,6 @@ def parts(network: PhiSNet, record: Record, repeats: int) -> dict[str, float]:
 
 
 def measure(name: str, atoms: Atoms, product: str, repeats: int) -> dict[str, float]:
-    """Measure one molecule with one kind of network."""
     record, network = record_from_atoms(atoms), build(product)
     size, public_step = PUBLIC_STEP.get(name, (4, 0.0))
     generator = np.random.default_rng(0)

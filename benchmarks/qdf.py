@@ -49,7 +49,6 @@ def load(model: Path | None) -> PublishedQDF:
 
 
 def structures(path: Path | None) -> list[Atoms]:
-    """Read the molecules, or take those of the G2 set."""
     if path is not None:
         return list(read(path, ":"))
     return [m for m in (molecule(name) for name in g2.names) if set(m.symbols) <= set(ELEMENTS) and len(m) > 3]
@@ -102,7 +101,6 @@ def measure(network: PublishedQDF, molecules: Sequence[Atoms], repeats: int) -> 
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run all, print a table and write qdf.json."""
     parser = command_line("qdf", __doc__, repeats=5, output=Path("runs/qdf"))
     parser.add_argument("--model", type=Path, help="folder that mlwave import-qdf wrote")
     parser.add_argument("--structures", type=existing, help="molecules in any format that ASE reads")

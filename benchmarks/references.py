@@ -33,21 +33,12 @@ _SOFTEST = 3.0
 
 
 class Relaxing(LevelOfTheory):
-    """Relax a molecule, then label it.
+    """Relax a molecule until no force (Hartree/Bohr) is larger than ``largest_force``, then label it.
 
-    Parameters
-    ----------
-    level : LevelOfTheory
-        What relaxes and labels.
-    largest_force : float
-        On an atom, at which to stop, Hartree/Bohr.
-    steps : int
-        Most steps.
-    tight : bool
-        What does not converge has failed, and bonds may change; matrices are dropped. Relaxations start with the
-        Hessian of GFN2-xTB where tblite is installed: half the steps, same minimum
-        (``test_a_hessian_to_start_with_leads_to_the_same_minimum_in_fewer_steps``). Else what does not converge is
-        labelled as it is, a molecule whose bonds change has failed, and ``info["caps"]`` lists the atoms that move.
+    What does not converge is labelled as it is, a molecule whose bonds change has failed, and ``info["caps"]`` lists
+    the atoms that move. If ``tight``, what does not converge has failed, bonds may change, and relaxations start with
+    the Hessian of GFN2-xTB where tblite is installed: half the steps, same minimum
+    (``test_a_hessian_to_start_with_leads_to_the_same_minimum_in_fewer_steps``).
     """
 
     def __init__(

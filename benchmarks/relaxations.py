@@ -183,7 +183,6 @@ def summary(results: Sequence[Relaxation]) -> dict[str, float]:
 
 
 def run(chosen: argparse.Namespace, console: Console) -> None:
-    """Relax with every model, print tables, write relaxations.json."""
     calculators = {model: load_calculator(model, device=chosen.device, dtype=chosen.dtype) for model in chosen.models}
     level, molecules = read_minima(chosen.cache)
     molecules = molecules[: chosen.count]
@@ -211,7 +210,6 @@ def run(chosen: argparse.Namespace, console: Console) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Do what the command line says; refuse wrong input in one line."""
     parser = command_line("relaxations", __doc__)
     commands = parser.add_subparsers(required=True)
     first = commands.add_parser("references", help="compute the reference's minima")

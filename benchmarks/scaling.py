@@ -72,7 +72,6 @@ def exponent(sizes: Sequence[float], costs: Sequence[float], fit_from: float) ->
 
 
 def draw(costs: Sequence[Cost], fit_from: float, title: str, path: Path) -> None:
-    """Draw time and memory against size, log-log."""
     parts = (("seconds", "time of energy and forces (s)"), ("memory", "peak memory beyond the model's (MB)"))
     with picture(path, (8.4, 3.9), panels=2, title=title) as panels:
         for axes, (key, title_of) in zip(panels, parts, strict=True):
@@ -94,7 +93,6 @@ def draw(costs: Sequence[Cost], fit_from: float, title: str, path: Path) -> None
 
 
 def run(chosen: argparse.Namespace, console: Console) -> list[Cost]:
-    """Measure all sizes, each in a fresh process."""
     from ase_mlwave.models.folder import locate
 
     spawn = multiprocessing.get_context("spawn")
@@ -153,7 +151,6 @@ def _from_status(key: str) -> float:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Measure; print a table; write scaling.json and scaling.png."""
     parser = command_line("scaling", __doc__, repeats=..., dtype=..., device="cpu", output=Path("runs/scaling"))
     parser.add_argument("model", nargs="?", default="qdf-chno", help="name in the zoo or folder, for H, C and O")
     parser.add_argument("--random", action="store_true", help="random weights instead of a model")

@@ -11,7 +11,7 @@ both would be the same. Second-order solvers count Fock matrices and products wi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,48 +25,24 @@ from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.console import Console
 from benchmarks.common import bar, command_line, existing, one_thread, positive, rich_table, write_json
 
-
-def _fitted(functional: str) -> Callable[[gto.Mole], Any]:
-    return lambda mole: dft.RKS(mole, xc=functional).density_fit()
-
-
-def _unrestricted(functional: str) -> Callable[[gto.Mole], Any]:
-    return lambda mole: dft.UKS(mole, xc=functional).density_fit()
-
-
-def _shifted(mole: gto.Mole) -> Any:
-    mean_field = _fitted("pbe")(mole)
-    mean_field.level_shift = 0.3
-    return mean_field
-
-
-def _reduced(mole: gto.Mole) -> Any:
-    """Take out the dependences as PySCF's users do; its default guess does not stand them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        mean_field = scf.addons.remove_linear_dep_(scf.RHF(mole).density_fit())
-    mean_field.init_guess = "1e"
-    return mean_field
-
-
 #: aug-cc-pVTZ and def2-TZVPP at once: nearly dependent functions.
 _DEPENDENT = {s: gto.basis.load("aug-cc-pvtz", s) + gto.basis.load("def2-tzvpp", s) for s in "HCNO"}
-#: Name -> basis, mean field.
-LEVELS: dict[str, tuple[Any, Callable[[gto.Mole], Any]]] = {
-    "RKS PBE/def2-SVP": ("def2-svp", _fitted("pbe")),
-    "RKS PBE/def2-SVP, level shift": ("def2-svp", _shifted),
-    "RKS PBE/def2-TZVP": ("def2-tzvp", _fitted("pbe")),
-    "RKS PBE0/cc-pVDZ": ("cc-pvdz", _fitted("pbe0")),
-    "RKS B3LYP/6-31G*": ("6-31g*", lambda mole: dft.RKS(mole, xc="b3lyp")),
-    "RKS r2SCAN/aug-cc-pVDZ": ("aug-cc-pvdz", _fitted("r2scan")),
-    "RHF/def2-SVP": ("def2-svp", scf.RHF),
-    "RHF/STO-3G": ("sto-3g", scf.RHF),
-    "RHF/dependent basis": (_DEPENDENT, _reduced),
-    "RHF/def2-SVP, second order": ("def2-svp", lambda mole: scf.RHF(mole).newton()),
-    "UHF/def2-SVP": ("def2-svp", scf.UHF),
-    "UKS PBE/def2-SVP": ("def2-svp", _unrestricted("pbe")),
-    "UKS PBE0/6-31G*": ("6-31g*", _unrestricted("pbe0")),
-    "UKS PBE/def2-SVP, second order": ("def2-svp", lambda mole: _unrestricted("pbe")(mole).newton()),
+#: Name, which begins with PySCF's method and functional, and ends with what is special -> density fitting or not.
+LEVELS = {
+    "RKS PBE/def2-SVP": True,
+    "RKS PBE/def2-SVP, level shift": True,
+    "RKS PBE/def2-TZVP": True,
+    "RKS PBE0/cc-pVDZ": True,
+    "RKS B3LYP/6-31G*": False,
+    "RKS r2SCAN/aug-cc-pVDZ": True,
+    "RHF/def2-SVP": False,
+    "RHF/STO-3G": False,
+    "RHF/dependent basis": True,
+    "RHF/def2-SVP, second order": False,
+    "UHF/def2-SVP": False,
+    "UKS PBE/def2-SVP": True,
+    "UKS PBE0/6-31G*": True,
+    "UKS PBE/def2-SVP, second order": True,
 }
 #: Difference of energies (Hartree) and of <S^2> up to which two states are the same.
 _SAME = (1e-6, 1e-2)
@@ -156,17 +132,29 @@ def _converge(mean_field: Any, guess: np.ndarray) -> Result:
 
 
 def _mean_field(atoms: Atoms, level: str) -> Any:
-    basis, make = LEVELS[level]
-    pairs = [(atom.symbol, atom.position) for atom in atoms]
-    if isinstance(basis, dict):
-        basis = {symbol: basis[symbol] for symbol in set(atoms.symbols)}
-    mean_field = make(gto.M(atom=pairs, basis=basis, verbose=0))
+    """Make an unconverged mean field; of a dependent basis as PySCF's users do, with a guess that stands it."""
+    theory, basis = level.split(", ")[0].split("/")
+    method, _, functional = theory.partition(" ")
+    dependent = basis == "dependent basis"
+    functions = {symbol: _DEPENDENT[symbol] for symbol in set(atoms.symbols)} if dependent else basis.lower()
+    mole = gto.M(atom=[(atom.symbol, atom.position) for atom in atoms], basis=functions, verbose=0)
+    mean_field = getattr(dft, method)(mole, xc=functional.lower()) if functional else getattr(scf, method)(mole)
+    if LEVELS[level]:
+        mean_field = mean_field.density_fit()
+    if dependent:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            mean_field = scf.addons.remove_linear_dep_(mean_field)
+        mean_field.init_guess = "1e"
+    if level.endswith("level shift"):
+        mean_field.level_shift = 0.3
+    if level.endswith("second order"):
+        mean_field = mean_field.newton()
     mean_field.chkfile = None
     return mean_field
 
 
 def measure(calculator: PhiSNetCalculator, structures: Iterable[Atoms], levels: Sequence[str]) -> list[Run]:
-    """Compare all structures at all levels."""
     return [compare(calculator, atoms, k, level) for k, atoms in enumerate(structures) for level in levels]
 
 

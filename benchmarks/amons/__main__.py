@@ -29,7 +29,6 @@ _DOCS = Path("docs")
 
 
 def options(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
     parser = command_line("amons", __doc__, output=..., seed=..., workers=..., max_heavy=...)
     parser.add_argument("classes", nargs="*", metavar="CLASS", help=f"of {', '.join(CLASSES)} (default: all)")
     parser.add_argument("--demo", type=existing, help="published data of phenylacetaldehyde and its amons, JSON")
@@ -73,7 +72,6 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def _curves(name: str, chosen: argparse.Namespace, console: Console) -> list[Curve]:
-    """Read the curves of a class, or run it."""
     path = chosen.output / f"{name}.json"
     if path.is_file() and not chosen.again:
         console.print(f"{name}: read from {path}", style="dim")
@@ -85,7 +83,6 @@ def _curves(name: str, chosen: argparse.Namespace, console: Console) -> list[Cur
 
 
 def _write_docs(output: Path, console: Console) -> None:
-    """Write the documentation of all classes that are finished."""
     finished = {name: output / f"{name}.json" for name in CLASSES}
     results = {name: read_curves(path) for name, path in finished.items() if path.is_file()}
     (_DOCS / "amons").mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,6 @@ SUPERCELL = (2, 2, 2)
 
 
 def run(kind: SystemClass, chosen: argparse.Namespace) -> list[Curve]:
-    """Predict all systems of a class."""
     if kind.build == "published":
         return _published(kind, chosen)
     bench = Bench(kind, chosen)

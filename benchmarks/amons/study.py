@@ -178,20 +178,10 @@ def learning_curves(
     also: Sequence[System] = (),
     **fit: Any,
 ) -> list[Curve]:
-    """Predict systems from amons of growing size; of the points those at which amons know all elements of the system.
+    """Predict systems from amons of growing size, as far as these know all elements of the system.
 
-    Parameters
-    ----------
-    targets : sequence of Target
-        Systems; the first 50 of them, and the amons learned from, count in the rule for the kernel's widths.
-    amons : sequence of Record
-        Labelled; ``info["n_heavy"]`` is their size.
-    level, per, show, sizes
-        Level of theory; what errors are for; whether to show progress; points of the curves.
-    also : sequence of System
-        What else counts in the rule for the widths.
-    **fit
-        For `fit_amons`.
+    The amons learned from, the first 50 systems and what is in ``also`` count in the rule for the kernel's widths;
+    ``fit`` goes to `fit_amons`.
     """
     points: list[list[tuple[int, int, float]]] = [[] for _ in targets]
     with bar(show) as progress:

@@ -20,14 +20,13 @@ from ase.calculators.calculator import InputError
 from ase_mlwave.console import Console
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.models.training.yaml_settings import read_yaml
-from benchmarks.common import command_line, one_thread, positive, rich_table, write_json
+from benchmarks.common import command_line, one_thread, positive, rich_table
 from benchmarks.extrapolation.models import MODELS, TITLES, Job, check_models, check_settings
-from benchmarks.extrapolation.report import Study, draw, markdown, obtain, rows, summary, title
+from benchmarks.extrapolation.report import Study, draw, markdown, obtain, rows, title
 from benchmarks.extrapolation.split import SizeSplit, divide
 
 
 def options(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
     parser = command_line("extrapolation", __doc__, output=..., seed=...)
     energies = "files that mlwave reads, with energies; forces are not used"
     parser.add_argument("data", type=Path, nargs="+", help=energies)
@@ -56,7 +55,7 @@ def prepare(chosen: argparse.Namespace) -> tuple[list[SizeSplit], dict[str, obje
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Train what is missing; write extrapolation.json, .md and .png; print the tables."""
+    """Train what is missing; write extrapolation.md and .png; print the tables."""
     chosen, console = options(words), Console()
     studies: list[Study] = []
     with one_thread():
@@ -75,10 +74,9 @@ def main(words: Sequence[str] | None = None) -> None:
             if split.left_out:
                 console.print(f"{split.left_out} molecules with elements that were not learned are left out")
     base = chosen.output / "extrapolation"
-    write_json(base.with_suffix(".json"), summary(studies))
     base.with_suffix(".md").write_text(markdown(studies), encoding="utf-8")
     draw(studies, base.with_suffix(".png"))
-    console.print(f"written: {base}.json, {base}.md, {base}.png")
+    console.print(f"written: {base}.md, {base}.png")
 
 
 if __name__ == "__main__":

@@ -127,7 +127,6 @@ def _error(errors: Sequence[float]) -> str:
 
 
 def title(split: SizeSplit) -> str:
-    """Say what was learned from."""
     return f"{split.name}, {split.level}: {len(split.train)} training molecules of at most {split.bound} atoms"
 
 
@@ -137,39 +136,8 @@ def markdown(studies: Sequence[Study]) -> str:
     return "\n".join(f"{head} {title(study[0])}.\n\n{markdown_table(rows(study))}\n" for study in studies)
 
 
-def summary(studies: Sequence[Study]) -> list[dict[str, Any]]:
-    """Collect what tables and plot show, as JSON can hold it; errors and their standard errors in kcal/mol."""
-    return [
-        {
-            "data": split.name,
-            "level": split.level,
-            "bound": split.bound,
-            "training molecules": len(split.train),
-            "left out (elements that were not learned)": split.left_out,
-            "models": {
-                r.model: {
-                    "CPU-seconds": r.seconds,
-                    "steps": r.steps,
-                    "batch size": r.batch_size,
-                    "parameters": r.n_parameters,
-                    "held out": float(np.abs(r.test).mean()),
-                    "larger": float(np.abs(r.large).mean()),
-                    "by size": [_plain(asdict(s)) for s in _points(split, r)],
-                }
-                for r in results
-            },
-        }
-        for split, results in studies
-    ]
-
-
 def _points(split: SizeSplit, result: Result) -> list[SizeErrors]:
     return by_size((*split.test, *split.large), [*result.test, *result.large])
-
-
-def _plain(values: dict[str, float]) -> dict[str, float | None]:
-    """Write what is not a number as null."""
-    return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
 def draw(studies: Sequence[Study], path: Path) -> None:
@@ -188,7 +156,6 @@ def draw(studies: Sequence[Study], path: Path) -> None:
 
 
 def _panel(axes: Any, study: Study) -> None:
-    """Draw one data set."""
     split, results = study
     drawn: list[int] = []
     for result in results:
