@@ -29,9 +29,7 @@ def errors_by_size(curves: Sequence[Curve]) -> dict[int, list[float]]:
 
 def summary_rows(results: Mapping[str, Sequence[Curve]]) -> list[list[str]]:
     """Write the table of all classes."""
-    rows = [
-        ["class", "systems", "amons, heavy atoms", "mean absolute error", "median", "largest", "target", "unit"],
-    ]
+    rows = [["class", "systems", "amons, heavy atoms", "mean absolute error", "median", "largest", "target", "unit"]]
     for name, curves in results.items():
         kind = CLASSES[name]
         errors, size, figures = np.abs(kind.errors(curves)), "", ["", "", ""]
