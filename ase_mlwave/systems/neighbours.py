@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ase_mlwave.systems.system import System
 
-__all__ = ["NeighbourList", "Pairs", "find_pairs"]
+__all__ = ["NeighbourList", "Pairs", "find_pairs", "near_points"]
 
 Array = NDArray[np.float64]
 
@@ -69,6 +69,15 @@ def find_pairs(system: System, cutoff: float) -> Pairs:
     The search is vesin's; time is linear in the number of atoms (``test_pairs_are_those_of_ase``).
     """
     return _Candidates.search(system, cutoff).within(system, cutoff)
+
+
+def near_points(points: Array, cutoff: float) -> list[tuple[int, int]]:
+    """Find pairs i < j of points (N, 3) that are nearer than a cutoff, both in one unit; sorted."""
+    if not len(points):
+        return []
+    found = find_pairs(System(np.ones(len(points), dtype=np.int64), points), cutoff)
+    once = found.first < found.second
+    return list(zip(found.first[once].tolist(), found.second[once].tolist(), strict=True))
 
 
 class NeighbourList:

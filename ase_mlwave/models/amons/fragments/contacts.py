@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import numpy as np
 from ase.calculators.calculator import InputError
 from ase.data import covalent_radii, vdw_radii
-from scipy.spatial import cKDTree
 
 from ase_mlwave.models.amons.fragments.capping import cap_fragment, is_crowded
 from ase_mlwave.models.amons.fragments.fragment import Fragment
 from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond, pair_of
 from ase_mlwave.models.amons.fragments.subgraphs import connected_subgraphs
+from ase_mlwave.systems.neighbours import near_points
 from ase_mlwave.units import BOHR
 
 __all__ = ["IN_CELLS", "REACH", "contact_fragments", "find_contacts", "usual_contact_heavy"]
@@ -85,7 +85,7 @@ def find_contacts(molecule: Molecule, ends: Collection[int] | None = None) -> tu
     outer = [_vdw_radius(number) for number in molecule.numbers]
     excluded = {a for a in molecule.heavy if molecule.numbers[a] == 6 and len(molecule.neighbours[a]) == 4}
     found = []
-    for i, j in sorted(cKDTree(positions).query_pairs(2.0 * _REACH * max(outer))):
+    for i, j in near_points(positions, 2.0 * _REACH * max(outer)):
         if ends is not None and i not in ends and j not in ends:
             continue
         distance = float(np.linalg.norm(positions[i] - positions[j]))

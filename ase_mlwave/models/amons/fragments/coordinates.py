@@ -9,7 +9,6 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 from ase.data import chemical_symbols, covalent_radii
 from rdkit import Chem
-from scipy.spatial import cKDTree
 
 from ase_mlwave.models.amons.fragments.bond_orders import (
     ELEMENTS,
@@ -21,6 +20,7 @@ from ase_mlwave.models.amons.fragments.bond_orders import (
 from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond, canonical_smiles, pair_of, rdkit_graph, sanitise
 from ase_mlwave.systems.charge_spin import charge_and_spin
+from ase_mlwave.systems.neighbours import near_points
 
 __all__ = ["LONGEST_BOND", "are_bonded", "bonded_pairs", "molecule_from_coordinates", "total_charge"]
 
@@ -103,9 +103,7 @@ def bonded_pairs(atoms: Atoms) -> tuple[tuple[Bond, ...], tuple[Bond, ...]]:
         Pairs so close to these limits that they may or may not be bonded.
     """
     bonded, uncertain = [], []
-    for i, j in sorted(
-        cKDTree(atoms.positions).query_pairs(LONGEST_BOND * 2.0 * float(covalent_radii[atoms.numbers].max()))
-    ):
+    for i, j in near_points(atoms.positions, LONGEST_BOND * 2.0 * float(covalent_radii[atoms.numbers].max())):
         near, certain = are_bonded(int(atoms.numbers[i]), int(atoms.numbers[j]), _length(atoms, (i, j)))
         if near:
             bonded.append((i, j))

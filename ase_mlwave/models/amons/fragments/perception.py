@@ -12,13 +12,13 @@ from ase.calculators.calculator import InputError
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
-from scipy.spatial import cKDTree
 
 from ase_mlwave.models.amons.fragments.coordinates import bonded_pairs, molecule_from_coordinates, total_charge
 from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.query_files import RDKIT_FILES, looks_like_a_file, query_in_file, read_with_ase
 from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond, canonical_smiles, pair_of, sanitise
 from ase_mlwave.systems.conversion import atoms_from_system
+from ase_mlwave.systems.neighbours import near_points
 from ase_mlwave.systems.system import System
 
 __all__ = ["RDKIT_FILES", "bonded_pairs", "looks_like_a_file", "molecule_from", "read_query", "read_with_ase"]
@@ -247,7 +247,7 @@ def _refuse_impossible_bonds(mol: Chem.Mol) -> None:
 
 
 def _refuse_coinciding(positions: NDArray[np.float64]) -> None:
-    pairs = sorted(cKDTree(positions).query_pairs(_COINCIDING))
+    pairs = near_points(positions, _COINCIDING)
     if pairs:
         i, j = pairs[0]
         raise InputError(

@@ -10,7 +10,6 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import InputError
 from ase.data import chemical_symbols, covalent_radii
-from ase.neighborlist import neighbor_list
 from rdkit import Chem
 
 from ase_mlwave.models.amons.fragments.bond_orders import ELEMENTS, Edge, NoLewisStructureError, lewis_structure
@@ -18,6 +17,8 @@ from ase_mlwave.models.amons.fragments.contacts import REACH, find_contacts
 from ase_mlwave.models.amons.fragments.coordinates import LONGEST_BOND, are_bonded, total_charge
 from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond, rdkit_graph, sanitise
+from ase_mlwave.systems.neighbours import find_pairs
+from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
 __all__ = ["Unrolled", "images_touch", "unroll"]
@@ -193,10 +194,9 @@ def _bond_graph(atoms: Atoms) -> _Graph:
 def _edges(atoms: Atoms) -> tuple[list[tuple[int, int, _Shift]], list[float]]:
     """Return the bonds of a cell, each once, and their lengths in sums of covalent radii."""
     radii = covalent_radii[atoms.numbers]
-    firsts, seconds, shifts, distances = neighbor_list("ijSd", atoms, list(LONGEST_BOND * radii))
+    ends, distances = _near(atoms, 2 * LONGEST_BOND * float(radii.max()))
     edges, lengths = [], []
-    for i, j, shift, distance in zip(firsts, seconds, shifts, distances, strict=True):
-        step = (int(shift[0]), int(shift[1]), int(shift[2]))
+    for (i, j, step), distance in zip(ends, distances, strict=True):
         if (j, step) < (i, (0, 0, 0)):
             continue  # the same bond from its other end
         bonded, certain = are_bonded(int(atoms.numbers[i]), int(atoms.numbers[j]), float(distance))
@@ -206,7 +206,7 @@ def _edges(atoms: Atoms) -> tuple[list[tuple[int, int, _Shift]], list[float]]:
                 f"{distance:.2f} A apart. Relax the structure, or move it away from this distance."
             )
         if bonded:
-            edges.append((int(i), int(j), step))
+            edges.append((i, j, step))
             lengths.append(float(distance / (radii[i] + radii[j])))
     return edges, lengths
 
@@ -228,11 +228,20 @@ def _reached(start: set[_Image], around: Sequence[Sequence[tuple[int, _Shift, in
 
 def _touching(atoms: Atoms, images: set[_Image]) -> set[_Image]:
     """Return the images of atoms that may touch some, those included."""
-    firsts, seconds, shifts = neighbor_list("ijS", atoms, REACH)
     near: list[list[tuple[int, _Shift]]] = [[] for _ in atoms]
-    for i, j, shift in zip(firsts.tolist(), seconds.tolist(), shifts.tolist(), strict=True):
-        near[i].append((j, (shift[0], shift[1], shift[2])))
+    for i, j, shift in _near(atoms, REACH)[0]:
+        near[i].append((j, shift))
     return images | {(other, _add(shift, step)) for atom, shift in images for other, step in near[atom]}
+
+
+def _near(atoms: Atoms, cutoff: float) -> tuple[list[tuple[int, int, _Shift]], list[float]]:
+    """Return pairs of atoms, each from both ends, and their distances, Angstrom; of the second which image."""
+    system = System(atoms.numbers, atoms.positions / BOHR, cell=atoms.cell.array / BOHR, pbc=atoms.pbc)
+    pairs = find_pairs(system, cutoff / BOHR)
+    shifts = np.zeros((len(pairs), 3), dtype=np.int64) if pairs.shifts is None else pairs.shifts
+    steps = [(x, y, z) for x, y, z in shifts.tolist()]
+    ends = list(zip(pairs.first.tolist(), pairs.second.tolist(), steps, strict=True))
+    return ends, (np.linalg.norm(pairs.vectors(system), axis=1) * BOHR).tolist()
 
 
 def _add(one: _Shift, two: _Shift) -> _Shift:
