@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ase_mlwave.calculators.base import Member, MlwaveCalculator
 from ase_mlwave.calculators.outcome import Outcome
-from ase_mlwave.data.record import Record
 from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.models.kinds import Kind
+from ase_mlwave.systems.system import System
 
 KIND = Kind(
     name="test-morse",
@@ -61,10 +61,10 @@ class MorseCalculator(MlwaveCalculator):
     implemented_properties = ["energy", "free_energy", "forces", "dipole", "charges"]
     default_parameters = {"scale": 1.0}
 
-    def _compute(self, member: Member, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+    def _compute(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
         return [self._single(member.network, system) for system in systems]
 
-    def _single(self, network: MorseNetwork, system: Record) -> Outcome:
+    def _single(self, network: MorseNetwork, system: System) -> Outcome:
         dtype, device = network.depth.dtype, network.depth.device
         positions = torch.tensor(system.positions, dtype=dtype, device=device, requires_grad=True)
         energy, charges = network(torch.tensor(system.numbers, device=device), positions)

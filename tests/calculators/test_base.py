@@ -18,6 +18,7 @@ from ase.units import Bohr, Hartree
 from ase_mlwave.calculators.outcome import Outcome
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.systems.system import System
 from tests.calculators.contract import CalculatorContract
 from tests.calculators.morse import MorseCalculator, morse_folder
 
@@ -90,7 +91,7 @@ def test_refused_set_changes_nothing(calc: MorseCalculator) -> None:
 
 
 def test_later_property_keeps_earlier_ones(calc: MorseCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
-    def only_what_is_asked(member: Any, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+    def only_what_is_asked(member: Any, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
         full = [calc._single(member.network, system) for system in systems]
         return [Outcome({name: one.values[name] for name in properties}, {p: True for p in properties}) for one in full]
 
@@ -171,7 +172,7 @@ def test_result_that_is_not_finite_fails(calc: MorseCalculator, bad: float) -> N
 def test_batch_that_does_not_fit_is_halved(calc: MorseCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def small_device(member: Any, systems: list[Record], properties: tuple[str, ...]) -> list[Outcome]:
+    def small_device(member: Any, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
         sizes.append(len(systems))
         if len(systems) > 2:
             raise torch.OutOfMemoryError("pretend")
