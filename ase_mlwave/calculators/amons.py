@@ -264,6 +264,11 @@ class AmonsCalculator(MlwaveCalculator):
         missing, text = self.learning.advise(system, worst, known)
         return replace(outcome, extras={**outcome.extras, "missing_amon": missing}), text
 
+    @property
+    def pairs_per_batch(self) -> int:
+        """Ordered pairs of atoms that `predict` computes at a time by default: kernels are small."""
+        return 4096
+
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
         check_choice("uncertainty", parameters["uncertainty"], _UNCERTAINTIES)
         if parameters["dtype"] == "float32":

@@ -153,8 +153,11 @@ class MlwaveCalculator(Calculator):
 
     @property
     def pairs_per_batch(self) -> int:
-        """Ordered pairs of atoms that `predict` computes at a time by default."""
-        return 4096
+        """Ordered pairs of atoms that `predict` computes at a time by default.
+
+        Few on CPUs: networks are up to twice as fast where a batch fits the caches, and take an eighth of the memory.
+        """
+        return 512 if pick_device(self.parameters["device"]).type == "cpu" else 4096
 
     def option(self, name: str) -> Any:
         """Return an option's value; where that is None, the default that the models' descriptions say."""

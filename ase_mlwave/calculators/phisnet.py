@@ -19,7 +19,6 @@ from pyscf import gto
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms
 from ase_mlwave.calculators.domain import judge
-from ase_mlwave.calculators.members import pick_device
 from ase_mlwave.calculators.moles import read_mole
 from ase_mlwave.models.phisnet.energy import electronic_states
 from ase_mlwave.models.phisnet.inference import predict_batch
@@ -71,11 +70,6 @@ class PhiSNetCalculator(MlwaveCalculator):
     # ASE declares both as instance variables.
     implemented_properties = ["energy", "free_energy", "forces", "dipole", "charges"]
     default_parameters = {"energy": None}
-
-    @property
-    def pairs_per_batch(self) -> int:
-        """Ordered pairs of atoms at a time: on CPUs few, which is faster there and takes an eighth of the memory."""
-        return 512 if pick_device(self.parameters["device"]).type == "cpu" else super().pairs_per_batch
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
         level = parameters["energy"]
