@@ -8,12 +8,15 @@ that time and memory grow linearly with the number of atoms.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from ase_mlwave.systems.neighbours import find_pairs
+from ase_mlwave.systems.system import System
 
 __all__ = ["Block", "OrbitalTable", "cut_into_blocks", "external_potential", "grid_sphere", "squared_distances"]
 
@@ -108,33 +111,32 @@ def grid_sphere(radius: float, interval: float) -> Tensor:
     return torch.tensor(inside, dtype=torch.float64)
 
 
-def cut_into_blocks(positions: NDArray[np.float64], reach: float) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def cut_into_blocks(system: System, reach: float) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Cut a molecule into compact groups of centres with their neighbours.
 
     Parameters
     ----------
-    positions : ndarray, (N, 3)
-        Angstrom.
+    system : System
+        A molecule.
     reach : float
-        Distance between a centre and an atom beyond which that atom's orbitals vanish on the centre's points,
-        Angstrom.
+        Distance between a centre and an atom beyond which that atom's orbitals vanish on the centre's points, Bohr; may
+        be infinite.
 
     Returns
     -------
     list of (ndarray, ndarray)
         Centres and neighbours of every block; each atom is a centre of exactly one.
     """
-    everything = np.arange(len(positions))
-    if len(positions) <= ATOMS_IN_ONE_BLOCK:
+    everything = np.arange(len(system))
+    if len(system) <= ATOMS_IN_ONE_BLOCK:
         return [(everything, everything)]
-    from scipy.spatial import cKDTree
-
-    tree = cKDTree(positions)
-    blocks = []
-    for centres in _halved(everything, positions):
-        near = tree.query_ball_point(positions[centres], reach)
-        blocks.append((centres, np.unique(np.concatenate([np.asarray(one, dtype=np.int64) for one in near]))))
-    return blocks
+    groups = _halved(everything, system.positions)
+    if np.isinf(reach):
+        return [(centres, everything) for centres in groups]
+    pairs = find_pairs(system, reach)
+    ends = np.searchsorted(pairs.first, np.arange(len(system) + 1))
+    near = [pairs.second[begin:end] for begin, end in pairwise(ends)]
+    return [(centres, np.unique(np.concatenate([centres, *(near[atom] for atom in centres)]))) for centres in groups]
 
 
 def _halved(atoms: NDArray[np.int64], positions: NDArray[np.float64]) -> list[NDArray[np.int64]]:

@@ -203,20 +203,18 @@ class _Molecule:
 
     def __init__(self, network: PublishedQDF, system: System) -> None:
         device = network.sphere.device
-        angstrom = np.asarray(system.positions) * BOHR
         self.network = network
         self.n_atoms = len(system)
         self.numbers = torch.as_tensor(np.array(system.numbers), device=device)
-        self.positions = torch.as_tensor(angstrom, device=device)
+        self.positions = torch.as_tensor(system.positions * BOHR, device=device)
         self.types, self.atoms, self.n_first = OrbitalTable(network.first, network.second).of(self.numbers)
-        self.blocks = [Block(*(torch.as_tensor(part, device=device) for part in b)) for b in self._cut(angstrom)]
-        n_electrons = system.n_electrons
-        self.amplitude = math.sqrt(n_electrons / network.config.width)
+        self.blocks = [Block(*(torch.as_tensor(part, device=device) for part in b)) for b in self._cut(system)]
+        self.amplitude = math.sqrt(system.n_electrons / network.config.width)
 
-    def _cut(self, angstrom: NDArray[np.float64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def _cut(self, system: System) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         smallest = float(self.network.exponents.detach().min())
         reach = math.sqrt(-math.log(NEGLIGIBLE) / smallest) if smallest > 0 else math.inf
-        return cut_into_blocks(angstrom, reach + self.network.config.radius_angstrom)
+        return cut_into_blocks(system, (reach + self.network.config.radius_angstrom) / BOHR)
 
     def geometry(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Give for every block the squared distances (J, G) and the atoms (J,)."""

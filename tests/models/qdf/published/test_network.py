@@ -127,7 +127,7 @@ def test_energy_is_that_of_the_orbitals(width: int) -> None:
 def test_blocks_of_neighbours_equal_the_whole(energy_model: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     net, atoms = built(energy_model), chain(60)
     record = record_from_atoms(atoms)
-    blocks = field.cut_into_blocks(atoms.positions, 9.0)
+    blocks = field.cut_into_blocks(record, 9.0 / BOHR)
     assert len(blocks) > 3
     assert max(len(near) for _, near in blocks) < 40  # neighbours only
     assert sorted(np.concatenate([centres for centres, _ in blocks])) == list(range(60))
