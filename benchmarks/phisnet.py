@@ -22,17 +22,13 @@ from pyscf import lib
 from ase_mlwave.console import Console
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Record
-from ase_mlwave.models.phisnet.assembly import AOPlan
 from ase_mlwave.models.phisnet.config import PRESETS, PhiSNetConfig
-from ase_mlwave.models.phisnet.energy import electronic_states, n_occupied
-from ase_mlwave.models.phisnet.geometry import edge_geometry
 from ase_mlwave.models.phisnet.inference import predict_batch
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
-from ase_mlwave.quantum.integrals import one_electron_integrals
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.systems.batch import collate
-from benchmarks.common import command_line, figures_table, median, medians, one_thread, write_json
+from benchmarks.common import command_line, figures_table, median, one_thread, write_json
 
 #: (public PhiSNet, QHNet), CPU-seconds: prediction, prediction with one derivative; and training steps of a batch.
 PUBLIC = {
@@ -73,31 +69,6 @@ def training_step(network: PhiSNet, records: list[Record]) -> Callable[[], None]
     return step
 
 
-def parts(network: PhiSNet, record: Record, repeats: int) -> dict[str, float]:
-    """Say where the time of one prediction goes."""
-    batch = collate([record], network.config.cutoff)
-    positions, config = torch.from_numpy(np.array(record.positions)), network.config
-    with torch.no_grad():
-        output = network(batch)
-        integrals = one_electron_integrals(positions, record.numbers, config.basis, sap=True)
-        hamiltonians = tuple(o + integrals.core for o in output.hamiltonian.matrices())
-        occupied = (n_occupied(batch.numbers),)
-        geometry = edge_geometry(batch, network.radial, network.layout, network.dtype)
-        features = network.embedding(network.elements_of(batch))
-        f_atoms, f_pairs = network.pair_features(features, geometry)
-        plan = AOPlan(batch, network.functions)
-        seconds = medians(
-            {
-                "network": lambda: network(batch),
-                "assembly": lambda: network.heads(f_atoms, f_pairs, geometry, plan),
-                "integrals": lambda: one_electron_integrals(positions, record.numbers, config.basis, sap=True),
-                "eigenproblem": lambda: electronic_states(hamiltonians, (integrals.overlap,), occupied),
-            },
-            repeats,
-        )
-    return seconds | {"network": seconds["network"] - seconds["assembly"]}
-
-
 def measure(name: str, atoms: Atoms, product: str, repeats: int) -> dict[str, float]:
     record, network = record_from_atoms(atoms), build(product)
     size, public_step = PUBLIC_STEP.get(name, (4, 0.0))
@@ -106,7 +77,7 @@ def measure(name: str, atoms: Atoms, product: str, repeats: int) -> dict[str, fl
         Record(record.numbers, record.positions + 0.05 * generator.normal(size=record.positions.shape))
         for _ in range(max(size, 32))
     ]
-    result = parts(network, record, repeats)
+    result = {}
     result["predict"] = median(lambda: predict_batch(network, [record]), repeats)
     result["forces"] = median(lambda: forces(network, record), repeats)
     result["training step"] = median(training_step(network, moved[:size]), max(1, repeats // 2))
