@@ -17,8 +17,8 @@ from ase_mlwave.models.amons.fragments.contacts import REACH, find_contacts
 from ase_mlwave.models.amons.fragments.coordinates import LONGEST_BOND, are_bonded, total_charge
 from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond, rdkit_graph, sanitise
+from ase_mlwave.systems.conversion import system_from_atoms
 from ase_mlwave.systems.neighbours import find_pairs
-from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
 __all__ = ["Unrolled", "images_touch", "unroll"]
@@ -236,7 +236,7 @@ def _touching(atoms: Atoms, images: set[_Image]) -> set[_Image]:
 
 def _near(atoms: Atoms, cutoff: float) -> tuple[list[tuple[int, int, _Shift]], list[float]]:
     """Return pairs of atoms, each from both ends, and their distances, Angstrom; of the second which image."""
-    system = System(atoms.numbers, atoms.positions / BOHR, cell=atoms.cell.array / BOHR, pbc=atoms.pbc)
+    system = system_from_atoms(atoms)
     pairs = find_pairs(system, cutoff / BOHR)
     shifts = np.zeros((len(pairs), 3), dtype=np.int64) if pairs.shifts is None else pairs.shifts
     steps = [(x, y, z) for x, y, z in shifts.tolist()]
