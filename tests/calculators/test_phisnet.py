@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +264,33 @@ def test_cube_of_what_is_not_there_is_refused(calc: PhiSNetCalculator, tmp_path:
 
 def test_model_is_at_the_level_of_these_tests(calc: PhiSNetCalculator) -> None:
     assert calc.members[0].config.level == LEVEL
+
+
+# --- memory -------------------------------------------------------------------------------------------------------
+
+MANY_WATERS = """
+import resource
+import numpy as np
+from ase.build import molecule
+from ase_mlwave import PhiSNetCalculator
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+calc = PhiSNetCalculator("phisnet-water", energy="wavefunction", device="cpu")
+rng = np.random.default_rng(0)
+waters = [molecule("H2O") for _ in range(2000)]
+for water in waters:
+    water.positions += rng.normal(scale=0.03, size=(3, 3))
+calc.predict(waters[:1], ["energy"])
+before = peak()
+calc.predict(waters, ["energy"])
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_energies_of_many_waters_need_little_memory() -> None:
+    """50 MB for 10,000 of them; 2,000 take 20 s."""
+    run = subprocess.run([sys.executable, "-c", MANY_WATERS], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 200
