@@ -61,11 +61,13 @@ class StoredRecord(Record):
     """A record that has all but its matrices in memory."""
 
     def __post_init__(self) -> None:
-        """Check everything but matrices, which were checked when their row was read."""
+        """Check everything but stored matrices, which are checked when their row is read."""
         matrices = self.matrices
-        object.__setattr__(self, "matrices", {})
+        if isinstance(matrices, StoredMatrices):
+            object.__setattr__(self, "matrices", {})
         super().__post_init__()
-        object.__setattr__(self, "matrices", matrices)
+        if isinstance(matrices, StoredMatrices):
+            object.__setattr__(self, "matrices", matrices)
 
     @classmethod
     def of(cls, record: Record, matrices: StoredMatrices) -> StoredRecord:

@@ -34,6 +34,8 @@ def test_streamed_data_are_those_in_memory() -> None:
         assert replace(one, energy=0.0).content_hash() == replace(other, energy=0.0).content_hash()
         with pytest.raises(KeyError):
             one.matrices["overlap"]
+        with pytest.raises(ValueError, match="must be symmetric"):
+            replace(one, matrices={"hamiltonian": np.triu(np.ones((2, 2)))})
 
 
 def test_matrices_are_read_only_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
