@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ase.db.row import AtomsRow
-
 from ase_mlwave.data.claims import Claims
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.duplicates import combine
@@ -37,7 +35,6 @@ from ase_mlwave.data.rows import (
     row_key,
     row_numbers,
     row_states,
-    rows_with,
     split_pairs,
     status_counts,
     upgrade,
@@ -248,21 +245,26 @@ class DatasetFile:
         with self._db as db:
             return row_states(db, rows)
 
-    def pending(self, retry_failed: bool | Callable[[str], bool] = False) -> dict[int, Record]:
+    def pending(
+        self, retry_failed: bool | Callable[[str], bool] = False, rows: Iterable[int] | None = None
+    ) -> dict[int, Record]:
         """Return the molecules without labels by row number, in order.
 
         Parameters
         ----------
         retry_failed : bool or callable
             Whether those that have failed count too; a callable tells it by the reason of a failure.
+        rows : iterable of int, optional
+            Where to look; by default everywhere.
         """
         counts_too = retry_failed if callable(retry_failed) else lambda reason: bool(retry_failed)
-        found = {}
-        for row in self._rows(PENDING, FAILED) if retry_failed else self._rows(PENDING):
-            own, _ = split_pairs(row.key_value_pairs)
-            if own.status == PENDING or counts_too(own.reason):
-                found[row.id] = record_from_row(row)
-        return found
+        with self._db as db:
+            states = row_states(db, numbers_with(db, PENDING, FAILED) if rows is None else rows)
+            return {
+                number: record_from_row(db.get(id=number))
+                for number, state in states.items()
+                if state.status == PENDING or (state.status == FAILED and counts_too(state.reason))
+            }
 
     def store(self, row: int, record: Record) -> None:
         """Give a row its labels; a row that has labels keeps them.
@@ -304,13 +306,10 @@ class DatasetFile:
 
     def failures(self, rows: Iterable[int] | None = None) -> list[Failure]:
         """Return what has failed, for good or for now, in the order of the rows; of all rows by default."""
-        wanted = None if rows is None else set(rows)
-        found = []
-        for row in self._rows(PENDING, FAILED):
-            own, _ = split_pairs(row.key_value_pairs)
-            if own.reason and (wanted is None or row.id in wanted):
-                found.append(Failure(record_from_row(row), own.reason))
-        return found
+        with self._db as db:
+            states = row_states(db, numbers_with(db, PENDING, FAILED) if rows is None else rows)
+            failed = {number: state.reason for number, state in states.items() if state.reason}
+            return [Failure(record_from_row(db.get(id=number)), reason) for number, reason in failed.items()]
 
     def read(self, keep: Callable[[int, Record], Record] = lambda row, record: record) -> Dataset:
         """Return the labelled molecules in the order of the rows; all molecules of a file without a level of theory.
@@ -384,7 +383,3 @@ class DatasetFile:
             if before.status != LABELLED:
                 atoms = atoms_from_record(replace(record, info={}))
                 db.write(atoms, *columns(record, before.key, status, reason), id=row)
-
-    def _rows(self, *statuses: str) -> list[AtomsRow]:
-        with self._db as db:
-            return rows_with(db, *statuses)

@@ -22,7 +22,7 @@ from ase_mlwave.units import BOHR
 __all__ = [
     *("FAILED", "LABELLED", "PENDING"),
     *("PREFIX", "OwnPairs", "RowState", "columns", "labelled_with", "numbers_with", "record_from_row", "row_key"),
-    *("row_numbers", "row_states", "rows_with", "split_pairs", "status_counts", "upgrade", "write_new"),
+    *("row_numbers", "row_states", "split_pairs", "status_counts", "upgrade", "write_new"),
 ]
 
 PENDING, LABELLED, FAILED = "pending", "labelled", "failed"
@@ -211,13 +211,6 @@ def status_counts(db: Any) -> dict[str, int]:
 def numbers_with(db: Any, *statuses: str) -> list[int]:
     """Return the numbers of the rows of these statuses, in order, inside ``with db:``."""
     return [number for _, number in find_rows(db, _own_name(db, "status"), statuses)]
-
-
-def rows_with(db: Any, *statuses: str) -> list[AtomsRow]:
-    """Return the rows of these statuses, by default all, in order, inside ``with db:``."""
-    if not statuses:
-        return list(db.select(sort="id"))
-    return [db.get(id=number) for number in numbers_with(db, *statuses)]
 
 
 def labelled_with(db: Any, key: str, values: Collection[Any]) -> list[int]:

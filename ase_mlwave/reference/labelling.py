@@ -143,7 +143,7 @@ def label_rows(
     CalculationFailed, KeyboardInterrupt
         See ``label_geometries``.
     """
-    open_rows = file.pending(retry_failed or _is_worth_a_try)
+    open_rows = file.pending(retry_failed or _is_worth_a_try, rows)
     own = {row: open_rows[row] for row in dict.fromkeys(rows) if row in open_rows}
     others = {row: record for row, record in file.pending().items() if row not in own} if leftovers else {}
     with file.claims() as claims:
