@@ -112,7 +112,7 @@ def stream_dataset(
     if (is_server(path) or Path(path).suffix == ".db") and not any(options.values()):  # which are for other databases
         try:
             file = DatasetFile(path)
-        except ValueError:  # another database, or none at all: the reader of these knows
+        except (ValueError, FileNotFoundError):  # another database, or none at all: the reader of these knows
             pass
         else:
             return file.read(lambda row, record: StoredRecord.of(record, StoredMatrices(path, row, record)))

@@ -64,7 +64,7 @@ def test_other_files_are_read_as_before(tmp_path: Path) -> None:
     path = tmp_path / "x.xyz"
     path.write_text("1\nenergy=-1.0\nH 0 0 0\n", encoding="utf-8")
     assert stream_dataset(path, units="Hartree")[0].energy == -1.0
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="there is no data file"):
         stream_dataset(tmp_path / "none.db")
     (tmp_path / "no.db").write_text("text", encoding="utf-8")
     with pytest.raises(ValueError, match="no ASE database"):
