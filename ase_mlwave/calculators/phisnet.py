@@ -22,7 +22,7 @@ from ase_mlwave.calculators.domain import judge
 from ase_mlwave.calculators.moles import read_mole
 from ase_mlwave.models.phisnet.energy import electronic_states
 from ase_mlwave.models.phisnet.inference import predict_batch
-from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, default_level, errors_in_words, says_its_level
+from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, declares_level, default_level, errors_in_words
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.molecules import matrices_of, mole_of, molecular_properties
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
@@ -96,7 +96,7 @@ class PhiSNetCalculator(MlwaveCalculator):
     def _doubt_wavefunction(self) -> None:
         """Warn if a model's description says that energies of the level ``"wavefunction"`` are not for it."""
         best = self._model_default("energy")
-        if best != "wavefunction" and any(says_its_level(member.config) for member in self.members):
+        if best != "wavefunction" and any(declares_level(member.config) for member in self.members):
             errors = errors_in_words(self.members[0].config.errors, "wavefunction")
             known = f" (mean errors: {errors})" if errors else ""
             warnings.warn(
@@ -113,7 +113,7 @@ class PhiSNetCalculator(MlwaveCalculator):
             systems,
             properties,
             energy=self.option("energy"),
-            is_known=lambda matrices: not judge(matrices, self.domain).refused,
+            in_domain=lambda matrices: not judge(matrices, self.domain).refused,
             neighbours=self.neighbours,
         )
         return [Outcome(values, matrices) for values, matrices in found]

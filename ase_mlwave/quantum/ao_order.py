@@ -121,7 +121,7 @@ def coupling_basis(l1: int, l2: int) -> Tensor:
 
     Notes
     -----
-    Source: PHISNET, H[m1, m2] = sum_L sqrt(2L+1) sum_M w3j(l1 m1, l2 m2, L M) x_L[M].
+    Source: Unke et al. 2021, matrix blocks: H[m1, m2] = sum_L sqrt(2L+1) sum_M w3j(l1 m1, l2 m2, L M) x_L[M].
     """
     parts = [
         (o3.wigner_3j(l1, l2, L, dtype=torch.float64) * (2 * L + 1) ** 0.5).permute(2, 0, 1)

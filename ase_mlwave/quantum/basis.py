@@ -112,8 +112,8 @@ def auxiliary_basis(mole: gto.Mole, name: str | None) -> dict[str, list[Any]]:
         PySCF would take for files of the working directory, too.
     """
     with without_evaluation():
-        chosen = df.make_auxbasis(mole) if name is None else {atom[0]: name for atom in mole._atom}
+        functions = df.make_auxbasis(mole) if name is None else {atom[0]: name for atom in mole._atom}
     return {
         label: load_basis(shells, elements._std_symbol_without_ghost(label)) if isinstance(shells, str) else shells
-        for label, shells in chosen.items()
+        for label, shells in functions.items()
     }

@@ -21,6 +21,8 @@ from ase.calculators.calculator import CalculationFailed
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+__all__ = ["density_matrix", "energy_weighted_density", "orbitals"]
+
 
 def density_matrix(hamiltonian: Tensor, overlap: Tensor, n_occupied: int | Tensor) -> tuple[Tensor, Tensor]:
     """Solve H C = S C eps and fill the lowest orbitals with two electrons each.

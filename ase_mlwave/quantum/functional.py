@@ -265,12 +265,9 @@ def converge(
                 f"(last energy {float(mean_field.e_tot):.8f} Hartree); check the geometry, raise max_cycle, or use a "
                 "second-order solver (mean_field.newton())"
             )
-        gradient = None
-        if forces:
-            gradient = -_gradient(mean_field, grid_response=grid_response)
         return ScfResult(
             energy=float(mean_field.e_tot),
-            forces=gradient,
+            forces=-_gradient(mean_field, grid_response=grid_response) if forces else None,
             cycles=getattr(mean_field, "cycles", None),
             density=_to_numpy(mean_field.make_rdm1()),
             orbital_energies=_to_numpy(mean_field.mo_energy),
@@ -285,20 +282,20 @@ class _Functional(torch.autograd.Function):
         P = density.detach().cpu().double().numpy()
         energy, fock = evaluate_functional(mean_field, P)
         ctx.mean_field, ctx.P, ctx.fock = mean_field, P, fock
-        ctx.like = (positions.new_empty(0), density.new_empty(0))
+        ctx.templates = (positions.new_empty(0), density.new_empty(0))
         return torch.tensor(energy, dtype=torch.float64, device=density.device)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         of_positions = of_density = None
-        like_positions, like_density = ctx.like
+        positions, density = ctx.templates  # empty: their dtypes and devices are what counts
         if ctx.needs_input_grad[0]:
             coefficients, occupations = _natural_orbitals(ctx.mean_field, ctx.P)
             explicit = kohn_sham_gradient(ctx.mean_field, coefficients, np.zeros_like(occupations), occupations)
-            of_positions = gradient.to(like_positions) * torch.from_numpy(explicit).to(like_positions)
+            of_positions = gradient.to(positions) * torch.from_numpy(explicit).to(positions)
         if ctx.needs_input_grad[1]:
-            of_density = gradient.to(like_density) * torch.from_numpy(ctx.fock).to(like_density)
+            of_density = gradient.to(density) * torch.from_numpy(ctx.fock).to(density)
         return of_positions, of_density, None
 
 
@@ -321,12 +318,12 @@ def _natural_orbitals(mean_field: Any, density: Array) -> tuple[Array, Array]:
     """Find orbitals that carry the density: S P S C = S C n with n = 2 or 0."""
     overlap = mean_field.mol.intor_symmetric("int1e_ovlp")
     occupations, coefficients = scipy.linalg.eigh(overlap @ density @ overlap, overlap)
-    rounded = 2.0 * np.round(0.5 * occupations)
-    if np.abs(occupations - rounded).max() > 1e-5 or not np.isin(rounded, (0.0, 2.0)).all():
+    whole_occupations = 2.0 * np.round(0.5 * occupations)
+    if np.abs(occupations - whole_occupations).max() > 1e-5 or not np.isin(whole_occupations, (0.0, 2.0)).all():
         raise ValueError(
             "the density is not that of doubly occupied orbitals (P S P = 2 P fails); take it from density_matrix"
         )
-    return coefficients, rounded
+    return coefficients, whole_occupations
 
 
 def _checked_density(mean_field: Any, density: Array) -> Array:

@@ -77,10 +77,10 @@ def predicted_guess(mean_field: Any, predict: Callable[[gto.Mole], Predicted], f
         reason = str(error)
     name = fallback or mean_field.init_guess
     warnings.warn(f"the model cannot guess, PySCF's {name!r} guess is used: {reason}", category, stacklevel=3)
-    return _own_guess(mean_field, name)
+    return _pyscf_guess(mean_field, name)
 
 
-def _own_guess(mean_field: Any, name: str) -> Array:
+def _pyscf_guess(mean_field: Any, name: str) -> Array:
     """Make one of PySCF's own initial guesses."""
     try:
         with without_evaluation():

@@ -21,12 +21,12 @@ Array = NDArray[np.float64]
 #: Gap between occupied and empty predicted orbitals below which a density is doubtful, Hartree; see `doubt`.
 SMALLEST_GAP = 0.08
 #: Eigenvalue of the overlap matrix below which a direction of the target basis is left out, as PySCF does.
-_DEPENDENT = 1e-6
+_SMALLEST_EIGENVALUE = 1e-6
 #: Norm that the worst occupied orbital must keep when it is projected.
-_LOST = 0.1
+_SMALLEST_NORM = 0.1
 #: Largest distance between an atom of the source and of the target, Bohr.
 _TOLERANCE = 1e-4
-_REFUSED = {
+_UNSUPPORTED = {
     "GHF": "generalised (two-component) methods",
     "DHF": "four-component methods",
     "ROHF": "restricted open-shell methods; for a closed shell use RHF or RKS",
@@ -137,7 +137,7 @@ def check_target(mean_field: Any) -> None:
     mole = getattr(mean_field, "mol", None)
     if hasattr(mole, "lattice_vectors"):
         raise InputError("no initial guess for periodic systems: the model knows molecules only; build a gto.Mole")
-    for name, text in _REFUSED.items():
+    for name, text in _UNSUPPORTED.items():
         if _has_base(mean_field, name):
             raise InputError(f"no initial guess for {kind}: not made for {text}. Allowed: RHF, RKS, UHF, UKS")
     if mole is None or not (_has_base(mean_field, "RHF") or _has_base(mean_field, "UHF")):
@@ -169,9 +169,9 @@ def _check_same_molecule(source: gto.Mole, target: gto.Mole) -> None:
         )
     distances = np.linalg.norm(source.atom_coords()[:, None] - target.atom_coords(), axis=-1)
     if symbols[0] != symbols[1] or np.diagonal(distances).max() > _TOLERANCE:
-        what = "the same atoms in another order" if _is_permutation(symbols, distances) else "another geometry"
+        difference = "the same atoms in another order" if _is_permutation(symbols, distances) else "another geometry"
         raise InputError(
-            f"the density belongs to {what}: the largest distance of equal indices is "
+            f"the density belongs to {difference}: the largest distance of equal indices is "
             f"{np.diagonal(distances).max():.4f} Bohr, allowed {_TOLERANCE}. Compute it for mean_field.mol itself"
         )
     if source.charge != target.charge:
@@ -220,15 +220,15 @@ def _project(density: Array, source: gto.Mole, target: gto.Mole) -> Array:
         cross = gto.intor_cross("int1e_ovlp", target, source)
     target_overlap = target.intor_symmetric("int1e_ovlp")
     values, vectors = scipy.linalg.eigh(target_overlap)
-    independent = values > _DEPENDENT
+    independent = values > _SMALLEST_EIGENVALUE
     orthonormal = vectors[:, independent] / np.sqrt(values[independent])
     # The nearest orthonormal orbitals: U V^T of the projections U s V^T.
-    left, singular, right = scipy.linalg.svd(orthonormal.T @ cross @ orbitals, full_matrices=False)
-    if len(singular) < orbitals.shape[1] or singular[-1] < _LOST:
+    left_vectors, singular, right_vectors = scipy.linalg.svd(orthonormal.T @ cross @ orbitals, full_matrices=False)
+    if len(singular) < orbitals.shape[1] or singular[-1] < _SMALLEST_NORM:
         raise InputError(
             f"the basis of the calculation ({target.nao} functions) cannot hold the density: an occupied orbital loses "
             "almost all of its norm. Use a larger basis"
         )
-    occupied = orthonormal @ left @ right
+    occupied = orthonormal @ left_vectors @ right_vectors
     projected: Array = 2.0 * occupied @ occupied.T
     return projected

@@ -105,8 +105,8 @@ def one_electron_integrals(
     """
     _check(positions, numbers)
     mole = _mole_at(positions.detach().cpu().double().numpy(), tuple(int(z) for z in numbers), basis)
-    wanted = {"overlap": True, "kinetic": True, "nuclear": True, "sap": sap, "smeared": smeared}
-    names = [name for name in get_args(IntegralName) if wanted[name]]
+    requested = {"overlap": True, "kinetic": True, "nuclear": True, "sap": sap, "smeared": smeared}
+    names = [name for name in get_args(IntegralName) if requested[name]]
     on_host = positions.to(device="cpu", dtype=torch.float64)
     values = [_Integral.apply(on_host, mole, name).to(positions.device) for name in names]  # type: ignore[no-untyped-call]
     return OneElectronIntegrals(*values)
@@ -228,8 +228,8 @@ def nuclear_repulsion(positions: Tensor, numbers: Tensor, *, short_range: bool =
     squared = (positions[..., first, :] - positions[..., second, :]).square().sum(-1)
     squared = torch.where(charges > 0, squared, torch.ones_like(squared))
     inverse = squared.rsqrt()
-    kept = torch.special.erfc(squared.sqrt() / SMEARING) if short_range else torch.ones_like(inverse)
-    return (charges * inverse * kept).sum(-1)
+    screening = torch.special.erfc(squared.sqrt() / SMEARING) if short_range else torch.ones_like(inverse)
+    return (charges * inverse * screening).sum(-1)
 
 
 class _Integral(torch.autograd.Function):

@@ -43,7 +43,7 @@ class DistanceFromTraining(nn.Module):
     known: Tensor
     """(E, K, D) surroundings, half precision."""
     unit: Tensor
-    """(E,) distances that count as 1; infinite where an element was not in the training data."""
+    """(E,) distances that count as 1; tiny where an element was not in the training data: all its atoms are far."""
 
     def __init__(self, numbers: Sequence[int], n_kept: int) -> None:
         super().__init__()
@@ -71,13 +71,13 @@ class DistanceFromTraining(nn.Module):
             Dimensionless; about 1 and less for what the model knows.
         """
         x = describe(system, self.numbers)
-        found = np.zeros(len(system))
+        distances = np.zeros(len(system))
         for index, z in enumerate(self.numbers):
-            own = system.numbers == z
-            if own.any():
-                known = self.known[index].cpu().double().numpy()
-                found[own] = cdist(x[own], known).min(axis=1) / float(self.unit[index])
-        return found
+            of_element = system.numbers == z
+            if of_element.any():
+                training = self.known[index].cpu().double().numpy()
+                distances[of_element] = cdist(x[of_element], training).min(axis=1) / float(self.unit[index])
+        return distances
 
     def fit(self, systems: Sequence[System]) -> None:
         """Learn what training surroundings look like.
@@ -96,10 +96,10 @@ class DistanceFromTraining(nn.Module):
                 self.unit[index] = 1e-6  # whatever has the element is far from all
                 continue
             groups = formulas if len(set(formulas.tolist())) > 1 else np.repeat(np.arange(len(systems)), counts)
-            kept = _farthest_points(x, self.known.shape[1])
-            self.known[index] = torch.from_numpy(x[np.resize(kept, self.known.shape[1])])
-            distances = cdist(x, x[kept])
-            distances[groups[:, None] == groups[kept]] = np.inf
+            selected = _farthest_points(x, self.known.shape[1])
+            self.known[index] = torch.from_numpy(x[np.resize(selected, self.known.shape[1])])
+            distances = cdist(x, x[selected])
+            distances[groups[:, None] == groups[selected]] = np.inf
             nearest = distances.min(axis=1)
             nearest = nearest[np.isfinite(nearest)]
             self.unit[index] = max(_LEAST, float(np.quantile(nearest, _SHARE))) if len(nearest) else _LEAST
@@ -107,9 +107,9 @@ class DistanceFromTraining(nn.Module):
 
 def _farthest_points(x: Array, n: int) -> NDArray[np.int64]:
     """Choose at most n rows, each the farthest from those before."""
-    chosen = [int(np.linalg.norm(x - x.mean(axis=0), axis=1).argmax())]
-    distances = np.linalg.norm(x - x[chosen[0]], axis=1)
-    while len(chosen) < n and distances.max() > 0:
-        chosen.append(int(distances.argmax()))
-        distances = np.minimum(distances, np.linalg.norm(x - x[chosen[-1]], axis=1))
-    return np.array(chosen)
+    selected = [int(np.linalg.norm(x - x.mean(axis=0), axis=1).argmax())]
+    distances = np.linalg.norm(x - x[selected[0]], axis=1)
+    while len(selected) < n and distances.max() > 0:
+        selected.append(int(distances.argmax()))
+        distances = np.minimum(distances, np.linalg.norm(x - x[selected[-1]], axis=1))
+    return np.array(selected)

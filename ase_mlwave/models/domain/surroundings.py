@@ -102,19 +102,19 @@ def _angles(
     table = np.zeros((n_kinds, n_kinds), dtype=np.int64)
     for index, (a, b) in enumerate(combinations_with_replacement(range(n_kinds), 2)):
         table[a, b] = table[b, a] = index
-    found = np.zeros((n_atoms, int(table.max()) + 1, len(_COSINES)))
+    sums = np.zeros((n_atoms, int(table.max()) + 1, len(_COSINES)))
     near = np.flatnonzero(r < _ANGULAR_REACH)
     starts = np.searchsorted(first[near], np.arange(n_atoms + 1))
     for atom in range(n_atoms):
-        own = near[starts[atom] : starts[atom + 1]]
-        i, j = np.triu_indices(len(own), k=1)
-        unit = vectors[own] / r[own, None]
-        weight = _smooth(r[own] / _ANGULAR_REACH)
+        neighbours = near[starts[atom] : starts[atom + 1]]
+        i, j = np.triu_indices(len(neighbours), k=1)
+        unit = vectors[neighbours] / r[neighbours, None]
+        weight = _smooth(r[neighbours] / _ANGULAR_REACH)
         cosines = np.einsum("pd,pd->p", unit[i], unit[j])
         values = np.exp(-0.5 * ((cosines[:, None] - _COSINES) / _COSINE_WIDTH) ** 2)
         values *= (_ANGULAR_WEIGHT * weight[i] * weight[j])[:, None]
-        np.add.at(found[atom], table[kind[own][i], kind[own][j]], values)
-    return found.reshape(n_atoms, -1)
+        np.add.at(sums[atom], table[kind[neighbours][i], kind[neighbours][j]], values)
+    return sums.reshape(n_atoms, -1)
 
 
 def _smooth(x: Array) -> Array:

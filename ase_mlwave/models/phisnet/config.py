@@ -42,7 +42,8 @@ class PhiSNetConfig(BaseModel):
     hidden: int = Field(128, ge=1, le=16384)
     """Width of the invariant networks in the edge frame (``edge_frame`` only)."""
     baseline: Literal["none", "sap"] = "sap"
-    """H0 that is added to the network's output: nothing, or T + V_SAP (superposition of atomic potentials)."""
+    """H0 that is added to the network's output: nothing, or T + V_ne + V_SAP (superposition of atomic
+    potentials)."""
     short_range: bool = True
     """Whether the wavefunction energy has short-range Coulomb terms, and so is exactly size consistent for neutral
     molecules; False: the bare ones, as in the paper."""

@@ -52,11 +52,11 @@ class DomainDistance(nn.Module):
         ridge : float
             Added to the covariance, relative to its mean diagonal, so that directions that never vary count little.
         """
-        found: dict[int, Moments] = {}
+        by_element: dict[int, Moments] = {}
         for invariants, element in training:
             for index in element.unique().tolist():
-                found.setdefault(index, Moments(joint=True)).add(invariants[element == index].double())
-        for index, moments in found.items():
+                by_element.setdefault(index, Moments(joint=True)).add(invariants[element == index].double())
+        for index, moments in by_element.items():
             covariance = moments.scatter / max(1, moments.count - 1)
             covariance += ridge * covariance.diagonal().mean().clamp(min=1e-12) * torch.eye(len(covariance))
             values, vectors = torch.linalg.eigh(covariance)

@@ -33,7 +33,7 @@ class EdgeFrameMixing(nn.Module):
     Differs from the paper: there pair mixing is a sum over Clebsch-Gordan couplings with radial coefficients. In the
     frame of the edge a harmonic has one non-zero component, so those sums become matrices within each m; the
     invariants (m = 0 of natural parity) may pass any network, which then gates all others.
-    Sources: SO(2) layers, PHISNET "two ways out"; QHNetV2 (arXiv:2506.09398).
+    Sources: Passaro and Zitnick (arXiv:2302.03655), SO(2) layers; QHNetV2 (arXiv:2506.09398).
     Law: ``test_network_is_equivariant``.
     """
 

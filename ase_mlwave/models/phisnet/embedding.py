@@ -17,11 +17,11 @@ _SUBSHELLS = tuple(sorted(((n, l) for n in range(1, 8) for l in range(min(n, 4))
 
 def electron_configuration(number: int) -> tuple[int, ...]:
     """Fill the subshells of a neutral atom by Madelung's rule: occupations of 1s, 2s, 2p, 3s, 3p, 4s, 3d..."""
-    left, occupations = number, []
+    remaining, occupations = number, []
     for _, l in _SUBSHELLS:
-        n = min(left, 2 * (2 * l + 1))
+        n = min(remaining, 2 * (2 * l + 1))
         occupations.append(n)
-        left -= n
+        remaining -= n
     return tuple(occupations)
 
 

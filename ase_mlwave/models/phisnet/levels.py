@@ -9,7 +9,7 @@ from ase.units import kcal, mol
 
 from ase_mlwave.models.config import ModelConfig
 
-__all__ = ["ENERGY_LEVELS", "default_level", "errors_in_words", "says_its_level", "supported_level"]
+__all__ = ["ENERGY_LEVELS", "declares_level", "default_level", "errors_in_words", "supported_level"]
 
 #: Value of ``energy=`` -> what it stands for; each is slower and more accurate than the one before.
 ENERGY_LEVELS: dict[str, str] = {
@@ -41,10 +41,10 @@ def supported_level(errors: Mapping[str, float], first: str = "wavefunction") ->
         measured.
     """
     for level in _MEASURED[list(ENERGY_LEVELS).index(first) :]:
-        found = _errors_of(errors, level)
-        if not found:
+        measured = _errors_of(errors, level)
+        if not measured:
             return None
-        if all(value <= _ACCURACY for value in found.values()):
+        if all(value <= _ACCURACY for value in measured.values()):
             return level
     return "scf"
 
@@ -61,11 +61,11 @@ def default_level(config: ModelConfig) -> str:
     if stated is not None:
         return str(stated)
     errors = _errors_of(config.errors, "wavefunction")
-    good = errors and all(value <= _ACCURACY for value in errors.values())
-    return "wavefunction" if good else "functional"
+    accurate = errors and all(value <= _ACCURACY for value in errors.values())
+    return "wavefunction" if accurate else "functional"
 
 
-def says_its_level(config: ModelConfig) -> bool:
+def declares_level(config: ModelConfig) -> bool:
     """Tell whether a model's description says which level it is good for, by a default or by measured errors."""
     return "energy" in config.defaults or bool(_errors_of(config.errors, "wavefunction"))
 
@@ -73,15 +73,15 @@ def says_its_level(config: ModelConfig) -> bool:
 def errors_in_words(errors: Mapping[str, float], level: str) -> str:
     """Write a level's measured errors in words, empty where there are none."""
     units = {"energy": "meV", "forces": "meV/Å"}
-    found = _errors_of(errors, level)
-    return " and ".join(f"{value:.3g} {units[what]}" for what, value in found.items())
+    measured = _errors_of(errors, level)
+    return " and ".join(f"{value:.3g} {units[quantity]}" for quantity, value in measured.items())
 
 
 def _errors_of(errors: Mapping[str, Any], level: str) -> dict[str, float]:
     """Find the mean absolute errors of a level: energies in meV, forces in meV/Angstrom."""
-    found = {}
-    for what, unit in (("energy", "meV"), ("forces", "meV_per_A")):
-        for name in (f"{level}_{what}_mae_{unit}", f"{level}_{what}_mae_in_domain_{unit}"):
+    measured = {}
+    for quantity, unit in (("energy", "meV"), ("forces", "meV_per_A")):
+        for name in (f"{level}_{quantity}_mae_{unit}", f"{level}_{quantity}_mae_in_domain_{unit}"):
             if name in errors:
-                found[what] = float(errors[name])
-    return found
+                measured[quantity] = float(errors[name])
+    return measured

@@ -104,7 +104,8 @@ class PhiSNet(nn.Module):
     -----
     Laws, each a test in ``tests/models/phisnet/test_model.py``: rotating or mirroring the molecule rotates or mirrors
     H; permuting atoms permutes H; H is symmetric; molecules far apart do not feel one another; a batch gives what its
-    members give alone. Source: Unke et al. 2021, with the differences that PHISNET-like models need for O(3).
+    members give alone. Source: Unke et al. 2021.
+    Differs from the paper: features have both parities, so that mirror images agree, too.
     """
 
     def __init__(self, config: PhiSNetConfig) -> None:
@@ -156,8 +157,8 @@ class PhiSNet(nn.Module):
     def elements_of(self, batch: SystemBatch) -> Tensor:
         """Map atomic numbers to indices of the model's elements, (N,)."""
         index: Tensor = self.element_index  # type: ignore[assignment]
-        known = (batch.numbers > 0) & (batch.numbers < len(index))
-        element = torch.where(known, index[batch.numbers.clamp(0, len(index) - 1)], -1)
+        in_table = (batch.numbers > 0) & (batch.numbers < len(index))
+        element = torch.where(in_table, index[batch.numbers.clamp(0, len(index) - 1)], -1)
         if bool((element < 0).any()):
             unknown = sorted({chemical_symbols[z] for z in batch.numbers[element < 0].tolist()})
             raise ValueError(f"elements {unknown} are unknown to this model, which has {list(self.config.elements)}")

@@ -33,7 +33,7 @@ def molecular_properties(
     properties: Collection[str],
     *,
     energy: str,
-    is_known: Callable[[Mapping[str, Any]], bool],
+    in_domain: Callable[[Mapping[str, Any]], bool],
     neighbours: NeighbourList | None = None,
 ) -> list[tuple[Values, Values]]:
     """Compute properties of molecules.
@@ -48,7 +48,7 @@ def molecular_properties(
         ASE's names of what is asked for.
     energy : str
         One of ``ENERGY_LEVELS``.
-    is_known : callable
+    in_domain : callable
         Tells of the matrices of a molecule whether it is like the training data, and so fit to start an SCF.
     neighbours : NeighbourList, optional
         As of `ase_mlwave.systems.batch.collate`.
@@ -61,24 +61,24 @@ def molecular_properties(
     """
     forces = "forces" in properties
     batch = predict_batch(network, systems, gradients=forces and energy != "scf", neighbours=neighbours)
-    found: list[tuple[Values, Values]] = [({}, matrices_of(batch, b)) for b in range(len(systems))]
+    results: list[tuple[Values, Values]] = [({}, matrices_of(batch, b)) for b in range(len(systems))]
     if energy == "scf" and properties:
-        for system, (values, matrices) in zip(systems, found, strict=True):
-            _converge(_mean_field(network, system), values, matrices, forces, is_known)
+        for system, (values, matrices) in zip(systems, results, strict=True):
+            _converge(_mean_field(network, system), values, matrices, forces, in_domain)
     elif forces or "energy" in properties:
         total = batch.wavefunction_energies() if energy == "wavefunction" else _functional(network, batch, systems)
         gradients = batch.molecules.split(batch.gradient(total)) if forces else ()
-        for b, (values, _) in enumerate(found):
+        for b, (values, _) in enumerate(results):
             values["energy"] = float(total[b].detach())
             values |= {"forces": -_numpy(gradients[b])} if forces else {}
             if energy == "wavefunction":
                 _add_wall(values, systems[b])
     if "dipole" in properties or "charges" in properties:
-        for system, (values, matrices) in zip(systems, found, strict=True):
+        for system, (values, matrices) in zip(systems, results, strict=True):
             mole = mole_of(network, system)
             values["dipole"] = dipole_moment(matrices["density_matrix"], mole)
             values["charges"] = mulliken_charges(matrices["density_matrix"], mole)
-    return found
+    return results
 
 
 def matrices_of(batch: PredictedBatch, b: int) -> Values:
@@ -102,11 +102,11 @@ def _mean_field(network: PhiSNet, system: System) -> Any:
 
 
 def _converge(
-    mean_field: Any, values: Values, matrices: Values, forces: bool, is_known: Callable[[Mapping[str, Any]], bool]
+    mean_field: Any, values: Values, matrices: Values, forces: bool, in_domain: Callable[[Mapping[str, Any]], bool]
 ) -> None:
     """Converge an SCF from the predicted density where that is fit, else from PySCF's own guess."""
     n_occupied = mean_field.mol.nelectron // 2
-    doubtful = not is_known(matrices) or doubt(mean_field, matrices["orbital_energies"], n_occupied)
+    doubtful = not in_domain(matrices) or doubt(mean_field, matrices["orbital_energies"], n_occupied)
     result = converge(mean_field, None if doubtful else matrices["density_matrix"], forces=forces)
     matrices |= {"density_matrix": result.density, "orbital_energies": result.orbital_energies}
     matrices["scf_cycles"] = result.cycles

@@ -82,9 +82,9 @@ def predict_batch(
         output = network(batch, grid_level=grid_level)
         gradient = torch.autograd.grad(output.energies.sum(), positions)[0] if forces else None
     parts = [_split(batch, tensor) for tensor in (output.atomic_energies, output.cell_electrons)]
-    per_molecule = [None] * len(systems) if gradient is None else _split(batch, -gradient)
+    forces_of = [None] * len(systems) if gradient is None else _split(batch, -gradient)
     distances = [measure_distances(network, system) for system in systems]
-    columns = (output.energies.tolist(), per_molecule, *parts, distances)
+    columns = (output.energies.tolist(), forces_of, *parts, distances)
     return [Prediction(*values) for values in zip(*columns, strict=True)]
 
 

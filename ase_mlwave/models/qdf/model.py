@@ -76,9 +76,10 @@ class QDF(nn.Module):
 
     Notes
     -----
-    Laws, each a test in ``tests/qdf``: energies change under rotation and reflection by the quadrature error alone;
-    translation and permutation change nothing; molecules further apart than twice the cutoff add up; the density
-    integrates to the number of electrons; E has two continuous derivatives; an isolated atom has its reference energy.
+    Laws, each a test in ``tests/models/qdf/test_laws.py``: energies change under rotation and reflection by the
+    quadrature error alone; translation and permutation change nothing; molecules further apart than twice the cutoff
+    add up; the density integrates to the number of electrons; E has two continuous derivatives; an isolated atom has
+    its reference energy.
     Source: Tsubaki and Mizoguchi, PRL 125, 206401 (2020).
     Differs from the paper: an integral instead of a sum over points; electrons are normalised atom by atom, without
     which energies are not size consistent; g(rho) f(psi) instead of a functional that does not vanish with the density;
@@ -137,8 +138,8 @@ class QDF(nn.Module):
         ValueError
             If an element is unknown to the model.
         """
-        known = (numbers > 0) & (numbers < len(self.element_index))
-        element = torch.where(known, self.element_index[numbers.clamp(0, len(self.element_index) - 1)], -1)
+        in_table = (numbers > 0) & (numbers < len(self.element_index))
+        element = torch.where(in_table, self.element_index[numbers.clamp(0, len(self.element_index) - 1)], -1)
         if bool((element < 0).any()):
             unknown = sorted({chemical_symbols[z] for z in numbers[element < 0].tolist()})
             raise ValueError(f"elements {unknown} are unknown to this model, which has {list(self.config.elements)}")
@@ -337,10 +338,10 @@ class QDF(nn.Module):
 
         order = torch.cat([block.centres for block in batch.blocks]).argsort()
         r = batch.positions
-        kept = [(self._block_values(block, r, element, grid),) if small else () for block in batch.blocks]
-        counts = torch.cat([run(electrons, b, r, *v) for b, v in zip(batch.blocks, kept, strict=True)])[order]
+        first_pass = [(self._block_values(block, r, element, grid),) if small else () for block in batch.blocks]
+        counts = torch.cat([run(electrons, b, r, *v) for b, v in zip(batch.blocks, first_pass, strict=True)])[order]
         quota = batch.numbers.double() / counts
-        parts = [run(energies, b, r, quota, *v) for b, v in zip(batch.blocks, kept, strict=True)]
+        parts = [run(energies, b, r, quota, *v) for b, v in zip(batch.blocks, first_pass, strict=True)]
         pairs = self._pair_halves(batch, element)
         cells = (torch.cat([energy for energy, _ in parts]) + pairs)[order]
         atomic = self.references[element] + cells - self._free_atoms(grid)[element]

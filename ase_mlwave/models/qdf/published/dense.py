@@ -42,8 +42,8 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, rectify: boo
     if _ONEDNN is None or x.dtype != torch.float32 or x.device.type != "cpu" or x.numel() == 0:
         plain = functional.linear(x, weight, bias)
         return plain.relu_() if rectify else plain
-    given = [tensor for tensor in (x, weight, bias) if tensor is not None]
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
+    tensors = [tensor for tensor in (x, weight, bias) if tensor is not None]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         followed: Tensor = _FastDense.apply(x, weight, bias, rectify)  # type: ignore[no-untyped-call]
         return followed
     return _product(x, weight, bias, rectify)

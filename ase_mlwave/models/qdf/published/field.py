@@ -64,9 +64,9 @@ class OrbitalTable:
         types, atoms = [], []
         for table in (self.first, self.second):
             rows = table[numbers]
-            there = rows >= 0
-            types.append(rows[there])
-            atoms.append(there.nonzero()[:, 0])
+            present = rows >= 0
+            types.append(rows[present])
+            atoms.append(present.nonzero()[:, 0])
         return torch.cat(types), torch.cat(atoms), len(types[0])
 
 

@@ -143,24 +143,24 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Tensor]:
     plain = all(value.layout == torch.strided and value.is_floating_point() for value in state.values())
     if not plain or sum(value.numel() * value.element_size() for value in state.values()) > len(data):
         raise InputError(f"{path} has tensors that are sparse, not of real numbers, or larger than the file.")
-    weights = {_own_name(str(name), path): value.to(torch.float32) for name, value in state.items()}
-    needed = {"coefficients", "exponents", "functional.0.weight", "output.bias", "map_input.bias"}
-    if needed - weights.keys():
-        raise InputError(f"{path} is no published quantum deep field: it lacks {sorted(needed - weights.keys())}.")
+    weights = {_network_name(str(name), path): value.to(torch.float32) for name, value in state.items()}
+    required = {"coefficients", "exponents", "functional.0.weight", "output.bias", "map_input.bias"}
+    if required - weights.keys():
+        raise InputError(f"{path} is no published quantum deep field: it lacks {sorted(required - weights.keys())}.")
     _refuse_odd_shapes(weights, path)
     return weights
 
 
 def _refuse_odd_shapes(weights: Mapping[str, Tensor], path: str | PathLike[str]) -> None:
     """Refuse shapes from which no network should be built, before one is."""
-    wanted = {name: 1 for name in ("output.bias", "map_input.bias")} | {"coefficients": 2}
-    for name, n_axes in wanted.items():
+    axes = {name: 1 for name in ("output.bias", "map_input.bias")} | {"coefficients": 2}
+    for name, n_axes in axes.items():
         if weights[name].dim() != n_axes or weights[name].numel() == 0:
             raise InputError(f"{path}: {name} has the shape {tuple(weights[name].shape)}, but must have {n_axes} axes.")
     widths = {"functional": weights["coefficients"].shape[1], "map_layers": len(weights["map_input.bias"])}
     for name, value in weights.items():
-        group, _, rest = name.partition(".")
-        if group in widths and rest.endswith("weight") and value.shape != (widths[group], widths[group]):
+        group, _, attribute = name.partition(".")
+        if group in widths and attribute.endswith("weight") and value.shape != (widths[group], widths[group]):
             raise InputError(
                 f"the checkpoint's tensors do not fit each other: {name} of {path} has the shape {tuple(value.shape)} "
                 f"instead of {(widths[group], widths[group])}."
@@ -237,16 +237,16 @@ def _basis(rows: Mapping[str, int]) -> tuple[tuple[str, ...], int, int]:
 
 def _load(network: PublishedQDF, weights: dict[str, Tensor], rows: Mapping[str, int]) -> None:
     """Put the checkpoint's numbers into the network, rows in the network's order."""
-    wanted = network.config.orbital_names()
-    if set(wanted) != set(rows):
-        odd = sorted(set(wanted) ^ set(rows))
+    orbital_names = network.config.orbital_names()
+    if set(orbital_names) != set(rows):
+        odd = sorted(set(orbital_names) ^ set(rows))
         raise InputError(f"the orbital types are not those of one basis set for all elements: {', '.join(odd[:5])}.")
     if len(weights["coefficients"]) != len(rows):
         raise InputError(
             f"the checkpoint has {len(weights['coefficients'])} orbital types, but the dictionary {len(rows)}: "
             "they do not belong together."
         )
-    order = torch.tensor([rows[name] for name in wanted])
+    order = torch.tensor([rows[name] for name in orbital_names])
     sorted_weights = dict(weights)
     sorted_weights["coefficients"] = weights["coefficients"][order]
     sorted_weights["exponents"] = weights["exponents"].reshape(-1)[order]
@@ -256,7 +256,7 @@ def _load(network: PublishedQDF, weights: dict[str, Tensor], rows: Mapping[str, 
         raise InputError(f"the checkpoint's tensors do not fit each other: {' '.join(str(error).split())}") from error
 
 
-def _own_name(name: str, path: str | PathLike[str]) -> str:
+def _network_name(name: str, path: str | PathLike[str]) -> str:
     """Translate the name of a tensor."""
     if name in _NAMES:
         return _NAMES[name]

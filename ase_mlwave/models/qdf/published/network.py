@@ -95,13 +95,13 @@ class PublishedQDF(nn.Module):
             Hartree, float64.
         """
         values: list[Tensor] = []
-        waiting: list[Tensor] = []
+        pending: list[Tensor] = []
         for system in systems:
-            waiting.append(self._first_layer(system))
-            if sum(len(rows) for rows in waiting) >= _ROWS:
-                values += self._pooled(waiting)
-                waiting = []
-        values += self._pooled(waiting)
+            pending.append(self._first_layer(system))
+            if sum(len(rows) for rows in pending) >= _ROWS:
+                values += self._pooled(pending)
+                pending = []
+        values += self._pooled(pending)
         electronvolts = torch.stack(values) if values else torch.zeros(0, len(self.config.outputs))
         return electronvolts.double() / HARTREE
 
@@ -162,8 +162,8 @@ class PublishedQDF(nn.Module):
 
     def _normalised(self, molecule: _Molecule) -> Tensor:
         """Return the coefficients of a molecule's orbitals, (M, d), each column of norm 1."""
-        chosen = self.coefficients[molecule.types]
-        return chosen / _norms(chosen)
+        rows = self.coefficients[molecule.types]
+        return rows / _norms(rows)
 
     def _first_layer(self, system: System) -> Tensor:
         """Evaluate the functional's first layer on a molecule's points, (G, d).
@@ -267,9 +267,9 @@ def _tables(config: PublishedConfig) -> tuple[Tensor, Tensor]:
     """Tabulate the rows of orbitals with q = 1 and q = 2 by atomic number; see `OrbitalTable`."""
     row = {name: index for index, name in enumerate(config.orbital_names())}
     tables = []
-    for wanted in (1, 2):
+    for order in (1, 2):
         rows = {
-            z: [row[name] for name, q in config.orbitals_of(element) if q == wanted]
+            z: [row[name] for name, q in config.orbitals_of(element) if q == order]
             for z, element in zip(config.numbers, config.elements, strict=True)
         }
         table = torch.full((max(config.numbers) + 1, max(map(len, rows.values()))), -1, dtype=torch.int64)

@@ -98,14 +98,14 @@ def loss_terms(
     The Hohenberg-Kohn term is divided by sum_A int Z_A^2 exp(-2 r^2) dr = sum_A Z_A^2 (pi/2)^(3/2), the potential's own
     square without the overlap of atoms.
     """
-    wanted = weights.forces > 0 and batch.forces is not None
+    differentiate = weights.forces > 0 and batch.forces is not None
     molecules = batch.molecules
-    if wanted:
+    if differentiate:
         molecules = molecules.at(molecules.positions.detach().clone().requires_grad_())
     forces: Tensor | None = None
-    with torch.set_grad_enabled(torch.is_grad_enabled() or wanted):
+    with torch.set_grad_enabled(torch.is_grad_enabled() or differentiate):
         output: QDFOutput = network(molecules, potential=weights.potential > 0, grid_level=grid_level)
-        if wanted:
+        if differentiate:
             (gradient,) = torch.autograd.grad(output.energies.sum(), molecules.positions, create_graph=create_graph)
             forces = -gradient
     terms: dict[str, Tensor] = {}

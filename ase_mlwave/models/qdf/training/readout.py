@@ -50,7 +50,7 @@ _FINER = 1
 
 
 @dataclass(frozen=True)
-class Rows:
+class _Rows:
     """Equations of molecules, in Hartree per atom, Hartree/Bohr and Hartree: weighted when they are solved.
 
     Parameters
@@ -120,7 +120,7 @@ def fit_readout(
     checkpoint_minutes : float
         Least time between two.
     progress : callable, optional
-        Called with the number of molecules; returns what is told how many more are done.
+        Called with the number of molecules; returns a function that is called with the number of further ones done.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def fit_readout(
     n_elements = len(network.config.elements)
     n_free = 0 if fixed_references else n_elements
     n_columns = len(network.linear_weights()) + n_free
-    what = {
+    identity = {
         "directions": str(settings.directions),
         "orientations": str(settings.orientations),
         "seed": str(seed),
@@ -153,30 +153,30 @@ def fit_readout(
         "training": training.content_hash(),
         "validation": validation.content_hash(),
     }
-    train, valid, done = _read(checkpoint, n_columns, what)
-    jobs = [*training, *validation]
-    counter = progress(len(jobs)) if progress else lambda n: None
-    counter(done)
+    train, valid, n_done = _read(checkpoint, n_columns, identity)
+    records = [*training, *validation]
+    counter = progress(len(records)) if progress else lambda n: None
+    counter(n_done)
     last = time.monotonic()
-    waiting: list[Rows] = []
+    pending: list[_Rows] = []
     with stop_request() as stop:
-        for index in range(done, len(jobs)):
+        for index in range(n_done, len(records)):
             rng = np.random.default_rng([seed, index])
-            rows = _rows(network, jobs[index], settings, rng, rotate=rotate)
+            rows = _rows(network, records[index], settings, rng, rotate=rotate)
             rows = replace(rows, matrix=rows.matrix[:, :n_columns])
-            (waiting if index < len(training) else valid).append(rows)
-            late = checkpoint is not None and (stop or time.monotonic() - last > 60 * checkpoint_minutes)
-            if waiting and (late or index + 1 == len(training) or sum(len(r.targets) for r in waiting) >= _ROWS):
-                _sum_up(train, waiting)
-                waiting = []
-            if checkpoint is not None and late:
-                _write(checkpoint, train, valid, index + 1, what)
+            (pending if index < len(training) else valid).append(rows)
+            due = checkpoint is not None and (stop or time.monotonic() - last > 60 * checkpoint_minutes)
+            if pending and (due or index + 1 == len(training) or sum(len(r.targets) for r in pending) >= _ROWS):
+                _sum_up(train, pending)
+                pending = []
+            if checkpoint is not None and due:
+                _write(checkpoint, train, valid, index + 1, identity)
                 last = time.monotonic()
             counter(1)
             if stop:
-                raise TrainingInterrupted(f"stopped after molecule {index + 1} of {len(jobs)} of the readout's fit")
-    if checkpoint is not None and done < len(jobs):
-        _write(checkpoint, train, valid, len(jobs), what)
+                raise TrainingInterrupted(f"stopped after molecule {index + 1} of {len(records)} of the readout's fit")
+    if checkpoint is not None and n_done < len(records):
+        _write(checkpoint, train, valid, len(records), identity)
     n_pairs = network.repulsion.weight.numel()
     fits = sorted(_candidates(train, valid, settings, n_free, n_pairs), key=lambda fit: fit[0].valid_rms)
     if not fits:
@@ -186,15 +186,15 @@ def fit_readout(
     return best
 
 
-def _sum_up(train: list[NormalEquations], waiting: list[Rows]) -> None:
+def _sum_up(train: list[NormalEquations], pending: list[_Rows]) -> None:
     """Add rows to the sums of their kinds."""
-    matrix, targets, kinds = (np.concatenate([getattr(r, f.name) for r in waiting]) for f in fields(Rows))
+    matrix, targets, kinds = (np.concatenate([getattr(r, f.name) for r in pending]) for f in fields(_Rows))
     for kind in _KINDS:
         train[kind].add(matrix[kinds == kind], targets[kinds == kind])
 
 
 def _candidates(
-    train: list[NormalEquations], valid: list[Rows], settings: ReadoutSettings, n_free: int, n_pairs: int
+    train: list[NormalEquations], valid: list[_Rows], settings: ReadoutSettings, n_free: int, n_pairs: int
 ) -> Iterator[tuple[ReadoutFit, Array]]:
     """Solve for every penalty."""
     weights = [
@@ -213,7 +213,7 @@ def _candidates(
         yield ReadoutFit(penalty, train_rms, float(np.median(errors))), solution
 
 
-def _rows(network: QDF, record: Record, settings: ReadoutSettings, rng: np.random.Generator, *, rotate: bool) -> Rows:
+def _rows(network: QDF, record: Record, settings: ReadoutSettings, rng: np.random.Generator, *, rotate: bool) -> _Rows:
     """Differentiate what the energy of one molecule is linear in."""
     turn = Rotation.random(rng=rng).as_matrix() if rotate else np.eye(3)
     reach = 2 * network.config.cutoff
@@ -242,7 +242,7 @@ def _rows(network: QDF, record: Record, settings: ReadoutSettings, rng: np.rando
     matrix[1:, : -len(composition)] = np.concatenate([-slopes[:, :-1], differences])
     kinds = np.repeat(_KINDS, [1, len(forces), len(differences)])
     targets = np.concatenate([[energy / len(record)], forces + slopes[:, -1], np.zeros(len(differences))])
-    return Rows(matrix, targets, kinds)
+    return _Rows(matrix, targets, kinds)
 
 
 @torch.no_grad()
@@ -267,40 +267,44 @@ def _apply(network: QDF, solution: Array, n_free: int) -> None:
         network.references.add_(torch.from_numpy(solution[len(solution) - n_free :]).to(network.references.device))
 
 
-def _write(path: Path, train: list[NormalEquations], valid: list[Rows], done: int, what: Mapping[str, str]) -> None:
+def _write(
+    path: Path, train: list[NormalEquations], valid: list[_Rows], n_done: int, identity: Mapping[str, str]
+) -> None:
     """Write the training molecules' sums and the validation molecules' rows, whole or not at all."""
-    arrays = {f"valid_{f.name}_{i}": getattr(rows, f.name) for i, rows in enumerate(valid) for f in fields(Rows)}
+    arrays = {f"valid_{f.name}_{i}": getattr(rows, f.name) for i, rows in enumerate(valid) for f in fields(_Rows)}
     for kind, sums in enumerate(train):
         arrays |= {f"train_gram_{kind}": sums.gram, f"train_moment_{kind}": sums.moment}
-    counts = np.array([done, len(valid), *(sums.rows for sums in train)], dtype=np.int64)
+    counts = np.array([n_done, len(valid), *(sums.rows for sums in train)], dtype=np.int64)
     squares = np.array([sums.square for sums in train])
     partial = path.with_suffix(".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({**arrays, "squares": squares, "counts": counts}, partial, metadata=dict(what))
+    save_file({**arrays, "squares": squares, "counts": counts}, partial, metadata=dict(identity))
     partial.replace(path)
 
 
-def _read(path: Path | None, n_columns: int, what: Mapping[str, str]) -> tuple[list[NormalEquations], list[Rows], int]:
+def _read(
+    path: Path | None, n_columns: int, identity: Mapping[str, str]
+) -> tuple[list[NormalEquations], list[_Rows], int]:
     """Read sums, rows and the number of molecules done, or start new ones; refuse those of another fit."""
     if path is None or not path.exists():
         return [NormalEquations.empty(n_columns) for _ in _KINDS], [], 0
     with safe_open(path, "np") as file:
-        given = file.metadata() or {}
-    different = sorted(key for key in what if given.get(key) != what[key])
+        stored = file.metadata() or {}
+    different = sorted(key for key in identity if stored.get(key) != identity[key])
     if different:
         raise InputError(
             f"{path} is of a fit with other {', '.join(different)}; go on with the same, or remove it to start over "
             "(units and penalties may change)"
         )
-    held = load_file(path)
-    done, n_valid, *n_rows = held["counts"].tolist()
-    squares = held["squares"].tolist()
+    arrays = load_file(path)
+    n_done, n_valid, *n_rows = arrays["counts"].tolist()
+    squares = arrays["squares"].tolist()
     train = [
-        NormalEquations(held[f"train_gram_{kind}"], held[f"train_moment_{kind}"], squares[kind], n_rows[kind])
+        NormalEquations(arrays[f"train_gram_{kind}"], arrays[f"train_moment_{kind}"], squares[kind], n_rows[kind])
         for kind in _KINDS
     ]
-    valid = [Rows(*(held[f"valid_{f.name}_{i}"] for f in fields(Rows))) for i in range(n_valid)]
-    return train, valid, done
+    valid = [_Rows(*(arrays[f"valid_{f.name}_{i}"] for f in fields(_Rows))) for i in range(n_valid)]
+    return train, valid, n_done
 
 
 def write_summary(fit: ReadoutFit, path: Path) -> None:

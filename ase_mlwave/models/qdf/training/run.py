@@ -72,8 +72,8 @@ class QDFTraining(NetworkTraining[TrainingSettings]):
 
     def _fit_readout(self, network: QDF, training: Dataset, validation: Dataset) -> str:
         """Fit the readout; return a paragraph for the card."""
-        settings, chosen = self.settings, self.settings.readout
-        if chosen is None:
+        settings, readout = self.settings, self.settings.readout
+        if readout is None:
             return ""
         if settings.accelerator != "cpu" and torch.cuda.is_available():
             network.cuda()
@@ -82,7 +82,7 @@ class QDFTraining(NetworkTraining[TrainingSettings]):
                 network,
                 training,
                 validation,
-                chosen,
+                readout,
                 seed=settings.seed,
                 rotate=settings.rotate,
                 fixed_references=settings.references_ev is not None,
@@ -92,8 +92,8 @@ class QDFTraining(NetworkTraining[TrainingSettings]):
             )
         network.cpu()
         write_summary(fit, Path(settings.output) / "readout.json")
-        with_forces = chosen.directions and any(record.forces is not None for record in training)
-        forces = f"energies and forces along {chosen.directions} directions a molecule" if with_forces else "energies"
+        with_forces = readout.directions and any(record.forces is not None for record in training)
+        forces = f"energies and forces along {readout.directions} directions a molecule" if with_forces else "energies"
         return (
             f"\n\nThe readout of the energy functional is the least-squares solution for {forces}, with the penalty "
             f"{fit.penalty:g} that the split `{settings.valid_split}` chose."
