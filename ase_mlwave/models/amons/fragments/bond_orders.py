@@ -124,17 +124,17 @@ def lewis_structure(numbers: Sequence[int], edges: Sequence[Edge], charge: int) 
     place = {atom: index for index, atom in enumerate(order)}
     ends = [sorted((place[edge.i], place[edge.j])) for edge in edges]
     sequence = sorted(range(len(edges)), key=lambda e: (ends[e], edges[e].stretch))
-    found = _solve(
+    solution = _solve(
         [numbers[atom] for atom in order],
         [Edge(ends[e][0], ends[e][1], round(edges[e].stretch, 4)) for e in sequence],
         charge,
         order,
     )
-    orders = dict(zip(sequence, found.orders, strict=True))
+    orders = dict(zip(sequence, solution.orders, strict=True))
     return LewisStructure(
         tuple(orders[e] for e in range(len(edges))),
-        tuple(found.charges[place[atom]] for atom in range(len(numbers))),
-        tuple(found.unpaired[place[atom]] for atom in range(len(numbers))),
+        tuple(solution.charges[place[atom]] for atom in range(len(numbers))),
+        tuple(solution.unpaired[place[atom]] for atom in range(len(numbers))),
     )
 
 
@@ -161,8 +161,8 @@ def _states(number: int, n_neighbours: int) -> list[_State]:
 
 def _charge_cost(number: int, charge: int) -> float:
     table = {1: _POSITIVE, 0: {}, -1: _NEGATIVE}[charge]
-    alike = [z for z in table if _ELECTRONS[z] == _ELECTRONS[number] and z <= number]
-    return 0.0 if charge == 0 else table.get(max(alike, default=0), _OTHER_CHARGES)
+    group = [z for z in table if _ELECTRONS[z] == _ELECTRONS[number] and z <= number]
+    return 0.0 if charge == 0 else table.get(max(group, default=0), _OTHER_CHARGES)
 
 
 def _solve(numbers: Sequence[int], edges: Sequence[Edge], charge: int, names: Sequence[int]) -> LewisStructure:
@@ -176,20 +176,20 @@ def _solve(numbers: Sequence[int], edges: Sequence[Edge], charge: int, names: Se
     most = np.array([max(state.valence for state in some) for some in states]) - counts
     open_edges = [edge.i != edge.j and min(most[edge.i], most[edge.j]) > 0 for edge in edges]
     lengths = [_STIFFNESS * _gain(edge.stretch, extra) for edge in edges for extra in (1, 2)]
-    wanted = np.concatenate([np.zeros(n), np.ones(n), [charge]])
-    found = milp(
+    right_sides = np.concatenate([np.zeros(n), np.ones(n), [charge]])
+    solution = milp(
         np.array([*(state.cost for state in flat), *[_UNPAIRED] * n, *lengths]),
         integrality=np.ones(matrix.shape[1]),
         bounds=Bounds(0, np.concatenate([np.ones(len(flat)), most, np.repeat(np.array(open_edges, dtype=float), 2)])),
-        constraints=LinearConstraint(matrix, wanted, wanted),
+        constraints=LinearConstraint(matrix, right_sides, right_sides),
         options={"mip_rel_gap": 0.0, "time_limit": _TIME_LIMIT},
     )
-    if found.x is None:
+    if solution.x is None:
         raise NoLewisStructureError(f"no formal charges add up to {charge}")
-    chosen, missing, extra = np.split(np.rint(found.x).astype(int), [len(flat), len(flat) + n])
+    taken, missing, extra = np.split(np.rint(solution.x).astype(int), [len(flat), len(flat) + n])
     orders = [int(1 + more) for more in extra.reshape(-1, 2).sum(axis=1)]
-    charges = [flat[column].charge for column in np.flatnonzero(chosen)]
-    for atom, column in enumerate(np.flatnonzero(chosen)):
+    charges = [flat[column].charge for column in np.flatnonzero(taken)]
+    for atom, column in enumerate(np.flatnonzero(taken)):
         if numbers[atom] == _NITROGEN and flat[column].valence == _FIVE:
             _separate_charges(atom, numbers, edges, orders, charges)
     return LewisStructure(tuple(orders), tuple(charges), tuple(int(count) for count in missing))
@@ -263,8 +263,8 @@ def _canonical_order(numbers: Sequence[int], edges: Sequence[Edge]) -> list[int]
     while True:
         finer = _ranked(
             [
-                (own, sorted((length, colours[at]) for length, at in near))
-                for own, near in zip(colours, around, strict=True)
+                (colour, sorted((length, colours[at]) for length, at in near))
+                for colour, near in zip(colours, around, strict=True)
             ]
         )
         if max(finer, default=0) == max(colours, default=0):

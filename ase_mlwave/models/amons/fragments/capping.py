@@ -45,14 +45,14 @@ class CappedFragment:
     n_caps: int
 
 
-def cap_fragment(molecule: Molecule, kept: frozenset[int], orders: Mapping[Bond, int]) -> CappedFragment:
+def cap_fragment(molecule: Molecule, fragment: frozenset[int], orders: Mapping[Bond, int]) -> CappedFragment:
     """Cut a fragment out and saturate its cut bonds with hydrogen.
 
     Parameters
     ----------
     molecule : Molecule
         The query.
-    kept : frozenset of int
+    fragment : frozenset of int
         Heavy atoms of the fragment.
     orders : mapping of (int, int) to int
         Orders of the bonds between them.
@@ -60,12 +60,12 @@ def cap_fragment(molecule: Molecule, kept: frozenset[int], orders: Mapping[Bond,
     Returns
     -------
     CappedFragment
-        With positions where the query has them: kept atoms stay where they are, a cap lies on the cut bond at the
+        With positions where the query has them: heavy atoms stay where they are, a cap lies on the cut bond at the
         length of ``CAP_LENGTHS`` (the sum of covalent radii for other elements).
     """
-    heavy = sorted(kept)
+    heavy = sorted(fragment)
     place = {atom: index for index, atom in enumerate(heavy)}
-    outer = [(a, b) for a in heavy for b in molecule.neighbours[a] if b not in kept]
+    outer = [(a, b) for a in heavy for b in molecule.neighbours[a] if b not in fragment]
     outer.sort(key=lambda bond: molecule.numbers[bond[1]] > 1)  # hydrogens of the query first
     bonds = {(place[i], place[j]): order for (i, j), order in orders.items()}
     bonds.update({(place[a], len(heavy) + n): 1 for n, (a, _) in enumerate(outer)})

@@ -84,9 +84,9 @@ def most_different(fingerprints: NDArray[np.float64], count: int) -> list[int]:
         Indices, ascending: the first conformer, then always the one farthest (L1) from those chosen. All where there
         are no more than ``count``.
     """
-    chosen = [0]
+    selected = [0]
     nearest = np.abs(fingerprints - fingerprints[0]).sum(axis=1)
-    while len(chosen) < min(count, len(fingerprints)):
-        chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, np.abs(fingerprints - fingerprints[chosen[-1]]).sum(axis=1))
-    return sorted(chosen)
+    while len(selected) < min(count, len(fingerprints)):
+        selected.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.abs(fingerprints - fingerprints[selected[-1]]).sum(axis=1))
+    return sorted(selected)

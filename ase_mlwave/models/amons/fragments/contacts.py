@@ -84,7 +84,7 @@ def find_contacts(molecule: Molecule, ends: Collection[int] | None = None) -> tu
     covalent = [float(covalent_radii[number]) for number in molecule.numbers]
     outer = [_vdw_radius(number) for number in molecule.numbers]
     excluded = {a for a in molecule.heavy if molecule.numbers[a] == 6 and len(molecule.neighbours[a]) == 4}
-    found = []
+    contacts = []
     for i, j in near_points(positions, 2.0 * _REACH * max(outer)):
         if ends is not None and i not in ends and j not in ends:
             continue
@@ -99,8 +99,8 @@ def find_contacts(molecule: Molecule, ends: Collection[int] | None = None) -> tu
         to_j = np.linalg.norm(positions[around_j] - positions[i], axis=1)
         to_i = np.linalg.norm(positions[around_i] - positions[j], axis=1)
         if min(*to_j, *to_i, distance) >= distance - 1e-9:
-            found.append((i, j))
-    return tuple(found)
+            contacts.append((i, j))
+    return tuple(contacts)
 
 
 def contact_fragments(
@@ -154,7 +154,7 @@ def _pairs(
     molecule: Molecule, links: Sequence[Bond], at: dict[int, list[Fragment]], max_heavy: int
 ) -> list[tuple[Fragment, ...]]:
     """Return pairs of fragments with a contact, each pair once."""
-    found: dict[frozenset[tuple[int, ...]], tuple[Fragment, ...]] = {}
+    pairs: dict[frozenset[tuple[int, ...]], tuple[Fragment, ...]] = {}
     for a, b in links:
         for one in at.get(a, ()):
             closed = set(one.atoms).union(*(molecule.neighbours[atom] for atom in one.atoms))
@@ -162,8 +162,8 @@ def _pairs(
                 if len(one.atoms) + len(two.atoms) > max_heavy:
                     break  # they come by size
                 if closed.isdisjoint(two.atoms):
-                    found.setdefault(frozenset({one.atoms, two.atoms}), (one, two))
-    return list(found.values())
+                    pairs.setdefault(frozenset({one.atoms, two.atoms}), (one, two))
+    return list(pairs.values())
 
 
 def _clusters(

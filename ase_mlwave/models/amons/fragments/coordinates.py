@@ -78,13 +78,13 @@ def molecule_from_coordinates(
     pairs = _certain_bonds(atoms) if bonds is None else bonds
     radii = covalent_radii[atoms.numbers]
     edges = [Edge(i, j, _length(atoms, (i, j)) / float(radii[i] + radii[j])) for i, j in pairs]
-    found = _least_charged(atoms, edges, charge)
-    mol = _rdkit_molecule(atoms, edges, found)
+    structure = _least_charged(atoms, edges, charge)
+    mol = _rdkit_molecule(atoms, edges, structure)
     if charge is not None:
         _refuse_strange_charges(mol, atoms, charge)
     if bonds is None:
         _refuse_long_multiple_bonds(mol, atoms)
-    return Molecule.from_rdkit(mol), sum(found.charges)
+    return Molecule.from_rdkit(mol), sum(structure.charges)
 
 
 def bonded_pairs(atoms: Atoms) -> tuple[tuple[Bond, ...], tuple[Bond, ...]]:
@@ -199,17 +199,17 @@ def _least_charged(atoms: Atoms, edges: Sequence[Edge], charge: int | None) -> L
     reason, unpaired = "", ""
     try:
         best = _best_charge(atoms, edges) if charge is None else None
-        found = best or lewis_structure(numbers, edges, charge or 0)
-        if not any(found.unpaired):
-            return found
-        lacking = [atom for atom, missing in enumerate(found.unpaired) if missing]
+        structure = best or lewis_structure(numbers, edges, charge or 0)
+        if not any(structure.unpaired):
+            return structure
+        lacking = [atom for atom, missing in enumerate(structure.unpaired) if missing]
         unpaired = _named(lacking, atoms)
         reason = f"these atoms lack a bond or more: {unpaired}"
     except NoLewisStructureError as error:
         reason = str(error)
     advice = _advice(atoms, edges, charge, unpaired)
-    given = "" if charge is None else f" with charge {charge}"
-    raise InputError(f"no bond orders fit {atoms.get_chemical_formula()}{given}: {reason}. {advice} {bonds_found}")
+    at_charge = "" if charge is None else f" with charge {charge}"
+    raise InputError(f"no bond orders fit {atoms.get_chemical_formula()}{at_charge}: {reason}. {advice} {bonds_found}")
 
 
 def _advice(atoms: Atoms, edges: Sequence[Edge], charge: int | None, unpaired: str) -> str:
@@ -234,19 +234,19 @@ def _best_charge(atoms: Atoms, edges: Sequence[Edge]) -> LewisStructure | None:
     """Find the smallest charge with which no atom lacks a bond, and none has a charge that it bears badly."""
     for charge in _CHARGES:
         try:
-            found = lewis_structure(atoms.numbers.tolist(), edges, charge)
+            structure = lewis_structure(atoms.numbers.tolist(), edges, charge)
         except NoLewisStructureError:
             continue
-        badly = any(q and (z == 6 or (z == 8 and q > 0)) for z, q in zip(atoms.numbers, found.charges, strict=True))
-        if not badly and not any(found.unpaired):
-            return found
+        badly = any(q and (z == 6 or (z == 8 and q > 0)) for z, q in zip(atoms.numbers, structure.charges, strict=True))
+        if not badly and not any(structure.unpaired):
+            return structure
     return None
 
 
-def _rdkit_molecule(atoms: Atoms, edges: Sequence[Edge], found: LewisStructure) -> Chem.Mol:
+def _rdkit_molecule(atoms: Atoms, edges: Sequence[Edge], structure: LewisStructure) -> Chem.Mol:
     """Make RDKit's molecule, sanitised, with the positions as a conformer."""
-    orders = {(edge.i, edge.j): order for edge, order in zip(edges, found.orders, strict=True)}
-    mol = rdkit_graph(atoms.numbers, found.charges, orders)
+    orders = {(edge.i, edge.j): order for edge, order in zip(edges, structure.orders, strict=True)}
+    mol = rdkit_graph(atoms.numbers, structure.charges, orders)
     conformer = Chem.Conformer(len(atoms))
     conformer.SetPositions(np.ascontiguousarray(atoms.positions, dtype=np.float64))
     mol.AddConformer(conformer, assignId=True)
@@ -258,8 +258,8 @@ def _rdkit_molecule(atoms: Atoms, edges: Sequence[Edge], found: LewisStructure) 
             f"RDKit does not accept the bonds found in {atoms.get_chemical_formula()}: {error}. Give an SDF file or an "
             f"RDKit molecule with the bonds. Bonds found: {bonds}."
         ) from error
-    made: Chem.Mol = mol.GetMol()
-    return made
+    molecule: Chem.Mol = mol.GetMol()
+    return molecule
 
 
 def _refuse_strange_charges(mol: Chem.Mol, atoms: Atoms, charge: int) -> None:
@@ -279,10 +279,10 @@ def _refuse_strange_charges(mol: Chem.Mol, atoms: Atoms, charge: int) -> None:
 
 def _refuse_long_multiple_bonds(mol: Chem.Mol, atoms: Atoms) -> None:
     """Raise ``InputError`` for double and triple bonds as long as single ones: missing hydrogens."""
-    whole = Chem.Mol(mol)
-    Chem.Kekulize(whole, clearAromaticFlags=False)
+    kekulised = Chem.Mol(mol)
+    Chem.Kekulize(kekulised, clearAromaticFlags=False)
     radii = covalent_radii[atoms.numbers]
-    for bond in whole.GetBonds():
+    for bond in kekulised.GetBonds():
         pair, order = pair_of(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()), bond.GetBondTypeAsDouble()
         charged = bond.GetBeginAtom().GetFormalCharge() or bond.GetEndAtom().GetFormalCharge()
         if order == 1 or bond.GetIsAromatic() or charged:

@@ -52,26 +52,26 @@ def refuse_gaps(unrolled: Unrolled, fragments: Sequence[Fragment], max_heavy: in
 def _refuse_torn_ions(unrolled: Unrolled, fragments: Sequence[Fragment], max_heavy: int) -> None:
     """Raise ``InputError`` for ions that are in no amon, or in none together."""
     ions = [group for group in unrolled.molecule.charged_groups if sum(unrolled.molecule.charges[a] for a in group)]
-    held: list[set[int]] = [
+    holding: list[set[int]] = [
         {index for index, fragment in enumerate(fragments) if group.issubset(fragment.atoms)} for group in ions
     ]
-    for group, places in zip(ions, held, strict=True):
+    for group, places in zip(ions, holding, strict=True):
         if not places and len(ions) == 1:
             raise InputError(
                 f"no amon of at most {max_heavy} heavy atoms has the ion at {_named(unrolled, group)}, so its charge "
                 f"could not be learned. {_larger(max_heavy)}"
             )
     for one, other in combinations(range(len(ions)), 2):
-        if not held[one] & held[other]:
+        if not holding[one] & holding[other]:
             atoms = _path(unrolled.molecule, ions[one], ions[other])
-            what = (
+            advice = (
                 "They belong to different molecules: raise max_contact_heavy, so that amons hold both"
                 if atoms is None
                 else f"They are {atoms} heavy atoms apart, their own included: raise max_heavy to that or a little more"
             )
             raise InputError(
                 f"no amon holds both charges, at {_named(unrolled, ions[one])} and at {_named(unrolled, ions[other])}: "
-                f"how they attract or repel each other, electron volts, would not be learned. {what}, or ask for a "
+                f"how they attract or repel each other, electron volts, would not be learned. {advice}, or ask for a "
                 "neutral form of the query."
             )
 

@@ -87,20 +87,20 @@ def fragments_of(
                 f"the query has more than {_MOST_PARTS:,} connected parts of at most {max_heavy} heavy atoms. Choose a "
                 "smaller max_heavy."
             )
-        kept = frozenset(heavy[node] for node in nodes)
-        if not all(rule(kept) for rule in rules):
+        inside = frozenset(heavy[node] for node in nodes)
+        if not all(rule(inside) for rule in rules):
             continue
-        if len(kept & molecule.radicals) > 1:
+        if len(inside & molecule.radicals) > 1:
             continue
-        orders = perceived_orders(molecule, kept)
+        orders = perceived_orders(molecule, inside)
         if orders is None or (
-            molecule.positions is not None and is_crowded(cap_fragment(molecule, kept, orders).molecule)
+            molecule.positions is not None and is_crowded(cap_fragment(molecule, inside, orders).molecule)
         ):
             continue
-        written = _written(molecule, kept, orders)
+        written = _written(molecule, inside, orders)
         if written not in names:
             names[written] = _smiles(*written)
-        yield Fragment(tuple(sorted(kept)), tuple(sorted(orders.items())), names[written])
+        yield Fragment(tuple(sorted(inside)), tuple(sorted(orders.items())), names[written])
 
 
 def _rules(molecule: Molecule, allow_charges: bool) -> tuple[Rule, ...]:
@@ -122,20 +122,20 @@ _Atoms = tuple[tuple[int, int, int], ...]
 _Bonds = tuple[tuple[int, int, int], ...]
 
 
-def _written(molecule: Molecule, kept: frozenset[int], orders: dict[Bond, int]) -> tuple[_Atoms, _Bonds]:
+def _written(molecule: Molecule, inside: frozenset[int], orders: dict[Bond, int]) -> tuple[_Atoms, _Bonds]:
     """Write a fragment's graph so that the same graph is often, and another graph never, written the same way.
 
     Atoms (element, charge, hydrogens) come in the order of these and of the same of their neighbours, ties as in the
     query.
     """
     label, around = {}, {}
-    linked = {atom: [other for other in molecule.neighbours[atom] if other in kept] for atom in kept}
-    for atom in kept:
+    linked = {atom: [other for other in molecule.neighbours[atom] if other in inside] for atom in inside}
+    for atom in inside:
         hydrogens = len(molecule.neighbours[atom]) - len(linked[atom])
         label[atom] = (molecule.numbers[atom], molecule.charges[atom], hydrogens)
-    for atom in kept:
+    for atom in inside:
         around[atom] = sorted((label[other], orders[(min(atom, other), max(atom, other))]) for other in linked[atom])
-    ranked = sorted(kept, key=lambda atom: (label[atom], around[atom], atom))
+    ranked = sorted(inside, key=lambda atom: (label[atom], around[atom], atom))
     place = {atom: index for index, atom in enumerate(ranked)}
     ends = (((place[i], place[j]), order) for (i, j), order in orders.items())
     bonds = sorted((min(pair), max(pair), order) for pair, order in ends)

@@ -113,17 +113,17 @@ def geometries_of(
         As for `amon_geometries`, and so are what is returned and the errors.
     """
     molecule = unrolled.molecule
-    found: dict[str, _Conformers] = {}
+    by_smiles: dict[str, _Conformers] = {}
     for fragment in fragments:
-        conformers = found.setdefault(fragment.smiles, _Conformers(fragment.smiles, len(fragment.atoms)))
+        conformers = by_smiles.setdefault(fragment.smiles, _Conformers(fragment.smiles, len(fragment.atoms)))
         if molecule.positions is not None:
             places = tuple(unrolled.atoms[atom] for atom in fragment.atoms)
             conformers.add(cut_out(unrolled, fragment, relax), {"query_atoms": places})
-    ordered = sorted(found.values(), key=lambda conformers: (conformers.n_heavy, conformers.smiles))
+    ordered = sorted(by_smiles.values(), key=lambda conformers: (conformers.n_heavy, conformers.smiles))
     if molecule.positions is None:
         for conformers in ordered:
             conformers.embed(seed, max_conformers or _ATTEMPTS)
-    return tuple(record for conformers in ordered for record in conformers.chosen(max_conformers))
+    return tuple(record for conformers in ordered for record in conformers.selected(max_conformers))
 
 
 def cut_out(unrolled: Unrolled, fragment: Fragment, relax: Relax) -> Molecule:
@@ -158,15 +158,15 @@ def relax_fragment(capped: CappedFragment, *, caps_only: bool = False) -> Molecu
     if properties is None:
         return capped.molecule
     parts = len(Chem.GetMolFrags(mol))
-    whole = parts == 1 and not caps_only
-    n_fixed = len(capped.molecule.heavy) if whole else len(capped.molecule) - capped.n_caps
+    all_atoms = parts == 1 and not caps_only
+    n_fixed = len(capped.molecule.heavy) if all_atoms else len(capped.molecule) - capped.n_caps
     if n_fixed == len(capped.molecule):
         return capped.molecule
     field = rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties, ignoreInterfragInteractions=True)
     for atom in range(n_fixed):
         field.AddFixedPoint(atom)
     field.Minimize(maxIts=_STEPS)
-    if whole:
+    if all_atoms:
         _relax_all(mol, properties, capped.molecule)
     return _with_positions(capped.molecule, np.array(mol.GetConformer().GetPositions()) / BOHR)
 
@@ -188,13 +188,13 @@ class _Conformers:
     def __init__(self, smiles: str, n_heavy: int) -> None:
         self.smiles = smiles
         self.n_heavy = n_heavy
-        self._seen = ConformerSet()
+        self._conformers = ConformerSet()
         self._records: list[Record] = []
 
     def add(self, molecule: Molecule, info: dict[str, Any]) -> None:
         """Append a geometry if it is new and not crowded; the first is kept in any case."""
         crowded = self._records and is_crowded(molecule)
-        if molecule.positions is not None and not crowded and self._seen.add(molecule.positions):
+        if molecule.positions is not None and not crowded and self._conformers.add(molecule.positions):
             self._records.append(molecule.to_record(smiles=self.smiles, n_heavy=self.n_heavy, **info))
 
     def embed(self, seed: int, attempts: int) -> None:
@@ -215,7 +215,7 @@ class _Conformers:
         for index in ids:
             self.add(_with_positions(graph, np.array(mol.GetConformer(index).GetPositions()) / BOHR), {})
 
-    def chosen(self, count: int | None) -> list[Record]:
+    def selected(self, count: int | None) -> list[Record]:
         """Return all conformers, or those that differ most."""
         if count is None or len(self._records) <= count:
             return self._records

@@ -44,13 +44,13 @@ class FragmentFinder:
     def __init__(self, query: Any, largest: int | None = None, contact_heavy: int | None = None) -> None:
         periodic = isinstance(query, Atoms) and bool(query.pbc.any())
         self.largest = largest or (_LARGEST_IN_CELLS if periodic else _LARGEST)
-        whole = None if periodic else molecule_from(query)
-        usual = usual_contact_heavy(whole) if whole is not None else IN_CELLS if images_touch(query) else None
+        molecule = None if periodic else molecule_from(query)
+        usual = usual_contact_heavy(molecule) if molecule is not None else IN_CELLS if images_touch(query) else None
         self.contact_heavy = usual if contact_heavy is None else contact_heavy
         self._unrolled = (
             unroll(query, self.largest, max_contact_heavy=self.contact_heavy)
-            if whole is None
-            else Unrolled.of_molecule(whole)
+            if molecule is None
+            else Unrolled.of_molecule(molecule)
         )
         roots = self._unrolled.roots
         places = range(len(self.molecule)) if roots is None else roots
@@ -86,14 +86,15 @@ class FragmentFinder:
         """
         centres = self._centres(worst)
         for atom in centres:
-            whole = {atom, *(other for other in self.molecule.neighbours[atom] if self.molecule.numbers[other] > 1)}
+            heavy = (other for other in self.molecule.neighbours[atom] if self.molecule.numbers[other] > 1)
+            surroundings = {atom, *heavy}
             partial = None
             for size in range(1, self.largest + 1):
-                found = [f for f in self._around(atom, size) if f.smiles not in known]
-                complete = _best([f for f in found if whole.issubset(f.atoms)], centres)
+                unknown = [f for f in self._around(atom, size) if f.smiles not in known]
+                complete = _best([f for f in unknown if surroundings.issubset(f.atoms)], centres)
                 if complete is not None:
                     return complete
-                partial = partial or _best(found, centres)
+                partial = partial or _best(unknown, centres)
             if partial is not None:
                 return partial
         touching = [f for f in self._touching(centres) if f.smiles not in known]
@@ -118,9 +119,9 @@ class FragmentFinder:
         centres = self._centres(worst)
         for atom in centres:
             for n_heavy in range(min(size, self.largest), 0, -1):
-                found = _best(self._around(atom, n_heavy), centres)
-                if found is not None:
-                    return found
+                fragment = _best(self._around(atom, n_heavy), centres)
+                if fragment is not None:
+                    return fragment
         return None
 
     def geometry(self, fragment: Fragment, relax: Relax) -> Record:
@@ -146,8 +147,8 @@ class FragmentFinder:
         if self.contact_heavy is None or self.molecule.positions is None:
             return []
         parts = fragments_of(self.molecule, min(self.largest, self.contact_heavy - 1), allow_charges=True)
-        found = contact_fragments(self.molecule, parts, self.contact_heavy)
-        return [fragment for fragment in found if set(centres) & set(fragment.atoms)]
+        touching = contact_fragments(self.molecule, parts, self.contact_heavy)
+        return [fragment for fragment in touching if set(centres) & set(fragment.atoms)]
 
     def _centres(self, worst: Sequence[int]) -> list[int]:
         """Replace hydrogens by their neighbours; each place once, in order."""
@@ -168,14 +169,14 @@ class FragmentFinder:
                 yield Fragment(tuple(sorted(order[i] for i in fragment.atoms)), tuple(sorted(orders)), fragment.smiles)
 
 
-def _best(found: Any, centres: Sequence[int]) -> Fragment | None:
+def _best(fragments: Any, centres: Sequence[int]) -> Fragment | None:
     """Take the fragment with most of the atoms, the worst ones first; then by its name."""
 
     def rank(fragment: Fragment) -> tuple[Any, ...]:
-        held = [atom in fragment.atoms for atom in centres]
-        return -sum(held), [not there for there in held], fragment.smiles, fragment.atoms
+        holds = [atom in fragment.atoms for atom in centres]
+        return -sum(holds), [not there for there in holds], fragment.smiles, fragment.atoms
 
-    return min(found, key=rank, default=None)
+    return min(fragments, key=rank, default=None)
 
 
 def _in_order(molecule: Molecule, order: Sequence[int]) -> Molecule:

@@ -61,11 +61,11 @@ class Molecule:
     @cached_property
     def neighbours(self) -> tuple[tuple[int, ...], ...]:
         """Bonded atoms of every atom, ascending."""
-        found: list[list[int]] = [[] for _ in self.numbers]
+        bonded: list[list[int]] = [[] for _ in self.numbers]
         for i, j in self.orders:
-            found[i].append(j)
-            found[j].append(i)
-        return tuple(tuple(sorted(atoms)) for atoms in found)
+            bonded[i].append(j)
+            bonded[j].append(i)
+        return tuple(tuple(sorted(atoms)) for atoms in bonded)
 
     @cached_property
     def heavy(self) -> tuple[int, ...]:
@@ -189,13 +189,13 @@ class Molecule:
 
 def _connected(atoms: Iterable[int], neighbours: Sequence[Sequence[int]]) -> tuple[frozenset[int], ...]:
     """Split atoms into groups that are connected among themselves."""
-    left, groups = set(atoms), []
-    for first in sorted(left):
-        group, border = set(), {first} & left
+    ungrouped, groups = set(atoms), []
+    for first in sorted(ungrouped):
+        group, border = set(), {first} & ungrouped
         while border:
             group |= border
-            border = {other for atom in border for other in neighbours[atom] if other in left} - group
-        left -= group
+            border = {other for atom in border for other in neighbours[atom] if other in ungrouped} - group
+        ungrouped -= group
         groups.append(frozenset(group))
     return tuple(group for group in groups if group)
 

@@ -57,13 +57,13 @@ def molecule_from(query: Any) -> Molecule:
         coincide; or if bonds found in coordinates are uncertain or need charges that were not given (the message
         shows the bonds found).
     """
-    read = read_query(query)
-    if isinstance(read, Atoms):
+    molecule = read_query(query)
+    if isinstance(molecule, Atoms):
         raise InputError(
-            f"the query is periodic (pbc={read.pbc.tolist()}), but a molecule is asked for here. Set atoms.pbc = "
+            f"the query is periodic (pbc={molecule.pbc.tolist()}), but a molecule is asked for here. Set atoms.pbc = "
             "False if it is a molecule in a box; crystals are queries of find_amons only."
         )
-    return read
+    return molecule
 
 
 def read_query(query: Any) -> Molecule | Atoms:
@@ -120,9 +120,9 @@ def _from_atoms(atoms: Atoms) -> Molecule:
     return molecule_from_coordinates(atoms, charge=total_charge(atoms))[0]
 
 
-def _from_rdkit(given: Chem.Mol) -> Molecule:
+def _from_rdkit(query: Chem.Mol) -> Molecule:
     """Sanitise a copy; a drawing loses its coordinates, and what RDKit does not accept gets bond orders anew."""
-    mol = Chem.Mol(given)
+    mol = Chem.Mol(query)
     placed = mol.GetNumConformers() > 0 and not _is_drawing(mol)
     if not placed:
         mol.RemoveAllConformers()
@@ -204,9 +204,9 @@ def _mended(mol: Chem.Mol, reason: Exception | None) -> Molecule | None:
         return None
     if abs(_carbon_orders(molecule) - _written_carbon_orders(mol)) > 0.5:
         return None
-    said = f" (RDKit: {reason})" if reason is not None else ""
+    cause = f" (RDKit: {reason})" if reason is not None else ""
     warnings.warn(
-        f"the bond orders and charges of the query do not fit its atoms{said}; found anew, it is "
+        f"the bond orders and charges of the query do not fit its atoms{cause}; found anew, it is "
         f"{canonical_smiles(molecule.to_rdkit())} with charge {charge}.",
         stacklevel=5,
     )

@@ -75,11 +75,11 @@ class _Graph:
     @cached_property
     def around(self) -> tuple[tuple[tuple[int, _Shift, int], ...], ...]:
         """Bonds of every atom: the other atom, the shift of its cell, and the order."""
-        found: list[list[tuple[int, _Shift, int]]] = [[] for _ in self.valences]
+        bonds_of: list[list[tuple[int, _Shift, int]]] = [[] for _ in self.valences]
         for (i, j, shift), order in zip(self.edges, self.orders, strict=True):
-            found[i].append((j, shift, order))
-            found[j].append((i, (-shift[0], -shift[1], -shift[2]), order))
-        return tuple(tuple(bonds) for bonds in found)
+            bonds_of[i].append((j, shift, order))
+            bonds_of[j].append((i, (-shift[0], -shift[1], -shift[2]), order))
+        return tuple(tuple(bonds) for bonds in bonds_of)
 
 
 def unroll(
@@ -176,19 +176,19 @@ def _bond_graph(atoms: Atoms) -> _Graph:
     edges, lengths = _edges(atoms)
     bonds = [Edge(i, j, length) for (i, j, _), length in zip(edges, lengths, strict=True)]
     try:
-        found = lewis_structure(atoms.numbers.tolist(), bonds, 0)
+        structure = lewis_structure(atoms.numbers.tolist(), bonds, 0)
     except NoLewisStructureError as error:
         raise InputError(f"{error}; check the crystal's bonds, hydrogens and dopants.") from error
-    lacking = [atom for atom, missing in enumerate(found.unpaired) if missing > 1]
+    lacking = [atom for atom, missing in enumerate(structure.unpaired) if missing > 1]
     if lacking:
-        names = ", ".join(f"{atoms.symbols[atom]}{atom} ({found.unpaired[atom]})" for atom in lacking[:10])
+        names = ", ".join(f"{atoms.symbols[atom]}{atom} ({structure.unpaired[atom]})" for atom in lacking[:10])
         raise InputError(f"these atoms of the crystal lack bonds: {names}. Check its hydrogens, or repeat the cell.")
     valences = [0] * len(atoms)
-    for (i, j, _), order in zip(edges, found.orders, strict=True):
+    for (i, j, _), order in zip(edges, structure.orders, strict=True):
         valences[i] += order
         valences[j] += order
-    radicals = frozenset(atom for atom, missing in enumerate(found.unpaired) if missing)
-    return _Graph(tuple(edges), found.orders, tuple(valences), found.charges, radicals)
+    radicals = frozenset(atom for atom, missing in enumerate(structure.unpaired) if missing)
+    return _Graph(tuple(edges), structure.orders, tuple(valences), structure.charges, radicals)
 
 
 def _edges(atoms: Atoms) -> tuple[list[tuple[int, int, _Shift]], list[float]]:
@@ -277,17 +277,17 @@ def _flags(numbers: Sequence[int], graph: _Graph) -> tuple[frozenset[int], froze
     """
     images = sorted(_reached(graph.home, graph.around, _MARGIN))
     cluster = _laid_out(numbers, graph, images)
-    outside = [graph.valences[atom] - own for (atom, _), own in zip(images, cluster.valences, strict=True)]
+    outside = [graph.valences[atom] - home for (atom, _), home in zip(images, cluster.valences, strict=True)]
     editable = rdkit_graph(cluster.numbers, cluster.charges, cluster.orders, outside)
     try:
         sanitise(editable)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"RDKit does not accept the bonds found in the crystal: {error}.") from error
     sp2 = {Chem.HybridizationType.SP, Chem.HybridizationType.SP2}
-    own = [(images[index][0], editable.GetAtomWithIdx(index)) for index in _roots(images)]
+    home = [(images[index][0], editable.GetAtomWithIdx(index)) for index in _roots(images)]
     return (
-        frozenset(atom for atom, image in own if image.GetHybridization() in sp2),
-        frozenset(atom for atom, image in own if image.GetIsAromatic()),
+        frozenset(atom for atom, image in home if image.GetHybridization() in sp2),
+        frozenset(atom for atom, image in home if image.GetIsAromatic()),
     )
 
 

@@ -52,14 +52,14 @@ def query_in_file(path: Path) -> Chem.Mol | Atoms:
         return _pdb_file(path)
     try:
         with rdBase.BlockLogs():
-            found = list(Chem.SDMolSupplier(str(path), removeHs=False, sanitize=False))
+            molecules = list(Chem.SDMolSupplier(str(path), removeHs=False, sanitize=False))
     except OSError:
-        found = []
-    if len(found) != 1:
-        raise InputError(f"{path} has {len(found)} molecules; give a file with one molecule.")
-    if found[0] is None:
+        molecules = []
+    if len(molecules) != 1:
+        raise InputError(f"{path} has {len(molecules)} molecules; give a file with one molecule.")
+    if molecules[0] is None:
         raise InputError(f"{path} cannot be read by RDKit; write it anew, or give another format (PDB, XYZ).")
-    return found[0]
+    return molecules[0]
 
 
 def read_with_ase(path: Path) -> Atoms:
@@ -110,9 +110,9 @@ def _pdb_file(path: Path) -> Chem.Mol | Atoms:
         mol = Chem.MolFromPDBFile(str(path), removeHs=False, sanitize=False)
     if mol is not None and _is_complete(mol):
         return mol
-    found = read_with_ase(path)  # residues that RDKit does not know: all their bonds are single
-    found.info = {"charge": sum(_written_charge(line[_CHARGE]) for line in atoms)}
-    return found
+    query = read_with_ase(path)  # residues that RDKit does not know: all their bonds are single
+    query.info = {"charge": sum(_written_charge(line[_CHARGE]) for line in atoms)}
+    return query
 
 
 def _is_complete(mol: Chem.Mol) -> bool:

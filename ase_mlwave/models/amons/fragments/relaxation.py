@@ -43,8 +43,8 @@ def relax_amons(
     Another molecule is one whose pairs of bonded atoms differ (``test_amon_that_falls_apart_is_dropped``).
     Source: Huang and von Lilienfeld, Nat. Chem. 12, 945 (2020), loose optimisation of amons.
     """
-    kept: list[Record] = []
-    seen: dict[tuple[str, str], ConformerSet] = {}
+    relaxed: list[Record] = []
+    conformers_of: dict[tuple[str, str], ConformerSet] = {}
     for record in records:
         atoms = atoms_from_record(record)
         bonds, _ = bonded_pairs(atoms)
@@ -53,7 +53,7 @@ def relax_amons(
         if bonded_pairs(atoms)[0] != bonds:
             continue
         positions = atoms.positions / BOHR
-        conformers = seen.setdefault((str(record.info.get("smiles")), record.formula), ConformerSet())
+        conformers = conformers_of.setdefault((str(record.info.get("smiles")), record.formula), ConformerSet())
         if conformers.add(positions):
-            kept.append(replace(record.unlabelled(), positions=positions))
-    return tuple(kept)
+            relaxed.append(replace(record.unlabelled(), positions=positions))
+    return tuple(relaxed)

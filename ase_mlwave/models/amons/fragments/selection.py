@@ -129,12 +129,12 @@ def find_amons(
         See ``amons_of``.
     """
     places: dict[str, list[tuple[int, ...]]] = {}
-    read = read_query(query)
-    unrolled, fragments = all_fragments(read, max_heavy, max_contact_heavy, allow_radicals, allow_charges)
+    structure = read_query(query)
+    unrolled, fragments = all_fragments(structure, max_heavy, max_contact_heavy, allow_radicals, allow_charges)
     for fragment in fragments:
         places.setdefault(fragment.smiles, []).append(tuple(unrolled.atoms[atom] for atom in fragment.atoms))
-    found = [Amon(smiles, len(where[0]), tuple(sorted(where))) for smiles, where in places.items()]
-    return tuple(sorted(found, key=lambda amon: (amon.n_heavy, amon.smiles)))
+    amons = [Amon(smiles, len(where[0]), tuple(sorted(where))) for smiles, where in places.items()]
+    return tuple(sorted(amons, key=lambda amon: (amon.n_heavy, amon.smiles)))
 
 
 def all_fragments(

@@ -63,20 +63,20 @@ def shell_geometries(
     reach = 2 * max_bonds + 3  # whole rings may lie outside
     unrolled = unroll(query, reach, allow_radicals=allow_radicals)
     molecule = unrolled.molecule
-    seen: dict[str, ConformerSet] = {}
-    found = []
-    for kept in _shells(molecule, unrolled.roots or (), max_bonds):
-        if (max_heavy is not None and len(kept) > max_heavy) or _cuts_multiple_bond(molecule, kept):
+    conformers: dict[str, ConformerSet] = {}
+    records = []
+    for shell in _shells(molecule, unrolled.roots or (), max_bonds):
+        if (max_heavy is not None and len(shell) > max_heavy) or _cuts_multiple_bond(molecule, shell):
             continue
-        orders = {bond: order for bond, order in molecule.orders.items() if kept >= set(bond)}
-        capped = cap_fragment(molecule, kept, orders).molecule
+        orders = {bond: order for bond, order in molecule.orders.items() if shell >= set(bond)}
+        capped = cap_fragment(molecule, shell, orders).molecule
         if capped.positions is None:
             continue
-        places = tuple(unrolled.atoms[atom] for atom in sorted(kept))
+        places = tuple(unrolled.atoms[atom] for atom in sorted(shell))
         record = capped.to_record(charge=0)
-        if seen.setdefault(record.formula, ConformerSet()).add(capped.positions):
-            found.append(record.with_info(smiles=record.formula, n_heavy=len(kept), query_atoms=places))
-    return tuple(sorted(found, key=lambda record: (record.info["n_heavy"], record.formula)))
+        if conformers.setdefault(record.formula, ConformerSet()).add(capped.positions):
+            records.append(record.with_info(smiles=record.formula, n_heavy=len(shell), query_atoms=places))
+    return tuple(sorted(records, key=lambda record: (record.info["n_heavy"], record.formula)))
 
 
 def _shells(molecule: Molecule, roots: tuple[int, ...], max_bonds: int) -> Iterator[frozenset[int]]:
@@ -86,27 +86,27 @@ def _shells(molecule: Molecule, roots: tuple[int, ...], max_bonds: int) -> Itera
         if root not in heavy:
             continue
         for centre in ({root}, *({root, other} for other in molecule.neighbours[root] if other in heavy)):
-            kept = frozenset(centre)
+            shell = frozenset(centre)
             for _ in range(max_bonds):
-                kept |= {other for atom in kept for other in molecule.neighbours[atom] if other in heavy}
-                kept = _uncrowded(molecule, kept)
-                yield kept
+                shell |= {other for atom in shell for other in molecule.neighbours[atom] if other in heavy}
+                shell = _uncrowded(molecule, shell)
+                yield shell
 
 
-def _uncrowded(molecule: Molecule, kept: frozenset[int]) -> frozenset[int]:
+def _uncrowded(molecule: Molecule, shell: frozenset[int]) -> frozenset[int]:
     """Add the atoms whose caps would collide, until none does."""
     while True:
         touching: dict[int, int] = {}
-        for atom in kept:
+        for atom in shell:
             for other in molecule.neighbours[atom]:
-                if other not in kept and molecule.numbers[other] > 1:
+                if other not in shell and molecule.numbers[other] > 1:
                     touching[other] = touching.get(other, 0) + 1
         shared = {atom for atom, count in touching.items() if count > 1}
-        orders = {bond: order for bond, order in molecule.orders.items() if kept >= set(bond)}
-        if not shared or not is_crowded(cap_fragment(molecule, kept, orders).molecule):
-            return kept
-        kept |= shared
+        orders = {bond: order for bond, order in molecule.orders.items() if shell >= set(bond)}
+        if not shared or not is_crowded(cap_fragment(molecule, shell, orders).molecule):
+            return shell
+        shell |= shared
 
 
-def _cuts_multiple_bond(molecule: Molecule, kept: frozenset[int]) -> bool:
-    return any(order > 1 and len(kept & set(bond)) == 1 for bond, order in molecule.orders.items())
+def _cuts_multiple_bond(molecule: Molecule, shell: frozenset[int]) -> bool:
+    return any(order > 1 and len(shell & set(bond)) == 1 for bond, order in molecule.orders.items())

@@ -40,11 +40,11 @@ def connected_subgraphs(
         yield tuple(sorted(nodes))
         if len(nodes) == largest:
             return
-        left = set(frontier)
-        while left:
-            node = left.pop()
+        candidates = set(frontier)
+        while candidates:
+            node = candidates.pop()
             fresh = {other for other in neighbours[node] if other > nodes[0] and other not in seen}
-            yield from grow((*nodes, node), frozenset(left | fresh), seen | fresh)
+            yield from grow((*nodes, node), frozenset(candidates | fresh), seen | fresh)
 
     for root in range(len(neighbours)) if roots is None else roots:
         frontier = frozenset(other for other in neighbours[root] if other > root)
@@ -66,18 +66,18 @@ def rings(neighbours: Sequence[Sequence[int]], largest: int = 7) -> tuple[frozen
     tuple of frozenset of int
         Members of each ring, smaller rings first; a ring is told by its members.
     """
-    found: set[frozenset[int]] = set()
+    cycles: set[frozenset[int]] = set()
 
     def walk(path: tuple[int, ...]) -> None:
         for node in neighbours[path[-1]]:
             if node == path[0] and len(path) > 2:
-                found.add(frozenset(path))
+                cycles.add(frozenset(path))
             elif node > path[0] and node not in path and len(path) < largest:
                 walk((*path, node))
 
     for root in range(len(neighbours)):
         walk((root,))
-    return _simple(sorted(found, key=lambda ring: (len(ring), sorted(ring))))
+    return _simple(sorted(cycles, key=lambda ring: (len(ring), sorted(ring))))
 
 
 def _simple(cycles: Sequence[frozenset[int]]) -> tuple[frozenset[int], ...]:
@@ -86,9 +86,9 @@ def _simple(cycles: Sequence[frozenset[int]]) -> tuple[frozenset[int], ...]:
     for ring in cycles:
         for node in ring:
             at.setdefault(node, []).append(ring)
-    kept = []
+    simple = []
     for ring in cycles:
         inside = {other for node in ring for other in at[node] if other < ring}
         if not any(one | two == ring for one in inside for two in inside):
-            kept.append(ring)
-    return tuple(kept)
+            simple.append(ring)
+    return tuple(simple)

@@ -19,10 +19,10 @@ class NeutralFragments:
 
     molecule: Molecule
 
-    def __call__(self, kept: frozenset[int]) -> bool:
+    def __call__(self, fragment: frozenset[int]) -> bool:
         """Tell whether the fragment may be an amon."""
         charges = self.molecule.charges
-        return sum(charges[atom] for atom in kept) == 0
+        return sum(charges[atom] for atom in fragment) == 0
 
 
 class WholeCharges:
@@ -41,11 +41,11 @@ class WholeCharges:
             atom for part in molecule.parts if sum(molecule.charges[atom] for atom in part) for atom in part
         )
 
-    def __call__(self, kept: frozenset[int]) -> bool:
+    def __call__(self, fragment: frozenset[int]) -> bool:
         """Tell whether the fragment may be an amon."""
-        if kept.isdisjoint(self._charged):
-            return sum(self._molecule.charges[atom] for atom in kept) == 0
-        return all(self._group[atom] <= kept for atom in kept if atom in self._group)
+        if fragment.isdisjoint(self._charged):
+            return sum(self._molecule.charges[atom] for atom in fragment) == 0
+        return all(self._group[atom] <= fragment for atom in fragment if atom in self._group)
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,16 @@ class LoneAtoms:
 
     molecule: Molecule
 
-    def __call__(self, kept: frozenset[int]) -> bool:
+    def __call__(self, fragment: frozenset[int]) -> bool:
         """Tell whether the fragment may be an amon."""
-        if len(kept) > 1:
+        if len(fragment) > 1:
             return True
-        (atom,) = kept
+        (atom,) = fragment
         neighbours = self.molecule.neighbours[atom]
         if self.molecule.valences[atom] != len(neighbours):
             return False
-        whole = all(self.molecule.numbers[other] == 1 for other in neighbours)
-        return whole or (self.molecule.numbers[atom] not in _HALOGENS and self.molecule.charges[atom] >= 0)
+        saturated = all(self.molecule.numbers[other] == 1 for other in neighbours)
+        return saturated or (self.molecule.numbers[atom] not in _HALOGENS and self.molecule.charges[atom] >= 0)
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ class SparedCentres:
 
     molecule: Molecule
 
-    def __call__(self, kept: frozenset[int]) -> bool:
+    def __call__(self, fragment: frozenset[int]) -> bool:
         """Tell whether the fragment may be an amon."""
         numbers, neighbours = self.molecule.numbers, self.molecule.neighbours
-        for atom in kept:
+        for atom in fragment:
             if numbers[atom] in _PHOSPHORUS_AND_SULFUR:
-                lost = sum(numbers[other] > 1 and other not in kept for other in neighbours[atom])
-                if lost > 2:
+                n_lost = sum(numbers[other] > 1 and other not in fragment for other in neighbours[atom])
+                if n_lost > 2:
                     return False
         return True
 
@@ -97,9 +97,9 @@ class WholeCarbonyls:
                 if order == 2 and pair == (_CARBON, _OXYGEN) and len(molecule.neighbours[carbon]) == 3:
                     self._other.update({carbon: oxygen, oxygen: carbon})
 
-    def __call__(self, kept: frozenset[int]) -> bool:
+    def __call__(self, fragment: frozenset[int]) -> bool:
         """Tell whether the fragment may be an amon."""
-        return all(self._other.get(atom, atom) in kept for atom in kept)
+        return all(self._other.get(atom, atom) in fragment for atom in fragment)
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,9 @@ class CrowdedCaps:
 
     molecule: Molecule
 
-    def __call__(self, kept: frozenset[int]) -> bool:
+    def __call__(self, fragment: frozenset[int]) -> bool:
         """Tell whether the fragment may be an amon."""
         numbers, neighbours = self.molecule.numbers, self.molecule.neighbours
-        removed = [
-            other for atom in kept for other in neighbours[atom] if other not in kept and 1 < numbers[other] < _NEON
-        ]
+        outer = [other for atom in fragment for other in neighbours[atom] if other not in fragment]
+        removed = [other for other in outer if 1 < numbers[other] < _NEON]
         return len(removed) == len(set(removed))

@@ -15,20 +15,20 @@ from ase_mlwave.models.amons.fragments.rdkit_graphs import Bond
 __all__ = ["perceived_orders", "resonant_atoms"]
 
 
-def perceived_orders(molecule: Molecule, kept: frozenset[int]) -> dict[Bond, int] | None:
+def perceived_orders(molecule: Molecule, fragment: frozenset[int]) -> dict[Bond, int] | None:
     """Find bond orders with which every atom keeps its sum of bond orders, a hydrogen replacing each cut bond.
 
     Parameters
     ----------
     molecule : Molecule
         The query.
-    kept : frozenset of int
+    fragment : frozenset of int
         Heavy atoms of the fragment.
 
     Returns
     -------
     dict of (int, int) to int, or None
-        Orders of the bonds between kept atoms; None if there are none that fit.
+        Orders of the bonds between these atoms; None if there are none that fit.
 
     Notes
     -----
@@ -37,13 +37,13 @@ def perceived_orders(molecule: Molecule, kept: frozenset[int]) -> dict[Bond, int
     several, the query's own double bonds come first. Since V, CN and formal charges stay, a fragment of a closed-shell
     molecule has closed shells (``test_fragments_have_an_even_number_of_electrons``).
     """
-    bonds = [(i, j) for i in sorted(kept) for j in molecule.neighbours[i] if j > i and j in kept]
+    bonds = [(i, j) for i in sorted(fragment) for j in molecule.neighbours[i] if j > i and j in fragment]
     orders = dict.fromkeys(bonds, 1)
-    fixed = _fixed_bonds(molecule, kept)
-    if any(i not in kept or j not in kept for i, j in fixed):
+    fixed = _fixed_bonds(molecule, fragment)
+    if any(i not in fragment or j not in fragment for i, j in fixed):
         return None
     orders.update(fixed)
-    open_atoms = _open_atoms(molecule, kept, fixed)
+    open_atoms = _open_atoms(molecule, fragment, fixed)
     matching = None if open_atoms is None else _perfect_matching(molecule, open_atoms)
     if matching is None:
         return None
@@ -88,17 +88,17 @@ def _matchable(atoms: Sequence[int], bonds: Sequence[Bond]) -> set[Bond]:
     at = coo_array((np.ones(2 * len(bonds)), (ends.T.ravel(), np.tile(edges, 2))), shape=(len(atoms), len(bonds)))
     fresh = np.ones(len(bonds))
     while True:
-        found = milp(-fresh, integrality=np.ones(len(bonds)), bounds=(0, 1), constraints=LinearConstraint(at, 1, 1))
-        new = (fresh > 0) & (found.x > 0.5) if found.x is not None else np.zeros(len(bonds), dtype=bool)
-        if not new.any():
+        solution = milp(-fresh, integrality=np.ones(len(bonds)), bounds=(0, 1), constraints=LinearConstraint(at, 1, 1))
+        in_new_places = (fresh > 0) & (solution.x > 0.5) if solution.x is not None else np.zeros(len(bonds), dtype=bool)
+        if not in_new_places.any():
             return {bond for bond, is_fresh in zip(bonds, fresh, strict=True) if not is_fresh}
-        fresh[new] = 0.0
+        fresh[in_new_places] = 0.0
 
 
-def _fixed_bonds(molecule: Molecule, kept: Iterable[int]) -> dict[Bond, int]:
+def _fixed_bonds(molecule: Molecule, fragment: Iterable[int]) -> dict[Bond, int]:
     """Return the multiple bonds of atoms with V - CN > 1, and their orders."""
     fixed: dict[Bond, int] = {}
-    for atom in kept:
+    for atom in fragment:
         if molecule.valences[atom] - len(molecule.neighbours[atom]) > 1:
             for other in molecule.neighbours[atom]:
                 order = molecule.order(atom, other)
@@ -107,9 +107,9 @@ def _fixed_bonds(molecule: Molecule, kept: Iterable[int]) -> dict[Bond, int]:
     return fixed
 
 
-def _open_atoms(molecule: Molecule, kept: Iterable[int], fixed: dict[Bond, int]) -> set[int] | None:
+def _open_atoms(molecule: Molecule, fragment: Iterable[int], fixed: dict[Bond, int]) -> set[int] | None:
     """Return the atoms that need one double bond more than the fixed ones, or None if one needs more than that."""
-    excess = {atom: molecule.valences[atom] - len(molecule.neighbours[atom]) for atom in kept}
+    excess = {atom: molecule.valences[atom] - len(molecule.neighbours[atom]) for atom in fragment}
     for bond, order in fixed.items():
         for atom in bond:
             excess[atom] -= order - 1

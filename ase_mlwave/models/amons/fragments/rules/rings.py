@@ -76,9 +76,9 @@ class ConjugatedRings:
     def __init__(self, sets: RingSets) -> None:
         self._at = _by_atom(sets.conjugated)
 
-    def __call__(self, kept: frozenset[int]) -> bool:
+    def __call__(self, fragment: frozenset[int]) -> bool:
         """Tell whether the fragment may be an amon."""
-        return all(_whole_or_small(ring, kept, _CONJUGATED_PARTS) for ring in _touched(self._at, kept))
+        return all(_whole_or_small(ring, fragment, _CONJUGATED_PARTS) for ring in _touched(self._at, fragment))
 
 
 class ResonantSubstituents:
@@ -95,24 +95,24 @@ class ResonantSubstituents:
         self._at = _by_atom(ring for ring in sets.all if len(ring) == 5)
         self._resonant = resonant_atoms(sets.molecule) if self._at else frozenset()
 
-    def __call__(self, kept: frozenset[int]) -> bool:
+    def __call__(self, fragment: frozenset[int]) -> bool:
         """Tell whether the fragment may be an amon."""
-        if self._resonant.isdisjoint(kept):
+        if self._resonant.isdisjoint(fragment):
             return True
-        whole = [ring for ring in _touched(self._at, kept) if ring <= kept]
-        conjugated = {atom for ring in whole for atom in ring if self._conjugates(atom, kept)}
+        whole = [ring for ring in _touched(self._at, fragment) if ring <= fragment]
+        conjugated = {atom for ring in whole for atom in ring if self._conjugates(atom, fragment)}
         neighbours = self._sets.molecule.neighbours
-        around = {other for atom in conjugated for other in neighbours[atom] if other in kept}
-        entire = {atom for ring in self._sets.conjugated if ring <= kept for atom in ring}
+        around = {other for atom in conjugated for other in neighbours[atom] if other in fragment}
+        entire = {atom for ring in self._sets.conjugated if ring <= fragment for atom in ring}
         return self._resonant.isdisjoint(around - conjugated - entire)
 
-    def _conjugates(self, atom: int, kept: frozenset[int]) -> bool:
+    def _conjugates(self, atom: int, fragment: frozenset[int]) -> bool:
         """Tell whether an atom conjugates in the fragment, whose other atoms are gone."""
         molecule = self._sets.molecule
         if molecule.valences[atom] > len(molecule.neighbours[atom]):
             return atom in self._sets.planar
         return self._sets.is_donor(atom) and any(
-            other in kept and other in self._sets.planar for other in molecule.neighbours[atom]
+            other in fragment and other in self._sets.planar for other in molecule.neighbours[atom]
         )
 
 
@@ -134,13 +134,13 @@ class StrainedRings:
         self._strained = _by_atom(strained)
         self._guarded = _by_atom(ring for ring in strained if len(ring) < 5 and not ring <= conjugating)
 
-    def __call__(self, kept: frozenset[int]) -> bool:
+    def __call__(self, fragment: frozenset[int]) -> bool:
         """Tell whether the fragment may be an amon."""
-        guarded = _touched(self._guarded, kept)
-        parts = [ring & kept for ring in guarded if not _whole_or_small(ring, kept, _STRAINED_PARTS)]
+        guarded = _touched(self._guarded, fragment)
+        parts = [ring & fragment for ring in guarded if not _whole_or_small(ring, fragment, _STRAINED_PARTS)]
         if not parts:
             return True
-        strained = {atom for ring in _touched(self._strained, kept) if ring <= kept for atom in ring}
+        strained = {atom for ring in _touched(self._strained, fragment) if ring <= fragment for atom in ring}
         return all(part <= strained for part in parts)
 
 
@@ -153,15 +153,15 @@ def _by_atom(ring_sets: Iterable[Ring]) -> dict[int, list[Ring]]:
     return at
 
 
-def _touched(at: dict[int, list[Ring]], kept: frozenset[int]) -> set[Ring]:
+def _touched(at: dict[int, list[Ring]], fragment: frozenset[int]) -> set[Ring]:
     """Return the rings with an atom in the fragment."""
-    return {ring for atom in kept for ring in at.get(atom, ())}
+    return {ring for atom in fragment for ring in at.get(atom, ())}
 
 
-def _whole_or_small(ring: Ring, kept: frozenset[int], parts: dict[int, int]) -> bool:
+def _whole_or_small(ring: Ring, fragment: frozenset[int], parts: dict[int, int]) -> bool:
     """Tell whether a fragment has all of a ring, or no more than the table allows."""
-    n_kept = len(ring & kept)
-    return n_kept == len(ring) or n_kept <= parts[len(ring)]
+    n_inside = len(ring & fragment)
+    return n_inside == len(ring) or n_inside <= parts[len(ring)]
 
 
 def _is_planar(molecule: Molecule, atom: int) -> bool:
