@@ -62,7 +62,7 @@ def check_label(dataset: Dataset, have: Sequence[bool], what: str, instead: str)
     if n_without:
         raise InputError(
             f"the loss needs {what}, which {n_without} of {len(have)} molecules of {dataset.source} lack; "
-            f"label them with mlwave label, or write {instead}"
+            f"label them with mlwave label into another file, or write {instead}"
         )
 
 
