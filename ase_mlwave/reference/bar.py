@@ -47,9 +47,9 @@ class LabellingBar:
 
     def __call__(self, state: Progress) -> None:
         """Show the state of a run."""
-        what = f"{state.stage} at {self._name}"
+        description = f"{state.stage} at {self._name}"
         self._progress.update(
-            self._task, description=what, completed=state.n_done, total=state.n_to_do, failed=state.failed
+            self._task, description=description, completed=state.n_done, total=state.n_to_do, failed=state.failed
         )
         if state.last_failure:
             self._console.print(f"failed: {state.last_failure}", style="yellow", soft_wrap=True, markup=False)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
 from ase_mlwave.data.record import Record
 
-__all__ = ["as_start", "check_request", "drawn_record"]
+__all__ = ["as_start", "check_request", "sampled_record"]
 
 
 def check_request(temperatures: Sequence[float], n_geometries: int) -> None:
@@ -30,7 +30,7 @@ def as_start(molecule: Record | Atoms) -> Atoms:
     return atoms
 
 
-def drawn_record(start: Atoms, positions: NDArray[np.float64], temperature: float) -> Record:
+def sampled_record(start: Atoms, positions: NDArray[np.float64], temperature: float) -> Record:
     """Return a geometry (Angstrom) that was drawn at a temperature (K), with what the start has in ``info``."""
     atoms = Atoms(numbers=start.numbers, positions=positions, info=dict(start.info))
     return record_from_atoms(atoms, temperature=float(temperature))

@@ -12,7 +12,7 @@ from ase.md.velocitydistribution import thermalize_momenta
 from pydantic import BaseModel, ConfigDict, Field
 
 from ase_mlwave.data.record import Record
-from ase_mlwave.reference.drawing import as_start, check_request, drawn_record
+from ase_mlwave.reference.drawing import as_start, check_request, sampled_record
 
 __all__ = ["LangevinSettings", "sample_langevin"]
 
@@ -80,22 +80,22 @@ def sample_langevin(
     """
     check_request(temperatures, n_geometries)
     start = as_start(molecule)
-    chosen = settings or LangevinSettings()
-    n_steps = max(1, round(chosen.interval / chosen.timestep))
+    dynamics_settings = settings or LangevinSettings()
+    n_steps = max(1, round(dynamics_settings.interval / dynamics_settings.timestep))
     records: list[Record] = []
     for stream, temperature in zip(np.random.SeedSequence(seed).spawn(len(temperatures)), temperatures, strict=True):
         atoms = start.copy()
         atoms.calc = calculator
-        dynamics = _dynamics(atoms, temperature, chosen, np.random.default_rng(stream))
-        dynamics.run(round(chosen.equilibration / chosen.timestep))
+        dynamics = _dynamics(atoms, temperature, dynamics_settings, np.random.default_rng(stream))
+        dynamics.run(round(dynamics_settings.equilibration / dynamics_settings.timestep))
         for _ in range(n_geometries):
             dynamics.run(n_steps)
             if not np.isfinite(atoms.positions).all():
                 raise CalculationFailed(
                     f"the dynamics of {atoms.get_chemical_formula()} at {temperature} K diverged; take a shorter time "
-                    f"step than {chosen.timestep} fs."
+                    f"step than {dynamics_settings.timestep} fs."
                 )
-            records.append(drawn_record(start, atoms.positions, temperature))
+            records.append(sampled_record(start, atoms.positions, temperature))
             if progress is not None:
                 progress(len(records))
     return records

@@ -94,13 +94,13 @@ def label_geometries(
     again after the rest, alone, a few times; then the first is stored as failed, and the second stays pending with its
     reason, so that the next run, or another process, tries again.
     """
-    chosen = LevelOfTheory.parse(level) if isinstance(level, str) else level
+    theory = LevelOfTheory.parse(level) if isinstance(level, str) else level
     workers = Workers(executor, n_workers, n_threads, matrices)
     records = [_unlabelled(geometry) for geometry in geometries]
-    file = open_dataset(path, chosen)
+    file = open_dataset(path, theory)
     file.add(records)
-    given = file.numbers(records)
-    label_rows(file, chosen, given, workers=workers, retry_failed=retry_failed, leftovers=leftovers, progress=progress)
+    rows = file.numbers(records)
+    label_rows(file, theory, rows, workers=workers, retry_failed=retry_failed, leftovers=leftovers, progress=progress)
     return file
 
 
@@ -144,10 +144,10 @@ def label_rows(
         See ``label_geometries``.
     """
     open_rows = file.pending(retry_failed or _is_worth_a_try, rows)
-    own = {row: open_rows[row] for row in dict.fromkeys(rows) if row in open_rows}
-    others = {row: record for row, record in file.pending().items() if row not in own} if leftovers else {}
+    requested = {row: open_rows[row] for row in dict.fromkeys(rows) if row in open_rows}
+    leftover = {row: record for row, record in file.pending().items() if row not in requested} if leftovers else {}
     with file.claims() as claims:
-        LabellingRun(file, level, claims, workers, progress).work(own, others)
+        LabellingRun(file, level, claims, workers, progress).work(requested, leftover)
     return file.failures(rows)
 
 
@@ -176,16 +176,16 @@ def open_dataset(path: str | Path, level: LevelOfTheory) -> DatasetFile:
         If the dataset has another level of theory.
     """
     file = DatasetFile.open_or_create(path, level.name, level.settings())
-    there = file.metadata.get("level_settings") or level.settings()  # a file converted from elsewhere has none
+    stored = file.metadata.get("level_settings") or level.settings()  # a file converted from elsewhere has none
     if differ_in_forces_only(file.level, level.name):
         raise InputError(
             f"the forces in {file.path} are those of {file.level!r}, with another treatment of the integration grid "
             f"than {level.name!r}. Go on with the level {file.level!r}, or choose another file."
         )
-    if file.level != level.name or there != level.settings():
+    if file.level != level.name or stored != level.settings():
         raise InputError(
-            f"{file.path} holds labels of the level {file.level!r} ({there}), not {level.name!r} ({level.settings()}). "
-            "Choose another file or the same level."
+            f"{file.path} holds labels of the level {file.level!r} ({stored}), not {level.name!r} "
+            f"({level.settings()}). Choose another file or the same level."
         )
     return file
 

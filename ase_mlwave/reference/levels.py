@@ -316,14 +316,14 @@ class CalculatorLevel(LevelOfTheory):
         atoms = atoms_from_record(record)
         atoms.calc = self.calculator(record)
         try:
-            found = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+            results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
         except CalculatorError:
             raise
         except Exception as error:  # any program may be behind it; a label is all or nothing
             raise CalculationFailed(f"{self.name} failed for {record.formula}: {error!r}") from error
         dipole = known_result(atoms, "dipole")
-        found |= {} if dipole is None else {"dipole": dipole}
-        return replace(record, **{name: LABELS[name].from_ase(value) for name, value in found.items()})
+        results |= {} if dipole is None else {"dipole": dipole}
+        return replace(record, **{name: LABELS[name].from_ase(value) for name, value in results.items()})
 
 
 class TbliteLevel(CalculatorLevel):
@@ -379,15 +379,15 @@ def _as_record(molecule: Record | Atoms) -> Record:
 
 def _pyscf_level(functional: str, basis: str, settings: list[str]) -> PyscfLevel:
     """Make a PySCF level from the words of its string."""
-    known = [key for key, field in PyscfLevel.model_fields.items() if not field.is_required()]
-    given: dict[str, Any] = {}
+    names = [key for key, field in PyscfLevel.model_fields.items() if not field.is_required()]
+    values: dict[str, Any] = {}
     for word in settings:
         key, equals, value = word.partition("=")
-        if not equals or key not in known:
-            raise InputError(f"{word!r} is no setting of a level of theory; write key=value. {suggestion(key, known)}")
-        given[key] = value
+        if not equals or key not in names:
+            raise InputError(f"{word!r} is no setting of a level of theory; write key=value. {suggestion(key, names)}")
+        values[key] = value
     try:
-        return PyscfLevel(functional=functional, basis=basis, **given)
+        return PyscfLevel(functional=functional, basis=basis, **values)
     except ValidationError as error:
         faults = "; ".join(f"{fault['loc'][0]}={fault['input']!r}: {fault['msg']}" for fault in error.errors())
         raise InputError(f"the level {functional}/{basis} has wrong settings: {faults}.") from error

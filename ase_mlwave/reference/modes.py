@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from ase_mlwave.data.record import Record
-from ase_mlwave.reference.drawing import as_start, check_request, drawn_record
+from ase_mlwave.reference.drawing import as_start, check_request, sampled_record
 
 __all__ = ["NormalModes", "hessian", "normal_modes", "sample_modes"]
 
@@ -125,7 +125,7 @@ def sample_modes(
             variance = _HBAR / (2 * omega) / np.tanh(modes.energies / (2 * kt))
         draws = rng.standard_normal((n_geometries, len(omega))) * np.sqrt(variance)
         positions = modes.atoms.positions + np.einsum("gk,kni->gni", draws, modes.vectors)
-        records += [drawn_record(modes.atoms, drawn, temperature) for drawn in positions]
+        records += [sampled_record(modes.atoms, drawn, temperature) for drawn in positions]
     return records
 
 

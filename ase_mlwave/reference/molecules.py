@@ -41,11 +41,11 @@ def starting_geometries(text: str, seed: int = 0) -> tuple[Record, ...]:
     InputError
         If the text stands for nothing, or for two things.
     """
-    kind, _, rest = text.partition(":")
+    kind, _, name = text.partition(":")
     if kind == "smiles":
-        return (from_smiles(rest, seed),)
+        return (from_smiles(name, seed),)
     if kind == "ase":
-        return (_from_ase(rest),)
+        return (_from_ase(name),)
     if Path(text).suffix in {".db", ".npz", ".extxyz", ".xyz"}:
         return read_dataset(text).records
     names_molecule, is_smiles = text in g2.names, _parse_smiles(text) is not None

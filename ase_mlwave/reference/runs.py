@@ -89,14 +89,14 @@ class LabellingRun:
         self.n_of_machine = 0  # failures of the machine since the last label
         self.elsewhere: deque[int] = deque()  # rows that others have claimed and this run waits for
 
-    def work(self, own: Mapping[int, Record], others: Mapping[int, Record]) -> None:
+    def work(self, requested: Mapping[int, Record], leftover: Mapping[int, Record]) -> None:
         """Label rows; return when each has labels or a reason.
 
         Parameters
         ----------
-        own : mapping of int to Record
+        requested : mapping of int to Record
             Rows to be seen labelled, whoever does it.
-        others : mapping of int to Record
+        leftover : mapping of int to Record
             Rows to label after those, unless somebody is at them.
 
         Raises
@@ -106,13 +106,13 @@ class LabellingRun:
         KeyboardInterrupt
             On Ctrl-C, after what is in work has been stored.
         """
-        self.rows = {**own, **others}
-        self.own = own.keys()
-        self.before = self.file.states(self.rows)
+        self.rows = {**requested, **leftover}
+        self.requested = requested.keys()
+        self.earlier = self.file.states(self.rows)
         self.counts = self.file.counts()
         self.total = sum(self.counts.values())
         # A failed row that is tried again counts as pending until it is done.
-        self.counts[FAILED] -= sum(state.status == FAILED for state in self.before.values())
+        self.counts[FAILED] -= sum(state.status == FAILED for state in self.earlier.values())
         self.n_to_do, self.n_done = len(self.rows), 0
         self.queue = deque(self.rows)
         self._report()
@@ -138,12 +138,12 @@ class LabellingRun:
             if self.claims.take(row):
                 # Only now it is certain that nobody writes it: what was read before may have changed.
                 state = self.file.states([row])[row]
-                if state.status == PENDING or state == self.before[row]:
+                if state.status == PENDING or state == self.earlier[row]:
                     self.ready.append(row)
                     return True
                 self.claims.release(row)
                 self._count(state.status)
-            elif row in self.own:
+            elif row in self.requested:
                 self.elsewhere.append(row)
             else:
                 self.n_to_do -= 1
@@ -167,7 +167,7 @@ class LabellingRun:
         except BrokenExecutor as error:
             self._sort_out(running)
             if self.workers.executor is not None:
-                raise CalculationFailed(f"the given executor broke: {error}. {self._kept()}") from error
+                raise CalculationFailed(f"the given executor broke: {error}. {self._resumable()}") from error
         except CalculationFailed:
             self._abandon(running)
             raise
@@ -185,8 +185,8 @@ class LabellingRun:
             else:
                 break
             row = source[0]
-            how = (self.workers.n_threads, self.workers.matrices)
-            running[executor.submit(label_one, self.level, self.rows[row], *how)] = row
+            options = (self.workers.n_threads, self.workers.matrices)
+            running[executor.submit(label_one, self.level, self.rows[row], *options)] = row
             source.popleft()  # only now: a dead pool refuses
             self.alone = row if source is self.suspects else None
         return bool(running)
@@ -200,7 +200,9 @@ class LabellingRun:
         except (Exception, CancelledError) as error:  # `label_one` turns what goes wrong in it into an outcome
             if not is_death(error):
                 reason = f"{type(error).__name__}: {error}".rstrip(": ")
-                raise CalculationFailed(f"the given executor lost a molecule ({reason}). {self._kept()}") from error
+                raise CalculationFailed(
+                    f"the given executor lost a molecule ({reason}). {self._resumable()}"
+                ) from error
             outcome = DEATH
         self._take(row, outcome)
 
@@ -221,13 +223,13 @@ class LabellingRun:
 
     def _sort_out(self, running: dict[Future[Outcome], int]) -> None:
         """After a pool's death: store what was finished; a lone molecule was the cause, of several each may be."""
-        lost = self._store_finished(running)
-        if len(lost) == 1 and self.workers.executor is None:
-            self._take(lost[0], DEATH)
+        unfinished = self._store_finished(running)
+        if len(unfinished) == 1 and self.workers.executor is None:
+            self._take(unfinished[0], DEATH)
         else:
             self.alone = None
-            self.tries.update(lost)
-            self.suspects.extend(lost)
+            self.tries.update(unfinished)
+            self.suspects.extend(unfinished)
 
     def _abandon(self, running: dict[Future[Outcome], int]) -> None:
         """Take back what has not been begun, and store the rest when it is finished."""
@@ -238,13 +240,13 @@ class LabellingRun:
 
     def _store_finished(self, running: dict[Future[Outcome], int]) -> list[int]:
         """Take what was finished, and return the rows of the rest."""
-        lost = []
+        unfinished = []
         for future, row in running.items():
             if future.done() and not future.cancelled() and future.exception() is None:
                 self._take(row, future.result())
             else:
-                lost.append(row)
-        return lost
+                unfinished.append(row)
+        return unfinished
 
     def _store(self, row: int, outcome: Outcome) -> None:
         """Write one outcome to the file, let others see it, and report it."""
@@ -252,7 +254,7 @@ class LabellingRun:
         if record is not None:
             self._write(lambda: self.file.store(row, record))
         else:
-            n_runs = n_runs_of_reason(self.before[row].reason) + 1 if outcome.kind == CONVERGENCE else 1
+            n_runs = n_runs_of_reason(self.earlier[row].reason) + 1 if outcome.kind == CONVERGENCE else 1
             reason = describe(outcome.kind, outcome.reason, n_runs)
             final = outcome.kind != ENVIRONMENT
             self._write(lambda: self.file.fail(row, self.rows[row], reason, final=final))
@@ -270,7 +272,7 @@ class LabellingRun:
                     raise
                 if pause is None:
                     raise CalculationFailed(
-                        f"{self.file.path} cannot be written to ({type(error).__name__}: {error}). {self._kept()}"
+                        f"{self.file.path} cannot be written to ({type(error).__name__}: {error}). {self._resumable()}"
                     ) from error
                 time.sleep(pause)
 
@@ -279,7 +281,7 @@ class LabellingRun:
         self.n_done += 1
         self._report(reason)
 
-    def _kept(self) -> str:
+    def _resumable(self) -> str:
         return f"{self.file.path} keeps all labels so far; run the same again to go on"
 
     def _report(self, last_failure: str = "") -> None:

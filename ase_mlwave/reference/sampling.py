@@ -78,7 +78,7 @@ def sample_geometries(
     CalculationFailed
         If dynamics diverge, or a relaxation does not end in a minimum.
     """
-    chosen = LevelOfTheory.parse(level) if isinstance(level, str) else level
+    theory = LevelOfTheory.parse(level) if isinstance(level, str) else level
     if method not in get_args(Method):
         raise InputError(f"there is no method {method!r} of sampling. {suggestion(str(method), get_args(Method))}")
     check_request(temperatures, n_geometries)
@@ -88,19 +88,20 @@ def sample_geometries(
     for record in records:
         check_molecule(record)
     total = len(records) * len(temperatures) * n_geometries
-    drawn: list[Record] = []
+    sampled: list[Record] = []
 
     def report(n_new: int) -> None:
         if progress is not None:
-            progress(len(drawn) + n_new, total)
+            progress(len(sampled) + n_new, total)
 
-    chosen.load()
+    theory.load()
     with threadpool_limits(limits=n_threads):
         for place, record in enumerate(records):
-            calculator, own_seed = level_calculator(chosen, record), [seed, place]
+            calculator, molecule_seed = level_calculator(theory, record), [seed, place]
             if method == "langevin":
-                drawn += sample_langevin(record, calculator, temperatures, n_geometries, own_seed, settings, report)
+                arguments = (record, calculator, temperatures, n_geometries, molecule_seed, settings, report)
+                sampled += sample_langevin(*arguments)
             else:
-                drawn += sample_modes(normal_modes(record, calculator), temperatures, n_geometries, own_seed)
+                sampled += sample_modes(normal_modes(record, calculator), temperatures, n_geometries, molecule_seed)
                 report(0)
-    return Dataset(records=tuple(drawn), level="", source=f"sampled at {chosen.name}")
+    return Dataset(records=tuple(sampled), level="", source=f"sampled at {theory.name}")

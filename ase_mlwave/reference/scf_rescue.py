@@ -76,13 +76,13 @@ def converge_with_rescue(make: Callable[[], Any]) -> tuple[Any, str]:
         if mean_field.converged and rung.name == AS_IS:
             return mean_field, rung.name
         if mean_field.converged:
-            found = _descend(make, mean_field)
-            if found.converged and _is_lowest(found, lowest):
-                return found, rung.name
+            descended = _descend(make, mean_field)
+            if descended.converged and _is_lowest(descended, lowest):
+                return descended, rung.name
         if np.isfinite(mean_field.e_tot) and (lowest is None or mean_field.e_tot < lowest.e_tot):
             lowest = mean_field
-    found = _descend(make, lowest)
-    return found, _LAST if found.converged and _is_lowest(found, lowest) else ""
+    descended = _descend(make, lowest)
+    return descended, _LAST if descended.converged and _is_lowest(descended, lowest) else ""
 
 
 def _is_lowest(mean_field: Any, lowest: Any) -> bool:

@@ -192,13 +192,13 @@ def dask_workers(address: str, n_workers: int | None = None, n_threads: int = 1)
             "`dask worker ADDRESS --nthreads 1`."
         ) from error
     with client:
-        there = sum(client.nthreads().values())
-        if not there and n_workers is None:
+        capacity = sum(client.nthreads().values())
+        if not capacity and n_workers is None:
             raise InputError(
                 f"the Dask cluster at {address} has no workers yet. Start some with `dask worker {address} --nthreads "
                 "1`, or say how many molecules to hand out at a time."
             )
-        yield Workers(client.get_executor(pure=False), n_workers or there, n_threads)
+        yield Workers(client.get_executor(pure=False), n_workers or capacity, n_threads)
 
 
 def is_death(error: BaseException) -> bool:

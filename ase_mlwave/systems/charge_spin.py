@@ -68,15 +68,15 @@ def charge_and_spin(info: Mapping[str, Any]) -> tuple[int, int]:
     """
     charges: dict[str, int] = {}
     spins: dict[str, int] = {}
-    for name, given in info.items():
+    for name, value in info.items():
         plain = "".join(_words(name))
         if plain in _CHARGES:
-            charges[name] = _checked(name, given, "charge", -_LARGEST)
+            charges[name] = _checked(name, value, "charge", -_LARGEST)
         elif plain in _UNPAIRED:
-            spins[name] = _checked(name, given, "spin", 0)
+            spins[name] = _checked(name, value, "spin", 0)
         elif plain in _MULTIPLICITIES:
-            spins[name] = _checked(name, given, "multiplicity", 1) - 1
-    charge, spin = _agreed("charge", charges), _agreed("spin", spins)
+            spins[name] = _checked(name, value, "multiplicity", 1) - 1
+    charge, spin = _common_value("charge", charges), _common_value("spin", spins)
     if not charges:
         _refuse_unknown(info, "charge", _SUSPECT_CHARGE)
     if not spins:
@@ -87,8 +87,8 @@ def charge_and_spin(info: Mapping[str, Any]) -> tuple[int, int]:
 def may_be_charge_or_spin(name: str) -> bool:
     """Tell whether `charge_and_spin` reads, or might refuse, what has this name."""
     words = _words(name)
-    known = _CHARGES | _UNPAIRED | _MULTIPLICITIES
-    return "".join(words) in known or (bool(words) and words[-1] in _SUSPECT_CHARGE | _SUSPECT_SPIN)
+    understood = _CHARGES | _UNPAIRED | _MULTIPLICITIES
+    return "".join(words) in understood or (bool(words) and words[-1] in _SUSPECT_CHARGE | _SUSPECT_SPIN)
 
 
 def other_statements(atoms: Atoms, charge: int, spin: int) -> list[str]:
@@ -108,12 +108,12 @@ def other_statements(atoms: Atoms, charge: int, spin: int) -> list[str]:
     """
     parameters = getattr(atoms.calc, "parameters", None)
     parameters = parameters if isinstance(parameters, Mapping) else {}
-    multiplicity = _whole(parameters.get("multiplicity"))
+    multiplicity = _as_integer(parameters.get("multiplicity"))
     results = getattr(atoms.calc, "results", None) or {}
-    said = {
+    statements = {
         "charge": {
             "initial charges add up to": _total(atoms.arrays.get("initial_charges")),
-            "the calculator's parameter 'charge' is": _whole(parameters.get("charge")),
+            "the calculator's parameter 'charge' is": _as_integer(parameters.get("charge")),
             "atomic charges add up to": _total(results.get("charges")),
         },
         "spin": {
@@ -124,9 +124,9 @@ def other_statements(atoms: Atoms, charge: int, spin: int) -> list[str]:
         },
     }
     return [
-        f"{words} {value:.4g}, but the {what} that is read is {read}"
-        for what, read in (("charge", charge), ("spin", spin))
-        for words, value in said[what].items()
+        f"{words} {value:.4g}, but the {quantity} that is read is {read}"
+        for quantity, read in (("charge", charge), ("spin", spin))
+        for words, value in statements[quantity].items()
         if value is not None and np.ndim(value) == 0 and abs(value - read) >= _DISAGREEMENT
     ]
 
@@ -186,7 +186,7 @@ def _words(name: object) -> list[str]:
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", str(name))]
 
 
-def _whole(given: object) -> int | None:
+def _as_integer(given: object) -> int | None:
     """Return a whole number as one, up to rounding; None for anything else."""
     if isinstance(given, np.ndarray | np.generic) and given.ndim == 0:
         given = given.item()
@@ -199,32 +199,32 @@ def _whole(given: object) -> int | None:
 
 
 def _checked(name: str, given: object, meaning: str, smallest: int) -> int:
-    value = _whole(given)
+    value = _as_integer(given)
     if value is None or value < smallest:
         shown = given.item() if isinstance(given, np.generic) else given
         raise ValueError(f"atoms.info[{name!r}] is {shown!r}. Give {_MEANING[meaning]}.")
     return value
 
 
-def _agreed(what: str, found: Mapping[str, int]) -> int:
+def _common_value(quantity: str, entries: Mapping[str, int]) -> int:
     """Return the one value that all entries give, 0 where there is none."""
-    if len(set(found.values())) > 1:
-        entries = " and ".join(f"atoms.info[{name!r}]" for name in found)
-        values = " and ".join(str(value) for value in found.values())
-        raise ValueError(f"{entries} disagree: they give {_PLURALS[what]} of {values}. Remove what is wrong.")
-    return next(iter(found.values()), 0)
+    if len(set(entries.values())) > 1:
+        names = " and ".join(f"atoms.info[{name!r}]" for name in entries)
+        values = " and ".join(str(value) for value in entries.values())
+        raise ValueError(f"{names} disagree: they give {_PLURALS[quantity]} of {values}. Remove what is wrong.")
+    return next(iter(entries.values()), 0)
 
 
-def _refuse_unknown(info: Mapping[str, Any], what: str, last_words: frozenset[str]) -> None:
+def _refuse_unknown(info: Mapping[str, Any], quantity: str, last_words: frozenset[str]) -> None:
     """Refuse an entry that may give a charge or spin in a way that is not known, unless it says what is read: 0."""
     for name, given in info.items():
         words = _words(name)
         harmless = (0, 1) if words and words[-1] in {"multiplicity", "mult"} else (0,)
-        value = _whole(given)
+        value = _as_integer(given)
         if words and words[-1] in last_words and value is not None and value not in harmless:
             raise ValueError(
-                f"atoms.info[{name!r}] is {value}, which may mean a {what}, but is no name that is known. Set "
-                f"atoms.info[{what!r}], {_MEANING[what]}; then other names do not matter."
+                f"atoms.info[{name!r}] is {value}, which may mean a {quantity}, but is no name that is known. Set "
+                f"atoms.info[{quantity!r}], {_MEANING[quantity]}; then other names do not matter."
             )
 
 

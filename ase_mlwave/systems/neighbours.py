@@ -75,9 +75,9 @@ def near_points(points: Array, cutoff: float) -> list[tuple[int, int]]:
     """Find pairs i < j of points (N, 3) that are nearer than a cutoff, both in one unit; sorted."""
     if not len(points):
         return []
-    found = find_pairs(System(np.ones(len(points), dtype=np.int64), points), cutoff)
-    once = found.first < found.second
-    return list(zip(found.first[once].tolist(), found.second[once].tolist(), strict=True))
+    pairs = find_pairs(System(np.ones(len(points), dtype=np.int64), points), cutoff)
+    once = pairs.first < pairs.second
+    return list(zip(pairs.first[once].tolist(), pairs.second[once].tolist(), strict=True))
 
 
 class NeighbourList:
@@ -97,18 +97,18 @@ class NeighbourList:
     def __init__(self, skin: float = 2.0) -> None:
         self.skin = skin
         self.n_searches = 0
-        self._known: _Candidates | None = None
+        self._candidates: _Candidates | None = None
 
     def __reduce__(self) -> tuple[type[NeighbourList], tuple[float]]:
         return type(self), (self.skin,)
 
     def find_pairs(self, system: System, cutoff: float) -> Pairs:
         """Find the pairs of a structure as the function `find_pairs` does."""
-        known = self._known
-        if known is None or cutoff + 2 * known.displacement(system) >= known.cutoff:
+        candidates = self._candidates
+        if candidates is None or cutoff + 2 * candidates.displacement(system) >= candidates.cutoff:
             self.n_searches += 1
-            self._known = known = _Candidates.search(system, cutoff + self.skin)
-        return known.within(system, cutoff)
+            self._candidates = candidates = _Candidates.search(system, cutoff + self.skin)
+        return candidates.within(system, cutoff)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +126,8 @@ class _Candidates:
         cell, pbc = _box(system)
         positions, reach = _searchable(system.positions, cell, pbc, cutoff * (1 + _SLACK))
         search = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=1)
-        found = search.compute(positions, cell, pbc, "ijS", copy=False)
-        first, second, shifts = (part.astype(np.int64) for part in found)
+        columns = search.compute(positions, cell, pbc, "ijS", copy=False)
+        first, second, shifts = (part.astype(np.int64) for part in columns)
         order = _order(first, second, shifts, len(system))
         if system.cell is None:
             return cls(system, cutoff, Pairs(first[order], second[order], None), None)
@@ -137,11 +137,11 @@ class _Candidates:
 
     def displacement(self, system: System) -> float:
         """Return how far an atom has moved at most, Bohr; infinitely far if these are other atoms, or another cell."""
-        held, given = ((one.numbers, *_box(one)) for one in (self.system, system))
-        if not all(map(np.array_equal, held, given)):
+        before, after = ((one.numbers, *_box(one)) for one in (self.system, system))
+        if not all(map(np.array_equal, before, after)):
             return np.inf
-        moved = system.positions - self.system.positions
-        return float(np.sqrt(np.einsum("nd,nd->n", moved, moved).max()))
+        displacements = system.positions - self.system.positions
+        return float(np.sqrt(np.einsum("nd,nd->n", displacements, displacements).max()))
 
     def within(self, system: System, cutoff: float) -> Pairs:
         """Keep the pairs that are nearer than the cutoff where the atoms are now."""
@@ -154,9 +154,9 @@ class _Candidates:
                 along += self.offsets[axis]
             along *= along
             squares += along
-        kept = np.flatnonzero(squares < cutoff**2)
-        shifts = None if self.pairs.shifts is None else np.take(self.pairs.shifts, kept, axis=0)
-        return Pairs(self.pairs.first[kept], self.pairs.second[kept], shifts)
+        near = np.flatnonzero(squares < cutoff**2)
+        shifts = None if self.pairs.shifts is None else np.take(self.pairs.shifts, near, axis=0)
+        return Pairs(self.pairs.first[near], self.pairs.second[near], shifts)
 
 
 def _box(system: System) -> tuple[Array, NDArray[np.bool_]]:

@@ -50,9 +50,9 @@ def check_arrays(atoms: Any) -> None:
 
 def check_finite(positions: NDArray[np.float64]) -> None:
     """Raise ``InputError`` that names the first atom without a place; positions (N, 3) in Angstrom."""
-    bad = np.flatnonzero(~np.isfinite(positions).all(axis=1))
-    if len(bad):
-        raise InputError(f"the position of atom {bad[0]} is not finite: {positions[bad[0]].tolist()} Angstrom.")
+    faulty = np.flatnonzero(~np.isfinite(positions).all(axis=1))
+    if len(faulty):
+        raise InputError(f"the position of atom {faulty[0]} is not finite: {positions[faulty[0]].tolist()} Angstrom.")
 
 
 def check_cell(atoms: Atoms) -> None:
