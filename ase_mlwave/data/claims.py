@@ -132,9 +132,9 @@ class FileClaims(Claims):
     def _open(self) -> tuple[tuple[int, int, int], _LockFile]:
         """Open the lock file, or return it if this process has it open."""
         while True:
-            known = self._identity(self._path)
-            if known in _FILES:
-                return known, _FILES[known]
+            present = self._identity(self._path)
+            if present in _FILES:
+                return present, _FILES[present]
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             self._fcntl.lockf(descriptor, self._fcntl.LOCK_SH, 1, _PRESENCE)
             key = self._identity(descriptor)

@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import per_config_properties
 from numpy.typing import NDArray
 
-from ase_mlwave.data.labels import Labels, LabelsWanted, find_labels
+from ase_mlwave.data.labels import LabelConventions, Labels, find_labels
 from ase_mlwave.data.record import Record
 from ase_mlwave.properties import LABELS
 from ase_mlwave.systems.charge_spin import other_statements
@@ -48,7 +48,7 @@ def record_from_atoms(atoms: Atoms, **info: Any) -> Record:
     UserWarning
         If initial charges or moments, or the calculator's charge or multiplicity, say otherwise than what is read.
     """
-    structure = read_structure(atoms, LabelsWanted())
+    structure = read_structure(atoms, LabelConventions())
     if structure.other_statements:
         others = "; ".join(structure.other_statements)
         warnings.warn(f"{structure.record.formula}: {others}. Set atoms.info to what is meant.", stacklevel=2)
@@ -65,14 +65,14 @@ class Structure:
     """What is said elsewhere about charge and spin, and differs from what was read."""
 
 
-def read_structure(atoms: Atoms, wanted: LabelsWanted) -> Structure:
+def read_structure(atoms: Atoms, conventions: LabelConventions) -> Structure:
     """Read one structure.
 
     Parameters
     ----------
     atoms : Atoms
         See `record_from_atoms`.
-    wanted : LabelsWanted
+    conventions : LabelConventions
         Names and units of the labels.
 
     Returns
@@ -87,13 +87,13 @@ def read_structure(atoms: Atoms, wanted: LabelsWanted) -> Structure:
     """
     refuse_other_than_molecules(len(atoms), atoms.pbc)
     system = system_from_atoms(atoms)
-    labels = find_labels(atoms, wanted)
-    read = {"charge", "spin", *labels.names}
+    labels = find_labels(atoms, conventions)
+    consumed = {"charge", "spin", *labels.names}
     record = Record(
         **vars(system),
-        energy=None if labels.energy is None else labels.energy * wanted.units.energy,
-        forces=None if labels.forces is None else labels.forces * wanted.units.forces,
-        info={name: value for name, value in {**_other_results(atoms), **atoms.info}.items() if name not in read},
+        energy=None if labels.energy is None else labels.energy * conventions.units.energy,
+        forces=None if labels.forces is None else labels.forces * conventions.units.forces,
+        info={name: value for name, value in {**_other_results(atoms), **atoms.info}.items() if name not in consumed},
         dipole=None if labels.dipole is None else LABELS["dipole"].from_ase(labels.dipole),
     )
     return Structure(record, labels, tuple(other_statements(atoms, system.charge, system.spin)))
@@ -102,8 +102,8 @@ def read_structure(atoms: Atoms, wanted: LabelsWanted) -> Structure:
 def _other_results(atoms: Atoms) -> dict[str, Any]:
     """Return what a file gives of a molecule as a whole beside its labels: stress, ..."""
     results = atoms.calc.results if isinstance(atoms.calc, SinglePointCalculator) else {}
-    others = {*per_config_properties} - {"energy"}
-    return {name: value for name, value in results.items() if name in others and value is not None}
+    per_molecule = {*per_config_properties} - {"energy"}
+    return {name: value for name, value in results.items() if name in per_molecule and value is not None}
 
 
 def atoms_from_record(record: Record) -> Atoms:

@@ -14,7 +14,7 @@ from ase.db.row import AtomsRow
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.dataset_file import DatasetFile, Failure
 from ase_mlwave.data.duplicates import merge_copies
-from ase_mlwave.data.frames import agreed_level, dataset_of
+from ase_mlwave.data.frames import common_level, dataset_of
 from ase_mlwave.data.labels import ReadingOptions
 from ase_mlwave.data.metadata import FORMAT, FORMAT_VERSION, read_metadata
 from ase_mlwave.data.record import Dataset
@@ -52,8 +52,8 @@ def write_database(path: str | Path, dataset: Dataset, settings: Mapping[str, An
 
     Notes
     -----
-    ``read_database`` gives the records back: matrices bit for bit, energies, forces and positions to the rounding of
-    the unit conversion (``test_database_returns_what_was_written``).
+    ``read_database`` gives the records back: matrices bit for bit, energies, forces, dipoles and positions to the
+    rounding of the unit conversion (``test_database_returns_what_was_written``).
     """
     merged = merge_copies(dataset.records, dataset.source)
     file = DatasetFile.create(path, dataset.level, dataset.settings if settings is None else settings)
@@ -91,7 +91,7 @@ def read_database(path: str | Path, options: ReadingOptions | None = None) -> Da
     if metadata.get("format") == FORMAT:
         options.refuse("energy_key", "forces_key", "units", source=store.name)
         dataset = DatasetFile(path).read()
-        return replace(dataset, level=agreed_level([dataset.level], options.level, store.name))
+        return replace(dataset, level=common_level([dataset.level], options.level, store.name))
     with db:
         rows = list(db.select(sort="id"))
     named = str(metadata.get("level", "")) or options.level

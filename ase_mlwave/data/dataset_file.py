@@ -2,9 +2,9 @@
 
 Every row is a molecule with an ``mlwave_status``: ``pending`` (no labels yet), ``labelled``, or ``failed`` (then
 ``mlwave_reason`` says why); key-value pairs that begin with ``mlwave_`` are ours, all others the user's. Geometry,
-energy and forces are in ASE's own columns and units (Angstrom, eV, eV/Angstrom), matrices bit for bit in ``data``
-(Hartree, PySCF AO order), entries of ``Record.info`` in the key-value pairs where ASE accepts them and in
-``data["info"]`` where not. The metadata hold the format version, the units and the level of theory.
+energy, forces and dipole are in ASE's own columns and units (Angstrom, eV, eV/Angstrom, e*Angstrom), matrices bit for
+bit in ``data`` (Hartree, PySCF AO order), entries of ``Record.info`` in the key-value pairs where ASE accepts them and
+in ``data["info"]`` where not. The metadata hold the format version, the units and the level of theory.
 Many processes may use one dataset at a time: see `ase_mlwave.data.claims` for how they share the work.
 """
 
@@ -164,16 +164,16 @@ class DatasetFile:
         ValueError
             If a row has other labels for the geometry; then nothing is added.
         """
-        given = list(records)
+        molecules = list(records)
         with self._writing() as db:
-            known = row_numbers(db, given)
-            n_before = len(known)
-            for record in given:
-                is_new = row_key(record) not in known
-                row = write_new(db, record, known)
+            row_of = row_numbers(db, molecules)
+            n_before = len(row_of)
+            for record in molecules:
+                is_new = row_key(record) not in row_of
+                row = write_new(db, record, row_of)
                 if record.energy is not None and not is_new:
                     self._add_labels(db, row, record)
-            return len(known) - n_before
+            return len(row_of) - n_before
 
     def _add_labels(self, db: Any, row: int, record: Record) -> None:
         """Give a row the labels of a record of its geometry that it lacks."""
@@ -211,29 +211,29 @@ class DatasetFile:
         Searching and adding is one step: of two processes that want the same molecule at once, one adds it.
         """
         with self._writing() as db:
-            known = row_numbers(db, records)
+            row_of = row_numbers(db, records)
             candidates: dict[Any, list[tuple[int, Record]]] = {record.info[key]: [] for record in records}
-            found = find_rows(db, key, candidates.keys())
-            states = row_states(db, [number for _, number in found])
-            for value, number in found:
+            rows = find_rows(db, key, candidates.keys())
+            states = row_states(db, [number for _, number in rows])
+            for value, number in rows:
                 if states[number].status != FAILED:
                     candidates[value].append((number, record_from_row(db.get(id=number))))
             numbers = []
             for record in records:
-                there = candidates[record.info[key]]
-                row = next((number for number, other in there if same(other, record)), None)
+                alike = candidates[record.info[key]]
+                row = next((number for number, other in alike if same(other, record)), None)
                 if row is None:
-                    row = write_new(db, record, known)
-                    there.append((row, record))
+                    row = write_new(db, record, row_of)
+                    alike.append((row, record))
                 numbers.append(row)
             return numbers
 
     def numbers(self, records: Iterable[Record]) -> list[int]:
         """Return the numbers of the rows that hold these geometries; those that the file lacks are left out."""
-        given = list(records)
+        molecules = list(records)
         with self._db as db:
-            known = row_numbers(db, given)
-        return [known[key] for key in map(row_key, given) if key in known]
+            row_of = row_numbers(db, molecules)
+        return [row_of[key] for key in map(row_key, molecules) if key in row_of]
 
     def records(self, rows: Iterable[int]) -> list[Record]:
         """Return the molecules of rows, with their labels if they have any."""
@@ -301,8 +301,8 @@ class DatasetFile:
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each status."""
         with self._db as db:
-            found = status_counts(db)
-        return {status: found.get(status, 0) for status in (LABELLED, FAILED, PENDING)}
+            counts = status_counts(db)
+        return {status: counts.get(status, 0) for status in (LABELLED, FAILED, PENDING)}
 
     def failures(self, rows: Iterable[int] | None = None) -> list[Failure]:
         """Return what has failed, for good or for now, in the order of the rows; of all rows by default."""
@@ -323,8 +323,8 @@ class DatasetFile:
             rows = numbers_with(db, LABELLED) if self.level else list(row_states(db))
             records = tuple(keep(row, record_from_row(db.get(id=row))) for row in rows)
         counts = self.counts() if self.level else {}
-        left_out = [f"{counts[status]} {status}" for status in (PENDING, FAILED) if counts.get(status)]
-        notes = (f"left out: {', '.join(left_out)}",) if left_out else ()
+        omitted = [f"{counts[status]} {status}" for status in (PENDING, FAILED) if counts.get(status)]
+        notes = (f"left out: {', '.join(omitted)}",) if omitted else ()
         return Dataset(records, self.level, self.path, self.metadata.get("level_settings") or {}, notes)
 
     def read_some(self, key: str, values: Collection[Any]) -> list[Record]:

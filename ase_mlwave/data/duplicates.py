@@ -98,16 +98,16 @@ class Merged:
 
     records: tuple[Record, ...]
     n_copies: int
-    lost: tuple[str, ...]
+    dropped: tuple[str, ...]
     """Names of entries that copies had with other values."""
 
     def in_words(self) -> str:
         """Say what was merged; empty if nothing was."""
         if not self.n_copies:
             return ""
-        lost = f"; of their entries {', '.join(self.lost)} only the first are kept" if self.lost else ""
+        dropped = f"; of their entries {', '.join(self.dropped)} only the first are kept" if self.dropped else ""
         are = "record is a copy" if self.n_copies == 1 else "records are copies"
-        return f"{self.n_copies} {are} of others in geometry and labels, and merged with them{lost}"
+        return f"{self.n_copies} {are} of others in geometry and labels, and merged with them{dropped}"
 
 
 def merge_copies(records: Sequence[Record], source: str) -> Merged:
@@ -132,21 +132,21 @@ def merge_copies(records: Sequence[Record], source: str) -> Merged:
     """
     kinds = [(record.numbers.tobytes(), record.charge, record.spin) for record in records]
     numbers = _clusters(kinds, [record.positions.ravel() for record in records], _SAME_POSITIONS)
-    kept: dict[int, Record] = {}
+    merged: dict[int, Record] = {}
     places: dict[int, int] = {}
-    lost: dict[str, None] = {}
+    dropped: dict[str, None] = {}
     for place, (key, record) in enumerate(zip(numbers.tolist(), records, strict=True)):
-        if key not in kept:
-            kept[key], places[key] = record, place
+        if key not in merged:
+            merged[key], places[key] = record, place
             continue
         try:
-            kept[key] = combine(kept[key], record)
+            merged[key] = combine(merged[key], record)
         except ValueError as error:
             raise ValueError(
                 f"records {places[key]} and {place} of {source} ({record.formula}) have one geometry, but {error}"
             ) from error
-        lost.update(dict.fromkeys(_different_entries(kept[key].info, record.info)))
-    return Merged(tuple(kept.values()), len(records) - len(kept), tuple(lost))
+        dropped.update(dict.fromkeys(_different_entries(merged[key].info, record.info)))
+    return Merged(tuple(merged.values()), len(records) - len(merged), tuple(dropped))
 
 
 def combine(first: Record, second: Record) -> Record:
@@ -197,12 +197,12 @@ def different_labels(first: Record, second: Record) -> str:
     pairs = [(n, first.labels[n], second.labels[n], LABELS[n].unit, _SAME_LABELS) for n in labels]
     matrices = first.matrices.keys() & second.matrices.keys()
     pairs += [(f"matrix {n!r}", first.matrices[n], second.matrices[n], "", _SAME_MATRICES) for n in matrices]
-    for what, one, other, unit, tolerance in pairs:
+    for label, one, other, unit, tolerance in pairs:
         if np.shape(one) != np.shape(other):
-            return f"{what} of another shape"
+            return f"{label} of another shape"
         difference = float(np.abs(np.asarray(one) - np.asarray(other)).max())
         if difference > tolerance:
-            return f"{what} by {difference:.3g} {unit}".rstrip()
+            return f"{label} by {difference:.3g} {unit}".rstrip()
     return ""
 
 

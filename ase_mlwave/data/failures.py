@@ -46,19 +46,19 @@ def describe(kind: str, text: str, n_runs: int = 1) -> str:
 
 def kind_of_reason(reason: str) -> str:
     """Return the kind that a reason begins with; what earlier versions wrote is told by the class of the error."""
-    found = _REASON.fullmatch(reason)
-    if found:
-        return found["kind"]
+    match = _REASON.fullmatch(reason)
+    if match:
+        return match["kind"]
     return next((kind for begin, kind in _EARLIER.items() if reason.startswith(begin)), CONVERGENCE)
 
 
 def n_runs_of_reason(reason: str) -> int:
     """Return in how many runs a label has failed; 0 where an earlier version, which had no rescue, wrote the reason."""
-    found = _REASON.fullmatch(reason)
-    return int(found["runs"] or 1) if found else 0
+    match = _REASON.fullmatch(reason)
+    return int(match["runs"] or 1) if match else 0
 
 
 def without_kind(reason: str) -> str:
     """Return what went wrong, without the kind."""
-    found = _REASON.fullmatch(reason)
-    return found["text"] if found else reason
+    match = _REASON.fullmatch(reason)
+    return match["text"] if match else reason

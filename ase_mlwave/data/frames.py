@@ -9,17 +9,17 @@ from collections.abc import Iterable, Sequence
 from ase import Atoms
 
 from ase_mlwave.data.convert import Structure, read_structure
-from ase_mlwave.data.labels import LabelsWanted
+from ase_mlwave.data.labels import LabelConventions
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.text import clean
 
-__all__ = ["dataset_of"]
+__all__ = ["common_level", "dataset_of"]
 
 #: Entry of a structure that names the level of theory.
 _LEVEL = "level"
 
 
-def dataset_of(frames: Iterable[Atoms], source: str, wanted: LabelsWanted, level: str | None) -> Dataset:
+def dataset_of(frames: Iterable[Atoms], source: str, conventions: LabelConventions, level: str | None) -> Dataset:
     """Make a data set of structures.
 
     Parameters
@@ -28,7 +28,7 @@ def dataset_of(frames: Iterable[Atoms], source: str, wanted: LabelsWanted, level
         Molecules.
     source : str
         What the file is called in messages.
-    wanted : LabelsWanted
+    conventions : LabelConventions
         Names and units of the labels.
     level : str, optional
         Level of theory, where the structures do not name it in an entry ``level``.
@@ -52,17 +52,17 @@ def dataset_of(frames: Iterable[Atoms], source: str, wanted: LabelsWanted, level
     structures = []
     for number, atoms in enumerate(frames):
         try:
-            structures.append(read_structure(atoms, wanted))
+            structures.append(read_structure(atoms, conventions))
         except ValueError as error:
             raise ValueError(f"structure {number} of {source}: {clean(str(error))}") from error
     _warn_of_other_statements(structures, source)
-    _refuse_missing(structures, wanted, source)
+    _refuse_missing(structures, conventions, source)
     records = tuple(structure.record.without_info(_LEVEL) for structure in structures)
     named = {str(structure.record.info.get(_LEVEL, "")) for structure in structures}
-    return Dataset(records, agreed_level(named, level, source), source, notes=_notes(structures))
+    return Dataset(records, common_level(named, level, source), source, notes=_notes(structures))
 
 
-def agreed_level(named: Iterable[str], stated: str | None, source: str) -> str:
+def common_level(named: Iterable[str], stated: str | None, source: str) -> str:
     """Return the one level of theory that a file names, or else the one that the caller states.
 
     Raises
@@ -93,36 +93,36 @@ def _warn_of_other_statements(structures: Sequence[Structure], source: str) -> N
         )
 
 
-def _refuse_missing(structures: Sequence[Structure], wanted: LabelsWanted, source: str) -> None:
+def _refuse_missing(structures: Sequence[Structure], conventions: LabelConventions, source: str) -> None:
     """Refuse a name of a label that no structure has."""
-    for key, name, found in (
-        ("energy_key", wanted.energy_key, any(one.labels.energy is not None for one in structures)),
-        ("forces_key", wanted.forces_key, any(one.labels.forces is not None for one in structures)),
+    for key, name, present in (
+        ("energy_key", conventions.energy_key, any(one.labels.energy is not None for one in structures)),
+        ("forces_key", conventions.forces_key, any(one.labels.forces is not None for one in structures)),
     ):
-        if name is not None and not found:
+        if name is not None and not present:
             entries = {f"entry {entry}" for one in structures for entry in one.record.info}
-            there = sorted(entries.union(*(one.labels.passed_over for one in structures)))
+            available = sorted(entries.union(*(one.labels.passed_over for one in structures)))
             raise ValueError(
                 f"no structure of {source} has {name!r} ({key}) as a number or array that fits. There are: "
-                f"{', '.join(there) or 'none'}."
+                f"{', '.join(available) or 'none'}."
             )
 
 
 def _notes(structures: Sequence[Structure]) -> tuple[str, ...]:
     """Say under which names labels were found, and what was not read."""
     notes = []
-    for what, usual, names in (
+    for quantity, usual, names in (
         ("energies", "energy", [one.labels.energy_names for one in structures]),
         ("forces", "forces", [one.labels.forces_names for one in structures]),
     ):
-        found = Counter(some[0] for some in names if some)
-        if found and list(found) != [usual]:
-            notes.append(f"{what} from {_counted(found)}")
+        counts = Counter(some[0] for some in names if some)
+        if counts and list(counts) != [usual]:
+            notes.append(f"{quantity} from {_counted(counts)}")
     passed_over = Counter(word for one in structures for word in one.labels.passed_over)
     if passed_over:
         notes.append(f"not understood as a label: {_counted(passed_over)}")
     return tuple(notes)
 
 
-def _counted(found: Counter[str]) -> str:
-    return ", ".join(f"{name} ({number})" for name, number in found.items())
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} ({number})" for name, number in counts.items())

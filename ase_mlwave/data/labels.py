@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ase_mlwave.properties import LABELS
 from ase_mlwave.units import BOHR, HARTREE, KCAL_PER_MOL, KJ_PER_MOL
 
-__all__ = ["EV", "LabelUnits", "Labels", "LabelsWanted", "ReadingOptions", "find_labels", "known_result"]
+__all__ = ["EV", "LabelConventions", "LabelUnits", "Labels", "ReadingOptions", "computed_result", "find_labels"]
 
 _QUALIFIER = "(?:ref|reference|dft|qm|ks|scf|total|tot|potential|pot|free|true|target|label)"
 _ENERGY = re.compile(f"{_QUALIFIER}*(?:energy|toten|e){_QUALIFIER}*(?:ev)?")
@@ -76,7 +76,7 @@ _UNITS = {name.lower(): units for name, units in _SPELLED.items()}
 
 
 @dataclass(frozen=True)
-class LabelsWanted:
+class LabelConventions:
     """Say which entries are labels where their names do not, and in which units they are."""
 
     energy_key: str | None = None
@@ -96,16 +96,16 @@ class ReadingOptions:
     units: str | None = None
     level: str | None = None
 
-    def labels(self) -> LabelsWanted:
+    def labels(self) -> LabelConventions:
         """Return names and units of the labels."""
         units = EV if self.units is None else LabelUnits.parse(self.units)
-        return LabelsWanted(self.energy_key, self.forces_key, units)
+        return LabelConventions(self.energy_key, self.forces_key, units)
 
     def refuse(self, *names: str, source: str) -> None:
         """Raise ``ValueError`` if one of these options is given, for a file that leaves no choice."""
-        given = [name for name in names if getattr(self, name) is not None]
-        if given:
-            raise ValueError(f"{' and '.join(given)}: {source} says itself what it holds. Leave this out.")
+        stated = [name for name in names if getattr(self, name) is not None]
+        if stated:
+            raise ValueError(f"{' and '.join(stated)}: {source} says itself what it holds. Leave this out.")
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,14 @@ class Labels:
         return (*self.energy_names, *self.forces_names, *(() if self.dipole is None else ("dipole",)))
 
 
-def find_labels(atoms: Atoms, wanted: LabelsWanted) -> Labels:
+def find_labels(atoms: Atoms, conventions: LabelConventions) -> Labels:
     """Find energy and forces among a calculator's results, the entries of ``info`` and the arrays; a dipole in results.
 
     Parameters
     ----------
     atoms : Atoms
         Not changed, and nothing is calculated.
-    wanted : LabelsWanted
+    conventions : LabelConventions
         Names, where they are not the usual ones.
 
     Returns
@@ -147,24 +147,24 @@ def find_labels(atoms: Atoms, wanted: LabelsWanted) -> Labels:
     ValueError
         If two entries for one quantity disagree.
     """
-    energies = _energies(atoms, wanted.energy_key)
-    forces = _forces(atoms, wanted.forces_key)
-    _refuse_clash("energies", energies, "energy_key", LABELS["energy"].to_ase(wanted.units.energy))
-    _refuse_clash("forces", forces, "forces_key", LABELS["forces"].to_ase(wanted.units.forces))
-    known = {*energies, *(name.removeprefix("-") for name in forces)}
+    energies = _energies(atoms, conventions.energy_key)
+    forces = _forces(atoms, conventions.forces_key)
+    _refuse_clash("energies", energies, "energy_key", LABELS["energy"].to_ase(conventions.units.energy))
+    _refuse_clash("forces", forces, "forces_key", LABELS["forces"].to_ase(conventions.units.forces))
+    consumed = {*energies, *(name.removeprefix("-") for name in forces)}
     return Labels(
         energy=None if not energies else float(next(iter(energies.values()))),
         forces=None if not forces else next(iter(forces.values())),
-        dipole=_dipole(atoms) if wanted.units == EV else None,
+        dipole=_dipole(atoms) if conventions.units == EV else None,
         energy_names=tuple(energies),
         forces_names=tuple(forces),
-        passed_over=tuple(_passed_over(atoms, known)),
+        passed_over=tuple(_passed_over(atoms, consumed)),
     )
 
 
 def _energies(atoms: Atoms, key: str | None) -> dict[str, Any]:
     """Return all numbers that are the energy, by name."""
-    results = {name: known_result(atoms, name) for name in (("energy", "free_energy") if key is None else (key,))}
+    results = {name: computed_result(atoms, name) for name in (("energy", "free_energy") if key is None else (key,))}
     entries: Mapping[str, Any] = {
         name: value for name, value in atoms.info.items() if (name == key if key else _matches(_ENERGY, name))
     }
@@ -175,23 +175,25 @@ def _forces(atoms: Atoms, key: str | None) -> dict[str, NDArray[np.float64]]:
     """Return all arrays that are the forces, by name; of a name with a minus sign before it the negative."""
     name, sign = ("forces", 1.0) if key is None else (key.removeprefix("-"), -1.0 if key.startswith("-") else 1.0)
     arrays = {**atoms.info, **atoms.arrays}
-    found = {other: array for other, array in arrays.items() if (other == name if key else _matches(_FORCES, other))}
-    found.setdefault(name, known_result(atoms, name))
+    candidates = {
+        other: array for other, array in arrays.items() if (other == name if key else _matches(_FORCES, other))
+    }
+    candidates.setdefault(name, computed_result(atoms, name))
     return {
         (other if sign > 0 else f"-{other}"): sign * np.asarray(array, dtype=np.float64)
-        for other, array in found.items()
+        for other, array in candidates.items()
         if np.shape(array) == (len(atoms), 3) and np.asarray(array).dtype.kind in "fiu"
     }
 
 
 def _dipole(atoms: Atoms) -> NDArray[np.float64] | None:
     """Return a result ``dipole`` that is ASE's: three numbers."""
-    value = known_result(atoms, "dipole")
+    value = computed_result(atoms, "dipole")
     is_vector = np.shape(value) == (3,) and np.asarray(value).dtype.kind in "fiu"
     return np.asarray(value, dtype=np.float64) if is_vector else None
 
 
-def known_result(atoms: Atoms, name: str) -> Any:
+def computed_result(atoms: Atoms, name: str) -> Any:
     """Return what the calculator has already, or None."""
     if atoms.calc is None:
         return None
@@ -209,24 +211,24 @@ def _is_number(value: Any) -> bool:
     return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiu"
 
 
-def _refuse_clash(what: str, found: Mapping[str, Any], key: str, in_ev: float) -> None:
+def _refuse_clash(quantity: str, entries: Mapping[str, Any], key: str, in_ev: float) -> None:
     """Refuse two entries for one quantity that are different labels; ``in_ev`` is what their unit is worth."""
-    names = list(found)
+    names = list(entries)
     for name in names[1:]:
-        difference = in_ev * float(np.abs(np.asarray(found[name]) - np.asarray(found[names[0]])).max())
+        difference = in_ev * float(np.abs(np.asarray(entries[name]) - np.asarray(entries[names[0]])).max())
         if not difference <= _ROUNDING:
             raise ValueError(
-                f"there are two kinds of {what}, {names[0]!r} and {name!r}, which differ by {difference:.4g} eV"
-                f"{'/Angstrom' if what == 'forces' else ''}. Say which is meant, {key}={name!r} "
+                f"there are two kinds of {quantity}, {names[0]!r} and {name!r}, which differ by {difference:.4g} eV"
+                f"{'/Angstrom' if quantity == 'forces' else ''}. Say which is meant, {key}={name!r} "
                 f"(--{key.replace('_', '-')} on the command line), or remove one."
             )
 
 
-def _passed_over(atoms: Atoms, known: set[str]) -> list[str]:
+def _passed_over(atoms: Atoms, consumed: set[str]) -> list[str]:
     """List arrays and results that are left out, and entries that may be labels and are kept as entries alone."""
     results = atoms.calc.results if isinstance(atoms.calc, SinglePointCalculator) else {}
     per_atom = [name for name in results if name in per_atom_properties]
-    arrays = [f"array {name}" for name in (*atoms.arrays, *per_atom) if name not in _READ | known]
+    arrays = [f"array {name}" for name in (*atoms.arrays, *per_atom) if name not in _READ | consumed]
     names = (*atoms.info, *(name for name in results if name not in per_atom))
-    entries = [f"entry {name}" for name in names if name not in known and _LIKE_A_LABEL.search(str(name).lower())]
+    entries = [f"entry {name}" for name in names if name not in consumed and _LIKE_A_LABEL.search(str(name).lower())]
     return arrays + entries

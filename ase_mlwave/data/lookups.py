@@ -63,18 +63,18 @@ def find_rows(db: Any, key: str, values: Collection[Any]) -> list[tuple[Any, int
     cursor = db.connection.cursor()
     texts = [value for value in values if isinstance(value, str)]
     numbers = [float(value) for value in values if not isinstance(value, str)]
-    found: list[tuple[Any, int]] = []
+    rows: list[tuple[Any, int]] = []
     is_short = max(map(len, texts), default=0) < _LONG
-    for table, wanted, short in (
+    for table, targets, short in (
         ("text_key_values", texts, _SHORT[db.type] if is_short else ""),
         ("number_key_values", numbers, ""),
     ):
-        for some in _parts(wanted):
+        for some in _parts(targets):
             marks = ", ".join([mark(db)] * len(some))
             statement = f"SELECT value, id FROM {table} WHERE key = {mark(db)} AND value IN ({marks}){short}"
             cursor.execute(statement, (key, *some))
-            found += cursor.fetchall()
-    return sorted(found, key=lambda pair: pair[1])
+            rows += cursor.fetchall()
+    return sorted(rows, key=lambda pair: pair[1])
 
 
 def count_values(db: Any, key: str) -> dict[str, int]:
@@ -113,12 +113,12 @@ def light_rows(db: Any, rows: Iterable[int] | None) -> list[tuple[int, float, di
         By number.
     """
     cursor = db.connection.cursor()
-    found: list[Any] = []
+    columns: list[Any] = []
     for where in _conditions(rows):
         cursor.execute(f"SELECT id, mtime, key_value_pairs FROM systems{where} ORDER BY id")
-        found += cursor.fetchall()
+        columns += cursor.fetchall()
     # SQLite has text here, PostgreSQL what the text means.
-    return [(number, time, json.loads(pairs) if isinstance(pairs, str) else pairs) for number, time, pairs in found]
+    return [(number, time, json.loads(pairs) if isinstance(pairs, str) else pairs) for number, time, pairs in columns]
 
 
 def stored_metadata(db: Any) -> dict[str, Any]:

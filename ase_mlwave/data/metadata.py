@@ -84,10 +84,10 @@ def check_metadata(metadata: Mapping[str, Any], name: str) -> None:
             f"{name} is an ASE database but no {FORMAT} (its metadata do not say so). "
             "Read it with read_dataset, and write a new file with write_database."
         )
-    found = metadata.get("format_version")
-    if not isinstance(found, int) or found > FORMAT_VERSION:
+    written = metadata.get("format_version")
+    if not isinstance(written, int) or written > FORMAT_VERSION:
         raise ValueError(
-            f"{name} has format version {found}; this program reads versions up to {FORMAT_VERSION}. Update it."
+            f"{name} has format version {written}; this program reads versions up to {FORMAT_VERSION}. Update it."
         )
     plain(str(metadata.get("level", "")), f"the level of theory in {name}")
     for key, expected in _CONVENTIONS.items():

@@ -12,7 +12,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from ase_mlwave.data.frames import agreed_level
+from ase_mlwave.data.frames import common_level
 from ase_mlwave.data.labels import EV, LabelUnits, ReadingOptions
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.properties import LABELS
@@ -20,17 +20,19 @@ from ase_mlwave.systems.charge_spin import charge_and_spin, may_be_charge_or_spi
 from ase_mlwave.text import clean
 from ase_mlwave.units import BOHR, KCAL_PER_MOL
 
+__all__ = ["level_from_description", "read_npz", "unpack_upper_triangle"]
+
 Arrays = Mapping[str, NDArray[Any]]
 
 #: Name of an array of dipoles, (n, 3), that goes with every layout; it says the unit.
-DIPOLES = "dipole_e_Bohr"
+_DIPOLES = "dipole_e_Bohr"
 
 #: An archive may unpack to so many bytes, or to so many times its own size.
 _UNPACKED_BYTES, _LARGEST_RATIO = 10**9, 50
 
 
 @dataclass(frozen=True)
-class NpzFormat:
+class _Layout:
     """Describe one layout: the arrays it must have, and the function that turns them into records."""
 
     name: str
@@ -67,11 +69,11 @@ def read_npz(path: Path, options: ReadingOptions) -> Dataset:
             arrays = {key: archive[key] for key in archive.files}
     except (BadZipFile, EOFError, AttributeError, MemoryError, ValueError) as error:
         raise ValueError(f"{path} is no NumPy archive of plain arrays: {clean(str(error))}") from error
-    fitting = [layout for layout in FORMATS if layout.keys <= arrays.keys()]
+    fitting = [layout for layout in _LAYOUTS if layout.keys <= arrays.keys()]
     if not fitting:
-        known = "\n".join(f"  {layout.name}: {', '.join(sorted(layout.keys))}" for layout in FORMATS)
-        there = clean(", ".join(sorted(arrays)))[:1000] or "(none)"
-        raise ValueError(f"{path} has the arrays {there}; known layouts are\n{known}")
+        layouts = "\n".join(f"  {layout.name}: {', '.join(sorted(layout.keys))}" for layout in _LAYOUTS)
+        names = clean(", ".join(sorted(arrays)))[:1000] or "(none)"
+        raise ValueError(f"{path} has the arrays {names}; known layouts are\n{layouts}")
     layout = fitting[0]
     options.refuse("energy_key", "forces_key", source=str(path))
     units = _units(layout, arrays, options, path)
@@ -81,7 +83,7 @@ def read_npz(path: Path, options: ReadingOptions) -> Dataset:
         records = _with_splits_and_dipoles(records, arrays)
     except (ValueError, IndexError) as error:
         raise ValueError(f"{path} looks like {layout.name!r} but is not well formed: {error}") from error
-    level = agreed_level([level], options.level, str(path))
+    level = common_level([level], options.level, str(path))
     return Dataset(tuple(records), level, str(path), notes=_unread(layout, arrays))
 
 
@@ -126,10 +128,10 @@ def level_from_description(text: str) -> str:
     ValueError
         If the text names no level of theory in that form.
     """
-    found = re.search(r"\b[RU](?:KS|HF)\s+(?:(\S+?)/)?([^\s,]+?)(?=[,\s]|$)", text)
-    if found is None:
+    match = re.search(r"\b[RU](?:KS|HF)\s+(?:(\S+?)/)?([^\s,]+?)(?=[,\s]|$)", text)
+    if match is None:
         raise ValueError(f"no level of theory such as 'RKS PBE/def2-SVP' in the description {text[:200]!r}.")
-    functional, basis = found.groups()
+    functional, basis = match.groups()
     return f"{functional or 'hf'}/{basis}".lower()
 
 
@@ -199,12 +201,12 @@ def _origin(arrays: Arrays, row: int) -> dict[str, Any]:
 def _read_rmd17(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[list[Record], str]:
     """Read a split of rMD17 in eV and eV/Angstrom; a file named ``*_train*`` or ``*_test*`` names its split."""
     _same_length(arrays, "R", "E_eV", "F_eV_per_A")
-    found = re.search(r"(?:^|_)([a-z]+)_(train|test)\d*$", path.stem)
+    match = re.search(r"(?:^|_)([a-z]+)_(train|test)\d*$", path.stem)
     records = _one_molecule(arrays["Z"], arrays["R"], arrays["E_eV"], arrays["F_eV_per_A"], EV)
-    if found is not None:
-        records = [record.with_info(split=found.group(2)) for record in records]
+    if match is not None:
+        records = [record.with_info(split=match.group(2)) for record in records]
     # The names of the arrays give the units, but only that of the file can tell the level of theory.
-    is_rmd17 = (found is not None and found.group(1) in _RMD17) or path.stem.lower().startswith("rmd17")
+    is_rmd17 = (match is not None and match.group(1) in _RMD17) or path.stem.lower().startswith("rmd17")
     return records, _RMD17_LEVEL if is_rmd17 else ""
 
 
@@ -221,7 +223,7 @@ def _is_published_rmd17(arrays: Arrays, path: Path) -> bool:
     return any(name.startswith("old_") for name in arrays) or path.stem.lower().startswith("rmd17")
 
 
-def _units(layout: NpzFormat, arrays: Arrays, options: ReadingOptions, path: Path) -> LabelUnits:
+def _units(layout: _Layout, arrays: Arrays, options: ReadingOptions, path: Path) -> LabelUnits:
     """Return the units of an archive that does not name them, or refuse it; eV for all others, which need none."""
     if layout.names_units or _is_published_rmd17(arrays, path):
         options.refuse("units", source=str(path))
@@ -250,8 +252,8 @@ def _read_atomization(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[li
     in_kcal = "E_atomization_kcal_mol" in arrays
     energies = arrays["E_atomization_kcal_mol"] * KCAL_PER_MOL if in_kcal else arrays["E_atomization_eV"]
     # The names of the arrays give the units, but not the level of theory.
-    known = "qm7" in path.stem.lower() if in_kcal else indices is not None or "qm9" in path.stem.lower()
-    method = ("pbe0 " if in_kcal else "b3lyp/6-31g(2df,p) ") if known else ""
+    recognised = "qm7" in path.stem.lower() if in_kcal else indices is not None or "qm9" in path.stem.lower()
+    method = ("pbe0 " if in_kcal else "b3lyp/6-31g(2df,p) ") if recognised else ""
     records = []
     for row, n_atoms in enumerate(arrays["n_atoms"]):
         info = {} if indices is None else {"qm9_index": int(indices[row])}
@@ -266,34 +268,35 @@ def _read_atomization(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[li
     return records, f"{method}atomization energy"
 
 
-def _with_charges(records: list[Record], given: Arrays) -> list[Record]:
+def _with_charges(records: list[Record], charges: Arrays) -> list[Record]:
     """Give records charge and spin from arrays of one number for all or one for each, by the names of entries."""
-    if not given:
+    if not charges:
         return records
-    _same_length({"records": np.arange(len(records)), **{n: a for n, a in given.items() if a.ndim}}, "records", *given)
+    one_each = {name: array for name, array in charges.items() if array.ndim}
+    _same_length({"records": np.arange(len(records)), **one_each}, "records", *one_each)
     charged = []
     for row, record in enumerate(records):
-        charge, spin = charge_and_spin({name: array[row] if array.ndim else array for name, array in given.items()})
+        charge, spin = charge_and_spin({name: array[row] if array.ndim else array for name, array in charges.items()})
         charged.append(replace(record, charge=charge, spin=spin))
     return charged
 
 
 def _with_splits_and_dipoles(records: list[Record], arrays: Arrays) -> list[Record]:
     """Give records what an archive of any layout may have; dipoles of NaN are none."""
-    rows = {name: arrays[name] for name in ("split", DIPOLES) if name in arrays}
+    rows = {name: arrays[name] for name in ("split", _DIPOLES) if name in arrays}
     _same_length({"records": np.arange(len(records)), **rows}, "records", *rows)
     if "split" in rows:
         records = [record.with_info(split=str(name)) for record, name in zip(records, rows["split"], strict=True)]
     return [
         record if np.isnan(dipole).all() else replace(record, dipole=dipole)
-        for record, dipole in zip(records, rows.get(DIPOLES, np.full((len(records), 3), np.nan)), strict=True)
+        for record, dipole in zip(records, rows.get(_DIPOLES, np.full((len(records), 3), np.nan)), strict=True)
     ]
 
 
-def _unread(layout: NpzFormat, arrays: Arrays) -> tuple[str, ...]:
+def _unread(layout: _Layout, arrays: Arrays) -> tuple[str, ...]:
     """Note the arrays of an archive that its layout has no use for."""
-    others = sorted(name for name in arrays.keys() - layout.keys - _OPTIONAL if not may_be_charge_or_spin(name))
-    return (f"not read: arrays {', '.join(others)}",) if others else ()
+    unread = sorted(name for name in arrays.keys() - layout.keys - _OPTIONAL if not may_be_charge_or_spin(name))
+    return (f"not read: arrays {', '.join(unread)}",) if unread else ()
 
 
 def _same_length(arrays: Arrays, *names: str) -> None:
@@ -304,7 +307,9 @@ def _same_length(arrays: Arrays, *names: str) -> None:
 
 
 #: Arrays that a layout may have beside those that it must.
-_OPTIONAL = frozenset({"split", "qm9_index", "H_triu", "h_offsets", "offsets", "index", "smiles", "T", "meta", DIPOLES})
+_OPTIONAL = frozenset(
+    {"split", "qm9_index", "H_triu", "h_offsets", "offsets", "index", "smiles", "T", "meta", _DIPOLES}
+)
 _RMD17 = frozenset(
     {"aspirin", "azobenzene", "benzene", "ethanol", "malonaldehyde", "naphthalene", "paracetamol", "salicylic"}
     | {"toluene", "uracil"}
@@ -313,38 +318,36 @@ _RMD17_LEVEL = "pbe/def2-svp"
 
 
 #: The layouts that ``read_npz`` knows, the most specific first.
-FORMATS: tuple[NpzFormat, ...] = (
-    NpzFormat(
+_LAYOUTS: tuple[_Layout, ...] = (
+    _Layout(
         "molecules with packed Kohn-Sham matrices",
         frozenset({"Z", "R", "E", "F", "offsets", "h_offsets", "H_planes", "H_sum", "basis", "info", "meta"}),
         _read_packed,
     ),
-    NpzFormat(
+    _Layout(
         "molecules with Kohn-Sham matrices",
         frozenset({"Z", "R", "E", "F", "H_triu", "offsets", "h_offsets", "index", "smiles", "T", "meta"}),
         _read_many_molecules,
     ),
-    NpzFormat(
+    _Layout(
         "geometries of one molecule with Kohn-Sham matrices",
         frozenset({"Z", "R", "E", "F", "H_triu", "meta"}),
         _read_one_molecule,
     ),
-    NpzFormat(
+    _Layout(
         "molecules with energies and forces",
         frozenset({"Z", "R", "E", "F", "offsets", "index", "smiles", "T", "meta"}),
         _read_many_molecules,
     ),
-    NpzFormat("unlabelled molecules", frozenset({"Z", "R", "offsets", "smiles", "T"}), _read_geometries),
-    NpzFormat("rMD17 split", frozenset({"Z", "R", "E_eV", "F_eV_per_A"}), _read_rmd17),
+    _Layout("unlabelled molecules", frozenset({"Z", "R", "offsets", "smiles", "T"}), _read_geometries),
+    _Layout("rMD17 split", frozenset({"Z", "R", "E_eV", "F_eV_per_A"}), _read_rmd17),
     # rMD17 as its authors published it, and whatever else uses these names.
-    NpzFormat(
+    _Layout(
         "rMD17 as published",
         frozenset({"nuclear_charges", "coords", "energies", "forces"}),
         _read_rmd17_original,
         names_units=False,
     ),
-    NpzFormat(
-        "QM7 atomization energies", frozenset({"Z", "R", "n_atoms", "E_atomization_kcal_mol"}), _read_atomization
-    ),
-    NpzFormat("QM9 atomization energies", frozenset({"Z", "R", "n_atoms", "E_atomization_eV"}), _read_atomization),
+    _Layout("QM7 atomization energies", frozenset({"Z", "R", "n_atoms", "E_atomization_kcal_mol"}), _read_atomization),
+    _Layout("QM9 atomization energies", frozenset({"Z", "R", "n_atoms", "E_atomization_eV"}), _read_atomization),
 )

@@ -52,7 +52,7 @@ def write_packed(path: Path, records: Sequence[Record], basis: str, description:
     forces = [np.full((len(r), 3), np.nan) if r.forces is None else r.forces for r in records]
     dipoles = [np.full(3, np.nan) if r.dipole is None else r.dipole for r in records]
     optional: dict[str, Any] = {} if np.isnan(dipoles).all() else {"dipole_e_Bohr": np.array(dipoles)}
-    kept = [{k: v for k, v in r.info.items() if isinstance(v, str | int | float)} for r in records]
+    infos = [{k: v for k, v in r.info.items() if isinstance(v, str | int | float)} for r in records]
     np.savez_compressed(
         path,
         Z=np.concatenate([r.numbers for r in records]).astype(np.int8),
@@ -64,7 +64,7 @@ def write_packed(path: Path, records: Sequence[Record], basis: str, description:
         H_planes=folded.view(np.uint8).reshape(-1, 4).T,
         H_sum=np.array([r.matrices["hamiltonian"].sum() for r in records]),
         basis=np.array(basis),
-        info=np.array(json.dumps(kept)),
+        info=np.array(json.dumps(infos)),
         meta=np.array(description),
         **optional,
     )

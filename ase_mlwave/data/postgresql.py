@@ -45,19 +45,19 @@ class Address:
     """
 
     def __init__(self, text: str) -> None:
-        found = _ADDRESS.fullmatch(text)
-        if found is None:
+        parts = _ADDRESS.fullmatch(text)
+        if parts is None:
             raise ValueError(
                 "this is no address of a PostgreSQL database. Write it as text, postgresql://user@host:port/database; "
                 "in names and passwords write %40 for @, %2F for /, %3A for :, %3F for ? and %23 for #."
             )
         self.full = text
-        parameters = parse_qsl(found["query"] or "")
-        hidden = {found["password"] or "", *(value for key, value in parameters if key not in _SHOWN)}
+        parameters = parse_qsl(parts["query"] or "")
+        hidden = {parts["password"] or "", *(value for key, value in parameters if key not in _SHOWN)}
         self._secrets = {secret for text in hidden for secret in (text, unquote(text)) if secret}
         shown = urlencode([(key, value) for key, value in parameters if key in _SHOWN], safe="/")
-        user = f"{found['user']}@" if found["user"] else ""
-        self._public = f"{found['scheme']}://{user}{found['place']}" + (f"?{shown}" if shown else "")
+        user = f"{parts['user']}@" if parts["user"] else ""
+        self._public = f"{parts['scheme']}://{user}{parts['place']}" + (f"?{shown}" if shown else "")
 
     def __str__(self) -> str:
         return self._public

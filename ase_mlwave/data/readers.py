@@ -33,9 +33,9 @@ def read_dataset(
     ----------
     path : str or Path
         ``.db`` or ``postgresql://...``: a dataset of ours or another ASE database; ``.extxyz`` or ``.xyz``: energies
-        and forces in eV and eV/Angstrom where there are any, the level of theory from an entry ``level`` of the comment
-        lines, charge and spin as in `ase_mlwave.systems.charge_spin`; ``.npz``: a NumPy archive in one of the layouts
-        of ``ase_mlwave.data.npz``.
+        (eV), forces (eV/Angstrom) and dipoles (e*Angstrom) where there are any, the level of theory from an entry
+        ``level`` of the comment lines, charge and spin as in `ase_mlwave.systems.charge_spin`; ``.npz``: a NumPy archive
+        in one of the layouts of `ase_mlwave.data.npz`.
     energy_key, forces_key : str, optional
         Names of the energies (entries) and forces (arrays; with a minus sign before it a gradient's) in an extxyz file
         or another program's ASE database. By default those that `ase_mlwave.data.labels` knows.
@@ -68,7 +68,7 @@ def read_dataset(
     return _READERS[file.suffix](file, options)
 
 
-def read_xyz(path: Path, options: ReadingOptions) -> Dataset:
+def _read_xyz(path: Path, options: ReadingOptions) -> Dataset:
     """Read an (extended) XYZ file of molecules.
 
     Parameters
@@ -100,6 +100,6 @@ def read_xyz(path: Path, options: ReadingOptions) -> Dataset:
 _READERS: dict[str, Callable[[Path, ReadingOptions], Dataset]] = {
     ".db": read_database,
     ".npz": read_npz,
-    ".extxyz": read_xyz,
-    ".xyz": read_xyz,
+    ".extxyz": _read_xyz,
+    ".xyz": _read_xyz,
 }

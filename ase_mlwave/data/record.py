@@ -16,6 +16,8 @@ from ase_mlwave.properties import LABELS
 from ase_mlwave.systems.system import System, add_to_hash, checked_array
 from ase_mlwave.text import plain
 
+__all__ = ["Dataset", "Record"]
+
 #: Largest deviation from symmetry that a stored matrix may have, relative to its largest element.
 _SYMMETRY_TOLERANCE = 1e-8
 
@@ -221,13 +223,13 @@ class Dataset:
         KeyError
             If no record carries that name; the message lists the names there are.
         """
-        chosen = tuple(record for record in self.records if record.info.get("split") == name)
-        if not chosen:
-            there = ", ".join(f"{key!r} ({count})" for key, count in self.splits.items())
+        records = tuple(record for record in self.records if record.info.get("split") == name)
+        if not records:
+            splits = ", ".join(f"{key!r} ({count})" for key, count in self.splits.items())
             words = f"mlwave merge {self.source} divided.db --split train=0.8,valid=0.1,test=0.1"
-            hint = f"it has {there}" if there else f"its records carry no split; write {words}"
+            hint = f"it has {splits}" if splits else f"its records carry no split; write {words}"
             raise KeyError(f"{self.source} has no split {name!r}: {hint}.")
-        return replace(self, records=chosen)
+        return replace(self, records=records)
 
     def content_hash(self) -> str:
         """Return the SHA-256 (hex) of the level of theory and of all records in order, without their ``info``."""

@@ -163,7 +163,7 @@ def record_from_row(row: AtomsRow) -> Record:
     )
 
 
-def write_new(db: Any, record: Record, known: dict[str, int]) -> int:
+def write_new(db: Any, record: Record, row_of: dict[str, int]) -> int:
     """Write a molecule unless there is a row with its geometry.
 
     Parameters
@@ -181,17 +181,17 @@ def write_new(db: Any, record: Record, known: dict[str, int]) -> int:
         Number of the row that has the geometry.
     """
     key = row_key(record)
-    if key not in known:
+    if key not in row_of:
         status = PENDING if record.energy is None else LABELLED
-        known[key] = db.write(atoms_from_record(replace(record, info={})), *columns(record, key, status))
+        row_of[key] = db.write(atoms_from_record(replace(record, info={})), *columns(record, key, status))
         db.change_count = 0  # else ASE commits in between, after every 5000 rows
-    return known[key]
+    return row_of[key]
 
 
 def row_numbers(db: Any, records: Iterable[Record]) -> dict[str, int]:
     """Return the numbers of the rows that have these geometries, by their keys, inside ``with db:``."""
     keys = {row_key(record) for record in records}
-    return dict(find_rows(db, _own_name(db, "key"), keys))
+    return dict(find_rows(db, _pair_name(db, "key"), keys))
 
 
 def row_states(db: Any, rows: Iterable[int] | None = None) -> dict[int, RowState]:
@@ -205,18 +205,18 @@ def row_states(db: Any, rows: Iterable[int] | None = None) -> dict[int, RowState
 
 def status_counts(db: Any) -> dict[str, int]:
     """Return how many rows there are of each status, inside ``with db:``."""
-    return count_values(db, _own_name(db, "status"))
+    return count_values(db, _pair_name(db, "status"))
 
 
 def numbers_with(db: Any, *statuses: str) -> list[int]:
     """Return the numbers of the rows of these statuses, in order, inside ``with db:``."""
-    return [number for _, number in find_rows(db, _own_name(db, "status"), statuses)]
+    return [number for _, number in find_rows(db, _pair_name(db, "status"), statuses)]
 
 
 def labelled_with(db: Any, key: str, values: Collection[Any]) -> list[int]:
     """Return the numbers of the labelled rows whose key-value pair is among these, in order, inside ``with db:``."""
-    found = [number for _, number in find_rows(db, key, values)]
-    return [number for number, state in row_states(db, found).items() if state.status == LABELLED]
+    numbers = [number for _, number in find_rows(db, key, values)]
+    return [number for number, state in row_states(db, numbers).items() if state.status == LABELLED]
 
 
 def upgrade(db: Any) -> None:
@@ -238,9 +238,9 @@ def upgrade(db: Any) -> None:
     cursor.execute(f"UPDATE information SET value = {mark(db)} WHERE name = 'metadata'", (json.dumps(metadata),))
 
 
-def _own_name(db: Any, name: str) -> str:
+def _pair_name(db: Any, name: str) -> str:
     """Return what one of our own key-value pairs is called in a database, which may be of format 1."""
-    own = f"{PREFIX}{name}"
+    current = f"{PREFIX}{name}"
     if stored_metadata(db)["format_version"] == FORMAT_VERSION:
-        return own
-    return next(first for first, present in _FIRST_NAMES.items() if present == own)
+        return current
+    return next(first for first, present in _FIRST_NAMES.items() if present == current)

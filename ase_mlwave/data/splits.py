@@ -51,17 +51,17 @@ def assign_splits(dataset: Dataset, fractions: Mapping[str, float], seed: int, g
     names, shares = list(fractions), np.array(list(fractions.values()), dtype=np.float64)
     groups = _groups(dataset, group)
     if len(groups) < len(names):
-        what = "different geometries" if group is None else f"different values of {group!r}"
-        raise ValueError(f"{dataset.source} has {len(groups)} {what}, too few for {len(names)} splits.")
-    wanted = shares * len(dataset)
+        units = "different geometries" if group is None else f"different values of {group!r}"
+        raise ValueError(f"{dataset.source} has {len(groups)} {units}, too few for {len(names)} splits.")
+    targets = shares * len(dataset)
     filled = np.zeros(len(names))
-    chosen = [""] * len(dataset)
+    assigned = [""] * len(dataset)
     for number in np.random.default_rng(seed).permutation(len(groups)):
-        emptiest = int(np.argmin(filled / wanted))  # the split that is furthest from its share
+        emptiest = int(np.argmin(filled / targets))  # the split that is furthest from its share
         filled[emptiest] += len(groups[number])
         for index in groups[number]:
-            chosen[index] = names[emptiest]
-    records = tuple(record.with_info(split=name) for record, name in zip(dataset, chosen, strict=True))
+            assigned[index] = names[emptiest]
+    records = tuple(record.with_info(split=name) for record, name in zip(dataset, assigned, strict=True))
     return replace(dataset, records=records)
 
 

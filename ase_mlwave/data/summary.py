@@ -59,19 +59,19 @@ def summary_of_structures(frames: Sequence[Atoms], source: str) -> str:
         Numbers of structures, of cells among them, and of the results that are left aside.
     """
     results = [{} if atoms.calc is None else atoms.calc.results for atoms in frames]
-    known = Counter(name for some in results for name in some)
-    aside = ", ".join(f"{number} {name}" for name, number in known.items())
+    counts = Counter(name for some in results for name in some)
+    aside = ", ".join(f"{number} {name}" for name, number in counts.items())
     n_cells = sum(bool(atoms.pbc.any()) for atoms in frames)
-    what = f"{len(frames)} structures{f' ({n_cells} periodic)' if n_cells else ''}"
-    return clean(f"{source}: {what}, {f'left aside: {aside}' if aside else 'no results of their own'}").replace(
+    structures = f"{len(frames)} structures{f' ({n_cells} periodic)' if n_cells else ''}"
+    return clean(f"{source}: {structures}, {f'left aside: {aside}' if aside else 'no results of their own'}").replace(
         "\n", " "
     )
 
 
 def _charged(dataset: Dataset) -> list[str]:
-    found = Counter((record.charge, record.spin) for record in dataset)
-    found.pop((0, 0), None)
-    return [f"charge {q:+d}, {n} unpaired: {number}" for (q, n), number in sorted(found.items())]
+    counts = Counter((record.charge, record.spin) for record in dataset)
+    counts.pop((0, 0), None)
+    return [f"charge {q:+d}, {n} unpaired: {number}" for (q, n), number in sorted(counts.items())]
 
 
 def _copies(dataset: Dataset) -> list[str]:
@@ -82,8 +82,8 @@ def _copies(dataset: Dataset) -> list[str]:
     for record in dataset:
         key = record.geometry_hash()
         splits.setdefault(key, set()).add(str(record.info.get("split", "")))
-        known = first.setdefault(key, record)
-        n_other_labels += known is not record and bool(different_labels(known, record))
+        earlier = first.setdefault(key, record)
+        n_other_labels += earlier is not record and bool(different_labels(earlier, record))
     n_copies = len(dataset) - len(first)
     if not n_copies:
         return []

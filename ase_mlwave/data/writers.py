@@ -48,7 +48,7 @@ def write_dataset(path: str | Path, dataset: Dataset) -> None:
     ----------
     path : str or Path
         ``.db``: everything, see ``write_database``; ``.extxyz`` or ``.xyz``: geometries (Angstrom, 8 decimals),
-        energies (eV), forces (eV/Angstrom) and ``info``, without matrices.
+        energies (eV), forces (eV/Angstrom), dipoles (e*Angstrom) and ``info``, without matrices.
     dataset : Dataset
         The level of theory becomes the entry ``level`` of the comment lines.
 

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pyscf import dft, gto, scf
 
 from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
-from ase_mlwave.data.labels import known_result
+from ase_mlwave.data.labels import computed_result
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import suggestion
 from ase_mlwave.properties import LABELS
@@ -321,7 +321,7 @@ class CalculatorLevel(LevelOfTheory):
             raise
         except Exception as error:  # any program may be behind it; a label is all or nothing
             raise CalculationFailed(f"{self.name} failed for {record.formula}: {error!r}") from error
-        dipole = known_result(atoms, "dipole")
+        dipole = computed_result(atoms, "dipole")
         results |= {} if dipole is None else {"dipole": dipole}
         return replace(record, **{name: LABELS[name].from_ase(value) for name, value in results.items()})
 

@@ -59,7 +59,7 @@ def test_merging_unites_labels_and_says_what_is_lost() -> None:
     np.testing.assert_array_equal(merged.records[0].forces, forces)  # type: ignore[arg-type]
     assert merged.records[0].labels.keys() == {"energy", "forces", "dipole"}
     assert merged.in_words().startswith("1 record is a copy")
-    assert merged.lost == ("index",)
+    assert merged.dropped == ("index",)
     assert merge_copies([one], "here").in_words() == ""
     assert merge_copies([], "here").records == ()
 

@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
 from ase_mlwave.data.convert import read_structure, record_from_atoms
-from ase_mlwave.data.labels import LabelsWanted, LabelUnits
+from ase_mlwave.data.labels import LabelConventions, LabelUnits
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.data.summary import summary
@@ -126,7 +126,7 @@ def test_dipoles_are_those_of_ase(tmp_path: Path) -> None:
 def test_dipoles_of_a_file_in_other_units_stay_entries() -> None:
     atoms = water()
     atoms.calc = SinglePointCalculator(atoms, energy=-1.0, dipole=[0.0, 0.0, 1.8])
-    record = read_structure(atoms, LabelsWanted(units=LabelUnits.parse("Hartree"))).record
+    record = read_structure(atoms, LabelConventions(units=LabelUnits.parse("Hartree"))).record
     assert record.dipole is None
     np.testing.assert_array_equal(record.info["dipole"], [0.0, 0.0, 1.8])
 
