@@ -34,8 +34,8 @@ def read_dataset(
     path : str or Path
         ``.db`` or ``postgresql://...``: a dataset of ours or another ASE database; ``.extxyz`` or ``.xyz``: energies
         (eV), forces (eV/Angstrom) and dipoles (e*Angstrom) where there are any, the level of theory from an entry
-        ``level`` of the comment lines, charge and spin as in `ase_mlwave.systems.charge_spin`; ``.npz``: a NumPy archive
-        in one of the layouts of `ase_mlwave.data.npz`.
+        ``level`` of the comment lines, charge and spin as in `ase_mlwave.systems.charge_spin`; ``.npz``: a NumPy
+        archive in one of the layouts of `ase_mlwave.data.npz`.
     energy_key, forces_key : str, optional
         Names of the energies (entries) and forces (arrays; with a minus sign before it a gradient's) in an extxyz file
         or another program's ASE database. By default those that `ase_mlwave.data.labels` knows.
