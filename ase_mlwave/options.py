@@ -85,12 +85,12 @@ def sorted_options(
         If a value is not allowed.
     """
     others = list(rest)
-    known = [*(name for kind in kinds for name in kind.model_fields), *others]
-    unknown = [name for name in options if name not in known]
+    names = [*(name for kind in kinds for name in kind.model_fields), *others]
+    unknown = [name for name in options if name not in names]
     if unknown:
-        raise UnknownOptionError(f"{call} has no option {unknown[0]!r}. {suggestion(unknown[0], known)}")
-    given = [{name: options[name] for name in kind.model_fields if name in options} for kind in kinds]
-    settings = [parse_settings(kind, values) for kind, values in zip(kinds, given, strict=True)]
+        raise UnknownOptionError(f"{call} has no option {unknown[0]!r}. {suggestion(unknown[0], names)}")
+    values_of = [{name: options[name] for name in kind.model_fields if name in options} for kind in kinds]
+    settings = [parse_settings(kind, values) for kind, values in zip(kinds, values_of, strict=True)]
     return settings, {name: options[name] for name in others if name in options}
 
 

@@ -103,14 +103,14 @@ class AmonsCalculator(MlwaveCalculator):
         from ase_mlwave.models.amons.learning.query import study_query
 
         call = f"{cls.__name__}.for_query"
-        (settings, labelling), own = sorted_options(
+        (settings, labelling), remaining = sorted_options(
             call, options, (StudySettings, Labelling), rest=cls.default_parameters
         )
-        device = pick_device(own.get("device"))
-        with labelling.watched(settings.level.name) as watched:
-            study = study_query(query, settings, watched)
+        device = pick_device(remaining.get("device"))
+        with labelling.watched(settings.level.name) as observed:
+            study = study_query(query, settings, observed)
         learning = ActiveLearning(study, settings)
-        calc = cls(learning.save(device), **own)
+        calc = cls(learning.save(device), **remaining)
         calc.learning = learning
         calc.extras["amons"] = list(dict.fromkeys(str(record.info["smiles"]) for record in study.records))
         return calc
@@ -202,9 +202,9 @@ class AmonsCalculator(MlwaveCalculator):
             raise InputError("a committee cannot be extended; extend its members one by one.")
         network = self.members[0].network_as(AmonModel)
         learning = self.learning.of_model(network.config, reference, database, folder)
-        system = self._given(atoms, learning.study)
-        (found,) = predict_batch(network, [system])
-        learning, added = learning.extended(system, found.worst_atoms, n=n, executor=executor)
+        system = self._target(atoms, learning.study)
+        (prediction,) = predict_batch(network, [system])
+        learning, added = learning.extended(system, prediction.worst_atoms, n=n, executor=executor)
         if added:
             model = model_names(learning.save(pick_device(self.parameters["device"])))
             self._load_anew({**self.parameters, "model": model})
@@ -245,11 +245,11 @@ class AmonsCalculator(MlwaveCalculator):
         certain = self.atoms is None or not exceeded(self.extras, self.domain.thresholds)
         return () if certain else self.extend(atoms, **options)
 
-    def _given(self, atoms: Atoms | None, study: AmonStudy | None) -> System:
+    def _target(self, atoms: Atoms | None, study: AmonStudy | None) -> System:
         """Return the structure to extend for."""
-        chosen = self.atoms if atoms is None else atoms
-        if chosen is not None:
-            return read_atoms(chosen, self.domain)
+        structure = self.atoms if atoms is None else atoms
+        if structure is not None:
+            return read_atoms(structure, self.domain)
         if study is None or study.query is None:
             raise InputError("there is no structure to extend for. Write calc.extend(atoms).")
         charge = 0 if study.molecule is None else sum(study.molecule.charges)
@@ -260,8 +260,8 @@ class AmonsCalculator(MlwaveCalculator):
         worst = max((outcome.extras, *outcome.extras.get("members", ())), key=_largest_novelty)["badly_covered"]
         if not worst:
             return outcome, ""
-        known = frozenset(smiles for member in self.members for smiles in member.network_as(AmonModel).config.amons)
-        missing, text = self.learning.advise(system, worst, known)
+        learned = frozenset(smiles for member in self.members for smiles in member.network_as(AmonModel).config.amons)
+        missing, text = self.learning.advise(system, worst, learned)
         return replace(outcome, extras={**outcome.extras, "missing_amon": missing}), text
 
     @property
@@ -280,18 +280,18 @@ class AmonsCalculator(MlwaveCalculator):
     def _compute(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
         if "stress" in properties:
             _refuse_stress_without_volume(systems)
-        network, wanted = member.network_as(AmonModel), self.parameters["uncertainty"]
-        found = predict_batch(
+        network, uncertainty = member.network_as(AmonModel), self.parameters["uncertainty"]
+        predictions = predict_batch(
             network,
             systems,
             forces=bool({"forces", "stress"} & set(properties)),
-            uncertainty=wanted != "none",
+            uncertainty=uncertainty != "none",
             neighbours=self.neighbours,
         )
         outcomes, amons = [], list(network.config.amons)
-        for system, result in zip(systems, found, strict=True):
+        for system, result in zip(systems, predictions, strict=True):
             extras = _extras(result) | {"amons": amons}
-            if wanted == "forces":
+            if uncertainty == "forces":
                 extras["forces_uncertainty"] = force_uncertainty(network, system)
             outcomes.append(Outcome(_values(system, result), extras))
         return outcomes
@@ -304,9 +304,9 @@ def _refuse_stress_without_volume(systems: Sequence[System]) -> None:
         )
 
 
-def _values(system: System, found: Prediction) -> dict[str, Any]:
+def _values(system: System, prediction: Prediction) -> dict[str, Any]:
     """Collect what ASE knows, in atomic units; atoms nearer than bonds are pushed apart."""
-    result = found.with_wall(system)
+    result = prediction.with_wall(system)
     values: dict[str, Any] = {"energy": result.energy, "energies": result.atomic_energies}
     if result.forces is not None:
         values["forces"] = result.forces

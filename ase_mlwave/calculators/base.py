@@ -227,9 +227,9 @@ class MlwaveCalculator(Calculator):
         atoms = self.atoms if atoms is None else atoms
         if system_changes:
             self.reset()
-        wanted = self._checked_properties(properties)
+        checked = self._checked_properties(properties)
         try:
-            (outcome,) = self._evaluate([read_atoms(atoms, self.domain)], wanted, keep=lambda name: True)
+            (outcome,) = self._evaluate([read_atoms(atoms, self.domain)], checked, keep=lambda name: True)
         except OutOfDomainError as error:
             self.extras.update(error.extras)
             raise
@@ -275,8 +275,8 @@ class MlwaveCalculator(Calculator):
             ``outside="warn"`` that is a warning.
         """
         names = property_names(properties)
-        wanted, systems = self._checked_properties(names), self._checked_structures(structures, batch_size)
-        outcomes = self._evaluate(systems, wanted, batch_size, progress, keep=lambda name: False)
+        checked, systems = self._checked_properties(names), self._checked_structures(structures, batch_size)
+        outcomes = self._evaluate(systems, checked, batch_size, progress, keep=lambda name: False)
         return [{name: outcome.values[name] for name in names} for outcome in outcomes]
 
     def predict_outcomes(
@@ -311,12 +311,12 @@ class MlwaveCalculator(Calculator):
         InputError
             If there are no extras of such a name; as `predict` otherwise.
         """
-        wanted, systems = self._checked_properties(properties), self._checked_structures(structures, batch_size)
+        checked, systems = self._checked_properties(properties), self._checked_structures(structures, batch_size)
         named = None if extras is None else frozenset(property_names(extras))
         keep = (lambda name: name not in MATRICES) if named is None else named.__contains__
-        outcomes = self._evaluate(systems, wanted, batch_size, progress, outside, keep=keep)
-        there = outcomes[0].extras if outcomes else named or ()
-        for name in (named or frozenset()).difference(there):
+        outcomes = self._evaluate(systems, checked, batch_size, progress, outside, keep=keep)
+        available = outcomes[0].extras if outcomes else named or ()
+        for name in (named or frozenset()).difference(available):
             raise InputError(f"{type(self).__name__} gave no extra {name!r}. {suggestion(name, EXTRAS)}")
         return outcomes
 
@@ -413,11 +413,11 @@ class MlwaveCalculator(Calculator):
         for chunk in self._chunks(systems, batch_size or self.parameters["batch_size"]):
             by_member = [self._compute_in_memory(member, chunk, properties) for member in self.members]
             for system, members in zip(chunk, zip(*by_member, strict=True), strict=True):
-                own = [to_ase(member, len(system)) for member in members]
+                converted = [to_ase(member, len(system)) for member in members]
                 if not matrices:
-                    own = [each.with_extras(lambda name: name not in MATRICES) for each in own]
+                    converted = [each.with_extras(lambda name: name not in MATRICES) for each in converted]
                 try:
-                    outcome = self._judged(system, self._combine(system, own), outside)
+                    outcome = self._judged(system, self._combine(system, converted), outside)
                     outcomes.append(outcome.with_extras(keep))
                 except OutOfDomainError as error:
                     if len(systems) > 1:
@@ -437,8 +437,8 @@ class MlwaveCalculator(Calculator):
         advice = ""
         if not verdict.inside:
             outcome, advice = self._advise(system, outcome)
-        chosen = self.parameters["outside"] if outside is None else outside
-        enforce(verdict, system, outcome.extras, outside=chosen, advice=advice)
+        policy = self.parameters["outside"] if outside is None else outside
+        enforce(verdict, system, outcome.extras, outside=policy, advice=advice)
         return replace(outcome, verdict=verdict)
 
     def _chunks(self, systems: list[System], batch_size: int | None) -> Iterator[list[System]]:

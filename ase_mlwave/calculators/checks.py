@@ -121,6 +121,6 @@ def property_names(given: Any) -> tuple[str, ...]:
 
 def check_choice(option: str, given: Any, allowed: Iterable[str]) -> None:
     """Raise ``InputError`` if the value of an option is none of those allowed; the message names the nearest."""
-    known = tuple(allowed)
-    if not isinstance(given, str) or given not in known:
-        raise InputError(f"{option} is {given!r}. {suggestion(str(given), known)}")
+    choices = tuple(allowed)
+    if not isinstance(given, str) or given not in choices:
+        raise InputError(f"{option} is {given!r}. {suggestion(str(given), choices)}")

@@ -19,10 +19,10 @@ from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
 from ase_mlwave.models.domain.scope import Domain
 from ase_mlwave.systems.system import System
 
-__all__ = ["OUTSIDE", "Verdict", "check_outside", "enforce", "exceeded", "judge"]
+__all__ = ["Verdict", "check_outside", "enforce", "exceeded", "judge"]
 
 #: Values of the option ``outside``: what happens past a limit.
-OUTSIDE = ("error", "warn")
+_OUTSIDE = ("error", "warn")
 #: Atoms that a message names at most.
 _NAMED = 5
 
@@ -46,7 +46,7 @@ class Verdict:
 
 def check_outside(given: Any) -> None:
     """Raise ``InputError`` if ``given`` is no value of the option ``outside``."""
-    check_choice("outside", given, OUTSIDE)
+    check_choice("outside", given, _OUTSIDE)
 
 
 def judge(extras: Mapping[str, Any], domain: Domain) -> Verdict:
@@ -163,6 +163,6 @@ def _named(atoms: Sequence[int], system: System) -> str:
     """Write the atoms at fault, in order of their numbers so that the text stays the same in a trajectory."""
     if not atoms:
         return ""
-    chosen = sorted(atoms[:_NAMED])
-    names = ", ".join(f"{chemical_symbols[system.numbers[index]]}{index}" for index in chosen)
+    shown = sorted(atoms[:_NAMED])
+    names = ", ".join(f"{chemical_symbols[system.numbers[index]]}{index}" for index in shown)
     return f" (atoms {names}{', ...' if len(atoms) > _NAMED else ''})"

@@ -94,9 +94,9 @@ def model_names(model: ModelName | Sequence[ModelName]) -> str | list[str]:
 def common_domain(members: Sequence[Member]) -> Domain:
     """Return what all members were made for, or raise ``InputError`` if that is nothing; committees watch spreads."""
     domain = reduce(Domain.common, (member.domain for member in members))
-    for what, common in (("element", domain.elements), ("charge", domain.charges), ("spin", domain.spins)):
+    for quantity, common in (("element", domain.elements), ("charge", domain.charges), ("spin", domain.spins)):
         if not common:
-            raise InputError(f"the models of the committee have no {what} in common.")
+            raise InputError(f"the models of the committee have no {quantity} in common.")
     if len(members) == 1:
         return domain
     thresholds, limits = {**SPREAD_THRESHOLDS, **domain.thresholds}, {**SPREAD_LIMITS, **domain.limits}
@@ -123,15 +123,15 @@ def pick_device(device: str | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        chosen = torch.device(device)
+        picked = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise InputError(f"device is {device!r}, but must be 'cpu', 'cuda', 'cuda:1', ... or None.") from error
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+    if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
         raise InputError(
             f"device is {device!r}, but this machine has {torch.cuda.device_count()} CUDA devices that torch "
             f"{torch.__version__} can use. Take device='cpu', or None to choose what there is."
         )
-    return chosen
+    return picked
 
 
 def pick_dtype(dtype: str) -> torch.dtype:

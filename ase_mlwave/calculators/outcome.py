@@ -28,10 +28,10 @@ class Outcome:
 
     def with_extras(self, keep: Callable[[str], bool]) -> Outcome:
         """Return a copy with those extras, also of the members of a committee, whose names are to be kept."""
-        kept = {name: value for name, value in self.extras.items() if keep(name)}
-        if "members" in kept:
-            kept["members"] = [{n: v for n, v in each.items() if keep(n)} for each in kept["members"]]
-        return replace(self, extras=kept)
+        extras = {name: value for name, value in self.extras.items() if keep(name)}
+        if "members" in extras:
+            extras["members"] = [{n: v for n, v in each.items() if keep(n)} for each in extras["members"]]
+        return replace(self, extras=extras)
 
 
 def to_ase(outcome: Outcome, n_atoms: int) -> Outcome:

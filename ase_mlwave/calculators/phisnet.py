@@ -48,7 +48,7 @@ class PhiSNetCalculator(MlwaveCalculator):
         errors support (``config.json``, ``defaults``); of a committee the most accurate of these. Forces are the
         derivative of that energy, the motion of the integration grid included (PySCF's own gradients leave it out by
         default).
-    device, dtype, batch_size
+    device, dtype, batch_size, outside
         As in `MlwaveCalculator`. ``dtype`` is the network's; matrices are always float64.
 
     Raises
@@ -98,17 +98,17 @@ class PhiSNetCalculator(MlwaveCalculator):
         best = self._model_default("energy")
         if best != "wavefunction" and any(declares_level(member.config) for member in self.members):
             errors = errors_in_words(self.members[0].config.errors, "wavefunction")
-            known = f" (mean errors: {errors})" if errors else ""
+            measured = f" (mean errors: {errors})" if errors else ""
             warnings.warn(
-                f"energy='wavefunction' is not what {self.parameters['model']} is good for{known}: it learned no such "
-                f"energies, or too badly. Take energy={best!r}, or leave it out.",
+                f"energy='wavefunction' is not what {self.parameters['model']} is good for{measured}: it learned no "
+                f"such energies, or too badly. Take energy={best!r}, or leave it out.",
                 stacklevel=4,
             )
 
     # --- energies, forces, dipole, charges --------------------------------------------------------------------------
 
     def _compute(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
-        found = molecular_properties(
+        results = molecular_properties(
             member.network_as(PhiSNet),
             systems,
             properties,
@@ -116,7 +116,7 @@ class PhiSNetCalculator(MlwaveCalculator):
             in_domain=lambda matrices: not judge(matrices, self.domain).refused,
             neighbours=self.neighbours,
         )
-        return [Outcome(values, matrices) for values, matrices in found]
+        return [Outcome(values, matrices) for values, matrices in results]
 
     # --- matrices ---------------------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class PhiSNetCalculator(MlwaveCalculator):
 
         Raises
         ------
-        InputError
+        InputError, OutOfDomainError
             As `hamiltonian`.
         """
         H, S, _ = self._matrices(x)
@@ -233,6 +233,11 @@ class PhiSNetCalculator(MlwaveCalculator):
             File to write.
         spacing : float
             Largest distance of grid points, Angstrom.
+
+        Raises
+        ------
+        InputError, OutOfDomainError
+            As `hamiltonian`; also if the spacing is not positive.
         """
         grid = cube_grid(spacing)
         mole = mole_of(self._network, self._system(x))
@@ -242,7 +247,10 @@ class PhiSNetCalculator(MlwaveCalculator):
     def write_orbital(
         self, x: Atoms | gto.Mole, path: str | PathLike[str], index: int, *, spacing: float = 0.1
     ) -> None:
-        """Write a predicted molecular orbital as a cube file; ``index`` counts from 0, by energy."""
+        """Write a predicted molecular orbital as a cube file; ``index`` counts from 0, by energy.
+
+        Other arguments and errors as `write_density`; also ``InputError`` if there is no such orbital.
+        """
         grid = cube_grid(spacing)
         mole = mole_of(self._network, self._system(x))
         energies, coefficients = self.orbitals(x)
@@ -252,7 +260,7 @@ class PhiSNetCalculator(MlwaveCalculator):
         write_cube(path, partial(orbitals_on_points, orbital, mole), mole, grid, "Orbital, Bohr^(-3/2)")
 
     def _system(self, x: Atoms | gto.Mole) -> System:
-        """Check a molecule and read it as a record, Bohr."""
+        """Check a molecule and read it in atomic units."""
         if isinstance(x, gto.Mole):
             return read_mole(x, self.domain)
         if not isinstance(x, Atoms):
@@ -268,8 +276,8 @@ class PhiSNetCalculator(MlwaveCalculator):
         """Predict H, S and P of one molecule; the mean H of a committee."""
         system = self._system(x)
         if isinstance(x, gto.Mole):
-            own = mole_of(self._network, system)
-            if x.nao != own.nao or not np.allclose(x.intor("int1e_ovlp"), own.intor("int1e_ovlp"), atol=1e-8):
+            mole = mole_of(self._network, system)
+            if x.nao != mole.nao or not np.allclose(x.intor("int1e_ovlp"), mole.intor("int1e_ovlp"), atol=1e-8):
                 raise InputError(
                     f"the Mole's basis is not the model's, {self._network.config.basis!r} (spherical); give Atoms, or "
                     "use initial_guess, which projects the density to another basis"

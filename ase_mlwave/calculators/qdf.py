@@ -43,7 +43,7 @@ class QDFCalculator(MlwaveCalculator):
     grid_level : int, optional
         Size of the integration grid, 0 to 5; the model's own by default. Larger grids cost more, and leave less of the
         dependence on the molecule's orientation.
-    device, dtype, batch_size
+    device, dtype, batch_size, outside
         As in `MlwaveCalculator`.
 
     Raises
@@ -57,9 +57,9 @@ class QDFCalculator(MlwaveCalculator):
     Models of the published field (``mlwave import-qdf``) give atomization energies, negative, and no forces; all their
     outputs are in ``calc.extras["outputs"]`` (name -> eV).
     ``energies`` are the integrals over the cells of atoms. ``calc.extras`` holds after each calculation
-    ``"cell_electrons"`` ((N,), electrons of every cell before they are scaled to the nuclear charge), and
-    ``"domain_distance"`` ((N,), how unlike the training data each atom is; past the model's thresholds come an
-    `OutOfDomainWarning` and an `OutOfDomainError`).
+    ``"atomic_energies"`` ((N,), eV: the same under their first name), ``"cell_electrons"`` ((N,), electrons of every
+    cell before they are scaled to the nuclear charge), and ``"domain_distance"`` ((N,), how unlike the training data
+    each atom is; past the model's thresholds come an `OutOfDomainWarning` and an `OutOfDomainError`).
     The energy changes under rotation by what the grid leaves of the integral: 1 to 2 meV a molecule for the shipped
     models (``python -m benchmarks.orientation``). ``dtype="float32"`` is faster: the field and the networks run in it,
     sums over cells and the repulsion of nuclei stay in float64.
@@ -77,8 +77,8 @@ class QDFCalculator(MlwaveCalculator):
 
     def _compute(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
         if isinstance(member.network, PublishedQDF):
-            found = named_outputs(member.network, systems, properties)
-            return [Outcome({"energy": one[ENERGY]} if ENERGY in one else {}, {"outputs": one}) for one in found]
+            outputs = named_outputs(member.network, systems, properties)
+            return [Outcome({"energy": one[ENERGY]} if ENERGY in one else {}, {"outputs": one}) for one in outputs]
         outcomes = []
         network, level = member.network_as(QDF), self.parameters["grid_level"]
         options = {"forces": "forces" in properties, "grid_level": level, "neighbours": self.neighbours}

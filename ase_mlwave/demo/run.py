@@ -67,23 +67,23 @@ def run_demo(model: str, output: Path, progress: Callable[[str, int, int], None]
 
 
 def _relaxations(model: str, output: Path, progress: Callable[[str, int, int], None]) -> Section:
-    calculator = PhiSNetCalculator(model)
-    reference = calculator.members[0].config.level
-    ways = {
-        "PhiSNet, wavefunction": calculator,
+    wavefunction = PhiSNetCalculator(model)
+    reference = wavefunction.members[0].config.level
+    calculators = {
+        "PhiSNet, wavefunction": wavefunction,
         "PhiSNet, functional": PhiSNetCalculator(model, energy="functional"),
         "PhiSNet, scf": PhiSNetCalculator(model, energy="scf"),
         f"PySCF, {reference}": ReferenceCalculator(reference),
     }
-    done = []
-    for k, (name, way) in enumerate(ways.items()):
-        progress("relaxation", k, len(ways))
-        done.append(relax(name, way))
-    progress("relaxation", len(ways), len(ways))
-    draw_relaxations({one.name: one.energies for one in done}, output / "relaxation.png")
+    relaxed = []
+    for k, (name, calculator) in enumerate(calculators.items()):
+        progress("relaxation", k, len(calculators))
+        relaxed.append(relax(name, calculator))
+    progress("relaxation", len(calculators), len(calculators))
+    draw_relaxations({one.name: one.energies for one in relaxed}, output / "relaxation.png")
     rows = tuple(
-        (r.name, f"{r.bond:.4f}", f"{r.angle:.2f}", f"{1e3 * (r.energy - done[-1].energy):+.3f}", f"{r.seconds:.1f}")
-        for r in done
+        (r.name, f"{r.bond:.4f}", f"{r.angle:.2f}", f"{1e3 * (r.energy - relaxed[-1].energy):+.3f}", f"{r.seconds:.1f}")
+        for r in relaxed
     )
     return Section(
         "A distorted water, relaxed to 0.005 eV/A",

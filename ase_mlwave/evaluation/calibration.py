@@ -105,12 +105,12 @@ class Calibration:
         """Divide the entries into bins of equal number by their spread, of ten or more where there are as many."""
         n_bins = min(max(len(self.spreads) // _PER_BIN, 1), _MAX_BINS)
         result = []
-        for chosen in np.array_split(np.argsort(self.spreads, kind="stable"), n_bins):
-            squares = self.errors[chosen] ** 2
+        for members in np.array_split(np.argsort(self.spreads, kind="stable"), n_bins):
+            squares = self.errors[members] ** 2
             error = float(np.sqrt(squares.mean()))
-            deviation = float(squares.std(ddof=1)) / np.sqrt(len(chosen)) if len(chosen) > 1 else 0.0
-            spread = float(np.sqrt(np.mean(self.spreads[chosen] ** 2)))
-            result.append(CalibrationBin(len(chosen), spread, error, deviation / (2 * error) if error else 0.0))
+            deviation = float(squares.std(ddof=1)) / np.sqrt(len(members)) if len(members) > 1 else 0.0
+            spread = float(np.sqrt(np.mean(self.spreads[members] ** 2)))
+            result.append(CalibrationBin(len(members), spread, error, deviation / (2 * error) if error else 0.0))
         return tuple(result)
 
 
@@ -146,10 +146,10 @@ def calibrations(
         ("forces", np.concatenate(forces) if forces else np.empty((0, 2)), "force components"),
     )
     result = []
-    for quantity, pairs, what in parts:
+    for quantity, pairs, label in parts:
         usable = pairs[pairs[:, 0] > _AGREEMENT]
         if len(usable) >= _FEWEST and usable[:, 1].any():
             spreads, deviations = 1e3 * usable[:, 0], 1e3 * usable[:, 1]
-            name = f"{title}: {what}" if title else what
+            name = f"{title}: {label}" if title else label
             result.append(Calibration(quantity, spreads, deviations, len(pairs) - len(usable), name))
     return tuple(result)

@@ -31,7 +31,7 @@ from ase_mlwave.reference.levels import LevelOfTheory
 __all__ = ["Counter", "Evaluation", "Progress", "check_data", "evaluate", "level_remarks", "measure"]
 
 Progress = Callable[[int], None]
-"""Is told how many more molecules are done."""
+"""Called with the number of molecules done since the last call."""
 Counter = Callable[[str, int], Progress]
 """Called with (what, number of molecules)."""
 
@@ -67,7 +67,7 @@ def evaluate(calculator: MlwaveCalculator, data: Dataset, *, progress: Counter |
     data : Dataset
         Molecules with some of the labels: energies, forces, dipoles.
     progress : callable, optional
-        Called with (what, number of molecules); returns the function that is told how many more are done.
+        Called with (what, number of molecules); returns a `Progress`.
 
     Returns
     -------
@@ -151,23 +151,23 @@ def check_data(calculator: MlwaveCalculator, data: Dataset) -> None:
             raise InputError(f"molecule {index} of {data.source}: {error}") from error
 
 
-def _check_level(config: ModelConfig, given: str) -> None:
+def _check_level(config: ModelConfig, labels: str) -> None:
     """Compare the level of theory of labels, empty where it is not known, with that of a model."""
-    if not given:
+    if not labels:
         return
-    wanted = config.level
-    if "atomization_energy" in config.settings.get("outputs", ()) and not wanted.endswith(_ATOMIZATION):
-        wanted = f"{wanted} {_ATOMIZATION}"
-    kinds = ["atomization energies" if level.endswith(_ATOMIZATION) else "total energies" for level in (given, wanted)]
+    model = config.level
+    if "atomization_energy" in config.settings.get("outputs", ()) and not model.endswith(_ATOMIZATION):
+        model = f"{model} {_ATOMIZATION}"
+    kinds = ["atomization energies" if level.endswith(_ATOMIZATION) else "total energies" for level in (labels, model)]
     if kinds[0] != kinds[1]:
         raise InputError(
-            f"the data (level {given!r}) have {kinds[0]}, but the model predicts {kinds[1]}: the level of data with "
+            f"the data (level {labels!r}) have {kinds[0]}, but the model predicts {kinds[1]}: the level of data with "
             f"atomization energies ends in {_ATOMIZATION!r}. Take other data or another model"
         )
-    one, other = _canonical(given), _canonical(wanted)
+    one, other = _canonical(labels), _canonical(model)
     if one != other and not differ_in_forces_only(one, other):
         raise InputError(
-            f"the data are labelled at {given!r} but the model was made for {wanted!r}: its errors would be "
+            f"the data are labelled at {labels!r} but the model was made for {model!r}: its errors would be "
             "those of the level. Label the data again with mlwave label"
         )
 
@@ -213,8 +213,8 @@ def measure(
     if not labelled:
         return Evaluation({}, tuple(remarks))
     models = _single_models(calculator)
-    told = progress or (lambda what, total: lambda done: None)
-    advance = told(prefix.strip("_") or _plural(properties[0]), len(labelled) * len(models))
+    counter = progress or (lambda what, total: lambda done: None)
+    advance = counter(prefix.strip("_") or _plural(properties[0]), len(labelled) * len(models))
     predictions = [_predict(model, labelled, properties, advance) for model in models]
     errors = _errors(labelled, predictions[0], models[0])
     figures = label_figures(errors, prefix)
@@ -268,16 +268,16 @@ def _predict(
     """Predict what the molecules have labels for; of the extras keep those that say how sure the model is."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for index, record in enumerate(records):
-        wanted = tuple(name for name in properties if getattr(record, name) is not None)
-        groups.setdefault(wanted, []).append(index)
+        labels = tuple(name for name in properties if getattr(record, name) is not None)
+        groups.setdefault(labels, []).append(index)
     outcomes: dict[int, Outcome] = {}
-    for wanted, indices in groups.items():
+    for labels, indices in groups.items():
         structures = [atoms_from_record(records[index]) for index in indices]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutOfDomainWarning)  # these molecules are counted instead
-            found = calculator.predict_outcomes(structures, wanted, progress=advance, outside="warn")
-        for index, outcome in zip(indices, found, strict=True):
-            values = {name: outcome.values[name] for name in wanted}
+            predicted = calculator.predict_outcomes(structures, labels, progress=advance, outside="warn")
+        for index, outcome in zip(indices, predicted, strict=True):
+            values = {name: outcome.values[name] for name in labels}
             measures = {*calculator.domain.thresholds, *calculator.domain.limits}
             extras = {key: value for key, value in outcome.extras.items() if key in measures}
             outcomes[index] = Outcome(values, extras, outcome.verdict)
@@ -298,8 +298,8 @@ def _missing_labels(records: Sequence[Record], properties: Sequence[str]) -> lis
     """Say which labels the data lack."""
     have = {_plural(name): sum(getattr(record, name) is not None for record in records) for name in properties}
     absent = [name for name, count in have.items() if count == 0]
-    left_out = "their errors are left out (mlwave label adds labels)"
-    remarks = [f"no {' and '.join(absent)} in the data: {left_out}"] if absent else []
+    consequence = "their errors are left out (mlwave label adds labels)"
+    remarks = [f"no {' and '.join(absent)} in the data: {consequence}"] if absent else []
     return remarks + [
         f"{name}: on the {count} molecules of {len(records)} that have them"
         for name, count in have.items()

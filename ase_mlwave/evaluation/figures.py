@@ -76,8 +76,8 @@ def molecule_errors(record: Record, outcome: Outcome, *, inside: bool = True, re
     -------
     MoleculeErrors
     """
-    known = {name: value for name, value in record.labels.items() if name in outcome.values}
-    errors = {name: np.asarray(outcome.values[name] - LABELS[name].to_ase(value)) for name, value in known.items()}
+    labels = {name: value for name, value in record.labels.items() if name in outcome.values}
+    errors = {name: np.asarray(outcome.values[name] - LABELS[name].to_ase(value)) for name, value in labels.items()}
     return MoleculeErrors(len(record), int(np.count_nonzero(record.numbers > 1)), errors, inside, refused)
 
 
@@ -102,30 +102,30 @@ def label_figures(errors: Sequence[MoleculeErrors], prefix: str = "") -> dict[st
     """
     figures: dict[str, float] = {}
     for name, label in LABELS.items():
-        found = [(one, one.of[name]) for one in errors if name in one.of]
-        if not found:
+        labelled = [(one, one.of[name]) for one in errors if name in one.of]
+        if not labelled:
             continue
         if label.shape == ():
-            per_atom = [abs(float(error)) / one.n_atoms for one, error in found]
+            per_atom = [abs(float(error)) / one.n_atoms for one, error in labelled]
             mean = {f"{name}_mae_{label.figure_unit}_per_atom": 1e3 * float(np.mean(per_atom))}
         else:
-            components = np.concatenate([error.ravel() for _, error in found])
+            components = np.concatenate([error.ravel() for _, error in labelled])
             mean = {f"{name}_rmse_{label.figure_unit}": 1e3 * float(np.sqrt(np.mean(components**2)))}
-        figures |= _statistics(found, name, label.figure_unit, mean)
+        figures |= _statistics(labelled, name, label.figure_unit, mean)
     return {prefix + name: value for name, value in figures.items()}
 
 
 def _statistics(
-    errors: Sequence[tuple[MoleculeErrors, Array]], what: str, unit: str, second: dict[str, float]
+    errors: Sequence[tuple[MoleculeErrors, Array]], name: str, unit: str, second: dict[str, float]
 ) -> dict[str, float]:
     """Give mean, a second figure, median, largest, and mean inside the domain; errors in ASE's units."""
     absolute = [1e3 * np.abs(error).ravel() for _, error in errors]
     inside = [values for (one, _), values in zip(errors, absolute, strict=True) if one.inside]
     every = np.concatenate(absolute)
-    figures = {f"{what}_mae_{unit}": float(every.mean()), **second}
-    figures |= {f"{what}_median_{unit}": float(np.median(every)), f"{what}_max_{unit}": float(every.max())}
+    figures = {f"{name}_mae_{unit}": float(every.mean()), **second}
+    figures |= {f"{name}_median_{unit}": float(np.median(every)), f"{name}_max_{unit}": float(every.max())}
     if 0 < len(inside) < len(absolute):
-        figures[f"{what}_mae_in_domain_{unit}"] = float(np.concatenate(inside).mean())
+        figures[f"{name}_mae_in_domain_{unit}"] = float(np.concatenate(inside).mean())
     return figures
 
 

@@ -43,7 +43,7 @@ __all__ = [
 Array = NDArray[np.float64]
 
 #: Molecules that are measured after training.
-_MEASURED = 16
+_N_MEASURED = 16
 #: Levels of energy that are measured unless others are asked for.
 DEFAULT_LEVELS = ("wavefunction", "functional")
 
@@ -75,12 +75,13 @@ def evaluate_phisnet(
     Returns
     -------
     Evaluation
-        The figures of `matrix_errors`, `evaluation.measure` and `CycleCounts.summary`.
+        Figures of matrices and orbitals, those of `measure` for dipoles and, level by level, for energies and forces,
+        and those of `CycleCounts.summary`.
 
     Raises
     ------
     InputError
-        As `evaluation.check_data`; also if a level is unknown or nothing can be measured.
+        As `check_data`; also if a level is unknown or nothing can be measured.
     """
     unknown = [level for level in levels if level not in ENERGY_LEVELS]
     if unknown:
@@ -125,9 +126,9 @@ def _dipoles(calculator: PhiSNetCalculator, data: Dataset, counter: Counter) -> 
         return Evaluation({})
     before = calculator.parameters["energy"]
     with _at_level(calculator, "wavefunction"):
-        found = measure(calculator, list(data), ("dipole",), progress=counter)
+        dipoles = measure(calculator, list(data), ("dipole",), progress=counter)
     with _at_level(calculator, before):
-        return replace(found, by_size=())
+        return replace(dipoles, by_size=())
 
 
 def supported_defaults(config: ModelConfig, errors: Mapping[str, float]) -> dict[str, str]:
@@ -159,7 +160,7 @@ def measure_levels(model: str | PathLike[str], data: Dataset, *, progress: Count
     str
         What was found, in words.
     """
-    stride = math.ceil(len(data) / _MEASURED)
+    stride = math.ceil(len(data) / _N_MEASURED)
     some = Dataset(data.records[::stride], data.level, data.source)
     calculator = PhiSNetCalculator(model)
     config = calculator.members[0].config
@@ -170,9 +171,9 @@ def measure_levels(model: str | PathLike[str], data: Dataset, *, progress: Count
         return f"which level of energy the model is good for could not be measured: {error}"
     defaults = result.defaults if len(levels) > 1 else {}
     record_errors(model, result.figures, f"On {len(some)} validation molecules, after training:", defaults=defaults)
-    found = [(level, errors_in_words(result.figures, level)) for level in levels]
-    told = "; ".join(f"{level} {errors}" for level, errors in found if errors)
-    measured = f"mean errors on {len(some)} validation molecules: {told}. " if told else ""
+    errors = {level: errors_in_words(result.figures, level) for level in levels}
+    listed = "; ".join(f"{level} {words}" for level, words in errors.items() if words)
+    measured = f"mean errors on {len(some)} validation molecules: {listed}. " if listed else ""
     level = defaults.get("energy", default_level(config))
     return f"{measured}The model's default is energy={level!r}: {ENERGY_LEVELS[level]}"
 
@@ -242,9 +243,9 @@ def matrix_errors(
             S, n = integrals.overlap.cpu(), state.n_occupied
             element.add((H.cpu() - reference).abs().numpy())
             predicted, energies = orbitals(H.cpu(), S)
-            wanted, reference_energies = orbitals(reference, S)
+            reference_orbitals, reference_energies = orbitals(reference, S)
             energy.add((energies[:n] - reference_energies[:n]).abs().numpy())
-            overlap_sum.add((predicted[:, :n].T @ S @ wanted[:, :n]).diagonal().abs().numpy())
+            overlap_sum.add((predicted[:, :n].T @ S @ reference_orbitals[:, :n]).diagonal().abs().numpy())
         if progress is not None:
             progress(len(chunk))
     return {

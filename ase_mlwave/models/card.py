@@ -45,8 +45,8 @@ def record_errors(
     """
     folder = ModelFolder.load(model)
     card = folder.card
-    before, begin, rest = card.partition(ERRORS_BEGIN)
-    _, end, after = rest.partition(ERRORS_END)
+    before, begin, remainder = card.partition(ERRORS_BEGIN)
+    _, end, after = remainder.partition(ERRORS_END)
     if not begin or not end:
         before, after = f"{card.rstrip()}\n\n## Errors\n\n", "\n"
     rows = [f"| {name} | {value:.4g} |" for name, value in figures.items()]

@@ -114,8 +114,8 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
     with _alone(folder) as nobody_else:
         _finish(folder)
         if nobody_else:
-            for left in folder.glob(f"{_SAVING}*"):
-                shutil.rmtree(left, ignore_errors=True)
+            for leftover in folder.glob(f"{_SAVING}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
         scratch = folder / f"{_SAVING}{uuid.uuid4().hex}"
         scratch.mkdir()
         try:
@@ -132,13 +132,13 @@ def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def _finish(folder: Path) -> None:
     """Move up the files of a save that has happened."""
-    waiting = folder / _NEXT
-    if not waiting.is_dir() or waiting.is_symlink():
+    saved = folder / _NEXT
+    if not saved.is_dir() or saved.is_symlink():
         return
-    for path in sorted(waiting.iterdir()):
+    for path in sorted(saved.iterdir()):
         path.replace(folder / path.name)
     _flush(folder)
-    waiting.rmdir()
+    saved.rmdir()
 
 
 def _write(path: Path, content: bytes) -> None:

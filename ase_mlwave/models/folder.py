@@ -207,14 +207,15 @@ class ModelFolder:
         import torch
 
         network = self._untrained()
-        wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        given = {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
-        problems = [f"{name} is missing" for name in wanted.keys() - given.keys()]
-        problems += [f"{clean(name)[:LONGEST_NAME]} is not part of the model" for name in given.keys() - wanted.keys()]
+        expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        stored = {name: tuple(tensor.shape) for name, tensor in self.weights.items()}
+        problems = [f"{name} is missing" for name in expected.keys() - stored.keys()]
+        surplus = stored.keys() - expected.keys()
+        problems += [f"{clean(name)[:LONGEST_NAME]} is not part of the model" for name in surplus]
         problems += [
-            f"{name} has the shape {given[name]} instead of {wanted[name]}"
-            for name in wanted.keys() & given.keys()
-            if wanted[name] != given[name]
+            f"{name} has the shape {stored[name]} instead of {expected[name]}"
+            for name in expected.keys() & stored.keys()
+            if expected[name] != stored[name]
         ]
         if problems:
             listed = "; ".join(sorted(problems)[:5]) + ("; ..." if len(problems) > 5 else "")
@@ -392,6 +393,6 @@ def _refuse_bad_numbers(weights: Mapping[str, torch.Tensor], where: str) -> None
     odd = sorted(clean(name)[:LONGEST_NAME] for name, tensor in weights.items() if tensor.dtype not in plain)
     if odd:
         raise InputError(f"{where} has weights of a type that no model has: {', '.join(odd[:5])}.")
-    bad = sorted(clean(name)[:LONGEST_NAME] for name, tensor in weights.items() if not tensor.isfinite().all())
-    if bad:
-        raise InputError(f"{where} has weights that are not finite numbers: {', '.join(bad[:5])}. Train it again.")
+    infinite = sorted(clean(name)[:LONGEST_NAME] for name, tensor in weights.items() if not tensor.isfinite().all())
+    if infinite:
+        raise InputError(f"{where} has weights that are not finite numbers: {', '.join(infinite[:5])}. Train it again.")

@@ -68,8 +68,8 @@ class Kind:
             raise InputError(f"models of kind {self.name!r} have no {part}.")
         module, _, name = home.partition(":")
         try:
-            found = import_module(module)
-            return getattr(found, name) if name else found
+            imported = import_module(module)
+            return getattr(imported, name) if name else imported
         except (ImportError, AttributeError) as error:
             raise InputError(f"the {part} of the kind {self.name!r}, {home}, cannot be imported: {error}") from error
 
@@ -147,13 +147,13 @@ def find_kind(name: str, where: str) -> Kind:
 
 def all_kinds() -> list[Kind]:
     """Return all kinds that can be had; where another package fails to bring one, a warning says so."""
-    found = []
+    kinds = []
     for name in kind_names():
         try:
-            found.append(find_kind(name, "the list of kinds"))
+            kinds.append(find_kind(name, "the list of kinds"))
         except InputError as error:
             warnings.warn(str(error), stacklevel=2)
-    return found
+    return kinds
 
 
 def _loaded(point: EntryPoint) -> Kind:

@@ -65,9 +65,9 @@ class Plane:
             raise InputError("the Atoms object is empty. Give it at least one atom.")
         if not 0 < margin < np.inf:
             raise InputError(f"margin is {margin!r} Angstrom, but must be positive, such as 2.2")
-        given = atoms.positions if indices is None else _three(atoms, indices)
-        origin = given.mean(axis=0)
-        normal = np.linalg.svd(given - origin)[2][2]
+        spanning = atoms.positions if indices is None else _three(atoms, indices)
+        origin = spanning.mean(axis=0)
+        normal = np.linalg.svd(spanning - origin)[2][2]
         flat = atoms.positions - origin
         flat = flat - np.outer(flat @ normal, normal)
         right = np.linalg.svd(np.vstack([flat - flat.mean(axis=0), 1e3 * normal]))[2][1]
@@ -237,16 +237,16 @@ def _mark(axes: Axes, atoms: Atoms, plane: Plane) -> None:
 
 def _three(atoms: Atoms, indices: Sequence[int]) -> Array:
     """Look up the positions of three atoms that span a plane."""
-    known = range(-len(atoms), len(atoms))
-    if len(indices) != 3 or any(index not in known for index in indices):
+    allowed = range(-len(atoms), len(atoms))
+    if len(indices) != 3 or any(index not in allowed for index in indices):
         raise InputError(f"indices are {list(indices)!r}, but a plane needs three of the atoms 0 to {len(atoms) - 1}")
-    given = atoms.positions[list(indices)]
-    height = np.linalg.svd(given - given.mean(axis=0))[1][1]
+    positions = atoms.positions[list(indices)]
+    height = np.linalg.svd(positions - positions.mean(axis=0))[1][1]
     if height < _ON_A_LINE:
         raise InputError(
             f"atoms {list(indices)} lie on a line and span no plane. Take others, or none: the best plane."
         )
-    return np.asarray(given)
+    return np.asarray(positions)
 
 
 def _pointing_up(vector: Array) -> Array:

@@ -32,10 +32,10 @@ def check_dataset(dataset: Dataset, numbers: tuple[int, ...], level: str) -> Non
         If the data have other elements or another level of theory; forces with and without the response of the
         integration grid are both accepted.
     """
-    found = sorted({int(z) for record in dataset for z in record.numbers})
-    unknown = [chemical_symbols[z] for z in found if z not in numbers]
+    present = sorted({int(z) for record in dataset for z in record.numbers})
+    unknown = [chemical_symbols[z] for z in present if z not in numbers]
     if unknown:
-        words = f'"model.elements=[{",".join(chemical_symbols[z] for z in found)}]"'
+        words = f'"model.elements=[{",".join(chemical_symbols[z] for z in present)}]"'
         raise InputError(f"the data have {_listed(unknown)}, which model.elements lacks; write {words}")
     if dataset.level not in ("", level) and not differ_in_forces_only(dataset.level, level):
         raise InputError(
@@ -44,7 +44,7 @@ def check_dataset(dataset: Dataset, numbers: tuple[int, ...], level: str) -> Non
         )
 
 
-def check_label(dataset: Dataset, have: Sequence[bool], what: str, instead: str) -> None:
+def check_label(dataset: Dataset, have: Sequence[bool], labels: str, instead: str) -> None:
     """Raise ``InputError`` unless all molecules have a label.
 
     Parameters
@@ -61,7 +61,7 @@ def check_label(dataset: Dataset, have: Sequence[bool], what: str, instead: str)
     n_without = sum(not has for has in have)
     if n_without:
         raise InputError(
-            f"the loss needs {what}, which {n_without} of {len(have)} molecules of {dataset.source} lack; "
+            f"the loss needs {labels}, which {n_without} of {len(have)} molecules of {dataset.source} lack; "
             f"label them with mlwave label into another file, or write {instead}"
         )
 

@@ -36,10 +36,10 @@ def ahead(items: Iterator[T], n: int = _AHEAD) -> Generator[T, None, None]:
     """
     end: Any = object()
     with ThreadPoolExecutor(1, "batches") as thread:
-        waiting = deque(thread.submit(next, items, end) for _ in range(n))
+        pending = deque(thread.submit(next, items, end) for _ in range(n))
         try:
-            while (item := waiting.popleft().result()) is not end:
-                waiting.append(thread.submit(next, items, end))
+            while (item := pending.popleft().result()) is not end:
+                pending.append(thread.submit(next, items, end))
                 yield item
         finally:
             thread.shutdown(wait=False, cancel_futures=True)

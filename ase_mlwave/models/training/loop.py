@@ -25,7 +25,7 @@ from ase_mlwave.plotting.training import AVERAGE, TRAINED, draw_learning_curve, 
 __all__ = ["fit"]
 
 #: Least seconds between two drawings of the learning curve.
-_DRAWN = 5.0
+_DRAWING_PAUSE = 5.0
 #: What is validated: how the names of its errors begin -> what it is.
 _WEIGHTS = {AVERAGE: "averaged", TRAINED: "trained"}
 
@@ -68,7 +68,7 @@ def fit(module: TrainedModule, data: RunData, settings: RunSettings, *, progress
         run.go_on(bar, stop)
     module.cpu()
     module.network.load_state_dict(run.best["weights"])
-    return run.kept() if fabric.is_global_zero else None
+    return run.best_in_words() if fabric.is_global_zero else None
 
 
 class _Run:
@@ -83,11 +83,11 @@ class _Run:
         self.metrics: dict[str, dict[int, float]] = {}
         self.best: dict[str, Any] = {"loss": math.inf, "step": 0, "which": AVERAGE, "weights": {}}
         self._tensorboard = _tensorboard(self.output)
-        self._whole = True
-        self._drawn = -math.inf
-        chosen = settings.optimiser  # the learning rate is set at every step
+        self._step_done = True
+        self._drawn_at = -math.inf
+        hyper = settings.optimiser  # the learning rate is set at every step
         optimiser = torch.optim.AdamW(
-            module.network.parameters(), chosen.learning_rate, chosen.betas, weight_decay=chosen.weight_decay
+            module.network.parameters(), hyper.learning_rate, hyper.betas, weight_decay=hyper.weight_decay
         )
         self.wrapped, self.optimiser = fabric.setup(module, optimiser)
         self._read(read_checkpoint(checkpoint_path(self.output)), optimiser)
@@ -113,7 +113,7 @@ class _Run:
                 bar.advance()
         except KeyboardInterrupt as interrupt:
             self._write()
-            where = "" if self._whole else ", in the middle of the next: the last checkpoint counts"
+            where = "" if self._step_done else ", in the middle of the next: the last checkpoint counts"
             raise TrainingInterrupted(f"stopped after step {self.step} of {total}{where}") from interrupt
         finally:
             batches.close()
@@ -129,13 +129,13 @@ class _Run:
         self.fabric.clip_gradients(
             self.wrapped, self.optimiser, max_norm=self.settings.optimiser.gradient_clip, error_if_nonfinite=False
         )
-        self._whole = False
+        self._step_done = False
         self.optimiser.step()
         self.module.update_average(self.schedule.average_decay(self.step))
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
         self.step += 1
-        self._whole = True
+        self._step_done = True
         minutes = self.settings.checkpoint_minutes
         if minutes and time.monotonic() - self._written >= 60 * minutes:
             self._write()
@@ -151,26 +151,26 @@ class _Run:
     def _validate(self, bar: TrainingBar, stop: StopRequest) -> None:
         """Measure the weights and their average, keep the better, and show it; nothing at all if asked to stop."""
         since = max(1, self.step - self.validated)
-        found = {f"train/{name}": self._mean(total) / since for name, total in self.sums.items()}
-        if not math.isfinite(found["train/loss"]):
+        measured = {f"train/{name}": self._mean(total) / since for name, total in self.sums.items()}
+        if not math.isfinite(measured["train/loss"]):
             raise CalculationFailed(_advice(self.step, self.settings))
         networks = {AVERAGE: self.module.average, TRAINED: self.module.network}
         for kind, network in networks.items():
             errors = self._errors(network, stop)
             if errors is None:
                 return
-            found |= {kind + name: value for name, value in errors.items()}
+            measured |= {kind + name: value for name, value in errors.items()}
         for kind, network in networks.items():
-            if found[f"{kind}loss"] < self.best["loss"]:
+            if measured[f"{kind}loss"] < self.best["loss"]:
                 weights = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
-                self.best = {"loss": found[f"{kind}loss"], "step": self.step, "which": kind, "weights": weights}
-        found["learning_rate"] = self.schedule.learning_rate(self.step - 1)
-        for name, value in found.items():
+                self.best = {"loss": measured[f"{kind}loss"], "step": self.step, "which": kind, "weights": weights}
+        measured["learning_rate"] = self.schedule.learning_rate(self.step - 1)
+        for name, value in measured.items():
             self.metrics.setdefault(name, {})[self.step] = value
         self.validated, self.sums = self.step, {}
-        better = min(networks, key=lambda kind: found[f"{kind}loss"])
-        bar.note(", ".join(_worded(name, value) for name, value in found.items() if _is_error(name, better)))
-        self._leave(found)
+        better = min(networks, key=lambda kind: measured[f"{kind}loss"])
+        bar.note(", ".join(_worded(name, value) for name, value in measured.items() if _is_error(name, better)))
+        self._leave(measured)
 
     def _mean(self, value: Tensor) -> float:
         """Average over the processes."""
@@ -190,20 +190,20 @@ class _Run:
             total += n
         return {name: value / total for name, value in sums.items()}
 
-    def _leave(self, found: dict[str, float]) -> None:
+    def _leave(self, measured: dict[str, float]) -> None:
         """Write table, picture and, where it is due, the checkpoint."""
         if self.fabric.is_global_zero:
             write_metrics(self.output / "metrics", self.metrics)
             if self._tensorboard is not None:
-                self._tensorboard.log_metrics(found, self.step)
+                self._tensorboard.log_metrics(measured, self.step)
                 self._tensorboard.save()
-            if self.step >= self.settings.steps or time.monotonic() - self._drawn >= _DRAWN:
+            if self.step >= self.settings.steps or time.monotonic() - self._drawn_at >= _DRAWING_PAUSE:
                 draw_learning_curve(self.metrics, self.output / "learning_curve.png")
-                self._drawn = time.monotonic()
+                self._drawn_at = time.monotonic()
         if not self.settings.checkpoint_minutes:
             self._write()
 
-    def kept(self) -> str:
+    def best_in_words(self) -> str:
         """Say which weights are the best, and how good."""
         which, step = self.best["which"], self.best["step"]
         errors = [_worded(name, values[step]) for name, values in self.metrics.items() if _is_error(name, which)]
@@ -214,7 +214,7 @@ class _Run:
     def _write(self) -> None:
         """Write the checkpoint, unless a step was broken off in the middle."""
         self._written = time.monotonic()
-        if self._whole and self.fabric.is_global_zero:
+        if self._step_done and self.fabric.is_global_zero:
             state = {
                 "step": self.step,
                 "validated": self.validated,
@@ -257,8 +257,8 @@ def _is_error(name: str, kind: str) -> bool:
 
 def _worded(name: str, value: float) -> str:
     """Write a metric in words: ``"hamiltonian 312 µHa"``."""
-    what, unit = readable(name)
-    return f"{what} {value:.3g} {unit}".rstrip()
+    quantity, unit = readable(name)
+    return f"{quantity} {value:.3g} {unit}".rstrip()
 
 
 def _advice(step: int, settings: RunSettings) -> str:

@@ -140,12 +140,12 @@ class Training(ABC, Generic[S]):
             return
         with ExitStack() as bars:
 
-            def counter(what: str, total: int) -> Callable[[int], None]:
+            def counter(quantity: str, total: int) -> Callable[[int], None]:
                 bars.close()  # one bar at a time
-                return bars.enter_context(TrainingBar(f"measuring {what}", total, shown=self.progress)).advance
+                return bars.enter_context(TrainingBar(f"measuring {quantity}", total, shown=self.progress)).advance
 
-            found = kind.load("after_training")(folder, validation, progress=counter)
-        Console().print(found, soft_wrap=True, highlight=False)
+            report = kind.load("after_training")(folder, validation, progress=counter)
+        Console().print(report, soft_wrap=True, highlight=False)
 
     # --- hooks ------------------------------------------------------------------------------------------------------
 
@@ -188,16 +188,16 @@ class NetworkTraining(Training[R]):
             raise InputError("a network is trained with validation molecules; write valid_split=NAME")
         settings = self.settings
         module, data = self.prepare(training, validation)
-        kept = fit(module, data, settings, progress=self.progress)
-        if kept is None:
+        best = fit(module, data, settings, progress=self.progress)
+        if best is None:
             return None
         how = f"Trained by `mlwave train` for {settings.steps} steps of {settings.batch_size} molecules on"
-        return self.finish(Trained(module.network, how, f" Kept are {kept}."), training, validation)
+        return self.finish(Trained(module.network, how, f" Kept are {best}."), training, validation)
 
     def batches(self, train: Items, valid: Items, join: Callable[[list[Any]], Any], sizes: Sequence[int]) -> RunData:
         """Feed what is learned from and validated on; ``sizes`` are of the first, for buckets."""
-        chosen = self.settings
-        options: Any = {"batch_size": chosen.batch_size, "seed": chosen.seed, "bucketing": chosen.bucketing}
+        settings = self.settings
+        options: Any = {"batch_size": settings.batch_size, "seed": settings.seed, "bucketing": settings.bucketing}
         return RunData(train, valid, join, sizes=sizes, **options)
 
     def initial_network(self, network_class: type[N], name: str, *, free: Set[str] = frozenset({"level"})) -> N:
@@ -225,16 +225,16 @@ class NetworkTraining(Training[R]):
         if start is None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.settings.seed)
-                new: N = network_class(config)
-            return new
+                untrained: N = network_class(config)
+            return untrained
         network: Any = ModelFolder.load(start).build()
         if not issubclass(type(network), network_class):
             raise InputError(f"start_from={start!r} is not {name}")
-        has, wanted = network.config.model_dump(exclude=free), config.model_dump(exclude=free)
-        different = sorted(key for key in wanted if wanted[key] != has[key])
+        theirs, ours = network.config.model_dump(exclude=free), config.model_dump(exclude=free)
+        different = sorted(key for key in ours if ours[key] != theirs[key])
         if different:
-            words = " ".join(f'"model.{key}={json.dumps(has[key])}"' for key in different)
+            words = " ".join(f'"model.{key}={json.dumps(theirs[key])}"' for key in different)
             raise InputError(f"start_from={start!r} has other model settings: {', '.join(different)}; write {words}")
         network.config = config
-        given: N = network.train().requires_grad_(True)
-        return given
+        trained: N = network.train().requires_grad_(True)
+        return trained

@@ -66,11 +66,11 @@ class EpochSampler(Sampler[list[int]]):
             first = step * wide + self.rank * self.batch_size
             return [self._molecule(i) for i in range(first, first + self.batch_size)]
         bucket, place = divmod(step, self.bucketing)
-        n_drawn = self.bucketing * wide
-        drawn = [self._molecule(i) for i in range(bucket * n_drawn, (bucket + 1) * n_drawn)]
-        drawn.sort(key=self.sizes.__getitem__)
+        n_in_bucket = self.bucketing * wide
+        bucket_molecules = [self._molecule(i) for i in range(bucket * n_in_bucket, (bucket + 1) * n_in_bucket)]
+        bucket_molecules.sort(key=self.sizes.__getitem__)
         place = int(np.random.default_rng([self.seed, bucket, 1]).permutation(self.bucketing)[place])
-        return drawn[place * wide + self.rank : (place + 1) * wide : self.world_size]
+        return bucket_molecules[place * wide + self.rank : (place + 1) * wide : self.world_size]
 
     def _molecule(self, i: int) -> int:
         """Give the i-th molecule of an endless row of shuffled passes through the data."""

@@ -123,17 +123,17 @@ class Schedule:
     """
 
     def __init__(self, optimiser: OptimiserSettings, steps: int) -> None:
-        chosen = optimiser
-        self.kind, self.highest = chosen.schedule, chosen.learning_rate
-        self.decay_steps = chosen.decay_steps or steps
-        self.warmup_steps = math.ceil(_WARMUP * steps) if chosen.warmup_steps is None else chosen.warmup_steps
-        self.ema_decay = max(0.0, 1 - 1 / (_MEMORY * steps)) if chosen.ema_decay is None else chosen.ema_decay
+        settings = optimiser
+        self.kind, self.highest = settings.schedule, settings.learning_rate
+        self.decay_steps = settings.decay_steps or steps
+        self.warmup_steps = math.ceil(_WARMUP * steps) if settings.warmup_steps is None else settings.warmup_steps
+        self.ema_decay = max(0.0, 1 - 1 / (_MEMORY * steps)) if settings.ema_decay is None else settings.ema_decay
 
     def learning_rate(self, step: int) -> float:
         """Give the learning rate of a step, counted from 0."""
         rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        left = max(0.0, 1.0 - step / self.decay_steps)
-        fall = {"linear": left, "cosine": 0.5 * (1 + math.cos(math.pi * (1 - left))), "constant": 1.0}
+        remaining = max(0.0, 1.0 - step / self.decay_steps)
+        fall = {"linear": remaining, "cosine": 0.5 * (1 + math.cos(math.pi * (1 - remaining))), "constant": 1.0}
         return self.highest * rise * fall[self.kind]
 
     def average_decay(self, step: int) -> float:

@@ -22,17 +22,17 @@ class StopRequest:
     """Remember that somebody wants to stop."""
 
     def __init__(self) -> None:
-        self.made = False
+        self.is_set = False
 
     def __bool__(self) -> bool:
-        """Tell whether it was made."""
-        return self.made
+        """Tell whether a signal came."""
+        return self.is_set
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """Remember the first signal; stop at once at the second."""
-        if self.made:
+        if self.is_set:
             raise KeyboardInterrupt
-        self.made = True
+        self.is_set = True
 
 
 @contextmanager

@@ -50,10 +50,10 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
         text = _text(Path(path))
         for one in (text, *(word.partition("=")[2] for word in overrides)):
             _refuse_more_than_values(one)
-        given = OmegaConf.load(io.StringIO(text))
-        if not isinstance(given, DictConfig):
-            raise InputError(f"{path} must hold a mapping of settings, it holds a {type(given).__name__}")
-        merged = OmegaConf.merge(given, OmegaConf.from_dotlist(list(overrides)))
+        content = OmegaConf.load(io.StringIO(text))
+        if not isinstance(content, DictConfig):
+            raise InputError(f"{path} must hold a mapping of settings, it holds a {type(content).__name__}")
+        merged = OmegaConf.merge(content, OmegaConf.from_dotlist(list(overrides)))
         plain = cast("dict[str, Any]", OmegaConf.to_container(merged, resolve=False))
         refuse_odd_strings(plain, "it", _LONGEST_STRING)
     except (OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:

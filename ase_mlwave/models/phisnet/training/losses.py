@@ -98,7 +98,7 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, weights: LossWeight
     terms: dict[str, Tensor] = {}
     sizes = prediction.hamiltonian.sizes
     if weights.hamiltonian or weights.alignment:
-        error = prediction.hamiltonian.flat - _needed(batch.hamiltonian, "Hamiltonian matrices")
+        error = prediction.hamiltonian.flat - _label(batch.hamiltonian, "Hamiltonian matrices")
         if weights.hamiltonian:
             terms["hamiltonian"] = _mixed_error(error)
         if weights.alignment:
@@ -112,15 +112,15 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, weights: LossWeight
             prediction.output.core.flat - torch.cat([m.value.reshape(-1) for m in batch.cores])
         )
     if weights.energy:
-        terms["energy"] = (_needed(prediction.energies, "energies") - _needed(batch.energies, "energies")).abs().mean()
+        terms["energy"] = (_label(prediction.energies, "energies") - _label(batch.energies, "energies")).abs().mean()
     if weights.forces:
-        terms["forces"] = (_needed(prediction.forces, "forces") - _needed(batch.forces, "forces")).abs().mean()
+        terms["forces"] = (_label(prediction.forces, "forces") - _label(batch.forces, "forces")).abs().mean()
     return terms
 
 
-def _needed(value: Tensor | None, what: str) -> Tensor:
+def _label(value: Tensor | None, name: str) -> Tensor:
     if value is None:
-        raise ValueError(f"the loss needs {what}, which some training records lack; label them, or set its weight to 0")
+        raise ValueError(f"the loss needs {name}, which some training records lack; label them, or set its weight to 0")
     return value
 
 
@@ -134,7 +134,7 @@ def _alignment(error: MatrixBatch, batch: TrainingBatch) -> Tensor:
 
     Source: wavefunction alignment loss, arXiv:2502.19227; to first order this block alone changes the density.
     """
-    reference = MatrixBatch(_needed(batch.hamiltonian, "Hamiltonian matrices"), error.sizes)
+    reference = MatrixBatch(_label(batch.hamiltonian, "Hamiltonian matrices"), error.sizes)
     numbers = batch.molecules.numbers.split(list(batch.molecules.n_atoms))
     squares, count = error.flat.new_zeros(()), 0
     for wrong, h, s, z, q in zip(

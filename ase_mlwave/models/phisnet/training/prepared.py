@@ -181,14 +181,14 @@ class PreparedDataset:
         progress: Callable[[int], None] = lambda n: None,
     ) -> None:
         self.records, self.preparation, self.cache = records, preparation, cache
-        self._held: list[Arrays] = []
+        self._in_memory: list[Arrays] = []
         if cache is not None:
             self._keys = [preparation.key(record) for record in records]
-            wanted = dict(zip(self._keys, records, strict=True))
-            fill(cache, wanted, preparation, n_workers=n_workers, progress=progress)
+            entries = dict(zip(self._keys, records, strict=True))
+            fill(cache, entries, preparation, n_workers=n_workers, progress=progress)
             return
         for record in records:
-            self._held.append(preparation(record))
+            self._in_memory.append(preparation(record))
             progress(1)
 
     def __len__(self) -> int:
@@ -199,7 +199,7 @@ class PreparedDataset:
 
     def _arrays(self, index: int) -> Arrays:
         if self.cache is None:
-            return self._held[index]
+            return self._in_memory[index]
         arrays = self.cache.read(self._keys[index])
         if arrays is None:  # damaged, or removed since
             arrays = self.preparation(self.records[index])

@@ -81,11 +81,11 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
 
     def _cache(self, preparation: Preparation, records: Sequence[Record]) -> Cache | None:
         """Choose where integrals are kept: in memory where that is enough and nothing else was asked for."""
-        chosen = self.settings.cache
+        folder = self.settings.cache
         size = sum(map(preparation.n_bytes, records))
-        if chosen is None and size <= _IN_MEMORY:
+        if folder is None and size <= _IN_MEMORY:
             return None
-        cache = Cache(Path(self.settings.output).parent / _FOLDER if chosen is None else Path(chosen))
+        cache = Cache(Path(self.settings.output).parent / _FOLDER if folder is None else Path(folder))
         missing = sum(preparation.n_bytes(r) for r in records if not cache.path(preparation.key(r)).exists())
         free = shutil.disk_usage(cache.folder).free
         if missing > free:

@@ -41,16 +41,16 @@ def fit_statistics(network: PhiSNet, training: PreparedDataset, progress: Progre
         batch = collate([system.record for system in systems], network.config.cutoff)
         for head, coefficients in _coefficients(network, batch, systems):
             moments.setdefault(head, Moments()).add(coefficients)
-        known = [system.remainder is not None for system in systems]
-        compositions.append(_composition(network, batch)[known])
+        with_remainder = [system.remainder is not None for system in systems]
+        compositions.append(_composition(network, batch)[with_remainder])
         remainders += [system.remainder for system in systems if system.remainder is not None]
-    for head, found in moments.items():
-        head.fit_statistics(found)
+    for head, head_moments in moments.items():
+        head.fit_statistics(head_moments)
     if remainders:
-        composition, rest = torch.cat(compositions), torch.tensor(remainders, dtype=torch.float64)
-        shift = torch.linalg.pinv(composition) @ rest
+        composition, remainder = torch.cat(compositions), torch.tensor(remainders, dtype=torch.float64)
+        shift = torch.linalg.pinv(composition) @ remainder
         network.energy_shift.copy_(shift)  # type: ignore[operator]
-        spread = (rest - composition @ shift).square().mean().sqrt()
+        spread = (remainder - composition @ shift).square().mean().sqrt()
         network.energy_scale.copy_(spread.clamp(min=1e-3))  # type: ignore[operator]
 
 
@@ -92,15 +92,15 @@ def fit_domain(
     dict of str to float
         ``domain_distance``: the threshold of the model's warning, twice the largest distance of validation atoms.
     """
-    seen: list[tuple[Tensor, Tensor]] = []
+    features: list[tuple[Tensor, Tensor]] = []
 
     def invariants() -> Iterator[tuple[Tensor, Tensor]]:
         for batch in _batches(network, training):
             progress(len(batch.charges))
             network(batch.molecules)
-            yield seen.pop()
+            yield features.pop()
 
-    hook = network.domain.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    hook = network.domain.register_forward_pre_hook(lambda _, inputs: features.append(inputs))
     network.domain.fit(invariants())
     hook.remove()
     largest = max(float(network(batch.molecules).distances.max()) for batch in _batches(network, validation))
@@ -109,7 +109,7 @@ def fit_domain(
 
 @torch.no_grad()
 def shift_energies(network: PhiSNet, training: PreparedDataset, progress: Progress = _silent) -> None:
-    """Shift the atomic energies by least squares on the present errors: before other data, and after training."""
+    """Shift the atomic energies by least squares on the present errors: before training on other data."""
     errors, compositions = [], []
     labelled = [index for index, record in enumerate(training.records) if record.energy is not None]
     for batch in _batches(network, training, labelled):
@@ -126,9 +126,9 @@ def _batches(
     network: PhiSNet, dataset: PreparedDataset, indices: Sequence[int] | None = None
 ) -> Iterator[TrainingBatch]:
     """Join molecules, by default all, to batches, in their order."""
-    wanted = range(len(dataset)) if indices is None else indices
+    selection = range(len(dataset)) if indices is None else indices
     cutoff = network.config.cutoff
-    return ahead(join([dataset[index] for index in some], cutoff) for some in chunks(wanted, _CHUNK))
+    return ahead(join([dataset[index] for index in some], cutoff) for some in chunks(selection, _CHUNK))
 
 
 def _composition(network: PhiSNet, batch: SystemBatch) -> Tensor:
