@@ -70,7 +70,7 @@ def test_cache_gives_what_memory_holds(records: tuple[Record, ...], tmp_path: Pa
     assert _same(held, PreparedDataset(mixed, FORCES, Cache(tmp_path)))
     assert _same(held, PreparedDataset(mixed, FORCES, Cache(tmp_path)))
     assert torch.equal(held[0].hamiltonian, torch.from_numpy(crooked))  # type: ignore[arg-type]
-    sizes = [sum(array.nbytes for array in arrays.values()) for arrays in held._held]
+    sizes = [sum(array.nbytes for array in arrays.values()) for arrays in held._in_memory]
     assert [FORCES.n_bytes(record) for record in mixed] == pytest.approx(sizes, rel=0.1)
 
 
