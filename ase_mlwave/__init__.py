@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
     from ase_mlwave.evaluation.energies import evaluate
     from ase_mlwave.models.amons import amons_of, find_amons
+    from ase_mlwave.models.amons.config import FitSettings
+    from ase_mlwave.models.amons.learning.settings import Displacements
     from ase_mlwave.models.folder import ModelFolder, list_models
+    from ase_mlwave.models.training.start import train
     from ase_mlwave.plotting.planes import Plane, plot_density, plot_signed
     from ase_mlwave.reference.calculator import ReferenceCalculator
     from ase_mlwave.reference.labelling import label_geometries
@@ -37,6 +40,8 @@ __version__ = "0.1.0"
 __all__ = [
     "AmonsCalculator",
     "Dataset",
+    "Displacements",
+    "FitSettings",
     "LevelOfTheory",
     "ModelFolder",
     "OutOfDomainError",
@@ -59,12 +64,15 @@ __all__ = [
     "plot_signed",
     "read_dataset",
     "sample_geometries",
+    "train",
     "write_dataset",
 ]
 
 #: Public name -> the module that defines it.
 _HOMES = {
     "Dataset": "ase_mlwave.data.record",
+    "Displacements": "ase_mlwave.models.amons.learning.settings",
+    "FitSettings": "ase_mlwave.models.amons.config",
     "LevelOfTheory": "ase_mlwave.reference.levels",
     "ModelFolder": "ase_mlwave.models.folder",
     "OutOfDomainError": "ase_mlwave.errors",
@@ -84,6 +92,7 @@ _HOMES = {
     "plot_signed": "ase_mlwave.plotting.planes",
     "read_dataset": "ase_mlwave.data.readers",
     "sample_geometries": "ase_mlwave.reference.sampling",
+    "train": "ase_mlwave.models.training.start",
     "write_dataset": "ase_mlwave.data.writers",
     **{name: module for module, _, name in (kind.calculator.partition(":") for kind in KINDS.values())},
 }

@@ -22,15 +22,11 @@ def train(
     """Train a model. Ctrl-C stops after saving a checkpoint; --resume goes on as if nothing had happened."""
     from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-    from ase_mlwave.models.kinds import find_kind
-    from ase_mlwave.models.training.yaml_settings import read_yaml
+    from ase_mlwave.models.training import start
 
     words = overrides or []
-    kind = find_kind(str(read_yaml(settings, words).get("kind", "phisnet")), str(settings))
     with _resumable(_command(settings, words, progress=progress)):
-        training = kind.load("training")
-        chosen = training.TrainingSettings.read(settings, words)
-        folder = training.train(chosen, resume=resume, progress=progress)
+        folder = start.train(settings, words, resume=resume, progress=progress)
         if getattr(rank_zero_only, "rank", 0):  # one of several processes: the first has the model
             return
     curve = folder.parent / "learning_curve.png"
