@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 
 #: Boxes that vesin allots, with a margin.
 _BOXES = 0.9e5
+#: Visits to boxes beside periods that take less time than the pairs.
+_VISITS = 3e6
 #: Relative distance beyond the cutoff that the search includes, so that no rounding but ours decides.
 _SLACK = 1e-9
 
@@ -124,9 +126,9 @@ class _Candidates:
     def search(cls, system: System, cutoff: float) -> _Candidates:
         """Search up to the cutoff, with what rounding may leave beyond it."""
         cell, pbc = _box(system)
-        positions, reach = _searchable(system.positions, cell, pbc, cutoff * (1 + _SLACK))
+        positions, vectors, reach = _searchable(system.positions, cell, pbc, cutoff * (1 + _SLACK))
         search = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=1)
-        columns = search.compute(positions, cell, pbc, "ijS", copy=False)
+        columns = search.compute(positions, vectors, pbc, "ijS", copy=False)
         first, second, shifts = (part.astype(np.int64) for part in columns)
         order = _order(first, second, shifts, len(system))
         if system.cell is None:
@@ -166,43 +168,54 @@ def _box(system: System) -> tuple[Array, NDArray[np.bool_]]:
     return system.cell, system.pbc
 
 
-def _searchable(positions: Array, cell: Array, pbc: NDArray[np.bool_], reach: float) -> tuple[Array, float]:
-    """Return positions and a distance, with the same pairs and more, that vesin 0.6 can search.
+def _searchable(positions: Array, cell: Array, pbc: NDArray[np.bool_], reach: float) -> tuple[Array, Array, float]:
+    """Return positions, cell vectors and a distance, with the same pairs and more, that vesin 0.6 can search.
 
     Notes
     -----
     It allots 1e5 boxes; where there were more, it scales all three numbers down. A wide sheet that is one box thick has
     none left in the third direction then, and vesin divides by zero (``test_wide_sheets_are_searched``). Beside periods
-    it looks through all boxes of a direction without, however far apart its atoms are.
+    it looks through all boxes along the axis of a direction without: the axis is turned upright to the periods, and
+    gaps are closed (``test_atoms_may_be_far_apart``).
     """
-    axes = complete_cell(cell)[~pbc] if pbc.any() else np.eye(3)
-    if pbc.any():
-        positions = _without_gaps(positions, axes, reach)
+    if pbc.any() and not pbc.all():
+        frame = _upright_frame(cell, pbc)
+        positions, cell = _without_gaps(positions @ frame.T, pbc, reach), cell @ frame.T
     while not _is_searchable(positions, cell, pbc, reach):
-        positions = _without_gaps(positions, axes, reach)
+        positions = _without_gaps(positions, pbc, reach)
         if not _is_searchable(positions, cell, pbc, reach):
             reach *= 1.2
-    return positions, reach
+    return positions, cell, reach
+
+
+def _upright_frame(cell: Array, pbc: NDArray[np.bool_]) -> Array:
+    """Return orthonormal axes in rows, of which those without periods are upright to all periods."""
+    upright = complete_cell(cell)[~pbc]
+    frame = np.empty((3, 3))
+    frame[~pbc] = upright
+    frame[pbc] = np.linalg.qr(upright.T, mode="complete")[0][:, len(upright) :].T
+    return frame
 
 
 def _is_searchable(positions: Array, cell: Array, pbc: NDArray[np.bool_], reach: float) -> bool:
-    """Tell whether boxes are left in each direction after scaling."""
-    heights = 1.01 * np.maximum(positions.max(axis=0) - positions.min(axis=0), 1.0)
+    """Tell whether boxes are left in each direction after scaling, and those beside periods are not too many."""
+    heights = np.maximum(1.01 * (positions.max(axis=0) - positions.min(axis=0)), 1.0)
     if pbc.any():
         heights[pbc] = 1 / np.linalg.norm(np.linalg.inv(complete_cell(cell))[:, pbc], axis=0)
     boxes = np.maximum(np.floor(heights / reach), 1.0)
     n_boxes = float(boxes.prod())
-    return n_boxes < _BOXES or float(boxes.min()) ** 3 * _BOXES > 2 * n_boxes
+    if pbc.any() and min(n_boxes, _BOXES) * float(boxes[~pbc].prod()) > _VISITS:
+        return False
+    return n_boxes < _BOXES or float(boxes.min()) ** 3 * _BOXES > 3**3 * n_boxes  # each is cut to a whole number
 
 
-def _without_gaps(positions: Array, axes: Array, reach: float) -> Array:
+def _without_gaps(positions: Array, pbc: NDArray[np.bool_], reach: float) -> Array:
     """Close gaps along axes without periods to twice the reach."""
     closed = positions.copy()
-    for axis in axes:
-        along = positions @ axis
-        order = np.argsort(along)
-        excess = np.cumsum(np.maximum(np.diff(along[order]) - 2 * reach, 0.0))
-        closed[order[1:]] -= excess[:, None] * axis
+    for axis in np.flatnonzero(~pbc):
+        order = np.argsort(positions[:, axis])
+        gaps = np.diff(positions[order, axis])
+        closed[order[1:], axis] -= np.cumsum(np.maximum(gaps - 2 * reach, 0.0))
     return closed
 
 
@@ -213,6 +226,8 @@ def _order(
     key = first * n_atoms + second
     if shifts.any():
         low, spans = shifts.min(axis=0), np.ptp(shifts, axis=0) + 1
+        if n_atoms**2 * float(spans.prod(dtype=np.float64)) > 2.0**62:
+            return np.lexsort((*shifts.T, second, first))
         for axis in (2, 1, 0):
             key = key * spans[axis] + (shifts[:, axis] - low[axis])
     return np.argsort(key)

@@ -87,6 +87,31 @@ def test_atoms_may_be_far_apart(cell: NDArray[np.float64] | None, cutoff: float,
             assert {*both.first[both.second < 2].tolist()} == {0, 1}
 
 
+@pytest.mark.parametrize("turn", [np.eye(3), TURN], ids=["along axes", "turned"])
+@pytest.mark.parametrize("name", ["chain", "slab", "cube"])
+def test_atoms_may_be_many_periods_apart(name: str, turn: NDArray[np.float64]) -> None:
+    cell, pbc = CELLS[name]
+    assert cell is not None
+    one = system(5, cell @ turn, pbc)
+    away = np.random.default_rng(1).integers(-300_000, 300_000, size=(5, 3)) * np.array(pbc)
+    pairs, far = find_pairs(one, 4.0), replace(one, positions=one.positions + away @ (cell @ turn))
+    found = find_pairs(far, 4.0)
+    assert pairs.shifts is not None
+    assert found.shifts is not None
+    home = found.shifts + away[found.second] - away[found.first]
+    order = np.lexsort((*home.T, found.second, found.first))
+    np.testing.assert_array_equal(found.first[order], pairs.first)
+    np.testing.assert_array_equal(home[order], pairs.shifts)
+
+
+def test_boxes_that_are_few_after_all_cuts_are_not_none() -> None:
+    """Twice a number cut to a whole one, and a product of it cut again, once left no box: the process died."""
+    rng = np.random.default_rng(0)
+    for extent in 10 ** rng.uniform(-1.0, 6.0, size=(300, 3)):
+        pair = System(np.ones(2), np.vstack([np.zeros(3), extent]))
+        assert not len(find_pairs(pair, 0.09))
+
+
 def test_wide_sheets_are_searched() -> None:
     grid = np.stack(np.meshgrid(np.arange(170), np.arange(170), 0.0), -1).reshape(-1, 3)
     sheet = System(np.ones(len(grid)), 2.0 * grid)
