@@ -1,0 +1,142 @@
+"""Cases of speed, with few molecules, and the structures that they are measured on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import units
+from ase.neighborlist import neighbor_list
+
+from benchmarks.common import read_json
+from benchmarks.speed import amons, growth, networks
+from benchmarks.speed.__main__ import main
+from benchmarks.structures import chain, of_nine_heavy, water_box
+
+
+def run(tmp_path: Path, case: str, *words: str) -> dict[str, dict[str, float]]:
+    main([case, "--repeats", "1", "--output", str(tmp_path), *words])
+    return read_json(tmp_path / f"{case}.json")
+
+
+# --- structures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_atoms", [10, 100, 1000])
+def test_chain_is_an_alkane(n_atoms: int) -> None:
+    atoms = chain(n_atoms)
+    carbons = atoms.symbols.count("C")
+    assert abs(len(atoms) - n_atoms) <= 2
+    assert atoms.symbols.count("H") == 2 * carbons + 2
+    first, second, distances = neighbor_list("ijd", atoms, 1.7)
+    bonds = np.bincount(first, minlength=len(atoms))
+    assert (bonds[atoms.numbers == 6] == 4).all()
+    assert (bonds[atoms.numbers == 1] == 1).all()
+    of_carbons = (atoms.numbers[first] == 6) & (atoms.numbers[second] == 6)
+    np.testing.assert_allclose(distances[of_carbons], 1.53, atol=0.01)
+    np.testing.assert_allclose(distances[~of_carbons], 1.09, atol=0.01)
+    closest = neighbor_list("d", atoms[atoms.numbers == 1], 3.0)
+    assert closest.min() > 1.7
+
+
+def test_waters_do_not_overlap() -> None:
+    atoms = water_box(300)
+    assert len(atoms) == 300
+    distances = atoms.get_all_distances()
+    molecules = np.arange(300) // 3
+    between = molecules[:, None] != molecules
+    assert distances[between].min() > 1.6
+    assert distances[~between].max() < 1.6  # every molecule is whole
+
+
+def test_waters_have_the_density_of_the_liquid() -> None:
+    atoms = water_box(3000)  # a full cube of 10 x 10 x 10 places
+    oxygens = atoms.positions[atoms.numbers == 8]
+    volume = np.prod(np.ptp(oxygens, axis=0) * 10 / 9)
+    grams_per_cm3 = atoms.get_masses().sum() / volume / (units.mol * 1e-24)
+    assert grams_per_cm3 == pytest.approx(0.997, abs=0.005)
+
+
+def test_water_does_not_depend_on_anything_but_its_seed() -> None:
+    assert water_box(30) == water_box(30)
+    assert water_box(30) != water_box(30, seed=1)
+
+
+def test_peptide_has_sixty_atoms() -> None:
+    assert len(amons.from_smiles(amons.PEPTIDE, 0)) == 62
+
+
+def test_molecules_are_of_the_size_of_qm9() -> None:
+    systems = of_nine_heavy(20)
+    assert {sum(atoms.numbers > 1) for atoms in systems} == {9}
+    assert np.mean([len(atoms) for atoms in systems]) == pytest.approx(17.7, abs=0.5)
+    assert len({atoms.get_chemical_formula() + str(atoms.positions) for atoms in of_nine_heavy(40)}) == 40
+
+
+# --- cases ------------------------------------------------------------------------------------------------------------
+
+
+def test_representation_and_kernel_are_timed_beside_the_public_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("qmllib")
+    monkeypatch.setattr(amons, "RIVAL_MOLECULES", 3)
+    (figures,) = run(tmp_path, "representation", "--molecules", "4").values()
+    assert figures["compact"] > 0
+    (figures,) = run(tmp_path, "kernel", "--molecules", "4").values()
+    assert figures["ours"] > 0
+    assert figures["public program, extrapolated"] > figures["public program, 3 molecules"] > 0
+
+
+def test_published_field_is_timed_beside_its_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "g2", type("", (), {"names": ["H2O2", "C2H6"]}))
+    (figures,) = run(tmp_path, "published").values()
+    assert figures["molecules"] == 2
+    assert figures["ours / original, batch of 4"] == pytest.approx(
+        figures["molecules per CPU-second, batch of 4"] / 36.7
+    )
+
+
+def test_steps_of_a_drop_and_of_a_cell_are_timed(tmp_path: Path) -> None:
+    drop, cell = run(tmp_path, "step", "--atoms", "60").values()
+    assert (drop["atoms"], cell["atoms"]) == (60, 60)
+    assert cell["pairs"] > drop["pairs"] > 0
+    assert 1 <= drop["searches"] < growth.STEPS
+
+
+def test_exponent_is_the_slope_beyond_a_size() -> None:
+    sizes = np.array([1.0, 2.0, 50.0, 100.0, 1000.0])
+    costs = np.where(sizes < 50, 7.0, 0.01 * sizes**1.5)
+    assert growth.exponent(sizes, costs, fit_from=50) == pytest.approx(1.5)
+    assert np.isnan(growth.exponent(sizes, costs, fit_from=1000))
+
+
+@pytest.mark.slow
+def test_time_and_memory_are_measured_in_a_process_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "FAMILIES", {"alkane": chain})
+    monkeypatch.setattr(growth, "FIT_FROM", 1)
+    found = run(tmp_path, "growth", "--atoms", "10", "30")
+    assert 0 < found["seconds"]["alkane, 11 atoms"] < found["seconds"]["alkane, 29 atoms"]
+    assert 10 < found["MB"]["alkane, 29 atoms"] < 5000
+    assert 0.3 < found["seconds"]["alkane, exponent"] < 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["growth", "--model", "no-such-model"], r"error: .*no-such-model"),
+        (["training"], "training needs --data"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_any_work(tmp_path: Path, words: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match=message):
+        main([*words, "--output", str(tmp_path)])
+
+
+@pytest.mark.parametrize("words", [["kernl"], ["kernel", "--molecules", "0"], ["kernel", "--data", "nowhere.xyz"]])
+def test_bad_words_are_refused(words: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
