@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.build import minimize_rotation_and_translation
 from ase.calculators.calculator import Calculator, InputError
 
 from ase_mlwave.calculators.amons import AmonsCalculator
@@ -33,9 +32,11 @@ from ase_mlwave.reference.molecules import from_smiles
 from ase_mlwave.reference.sampling import level_calculator
 from benchmarks.common import bar, command_line, figures_table, one_thread, positive, relaxed, write_json
 from benchmarks.dynamics import figures, prepare, run_nve
+from benchmarks.superposition import rmsd
 
 MOLECULES = {"dipeptide": "CC(=O)NC(C)C(=O)NC", "paracetamol": "CC(=O)Nc1ccc(O)cc1", "dopamine": "NCCc1ccc(O)c(O)c1"}
-_FMAX, _STEPS = 0.02, 500
+#: Largest force of a minimum, eV/Angstrom, and the steps that it may take; time step, fs.
+_FMAX, _STEPS, _TIMESTEP = 0.02, 500, 0.5
 
 
 def reference_of(atoms: Atoms) -> Calculator:
@@ -49,14 +50,6 @@ def energy_and_forces(atoms: Atoms, calculator: Calculator) -> tuple[float, Any]
     return float(atoms.get_potential_energy()), atoms.get_forces()
 
 
-def distance(one: Atoms, other: Atoms, *, heavy: bool = False) -> float:
-    """Root of the mean squared distance of superposed atoms, Angstrom."""
-    kept = np.flatnonzero(one.numbers > 1) if heavy else np.arange(len(one))
-    target, moved = one[kept], other[kept]
-    minimize_rotation_and_translation(target, moved)
-    return float(np.sqrt(np.mean(np.sum((target.positions - moved.positions) ** 2, axis=1))))
-
-
 def study(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
     start = atoms_from_record(from_smiles(MOLECULES[name]))
     query = relaxed(start, reference_of(start), _FMAX, _STEPS)
@@ -66,7 +59,6 @@ def study(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
         query,
         reference="gfn2-xtb",
         max_heavy=chosen.max_heavy,
-        max_contact_heavy=chosen.max_contact_heavy,
         database=chosen.output / "forces.db",
         displaced=Displacements(number=chosen.copies),
         settings=FitSettings.for_forces().model_copy(update={"basis": chosen.basis}),
@@ -104,10 +96,11 @@ def relaxation(start: Atoms, calc: Calculator) -> dict[str, Any]:
         end = relaxed(start, calc, _FMAX, _STEPS)
     except InputError as error:  # atoms on top of each other
         return {"relaxation: failed": str(error)}
+    whole, heavy = rmsd(end, right)
     above = energy_and_forces(end, reference_of(end))[0] - right.get_potential_energy()
     return {
-        "relaxation: RMSD (A)": distance(right, end),
-        "relaxation: RMSD of heavy atoms (A)": distance(right, end, heavy=True),
+        "relaxation: RMSD (A)": whole,
+        "relaxation: RMSD of heavy atoms (A)": heavy,
         "relaxation: energy above the reference's minimum (meV)": 1e3 * float(above),
     }
 
@@ -121,22 +114,20 @@ def dynamics(query: Atoms, calc: Calculator, chosen: argparse.Namespace) -> dict
         prepare(atoms, 300.0, chosen.seed)
     except InputError as error:
         return {"NVE: failed": str(error)}
-    steps = round(1000 * chosen.length / chosen.timestep)
+    steps = round(1000 * chosen.length / _TIMESTEP)
     with bar() as progress:
         task = progress.add_task("dynamics", total=steps)
-        run = run_nve(atoms, steps, chosen.timestep, lambda: progress.advance(task))
+        run = run_nve(atoms, steps, _TIMESTEP, lambda: progress.advance(task))
     return {f"NVE: {key}": value for key, value in figures(run).items()}
 
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = command_line("amons_forces", __doc__, output=..., max_heavy=9, workers=..., seed=...)
     parser.add_argument("molecules", nargs="*", metavar="MOLECULE", help=f"of {', '.join(MOLECULES)} (default: all)")
-    parser.add_argument("--max-contact-heavy", type=int, help="heavy atoms of amons that touch (default: none)")
     parser.add_argument("--copies", type=positive(int), default=64, help="displaced copies of every amon")
     parser.add_argument("--basis", type=positive(int), default=2400, help="environments that forces are expanded in")
     parser.add_argument("--geometries", type=positive(int), default=20, help="at which forces are compared")
     parser.add_argument("--length", type=float, default=5.0, help="of the dynamics, ps; 0 for none")
-    parser.add_argument("--timestep", type=positive(float), default=0.5, help="fs")
     chosen = parser.parse_args(words)
     for name in chosen.molecules:
         if name not in MOLECULES:

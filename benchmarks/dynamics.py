@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from ase_mlwave.calculators import load_calculator
 from ase_mlwave.console import Console
 from ase_mlwave.demo.dynamics import Trajectory
-from benchmarks.common import bar, command_line, figures_table, one_thread, picture, positive, write_json
+from ase_mlwave.plotting.demo import draw_trajectory
+from benchmarks.common import bar, command_line, figures_table, one_thread, positive, write_json
 
 #: Steps between two checkpoints.
 _CHUNK = 500
@@ -52,6 +53,35 @@ class Run:
     def temperatures(self) -> NDArray[np.float64]:
         """After each step, K; three degrees of freedom for each atom less the six of the whole; (T,)."""
         return 2 * self.trajectory.kinetic / (_freedoms(self.trajectory.n_atoms) * units.kB)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The ``.npz`` file of a run with certain settings (JSON)."""
+
+    path: Path
+    settings: dict[str, Any]
+
+    def save(self, run: Run) -> None:
+        """Write a run, whole or not at all."""
+        partial, line = self.path.with_suffix(".partial.npz"), run.trajectory
+        arrays = {"time": line.time, "potential": line.potential, "kinetic": line.kinetic, "state": run.state}
+        np.savez(partial, settings=json.dumps(self.settings), seconds=run.seconds, **arrays)
+        partial.replace(self.path)
+
+    def resume(self, atoms: Atoms) -> Run | None:
+        """Read a run, whatever ended it, and move the atoms to where it was; one of other settings is refused."""
+        if not self.path.is_file():
+            return None
+        with np.load(self.path, allow_pickle=False) as held:
+            given = json.loads(str(held["settings"]))
+            if given != self.settings:
+                raise InputError(f"{self.path} is of a run with other settings ({given}); take another --output.")
+            trajectory = Trajectory(held["time"], held["potential"], held["kinetic"], len(atoms))
+            run = Run(trajectory, float(held["seconds"]), "complete", held["state"])
+        atoms.set_positions(run.state[0])
+        atoms.set_momenta(run.state[1])
+        return run
 
 
 def prepare(atoms: Atoms, temperature: float, seed: int) -> None:
@@ -75,26 +105,28 @@ def run_nve(
     steps: int,
     timestep: float,
     progress: Callable[[], object] = lambda: None,
-    before: Run | None = None,
-    keep: Callable[[Run], object] = lambda run: None,
+    checkpoint: Checkpoint | None = None,
+    *,
+    resume: bool = False,
 ) -> Run:
     """Run velocity Verlet (time step in fs) from the molecule's positions and velocities, as far as it comes.
 
-    Or go on from a run ``before``, whose steps count; ``keep`` is given the run every few hundred steps.
+    Steps are kept in a checkpoint every few hundred and at the end. A run that was interrupted and resumed from it is
+    the one that was not (``test_interrupted_run_goes_on``).
     """
-    log = [] if before is None else [*zip(before.trajectory.potential, before.trajectory.kinetic, strict=True)]
-    state = np.zeros((2, len(atoms), 3)) if before is None else before.state
-    earlier, n_known, begin = 0.0 if before is None else before.seconds, len(log), time.perf_counter()
-    if before is not None:
-        atoms.set_positions(state[0])
-        atoms.set_momenta(state[1])
-        for _ in log:
-            progress()
+    keep: Callable[[Run], object] = (lambda run: None) if checkpoint is None else checkpoint.save
+    before = checkpoint.resume(atoms) if resume and checkpoint is not None else None
+    before = before or Run(Trajectory(*np.empty((3, 0)), len(atoms)), 0.0, "", np.zeros((2, len(atoms), 3)))
+    log = [*zip(before.trajectory.potential, before.trajectory.kinetic, strict=True)]
+    state, begin = before.state, time.perf_counter() - before.seconds
+    for _ in log:
+        progress()
+    known = len(log) > 0
 
     def note() -> None:
-        nonlocal state, n_known
-        if n_known:  # the first of what follows is the last of what was
-            n_known = 0
+        nonlocal state, known
+        if known:  # the first of what follows is the last of what was
+            known = False
             return
         energies = float(atoms.get_potential_energy()), float(atoms.get_kinetic_energy())
         if not np.isfinite(energies).all():
@@ -108,58 +140,20 @@ def run_nve(
     def so_far(ending: str) -> Run:
         potential, kinetic = np.array(log).reshape(-1, 2).T
         trajectory = Trajectory(np.arange(len(log)) * timestep / 1000, potential, kinetic, len(atoms))
-        return Run(trajectory, earlier + time.perf_counter() - begin, ending, state)
+        return Run(trajectory, time.perf_counter() - begin, ending, state)
 
-    dynamics = VelocityVerlet(atoms, timestep=timestep * units.fs, logfile=None)
+    dynamics, ending = VelocityVerlet(atoms, timestep=timestep * units.fs, logfile=None), "complete"
     dynamics.attach(note)
     try:
         dynamics.run(steps + 1 - len(log) if log else steps)
     except KeyboardInterrupt:
-        return so_far("interrupted")
+        ending = "interrupted"
     except (CalculationFailed, InputError) as error:  # such as atoms on top of each other
-        return so_far(str(error))
-    return so_far("complete")
-
-
-def run_in_parts(
-    atoms: Atoms,
-    steps: int,
-    timestep: float,
-    checkpoint: Path,
-    settings: Mapping[str, Any],
-    *,
-    resume: bool = False,
-    progress: Callable[[], object] = lambda: None,
-) -> Run:
-    """Run as `run_nve` does, keep what was done in an ``.npz`` file, and go on from there if asked to.
-
-    A run that was interrupted and resumed is the one that was not (``test_interrupted_run_goes_on``); a file of a run
-    with other ``settings`` (JSON) is refused.
-    """
-    before = _load(checkpoint, settings, len(atoms)) if resume and checkpoint.is_file() else None
-    run = run_nve(atoms, steps, timestep, progress, before, lambda run: _save(run, checkpoint, settings))
-    if len(run.trajectory.time):
-        _save(run, checkpoint, settings)
+        ending = str(error)
+    run = so_far(ending)
+    if log:
+        keep(run)
     return run
-
-
-def _save(run: Run, path: Path, settings: Mapping[str, Any]) -> None:
-    """Write a run, whole or not at all."""
-    partial = path.with_suffix(".partial.npz")
-    line = run.trajectory
-    arrays = {"time": line.time, "potential": line.potential, "kinetic": line.kinetic, "state": run.state}
-    np.savez(partial, settings=json.dumps(dict(settings)), seconds=run.seconds, **arrays)
-    partial.replace(path)
-
-
-def _load(path: Path, settings: Mapping[str, Any], n_atoms: int) -> Run:
-    """Read a run, to go on with it whatever ended it."""
-    with np.load(path, allow_pickle=False) as held:
-        given = json.loads(str(held["settings"]))
-        if given != json.loads(json.dumps(dict(settings))):
-            raise InputError(f"{path} is of a run with other settings ({given}); remove it, or take another --output.")
-        trajectory = Trajectory(held["time"], held["potential"], held["kinetic"], n_atoms)
-        return Run(trajectory, float(held["seconds"]), "complete", held["state"])
 
 
 def figures(run: Run) -> dict[str, float | str]:
@@ -178,31 +172,6 @@ def figures(run: Run) -> dict[str, float | str]:
     }
 
 
-def draw(runs: Mapping[str, Run], title: str, path: Path) -> None:
-    """Draw the total energy against time with the line whose slope is the drift."""
-    with picture(path, (6.4, 3.8)) as axes:
-        for k, (name, run) in enumerate(runs.items()):
-            line = run.trajectory
-            values = 1e3 * (line.total - line.total[0]) / line.n_atoms
-            axes.plot(line.time, values, lw=0.6, color=f"C{k}", alpha=0.6)
-            straight = np.polyval(np.polyfit(line.time, values, 1), line.time)
-            axes.plot(line.time, straight, lw=1.6, color=f"C{k}", label=f"{name}: {line.drift:+.2g} meV/atom/ps")
-        axes.set(xlabel="time (ps)", ylabel="total energy (meV/atom)", title=title)
-        axes.legend(frameon=False)
-
-
-def options(words: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = command_line("dynamics", __doc__, seed=..., device=..., dtype=..., output=Path("runs/dynamics"))
-    parser.add_argument("models", nargs="+", help="names in the zoo or folders, of any kind")
-    parser.add_argument("--molecule", default="CH3CH2OH", help="name in ASE's G2 set, or a file")
-    parser.add_argument("--length", type=positive(float), default=10.0, help="ps")
-    parser.add_argument("--timestep", type=positive(float), default=0.5, help="fs")
-    parser.add_argument("--temperature", type=positive(float), default=300.0, help="mean of the run, K")
-    parser.add_argument("--resume", action="store_true", help="go on with the runs in the output folder")
-    parser.add_argument("--max-drift", type=float, help="meV/atom/ps; exit with 1 where it is more, or a run broke off")
-    return parser.parse_args(words)
-
-
 def structure(name: str) -> Atoms:
     """Read a file, or build a molecule of the G2 set."""
     if Path(name).is_file():
@@ -213,59 +182,59 @@ def structure(name: str) -> Atoms:
         raise InputError(f"{name!r} is neither a file nor a molecule of ASE's G2 set, such as CH3CH2OH.") from None
 
 
-def measure(chosen: argparse.Namespace) -> dict[str, Run]:
-    start = structure(chosen.molecule)
+def measure(start: Atoms, chosen: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Run]:
+    """Run all models, until one is interrupted."""
     calculators = {model: load_calculator(model, device=chosen.device, dtype=chosen.dtype) for model in chosen.models}
     chosen.output.mkdir(parents=True, exist_ok=True)
-    steps = round(1000 * chosen.length / chosen.timestep)
-    runs: dict[str, Run] = {}
+    steps, runs = round(1000 * chosen.length / chosen.timestep), {}
     with bar() as progress:
         for model, calculator in calculators.items():
             task = progress.add_task(model, total=steps + 1)
             atoms = start.copy()
             atoms.calc = calculator
-            checkpoint = chosen.output / f"{model.strip('/').replace('/', '-')}.npz"
-            if not (chosen.resume and checkpoint.is_file()):
+            path = chosen.output / f"{model.strip('/').replace('/', '-')}.npz"
+            if not (chosen.resume and path.is_file()):
                 prepare(atoms, chosen.temperature, chosen.seed)
-            run = run_in_parts(
-                atoms,
-                steps,
-                chosen.timestep,
-                checkpoint,
-                {"model": model, **_settings(chosen)},
-                resume=chosen.resume,
-                progress=lambda task=task: progress.advance(task),  # type: ignore[misc]
-            )
-            if len(run.trajectory.time) < 3:
-                raise InputError(f"{model}: nothing to evaluate after {len(run.trajectory.time)} steps ({run.ending}).")
+            advance = lambda task=task: progress.advance(task)  # noqa: E731
+            checkpoint = Checkpoint(path, {"model": model, **settings})
+            run = run_nve(atoms, steps, chosen.timestep, advance, checkpoint, resume=chosen.resume)
+            line = run.trajectory
+            if len(line.time) < 3:
+                raise InputError(f"{model}: nothing to evaluate after {len(line.time)} steps ({run.ending}).")
+            draw_trajectory(line.time, line.potential, line.kinetic, path.with_suffix(".png"))
             runs[model] = run
             if run.ending == "interrupted":
                 break
     return runs
 
 
-def _settings(chosen: argparse.Namespace) -> dict[str, Any]:
-    return {key: getattr(chosen, key) for key in ("molecule", "timestep", "temperature", "seed", "dtype")}
-
-
 def main(words: Sequence[str] | None = None) -> None:
-    """Run all models; print a table; write dynamics.json and dynamics.png; judge the drift."""
-    chosen, console = options(words), Console()
+    """Run all models; print a table; write dynamics.json and a picture of each; judge the drift."""
+    parser = command_line("dynamics", __doc__, seed=..., device=..., dtype=..., output=Path("runs/dynamics"))
+    parser.add_argument("models", nargs="+", help="names in the zoo or folders, of any kind")
+    parser.add_argument("--molecule", default="CH3CH2OH", help="name in ASE's G2 set, or a file")
+    parser.add_argument("--length", type=positive(float), default=10.0, help="ps")
+    parser.add_argument("--timestep", type=positive(float), default=0.5, help="fs")
+    parser.add_argument("--temperature", type=positive(float), default=300.0, help="mean of the run, K")
+    parser.add_argument("--resume", action="store_true", help="go on with the runs in the output folder")
+    parser.add_argument("--max-drift", type=float, help="meV/atom/ps; exit with 1 where it is more, or a run broke off")
+    chosen, console = parser.parse_args(words), Console()
+    settings = {key: getattr(chosen, key) for key in ("molecule", "timestep", "temperature", "seed", "dtype")}
     try:
         with one_thread():
-            runs = measure(chosen)
+            start = structure(chosen.molecule)
+            runs = measure(start, chosen, settings)
     except KeyboardInterrupt:
         raise SystemExit("interrupted; the same command with --resume goes on") from None
     columns = {model: figures(run) for model, run in runs.items()}
-    name = structure(chosen.molecule).get_chemical_formula()
-    console.print(figures_table(columns, f"{name}, constant energy, {chosen.timestep:g} fs steps"))
-    settings = {**_settings(chosen), "length": chosen.length}
-    write_json(chosen.output / "dynamics.json", {"settings": settings, "models": columns})
-    draw(runs, f"{name} at constant energy, {chosen.temperature:g} K", chosen.output / "dynamics.png")
-    console.print(f"written: {chosen.output / 'dynamics.json'}, {chosen.output / 'dynamics.png'}")
+    title = f"{start.get_chemical_formula()}, constant energy, {chosen.timestep:g} fs steps"
+    console.print(figures_table(columns, title))
+    path = chosen.output / "dynamics.json"
+    write_json(path, {"settings": {**settings, "length": chosen.length}, "models": columns})
+    console.print(f"written: {path}")
     limit = float("inf") if chosen.max_drift is None else chosen.max_drift
-    well = all(run.ending == "complete" and abs(run.trajectory.drift) <= limit for run in runs.values())
-    if chosen.max_drift is not None and not well:
+    bad = [run for run in runs.values() if run.ending != "complete" or abs(run.trajectory.drift) > limit]
+    if bad and chosen.max_drift is not None:
         raise SystemExit(1)
 
 

@@ -40,6 +40,8 @@ from benchmarks.superposition import rmsd
 
 #: Deviation below which a geometry counts as the reference's, Angstrom.
 CLOSE = 0.1
+#: Displacements' temperature, K; largest force of a model's minimum, eV/Angstrom, and the steps that it may take.
+TEMPERATURE, FMAX, STEPS = 1500.0, 0.05, 200
 #: Forces of a reference's minimum, eV/Angstrom, and the steps that it may take.
 _FMAX, _STEPS = 0.01, 100
 #: Geometries of one formula whose sorted distances all agree within this are the same molecule, Angstrom.
@@ -51,27 +53,19 @@ _SOFTEST, _RIGID = 0.5, 1e6
 # --- references -------------------------------------------------------------------------------------------------------
 
 
-def held_out(
-    files: Sequence[Path], *, count: int, split: str = "test", elements: str = "HCNO", max_heavy: int = 6
-) -> list[Record]:
-    """Choose different molecules near their equilibrium that the rule of `formula_split` holds out.
+def held_out(files: Sequence[Path], count: int, max_heavy: int = 6) -> list[Record]:
+    """Choose different molecules of C, H, N and O near their equilibrium that the rule of `formula_split` holds out.
 
     Of datasets with temperatures only the geometries at 0 K count. The first file comes first, smaller molecules before
     larger ones.
     """
-    allowed = set(Atoms(elements).numbers)
     chosen: list[Record] = []
     for file in files:
         for record in sorted(read_dataset(file), key=len):
-            fits = set(record.numbers) <= allowed and np.count_nonzero(record.numbers > 1) <= max_heavy
-            if (
-                fits
-                and len(record) > 1
-                and record.info.get("temperature", 0) == 0
-                and formula_split(record) == split
-                and not any(_same(record, other) for other in chosen)
-            ):
-                chosen.append(record.with_info(source=Path(file).name, split=split))
+            n_heavy, cold = np.count_nonzero(record.numbers > 1), record.info.get("temperature", 0) == 0
+            fits = set(record.numbers) <= {1, 6, 7, 8} and n_heavy <= max_heavy and len(record) > 1 and cold
+            if fits and formula_split(record) == "test" and not any(_same(record, other) for other in chosen):
+                chosen.append(record.with_info(source=Path(file).name, split="test"))
     return chosen[:count]
 
 
@@ -98,17 +92,11 @@ def read_minima(path: Path) -> tuple[str, list[Atoms]]:
 
 def references(chosen: argparse.Namespace, console: Console) -> None:
     """Compute the minima that are not in the file yet."""
-    starts = held_out(
-        chosen.data, count=chosen.count, split=chosen.split, elements=chosen.elements, max_heavy=chosen.max_heavy
-    )
+    starts = held_out(chosen.data, chosen.count)
     if not starts:
         raise InputError(f"no molecule of {[str(path) for path in chosen.data]} is held out under these conditions.")
     chosen.cache.parent.mkdir(parents=True, exist_ok=True)
-    level = LevelOfTheory.parse(chosen.level)
-    if chosen.cache.is_file():  # of versions that noted starts in another way
-        known = {record.info.get("start") for record in DatasetFile(chosen.cache).read()}
-        starts = [start for start in starts if start.geometry_hash() not in known]
-    found = label(starts, chosen.cache, tight(level), chosen.workers, "relaxing")
+    found = label(starts, chosen.cache, tight(LevelOfTheory.parse(chosen.level)), chosen.workers, "relaxing")
     for start, one in zip(starts, found, strict=True):
         what = "failed" if one is None else f"{one.info.get('steps')} steps, {one.energy:.6f} Hartree"
         console.print(f"{start.formula}: {what}")
@@ -151,13 +139,13 @@ def displaced(minimum: Atoms, temperature: float, seed: int) -> Atoms:
     return moved
 
 
-def relax(calculator: Calculator, start: Atoms, minimum: Atoms, fmax: float, steps: int) -> Relaxation:
+def relax(calculator: Calculator, start: Atoms, minimum: Atoms) -> Relaxation:
     """Relax a copy of ``start`` with ASE's BFGS and compare; not converged also where the calculator fails."""
     atoms, converged, failure = start.copy(), False, ""
     atoms.calc = calculator
     optimiser = BFGS(atoms, logfile=None)
     try:
-        converged = bool(optimiser.run(fmax=fmax, steps=steps))
+        converged = bool(optimiser.run(fmax=FMAX, steps=STEPS))
     except (CalculationFailed, InputError) as error:
         failure = str(error)
     name = str(minimum.info.get("smiles", minimum.info.get("name", "")))
@@ -183,18 +171,18 @@ def summary(results: Sequence[Relaxation]) -> dict[str, float]:
 
 
 def run(chosen: argparse.Namespace, console: Console) -> None:
+    """Relax with models what `references` found."""
     calculators = {model: load_calculator(model, device=chosen.device, dtype=chosen.dtype) for model in chosen.models}
     level, molecules = read_minima(chosen.cache)
-    molecules = molecules[: chosen.count]
+    molecules, figures = molecules[: chosen.count], {}
     if not molecules:
         raise InputError(f"{chosen.cache} holds no minima yet. Compute them with the subcommand 'references'.")
-    figures = {}
     with bar() as progress:
         tracked = progress.track(molecules, description="displacing")
-        starts = [displaced(minimum, chosen.temperature, chosen.seed + k) for k, minimum in enumerate(tracked)]
+        starts = [displaced(minimum, TEMPERATURE, chosen.seed + k) for k, minimum in enumerate(tracked)]
         for model, calculator in calculators.items():
             pairs = progress.track(list(zip(starts, molecules, strict=True)), description=model)
-            results = [relax(calculator, start, minimum, chosen.fmax, chosen.steps) for start, minimum in pairs]
+            results = [relax(calculator, start, minimum) for start, minimum in pairs]
             figures[model] = {"summary": summary(results), "molecules": [asdict(r) for r in results]}
             rows = [["molecule", "", "start (A)", "steps", "converged", "all atoms (A)", "heavy atoms (A)"]]
             for r in sorted(results, key=lambda r: -r.all_atoms):
@@ -203,33 +191,25 @@ def run(chosen: argparse.Namespace, console: Console) -> None:
                 rows.append([r.formula, r.name, *cells])
             console.print(rich_table(rows, f"{model}: relaxed, deviation from the reference's minimum", left=2))
     console.print(figures_table({model: figure["summary"] for model, figure in figures.items()}))
-    settings = {key: getattr(chosen, key) for key in ("fmax", "steps", "temperature", "seed", "dtype")}
-    path = chosen.output / "relaxations.json"
-    write_json(path, {"reference": level, "settings": settings, "models": figures})
-    console.print(f"written: {path}")
+    settings = {"fmax": FMAX, "steps": STEPS, "temperature": TEMPERATURE, "seed": chosen.seed, "dtype": chosen.dtype}
+    write_json(chosen.output / "relaxations.json", {"reference": level, "settings": settings, "models": figures})
 
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = command_line("relaxations", __doc__)
     commands = parser.add_subparsers(required=True)
     first = commands.add_parser("references", help="compute the reference's minima")
-    add_shared(first, workers=..., max_heavy=6)
+    add_shared(first, workers=...)
     first.add_argument("data", type=Path, nargs="+", help="geometries near equilibrium, any format that mlwave reads")
-    first.add_argument("--cache", type=Path, required=True, help="the minima, a .db file")
     first.add_argument("--level", default="pbe/def2-svp", help="level of theory")
-    first.add_argument("--count", type=positive(int), default=50, help="molecules at most")
-    first.add_argument("--split", choices=("test", "valid"), default="test")
-    first.add_argument("--elements", default="HCNO", help="elements allowed, as a formula")
     first.set_defaults(action=references)
     second = commands.add_parser("run", help="relax with models")
     add_shared(second, seed=..., device=..., dtype=..., output=Path("runs/relaxations"))
     second.add_argument("models", nargs="+", help="names in the zoo or folders, of any kind")
-    second.add_argument("--cache", type=Path, required=True, help="what 'references' wrote")
-    second.add_argument("--count", type=positive(int), help="only the first molecules")
-    second.add_argument("--fmax", type=positive(float), default=0.05, help="eV/Angstrom")
-    second.add_argument("--steps", type=positive(int), default=200)
-    second.add_argument("--temperature", type=positive(float), default=1500.0, help="of the displacements, K")
     second.set_defaults(action=run)
+    for command in (first, second):
+        command.add_argument("--cache", type=Path, required=True, help="the minima, a .db file")
+        command.add_argument("--count", type=positive(int), default=50, help="molecules at most")
     chosen = parser.parse_args(words)
     with one_thread():
         chosen.action(chosen, Console())

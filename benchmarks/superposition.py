@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import permutations, product
+from math import factorial, prod
 
 import numpy as np
 from ase import Atoms
@@ -18,17 +18,11 @@ def rmsd(atoms: Atoms, reference: Atoms) -> tuple[float, float]:
 
     Over all atoms, and over those other than hydrogen, each with its own superposition. Hydrogens of the same atom (of
     a methyl group that has turned) count as exchangeable, mirror images do not. Both must have the same atoms in the
-    same order (``ValueError``).
-
-    Notes
-    -----
-    Rotations, translations and exchanged hydrogens change nothing (``test_rmsd_ignores_placement_and_methyl_turns``).
-    Source: Kabsch, Acta Cryst. A 32, 922 (1976).
+    same order (``ValueError``). Source: Kabsch, Acta Cryst. A 32, 922 (1976).
     """
     if not np.array_equal(atoms.numbers, reference.numbers):
         raise ValueError(f"{atoms.symbols} and {reference.symbols} are not the same atoms in the same order.")
-    orders = np.array(list(_orders(reference)))
-    whole = _kabsch(atoms.positions[orders], reference.positions)
+    whole = _kabsch(atoms.positions[_orders(reference)], reference.positions)
     heavy = reference.numbers > 1
     skeleton = _kabsch(atoms.positions[heavy][None], reference.positions[heavy]) if heavy.any() else whole
     return float(whole.min()), float(skeleton.min())
@@ -46,20 +40,17 @@ def _kabsch(moving: NDArray[np.float64], fixed: NDArray[np.float64]) -> NDArray[
     return result
 
 
-def _orders(atoms: Atoms) -> Iterator[list[int]]:
-    """Give the orders of the atoms that exchange hydrogens bound to the same atom; only the given one if too many."""
-    heavy = np.flatnonzero(atoms.numbers > 1)
-    groups: dict[int, list[int]] = {}
-    if len(heavy):
-        distances = atoms.get_all_distances()
-        for hydrogen in np.flatnonzero(atoms.numbers == 1):
-            groups.setdefault(int(heavy[distances[hydrogen, heavy].argmin()]), []).append(int(hydrogen))
-    choices = [list(permutations(group)) for group in groups.values()]
-    if np.prod([float(len(choice)) for choice in choices]) > _MOST:
-        choices = []
-    places = [place for group in list(groups.values())[: len(choices)] for place in group]
-    for arrangement in product(*choices):
-        order = list(range(len(atoms)))
-        for place, hydrogen in zip(places, (h for group in arrangement for h in group), strict=True):
-            order[place] = hydrogen
-        yield order
+def _orders(atoms: Atoms) -> NDArray[np.int64]:
+    """Return the orders of atoms (K, N) that exchange hydrogens of the same atom; only the given one if too many."""
+    given = np.arange(len(atoms))
+    hydrogens, heavy = (given[one] for one in (atoms.numbers == 1, atoms.numbers > 1))
+    if not len(hydrogens) or not len(heavy):
+        return given[None]
+    nearest = atoms.get_all_distances()[np.ix_(hydrogens, heavy)].argmin(1)
+    groups = [hydrogens[nearest == one] for one in np.unique(nearest)]
+    if prod(factorial(len(group)) for group in groups) > _MOST:
+        return given[None]
+    arrangements = np.array([np.concatenate(one) for one in product(*map(permutations, groups))])
+    orders = np.tile(given, (len(arrangements), 1))
+    orders[:, np.concatenate(groups)] = arrangements
+    return orders

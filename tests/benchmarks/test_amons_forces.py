@@ -7,20 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.build import molecule
 
 from benchmarks import amons_forces
-
-
-def test_distance_of_superposed_atoms() -> None:
-    one, other = molecule("CH3CH2OH"), molecule("CH3CH2OH")
-    other.rotate(50, (1, 2, 3))
-    other.translate((1, 2, 3))
-    assert amons_forces.distance(one, other) == pytest.approx(0, abs=1e-6)
-    other.positions[-1] += (0.3, 0, 0)
-    assert other.numbers[-1] == 1
-    assert amons_forces.distance(one, other) > 0.05
-    assert amons_forces.distance(one, other, heavy=True) == pytest.approx(0, abs=1e-6)
 
 
 def test_unknown_molecule_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,9 +82,8 @@ def test_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             raise KeyboardInterrupt
 
     def run(resume: bool, progress: Callable[[], object], seed: int = 1) -> dynamics.Run:
-        return dynamics.run_in_parts(
-            prepared(), 40, 0.5, tmp_path / "run.npz", {"seed": seed}, resume=resume, progress=progress
-        )
+        checkpoint = dynamics.Checkpoint(tmp_path / "run.npz", {"seed": seed})
+        return dynamics.run_nve(prepared(), 40, 0.5, progress, checkpoint, resume=resume)
 
     halves = run(False, progress)
     assert halves.ending == "interrupted"
@@ -117,12 +116,12 @@ def test_run_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     dynamics.main()
     written = json.loads((tmp_path / "dynamics.json").read_text())
     assert written["models"]["springs"]["length (ps)"] == pytest.approx(0.05)
-    assert (tmp_path / "dynamics.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "springs.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_wrong_requests_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        dynamics.options(["model", "--timestep", "0"])
+        dynamics.main(["model", "--timestep", "0"])
     assert "--timestep: it was 0, and must be positive" in capsys.readouterr().err
     monkeypatch.setattr(sys, "argv", ["dynamics", "phisnet-water", "--molecule", "nonsense"])
     with pytest.raises(SystemExit, match="neither a file nor a molecule"):

@@ -137,17 +137,19 @@ def test_a_hessian_to_start_with_leads_to_the_same_minimum_in_fewer_steps() -> N
 # --- runs -----------------------------------------------------------------------------------------------------------
 
 
-def test_relaxation_is_compared_with_the_minimum() -> None:
+def test_relaxation_is_compared_with_the_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relaxations, "FMAX", 0.001)
     minimum = ethanol()
     start = placed(minimum)
     start.positions += np.random.default_rng(2).normal(scale=0.05, size=start.positions.shape)
     before = start.positions.copy()
-    result = relaxations.relax(PairSprings(minimum), start, minimum, fmax=0.001, steps=200)
+    result = relaxations.relax(PairSprings(minimum), start, minimum)
     assert result.converged
     assert result.all_atoms < 0.01 < 0.05 < result.start
     assert result.heavy_atoms < 0.01
     np.testing.assert_array_equal(start.positions, before)
-    hurried = relaxations.relax(PairSprings(minimum), start, minimum, fmax=0.001, steps=2)
+    monkeypatch.setattr(relaxations, "STEPS", 2)
+    hurried = relaxations.relax(PairSprings(minimum), start, minimum)
     assert not hurried.converged
     assert hurried.steps == 2
 
@@ -169,11 +171,12 @@ def test_run_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     relaxed = ethanol()
     relaxed.calc = SinglePointCalculator(relaxed, energy=-7.0, forces=np.zeros((9, 3)))
     DatasetFile.create(cache, "pbe/def2-svp").add([record_from_atoms(relaxed)])
+    monkeypatch.setattr(relaxations, "FMAX", 0.001)
     monkeypatch.setattr(relaxations, "load_calculator", lambda model, **_: PairSprings(ethanol()))
     monkeypatch.setattr(
         sys,
         "argv",
-        ["relaxations", "run", "springs", "--cache", str(cache), "--output", str(output), "--fmax", "0.001"],
+        ["relaxations", "run", "springs", "--cache", str(cache), "--output", str(output)],
     )
     relaxations.main()
     written = json.loads((output / "relaxations.json").read_text())
