@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,15 @@ def test_house_of_the_documents_is_that_of_the_folders() -> None:
     assert present - drawn == set(), "rooms that the plan does not show"
     files = {file.relative_to(ROOT).as_posix() for file in PACKAGE.glob("[!_]*.py")}
     assert files - drawn == set(), "files at the door that the plan does not show"
+
+
+def test_root_holds_what_the_plan_shows_and_no_leftovers() -> None:
+    """Files that a script has left at the root belong to nobody."""
+    found = subprocess.run(
+        ["git", "ls-tree", "--name-only", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if found.returncode:
+        pytest.skip("no checkout of git")
+    folders = {".ci", "ase_mlwave", "benchmarks", "datasets", "docs", "examples", "models", "tests"}
+    files = {".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"}
+    assert set(found.stdout.split("\n")) - {""} == folders | files | {"constraints.txt", "pyproject.toml"}
