@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     from ase_mlwave.reference.workers import Workers
 
+__all__ = ["label_workers", "resumable"]
 
-def chosen_workers(dask: str | None, workers: int | None, threads: int = 1) -> AbstractContextManager[Workers]:
+
+def label_workers(dask: str | None, workers: int | None, threads: int = 1) -> AbstractContextManager[Workers]:
     """Return where labels are computed: own processes, or a Dask cluster for the time of a ``with`` block."""
     from ase_mlwave.reference.workers import Workers, dask_workers
 

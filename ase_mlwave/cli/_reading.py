@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from ase_mlwave.data.record import Dataset
 
+__all__ = ["EnergyKey", "ForcesKey", "Units", "print_line", "read_data"]
+
 EnergyKey = Annotated[
     str | None, typer.Option(help="Name of the energies in an extxyz file or ASE database.", show_default="usual names")
 ]
@@ -38,10 +40,10 @@ def read_data(
     from ase_mlwave.data.summary import summary
 
     dataset = read_dataset(path, energy_key=energy_key, forces_key=forces_key, units=units, level=level)
-    say(console, summary(dataset))
+    print_line(console, summary(dataset))
     return dataset
 
 
-def say(console: Console, line: str) -> None:
+def print_line(console: Console, line: str) -> None:
     """Print one line as it is."""
     console.print(line, soft_wrap=True, highlight=False, markup=False)

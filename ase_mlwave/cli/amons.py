@@ -55,7 +55,7 @@ amons = typer.Typer(
 
 
 @amons.command("list")
-def list_amons(
+def _list_amons(
     query: _Query,
     max_heavy: Annotated[int, typer.Option(help="Heavy atoms of the largest amons.")] = 7,
     max_contact_heavy: _ContactHeavy = None,
@@ -75,24 +75,24 @@ def list_amons(
     if output is not None:
         _check_output(output)
     structure = _read(query)
-    found = find_amons(structure, max_heavy, max_contact_heavy=max_contact_heavy, allow_charges=True)
+    fragments = find_amons(structure, max_heavy, max_contact_heavy=max_contact_heavy, allow_charges=True)
     console, notes = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(_amon_table(found))
+    console.print(_amon_table(fragments))
     console.print()
-    console.print(_size_table(found))
+    console.print(_size_table(fragments))
     if draw is not None:
-        draw_amons(found, draw)
-        notes.print(f"{draw}: {len(found)} amons")
+        draw_amons(fragments, draw)
+        notes.print(f"{draw}: {len(fragments)} amons")
     if output is not None:
         from ase.io import write
 
         records = amon_geometries(structure, max_heavy, max_contact_heavy=max_contact_heavy, allow_charges=True)
         write(output, [atoms_from_record(_described(record)) for record in records], format="extxyz")
-        notes.print(f"{output}: {len(records)} geometries of {len(found)} amons")
+        notes.print(f"{output}: {len(records)} geometries of {len(fragments)} amons")
 
 
 @amons.command("fit")
-def fit(
+def _fit(
     query: _Query,
     reference: Annotated[str, _option("reference")] = default_of(StudySettings, "reference"),
     max_heavy: Annotated[int | None, _option("max_heavy")] = None,
@@ -117,7 +117,7 @@ def fit(
     database.
     """
     from ase_mlwave.calculators.amons import AmonsCalculator
-    from ase_mlwave.cli._labelling import chosen_workers, resumable
+    from ase_mlwave.cli._labelling import label_workers, resumable
     from ase_mlwave.console import Console
     from ase_mlwave.plotting.amons import check_picture, draw_learning_curve
     from ase_mlwave.reference.bar import LabellingBar
@@ -128,7 +128,7 @@ def fit(
         check_picture(plot, (".png", ".svg", ".pdf"))
     structure = _read(query)
     notes = Console(stderr=True, soft_wrap=True, highlight=False)
-    with resumable(notes, database), chosen_workers(dask, workers) as place, LabellingBar(notes, level.name) as bar:
+    with resumable(notes, database), label_workers(dask, workers) as place, LabellingBar(notes, level.name) as bar:
         calc = AmonsCalculator.for_query(
             structure,
             reference=level,
@@ -192,22 +192,22 @@ def _described(record: Any) -> Any:
     return replace(record, info=kept)
 
 
-def _amon_table(found: Sequence[Amon]) -> Table:
+def _amon_table(fragments: Sequence[Amon]) -> Table:
     table = _table("heavy atoms", "amon", "places in the query")
-    for amon in found:
+    for amon in fragments:
         table.add_row(str(amon.n_heavy), amon.smiles, str(amon.count))
     return table
 
 
-def _size_table(found: Sequence[Amon]) -> Table:
+def _size_table(fragments: Sequence[Amon]) -> Table:
     table = _table("heavy atoms", "amons", "places")
     places: Counter[int] = Counter()
-    for amon in found:
+    for amon in fragments:
         places[amon.n_heavy] += amon.count
-    for size, number in sorted(Counter(amon.n_heavy for amon in found).items()):
+    for size, number in sorted(Counter(amon.n_heavy for amon in fragments).items()):
         table.add_row(str(size), str(number), str(places[size]))
     table.add_section()
-    table.add_row("all", str(len(found)), str(sum(places.values())))
+    table.add_row("all", str(len(fragments)), str(sum(places.values())))
     return table
 
 

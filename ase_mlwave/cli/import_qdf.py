@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 
-class Pooling(StrEnum):
+class _Pooling(StrEnum):
     """What is taken over the points of a molecule."""
 
     SUM = "sum"
@@ -29,7 +29,7 @@ def import_qdf(
         ),
     ] = None,
     pooling: Annotated[
-        Pooling | None, typer.Option(help="Over the points (default: sum for an atomization energy, else mean).")
+        _Pooling | None, typer.Option(help="Over the points (default: sum for an atomization energy, else mean).")
     ] = None,
     radius: Annotated[float, typer.Option(help="Of the sphere of points around each atom, Angstrom.")] = 0.75,
     grid_interval: Annotated[float, typer.Option(help="Between points, Angstrom.")] = 0.3,

@@ -67,7 +67,7 @@ def label(
     May be killed at any moment: the same command goes on where it stopped. The same command in several terminals, or on
     several machines, shares the work. `ase db OUTPUT` lists the result. Exits with 1 where molecules have no labels.
     """
-    from ase_mlwave.cli._labelling import chosen_workers, resumable
+    from ase_mlwave.cli._labelling import label_workers, resumable
     from ase_mlwave.cli._reading import read_data
     from ase_mlwave.console import Console
     from ase_mlwave.data.splits import assign_splits, parse_fractions
@@ -76,18 +76,18 @@ def label(
     from ase_mlwave.reference.levels import LevelOfTheory
 
     fractions = None if split is None else parse_fractions(split)
-    chosen = LevelOfTheory.parse(level)
+    theory = LevelOfTheory.parse(level)
     console = Console(stderr=True)
     dataset = read_data(geometries, console, energy_key=energy_key, forces_key=forces_key, units=units)
     with (
         resumable(console, output),
-        chosen_workers(dask, workers, threads) as place,
-        LabellingBar(console, chosen.name) as bar,
+        label_workers(dask, workers, threads) as place,
+        LabellingBar(console, theory.name) as bar,
     ):
         file = label_geometries(
             dataset,
             output,
-            chosen,
+            theory,
             executor=place.executor,
             n_workers=place.n_workers,
             n_threads=place.n_threads,

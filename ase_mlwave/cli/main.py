@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 import ase_mlwave
 from ase_mlwave import cli
 
-__all__ = ["app"]
+__all__ = ["app", "mlwave"]
 
 #: The order of a project in ``mlwave --help``; verbs that are not named here follow.
 _ORDER = ("demo", "sample", "label", "merge", "train", "evaluate", "predict", "amons", "models")

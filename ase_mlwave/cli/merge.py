@@ -36,7 +36,7 @@ def merge(
     """
     from dataclasses import replace
 
-    from ase_mlwave.cli._reading import read_data, say
+    from ase_mlwave.cli._reading import print_line, read_data
     from ase_mlwave.console import Console
     from ase_mlwave.data.duplicates import merge_copies
     from ase_mlwave.data.splits import assign_splits, parse_fractions
@@ -54,6 +54,6 @@ def merge(
         merged = merge_copies(joined.records, joined.source)
         joined = replace(joined, records=merged.records)
         if merged.n_copies:
-            say(console, merged.in_words())
+            print_line(console, merged.in_words())
     write_dataset(output, joined)
-    say(console, f"-> {summary(replace(joined, source=str(output), notes=()))}")
+    print_line(console, f"-> {summary(replace(joined, source=str(output), notes=()))}")

@@ -27,8 +27,8 @@ def models(name: Annotated[str, typer.Argument(help="Show the card of this model
     console = Console()
     if name:
         card = zoo.read_card(name)
-        drawn = console.is_terminal and len(card) <= _LONGEST_CARD
-        console.print(Markdown(card)) if drawn else typer.echo(card)
+        is_rendered = console.is_terminal and len(card) <= _LONGEST_CARD
+        console.print(Markdown(card)) if is_rendered else typer.echo(card)
         return
     names = zoo.list_models()
     if not names:

@@ -42,7 +42,7 @@ def predict(
     from ase.calculators.calculator import InputError
 
     from ase_mlwave.calculators import load_calculator
-    from ase_mlwave.cli._reading import say
+    from ase_mlwave.cli._reading import print_line
     from ase_mlwave.console import Console, progress_bar
     from ase_mlwave.data.extxyz import check_extxyz, write_extxyz
     from ase_mlwave.data.summary import summary_of_structures
@@ -53,7 +53,7 @@ def predict(
         raise InputError(f"the output would overwrite the input, {structures}. Give another file with -o.")
     images = _read(structures)
     console = Console(stderr=True)
-    say(console, summary_of_structures(images, str(structures)))
+    print_line(console, summary_of_structures(images, str(structures)))
     wanted = [name.strip() for name in properties.split(",")]
     try:
         check_extxyz(images, wanted)
@@ -75,7 +75,7 @@ def predict(
     rows = zip(images, outcomes, states, strict=True)
     write_extxyz(target, [_labelled(atoms, outcome, wanted, state) for atoms, outcome, state in rows])
     console.print(f"{len(images)} structures -> {target} ({seconds:.2f} s)", soft_wrap=True, highlight=False)
-    _tell_outside(states, console)
+    _report_outside(states, console)
 
 
 def _read(path: Path) -> list[Atoms]:
@@ -120,7 +120,7 @@ def _state(outcome: Outcome, *, refuse: bool) -> str:
     return "refused" if verdict.refused and refuse else "doubtful"
 
 
-def _tell_outside(states: Sequence[str], console: Console) -> None:
+def _report_outside(states: Sequence[str], console: Console) -> None:
     """Say how many structures are outside the domain; end with an error where some have no results."""
     doubtful = states.count("doubtful")
     refused = [index for index, state in enumerate(states) if state == "refused"]

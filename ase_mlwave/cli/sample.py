@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 
-class Method(StrEnum):
+class _Method(StrEnum):
     """How geometries are drawn."""
 
     LANGEVIN = "langevin"
@@ -27,8 +27,8 @@ def sample(
     ] = None,
     number: Annotated[int, typer.Option("-n", "--number", help="Geometries of each molecule and temperature.")] = 100,
     method: Annotated[
-        Method, typer.Option(help="Langevin dynamics, or thermal displacements along normal modes.")
-    ] = Method.LANGEVIN,
+        _Method, typer.Option(help="Langevin dynamics, or thermal displacements along normal modes.")
+    ] = _Method.LANGEVIN,
     level: Annotated[str, typer.Option(help="Level of theory that drives them.")] = "gfn2-xtb",
     seed: Annotated[int, typer.Option(help="Of velocities, random forces and displacements.")] = 0,
     timestep: Annotated[float, typer.Option(help="Of the dynamics, fs.")] = 0.5,
@@ -46,14 +46,14 @@ def sample(
 
     check_output(output)
     settings = LangevinSettings(timestep=timestep, interval=interval, equilibration=equilibration)
-    chosen = LevelOfTheory.parse(level)
+    theory = LevelOfTheory.parse(level)
     starts = starting_geometries(molecule, seed)
     console = Console(stderr=True)
     with progress_bar(console) as bar:
         task = bar.add_task("sampling", total=None)
-        drawn = sample_geometries(
+        geometries = sample_geometries(
             starts,
-            chosen,
+            theory,
             temperature or [300.0],
             number,
             seed,
@@ -62,5 +62,5 @@ def sample(
             n_threads=threads,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    write_dataset(output, drawn)
-    console.print(f"{len(drawn)} geometries -> {output}", soft_wrap=True, highlight=False)
+    write_dataset(output, geometries)
+    console.print(f"{len(geometries)} geometries -> {output}", soft_wrap=True, highlight=False)

@@ -30,7 +30,7 @@ def train(
         if getattr(rank_zero_only, "rank", 0):  # one of several processes: the first has the model
             return
     curve = folder.parent / "learning_curve.png"
-    _say(Console(), f"model written to {folder}" + (f", learning curve to {curve}" if curve.exists() else ""))
+    _print_line(Console(), f"model written to {folder}" + (f", learning curve to {curve}" if curve.exists() else ""))
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def _resumable(command: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         how_far = str(interrupt) or "stopped outside of the training steps: no step is lost"
-        _say(Console(stderr=True), f"{how_far}. Go on with\n  {command}")
+        _print_line(Console(stderr=True), f"{how_far}. Go on with\n  {command}")
         raise
 
 
@@ -49,5 +49,5 @@ def _command(settings: Path, words: Sequence[str], *, progress: bool) -> str:
     return shlex.join(["mlwave", "train", str(settings), *words, "--resume", *([] if progress else ["--no-progress"])])
 
 
-def _say(console: Console, text: str) -> None:
+def _print_line(console: Console, text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -21,21 +21,21 @@ from ase_mlwave.units import BOHR
 
 __all__ = [
     *("FAILED", "LABELLED", "PENDING"),
-    *("PREFIX", "OwnPairs", "RowState", "columns", "labelled_with", "numbers_with", "record_from_row", "row_key"),
+    *("OwnPairs", "RowState", "columns", "labelled_with", "numbers_with", "record_from_row", "row_key"),
     *("row_numbers", "row_states", "split_pairs", "status_counts", "upgrade", "write_new"),
 ]
 
 PENDING, LABELLED, FAILED = "pending", "labelled", "failed"
 
 #: What our own key-value pairs begin with; all others are entries of ``Record.info``, whatever they are called.
-PREFIX = "mlwave_"
+_PREFIX = "mlwave_"
 #: Our own key-value pairs in format 1, and their names since.
 _FIRST_NAMES = {
-    "status": f"{PREFIX}status",
-    "reason": f"{PREFIX}reason",
-    "geometry_hash": f"{PREFIX}key",
-    "total_charge": f"{PREFIX}charge",
-    "spin": f"{PREFIX}spin",
+    "status": f"{_PREFIX}status",
+    "reason": f"{_PREFIX}reason",
+    "geometry_hash": f"{_PREFIX}key",
+    "total_charge": f"{_PREFIX}charge",
+    "spin": f"{_PREFIX}spin",
 }
 #: Whole numbers beyond are not exact in a database's columns of numbers.
 _LARGEST = 2**53
@@ -77,14 +77,14 @@ def split_pairs(pairs: Mapping[str, Any]) -> tuple[OwnPairs, dict[str, Any]]:
     tuple
         Ours, and the others.
     """
-    if f"{PREFIX}status" in pairs:
-        own = {name: value for name, value in pairs.items() if name.startswith(PREFIX)}
+    if f"{_PREFIX}status" in pairs:
+        own = {name: value for name, value in pairs.items() if name.startswith(_PREFIX)}
     else:  # format 1
         own = {_FIRST_NAMES[name]: value for name, value in pairs.items() if name in _FIRST_NAMES}
         pairs = {name: value for name, value in pairs.items() if name not in _FIRST_NAMES}
     info = {name: value for name, value in pairs.items() if name not in own}
     try:
-        return OwnPairs(**{name.removeprefix(PREFIX): value for name, value in own.items()}), info
+        return OwnPairs(**{name.removeprefix(_PREFIX): value for name, value in own.items()}), info
     except TypeError as error:
         raise ValueError(f"a row has no, or other, key-value pairs of ours ({', '.join(own) or 'none'})") from error
 
@@ -109,13 +109,13 @@ def columns(record: Record, key: str, status: str, reason: str = "") -> tuple[di
         Key-value pairs (what ``ase db`` can select by) and ``data``.
     """
     pairs: dict[str, Any] = {
-        f"{PREFIX}status": status,
-        f"{PREFIX}key": key,
-        f"{PREFIX}charge": record.charge,
-        f"{PREFIX}spin": record.spin,
+        f"{_PREFIX}status": status,
+        f"{_PREFIX}key": key,
+        f"{_PREFIX}charge": record.charge,
+        f"{_PREFIX}spin": record.spin,
     }
     if reason:
-        pairs[f"{PREFIX}reason"] = reason
+        pairs[f"{_PREFIX}reason"] = reason
     other = {}
     for name, value in record.info.items():
         if isinstance(value, np.generic):
@@ -134,7 +134,7 @@ def row_key(record: Record) -> str:
 
 def _is_key_value_pair(name: object, value: Any) -> bool:
     """Tell whether ASE stores this as a key-value pair and gives the same back."""
-    if not isinstance(name, str) or name.startswith(PREFIX) or not isinstance(value, str | bool | int | float):
+    if not isinstance(name, str) or name.startswith(_PREFIX) or not isinstance(value, str | bool | int | float):
         return False
     if not isinstance(value, str) and not abs(value) <= _LARGEST:  # nor what is not finite
         return False
@@ -240,7 +240,7 @@ def upgrade(db: Any) -> None:
 
 def _pair_name(db: Any, name: str) -> str:
     """Return what one of our own key-value pairs is called in a database, which may be of format 1."""
-    current = f"{PREFIX}{name}"
+    current = f"{_PREFIX}{name}"
     if stored_metadata(db)["format_version"] == FORMAT_VERSION:
         return current
     return next(first for first, present in _FIRST_NAMES.items() if present == current)

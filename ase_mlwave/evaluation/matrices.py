@@ -31,11 +31,9 @@ from ase_mlwave.quantum.names import without_evaluation
 from ase_mlwave.reference.levels import LevelOfTheory
 
 __all__ = [
-    "DEFAULT_LEVELS",
     "CycleCounts",
     "count_cycles",
     "evaluate_phisnet",
-    "matrix_errors",
     "measure_levels",
     "supported_defaults",
 ]
@@ -45,14 +43,14 @@ Array = NDArray[np.float64]
 #: Molecules that are measured after training.
 _N_MEASURED = 16
 #: Levels of energy that are measured unless others are asked for.
-DEFAULT_LEVELS = ("wavefunction", "functional")
+_DEFAULT_LEVELS = ("wavefunction", "functional")
 
 
 def evaluate_phisnet(
     calculator: PhiSNetCalculator,
     data: Dataset,
     *,
-    levels: Sequence[str] = DEFAULT_LEVELS,
+    levels: Sequence[str] = _DEFAULT_LEVELS,
     cycles: bool = True,
     progress: Counter | None = None,
 ) -> Evaluation:
@@ -92,7 +90,7 @@ def evaluate_phisnet(
     result = Evaluation({})
     with_matrix = [record for record in data if "hamiltonian" in record.matrices]
     if with_matrix:
-        result = Evaluation(matrix_errors(calculator, with_matrix, progress=counter("matrices", len(with_matrix))))
+        result = Evaluation(_matrix_errors(calculator, with_matrix, progress=counter("matrices", len(with_matrix))))
         if len(with_matrix) < len(data):
             remarks.append(f"Hamiltonians: on the {len(with_matrix)} molecules of {len(data)} that have them")
     else:
@@ -164,7 +162,7 @@ def measure_levels(model: str | PathLike[str], data: Dataset, *, progress: Count
     some = Dataset(data.records[::stride], data.level, data.source)
     calculator = PhiSNetCalculator(model)
     config = calculator.members[0].config
-    levels = DEFAULT_LEVELS if _is_computable(config.level) else ("wavefunction",)
+    levels = _DEFAULT_LEVELS if _is_computable(config.level) else ("wavefunction",)
     try:
         result = evaluate_phisnet(calculator, some, levels=levels, cycles=False, progress=progress)
     except CalculationFailed as error:
@@ -199,7 +197,7 @@ def _joined(one: Evaluation, other: Evaluation) -> Evaluation:
     )
 
 
-def matrix_errors(
+def _matrix_errors(
     calculator: PhiSNetCalculator, records: Sequence[Record], *, batch_size: int = 32, progress: Progress | None = None
 ) -> dict[str, float]:
     """Compare predicted Hamiltonians and their orbitals with references.

@@ -31,7 +31,16 @@ from ase_mlwave.text import LONGEST_NAME, clean
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ModelConfig", "ModelFolder", "TrainingData", "list_models", "locate", "read_card", "read_config"]
+__all__ = [
+    "ModelConfig",
+    "ModelFolder",
+    "TrainingData",
+    "existing_folder",
+    "list_models",
+    "locate",
+    "read_card",
+    "read_config",
+]
 
 _FILES = {"config.json": 10**6, "model.safetensors": 2**33, "README.md": 10**6}  # largest sizes in bytes
 #: Numbers that a network may hold besides its weights while it is built: tables, drafts.

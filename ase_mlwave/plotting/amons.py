@@ -14,7 +14,7 @@ from rdkit.Chem.Draw import rdMolDraw2D
 
 from ase_mlwave.errors import suggestion
 
-__all__ = ["check_picture", "draw_amons", "draw_learning_curve"]
+__all__ = ["DrawnAmon", "check_picture", "draw_amons", "draw_learning_curve"]
 
 #: Width and height of one amon, and the length of a bond, pixels.
 _PANEL, _BOND = (190, 150), 26.0

@@ -29,7 +29,6 @@ from pyscf.scf import dispersion
 from ase_mlwave.text import LONGEST_NAME, plain
 
 __all__ = [
-    "HARTREE_FOCK",
     "BasisName",
     "check_basis",
     "check_elements",
@@ -41,7 +40,7 @@ __all__ = [
 ]
 
 #: How Hartree-Fock is written; it is not a functional of the library.
-HARTREE_FOCK = "hf"
+_HARTREE_FOCK = "hf"
 
 #: A basis is known if one of these elements has it (many lack hydrogen, some all but a few).
 _PROBE_ELEMENTS = ("H", "C", "He", "Li", "Fe", "I")
@@ -101,7 +100,7 @@ def without_evaluation() -> Iterator[None]:
 
 def is_hartree_fock(functional: str) -> bool:
     """Tell whether the method is Hartree-Fock, alone or with a dispersion correction (``"hf-d3bj"``)."""
-    return functional.lower().partition("-")[0] == HARTREE_FOCK
+    return functional.lower().partition("-")[0] == _HARTREE_FOCK
 
 
 def check_functional(functional: str) -> None:
@@ -277,7 +276,7 @@ def _functionals() -> tuple[str, ...]:
     short = [name.lower() for name in libxc.XC_ALIAS]
     long = [name.lower() for name in libxc.XC_CODES]
     hybrids = [name.rpartition("_xc_")[2].replace("_", "-") for name in long if "_xc_" in name]
-    return (*short, *hybrids, *long, HARTREE_FOCK)
+    return (*short, *hybrids, *long, _HARTREE_FOCK)
 
 
 def _nearest(given: str, known: Iterable[str]) -> str:

@@ -10,10 +10,10 @@ from ase_mlwave.systems.neighbours import find_pairs
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
-__all__ = ["MIN_DISTANCE", "check_distances", "check_molecule"]
+__all__ = ["check_distances", "check_molecule"]
 
 #: Nuclei nearer than this (Bohr; 0.1 Angstrom) coincide, whatever the temperature: the bond of H2 is 1.4 Bohr long.
-MIN_DISTANCE: float = 0.1 / BOHR
+_MIN_DISTANCE: float = 0.1 / BOHR
 #: The search looks this far, Bohr: with smaller boxes it takes longer.
 _SEARCHED = 3.0
 
@@ -36,13 +36,13 @@ def check_distances(system: System, of_what: str = "") -> None:
     pairs = find_pairs(system, _SEARCHED)
     distances = np.linalg.norm(pairs.vectors(system), axis=1)
     nearest = int(np.argmin(distances)) if len(pairs) else None
-    if nearest is None or distances[nearest] >= MIN_DISTANCE:
+    if nearest is None or distances[nearest] >= _MIN_DISTANCE:
         return
     i, j = sorted((int(pairs.first[nearest]), int(pairs.second[nearest])))
     which = "they, or images of them," if system.n_periods else "they"
     raise InputError(
         f"atoms {i} and {j}{of_what} coincide: {which} are {distances[nearest] * BOHR:.3g} Angstrom apart, and less "
-        f"than {MIN_DISTANCE * BOHR:.1g} Angstrom is refused. Mend the structure."
+        f"than {_MIN_DISTANCE * BOHR:.1g} Angstrom is refused. Mend the structure."
     )
 
 

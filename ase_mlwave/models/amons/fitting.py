@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -124,7 +124,7 @@ class _Task:
         return int(np.linalg.matrix_rank(compositions([r.numbers for r in self.records], self.slatm.config.numbers)))
 
     @property
-    def doubt(self) -> float:
+    def variance_factor(self) -> float:
         """What variances grow by as the baseline was fitted to the same energies."""
         return lost_freedom(compositions([r.numbers for r in self.records], self.slatm.config.numbers))
 
@@ -133,9 +133,9 @@ class _Task:
         """Widths and penalties of the settings."""
         return Hyperparameters(self.settings.penalty, self.settings.force_penalty, self.settings.scale)
 
-    def config(self, chosen: Hyperparameters, blocks: Mapping[int, BlockSizes], **sizes: int) -> AmonConfig:
+    def config(self, hyperparameters: Hyperparameters, blocks: Mapping[int, BlockSizes], **sizes: int) -> AmonConfig:
         """Say what the model is."""
-        used = {"penalty": chosen.penalty, "force_penalty": chosen.force_penalty, "scale": chosen.scale}
+        used = asdict(hyperparameters)
         return AmonConfig(
             elements=self.slatm.config.elements,
             level=self.level,
@@ -185,18 +185,27 @@ def _fit_all(task: _Task, others: Sequence[System], progress: Callable[[int], No
     training = gather(task.slatm, task.records, task.directions, device=task.device, progress=progress)
     reaches = _reaches(task, training, others)
     targets = torch.cat([task.energies, task.slopes])
-    chosen = task.start
+    hyperparameters = task.start
     if settings.hyperparameters == "likelihood":
-        chosen = most_likely(*_sample(task, training, targets), reaches, start=chosen)
-    widths = chosen.widths(reaches)
+        hyperparameters = most_likely(*_sample(task, training, targets), reaches, start=hyperparameters)
+    widths = hyperparameters.widths(reaches)
     kernel = kernel_matrix(training, training, widths)
-    penalties, n = chosen.penalties(training), training.n_molecules
+    penalties, n = hyperparameters.penalties(training), training.n_molecules
     solution = solve(kernel, targets, penalties, name, n_energies=n, n_fitted=task.n_fitted)
-    kept, certain = training, solution
+    variance_training, variance_solution = training, solution
     if training.n_rows > settings.variance_rows and training.n_directions:
-        kept = training.without_directions()
-        certain = solve(kernel[:n, :n], targets[:n], penalties[:n], name, n_fitted=task.n_fitted)
-    return _finish(task, chosen, reaches, training, solution, kept, certain, n_directions=kept.n_directions)
+        variance_training = training.without_directions()
+        variance_solution = solve(kernel[:n, :n], targets[:n], penalties[:n], name, n_fitted=task.n_fitted)
+    return _finish(
+        task,
+        hyperparameters,
+        reaches,
+        training,
+        solution,
+        variance_training,
+        variance_solution,
+        n_directions=variance_training.n_directions,
+    )
 
 
 def _sample(task: _Task, training: Environments, targets: Tensor) -> tuple[Environments, Tensor]:
@@ -204,12 +213,12 @@ def _sample(task: _Task, training: Environments, targets: Tensor) -> tuple[Envir
     most, n = task.settings.likelihood_molecules, len(task.records)
     if n <= most:
         return training, targets
-    drawn = np.sort(np.random.default_rng(task.seed).permutation(n)[:most])
+    molecules = np.sort(np.random.default_rng(task.seed).permutation(n)[:most])
     owners = np.repeat(np.arange(n), [_count(along) for along in task.directions])
-    rows = np.concatenate([drawn, n + np.flatnonzero(np.isin(owners, drawn))])
-    records, directions = ([every[index] for index in drawn] for every in (task.records, task.directions))
-    kept = gather(task.slatm, records, directions, device=task.device)
-    return kept, targets[torch.from_numpy(rows).to(targets.device)]
+    rows = np.concatenate([molecules, n + np.flatnonzero(np.isin(owners, molecules))])
+    records, directions = ([every[index] for index in molecules] for every in (task.records, task.directions))
+    sample = gather(task.slatm, records, directions, device=task.device)
+    return sample, targets[torch.from_numpy(rows).to(targets.device)]
 
 
 def _fit_basis(task: _Task, others: Sequence[System], progress: Callable[[int], None] | None) -> Fit:
@@ -221,35 +230,41 @@ def _fit_basis(task: _Task, others: Sequence[System], progress: Callable[[int], 
     basis = in_half_precision(choose_basis(plain, widths, settings.basis or 1))
     molecules = environment_rows(task.slatm, task.records, task.directions, device=task.device, progress=progress)
     sums = sum_rows(molecules, basis, widths, task.energies, task.slopes)
-    kept, places = leading(basis, max(1, settings.variance_rows // len(basis.blocks)))
+    variance_basis, places = leading(basis, max(1, settings.variance_rows // len(basis.blocks)))
     solution = solve_sparse(basis, widths, sums, settings.penalty, settings.force_penalty, kept=places)
-    certain = replace(solution, amplitude=task.doubt * solution.amplitude, variances=task.doubt * solution.variances)
-    rows = {"n_directions": 0, "n_basis": kept.n_molecules}
-    return _finish(task, task.start, reaches, basis, solution, basis, certain, **rows)
+    variance_solution = replace(
+        solution,
+        amplitude=task.variance_factor * solution.amplitude,
+        variances=task.variance_factor * solution.variances,
+    )
+    rows = {"n_directions": 0, "n_basis": variance_basis.n_molecules}
+    return _finish(task, task.start, reaches, basis, solution, basis, variance_solution, **rows)
 
 
 def _finish(
     task: _Task,
-    chosen: Hyperparameters,
+    hyperparameters: Hyperparameters,
     reaches: Mapping[int, float],
     training: Environments,
     solution: Solution,
-    kept: Environments,
-    certain: Solution,
+    variance_training: Environments,
+    variance_solution: Solution,
     **rows: int,
 ) -> Fit:
     """Make the model of a solution; what is kept of the training set, and its own solution, give the variances."""
-    sizes = {z: _sizes(training.blocks[z], kept.blocks[z]) for z in training.blocks}
-    model = AmonModel(task.config(chosen, sizes, **rows)).to(task.device)
+    sizes = {z: _sizes(training.blocks[z], variance_training.blocks[z]) for z in training.blocks}
+    model = AmonModel(task.config(hyperparameters, sizes, **rows)).to(task.device)
     model.fill(
-        kept,
-        expand(training, solution.coefficients, chosen.widths(reaches)),
+        variance_training,
+        expand(training, solution.coefficients, hyperparameters.widths(reaches)),
         reaches,
         baseline=torch.from_numpy(task.baseline),
-        factor=certain.factor,
-        amplitude=certain.amplitude,
+        factor=variance_solution.factor,
+        amplitude=variance_solution.amplitude,
     )
-    left_out, variances = (of_rows[: len(task.records)].cpu() for of_rows in (solution.residuals, certain.variances))
+    left_out, variances = (
+        of_rows[: len(task.records)].cpu() for of_rows in (solution.residuals, variance_solution.variances)
+    )
     return Fit(model, solution.log_likelihood, left_out.numpy(), library_thresholds(variances.sqrt().numpy()))
 
 
@@ -266,14 +281,12 @@ def _elements(records: Sequence[Record]) -> list[int]:
 def _directions(record: Record, n_directions: int | None, seed: Sequence[int]) -> Directions:
     """Choose directions: all coordinates, some random orthogonal ones, or none."""
     size = 3 * len(record)
-    wanted = size if n_directions is None else min(size, n_directions)
-    if record.forces is None or wanted == 0:
+    count = size if n_directions is None else min(size, n_directions)
+    if record.forces is None or count == 0:
         return None
-    if wanted == size:
-        basis = np.eye(size)
-    else:
-        basis = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, wanted)))[0].T
-    return basis.reshape(wanted, -1, 3)
+    random = np.random.default_rng(seed)
+    basis = np.eye(size) if count == size else np.linalg.qr(random.normal(size=(size, count)))[0].T
+    return basis.reshape(count, -1, 3)
 
 
 def _count(directions: Directions) -> int:

@@ -110,7 +110,7 @@ def predict_batch(
         atomic, slopes, novelty = _atoms(model, numbers, x, forces)
         gradient, by_cells = model.representation.pullback(batch, slopes) if forces else (None, None)
         deviations = _deviations(model, systems, x) if uncertainty else [None] * len(sizes)
-    found = []
+    predictions = []
     parts = [[_numpy(part) for part in tensor.split(sizes)] for tensor in (atomic, novelty)]
     for index, system in enumerate(systems):
         start = sum(sizes[:index])
@@ -119,8 +119,8 @@ def predict_batch(
         if force is not None and by_cells is not None and system.cell is not None:
             strained = -system.positions.T @ force + system.cell.T @ _numpy(by_cells[index])
             virial = (strained + strained.T) / 2
-        found.append(Prediction(parts[0][index], force, virial, deviations[index], parts[1][index]))
-    return found
+        predictions.append(Prediction(parts[0][index], force, virial, deviations[index], parts[1][index]))
+    return predictions
 
 
 def force_uncertainty(model: AmonModel, system: System) -> Array:
@@ -157,28 +157,31 @@ def _atoms(model: AmonModel, numbers: NDArray[np.int64], x: Tensor, forces: bool
     slopes = torch.zeros_like(x) if forces else x.new_zeros(0, x.shape[1])
     reaches = model.by_element("reach")
     for index, (z, expansion) in enumerate(model.expansions().items()):
-        chosen = torch.from_numpy(np.flatnonzero(numbers == z)).to(x.device)
-        if not len(chosen):
+        of_element = torch.from_numpy(np.flatnonzero(numbers == z)).to(x.device)
+        if not len(of_element):
             continue
-        terms = expansion(x[chosen], slopes=forces)
-        energies[chosen] = terms.energies + model.baseline[index]
-        novelty[chosen] = terms.nearest / (reaches[z] if reaches[z] > 0 else 1.0)
+        terms = expansion(x[of_element], slopes=forces)
+        energies[of_element] = terms.energies + model.baseline[index]
+        novelty[of_element] = terms.nearest / (reaches[z] if reaches[z] > 0 else 1.0)
         if forces:
-            slopes[chosen] = terms.slopes
+            slopes[of_element] = terms.slopes
     return energies, slopes, novelty
 
 
 def _deviations(model: AmonModel, systems: Sequence[System], x: Tensor) -> list[float | None]:
     """Compute the standard deviation of each system's energy."""
     values = x.split([len(system) for system in systems])
-    rows = ((s.numbers, own, own.new_zeros(0, *own.shape)) for s, own in zip(systems, values, strict=True))
+    rows = (
+        (s.numbers, environments, x.new_zeros(0, *environments.shape))
+        for s, environments in zip(systems, values, strict=True)
+    )
     return [float(variance) ** 0.5 for variance in _variance(model, collect(rows))]
 
 
 def _variance(model: AmonModel, query: Environments) -> Tensor:
     widths = model.by_element("width")
-    across = kernel_matrix(query, model.known_rows(), widths)
-    return model.left_variance(across, kernel_diagonal(query, widths))
+    across = kernel_matrix(query, model.variance_rows(), widths)
+    return model.predictive_variance(across, kernel_diagonal(query, widths))
 
 
 def _numpy(tensor: Tensor) -> Array:

@@ -47,50 +47,50 @@ class AmonModel(nn.Module):
         self.config = config
         self._expansions: dict[int, Expansion] = {}
         self._rows: Environments | None = None
-        self.register_load_state_dict_post_hook(lambda module, _: module._taken_over())  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(lambda module, _: module._check_loaded())  # type: ignore[no-untyped-call]
         self.representation = Slatm(config.representation)
-        self._hold("baseline", len(config.elements))
-        self._hold("amplitude")
+        self._allocate("baseline", len(config.elements))
+        self._allocate("amplitude")
         self.register_buffer("prior", torch.zeros(0, 0, dtype=torch.float64), persistent=False)
-        self._hold("factor", config.n_rows, config.n_rows, dtype=torch.float32 if config.n_basis else torch.float64)
+        self._allocate("factor", config.n_rows, config.n_rows, dtype=torch.float32 if config.n_basis else torch.float64)
         for symbol, size in config.blocks.items():
             p, c, e = size.environments, size.columns, size.slopes
-            self._hold(f"{symbol}_width")
-            self._hold(f"{symbol}_reach")
-            self._hold(f"{symbol}_values", p, c, dtype=torch.float16 if config.n_basis else torch.float64)
+            self._allocate(f"{symbol}_width")
+            self._allocate(f"{symbol}_reach")
+            self._allocate(f"{symbol}_values", p, c, dtype=torch.float16 if config.n_basis else torch.float64)
             for name, shape in {
                 "weights": (p,),
                 "vectors": (size.vectors, c),
                 "slopes": (e, c),
             }.items():
-                self._hold(f"{symbol}_{name}", *shape)
+                self._allocate(f"{symbol}_{name}", *shape)
             for name, length in {"columns": c, "molecules": p, "slope_atoms": e, "slope_rows": e}.items():
                 self.register_buffer(f"{symbol}_{name}", torch.zeros(length, dtype=torch.int64))
 
-    def _hold(self, name: str, *shape: int, dtype: torch.dtype = torch.float64) -> None:
+    def _allocate(self, name: str, *shape: int, dtype: torch.dtype = torch.float64) -> None:
         self.register_buffer(name, torch.zeros(shape, dtype=dtype))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AmonModel:
-        """Move the arrays, and forget what was made of them."""
-        self._forget()
+        """Move the arrays, and forget what was computed from them."""
+        self._clear_cache()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def _taken_over(self) -> None:
-        """Forget what was made of other arrays; refuse indices that point outside, and widths that are none."""
-        self._forget()
+    def _check_loaded(self) -> None:
+        """Forget what was computed from other arrays; refuse indices that point outside, and widths that are none."""
+        self._clear_cache()
         config = self.config
         for symbol, sizes in config.blocks.items():
             bounds = {"columns": self.representation.width, "slope_atoms": sizes.vectors}
             bounds |= {"slope_rows": config.n_directions}
             for name, bound in bounds.items():
-                held = self._held(symbol, name)
-                if len(held) and not 0 <= int(held.min()) <= int(held.max()) < bound:
+                indices = self._array(symbol, name)
+                if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < bound:
                     raise ValueError(f"{symbol}_{name} has indices that do not lie between 0 and {bound - 1}")
-            if not 1e-12 < float(self._held(symbol, "width")) < 1e12:
-                raise ValueError(f"{symbol}_width is {float(self._held(symbol, 'width')):g}, which is no width")
+            if not 1e-12 < float(self._array(symbol, "width")) < 1e12:
+                raise ValueError(f"{symbol}_width is {float(self._array(symbol, 'width')):g}, which is no width")
 
-    def _forget(self) -> None:
+    def _clear_cache(self) -> None:
         self._expansions, self._rows = {}, None
         self.prior = self.prior.new_zeros(0, 0)
 
@@ -131,36 +131,36 @@ class AmonModel(nn.Module):
         AmonModel
             Itself.
         """
-        held: dict[str, Tensor] = {"baseline": baseline, "factor": factor}
-        held["amplitude"] = torch.tensor(amplitude, dtype=torch.float64)
+        arrays: dict[str, Tensor] = {"baseline": baseline, "factor": factor}
+        arrays["amplitude"] = torch.tensor(amplitude, dtype=torch.float64)
         for symbol, z in self._elements():
             block, expansion = training.blocks[z], expansions[z]
-            held |= {f"{symbol}_{name}": getattr(block, name) for name in ("values", "columns", "molecules")}
-            held |= {f"{symbol}_{name}": getattr(block, name) for name in ("slopes", "slope_atoms", "slope_rows")}
-            held |= {f"{symbol}_{name}": getattr(expansion, name) for name in ("weights", "vectors", "width")}
-            held[f"{symbol}_reach"] = torch.tensor(reaches[z], dtype=torch.float64)
-        self.load_state_dict(held)
+            arrays |= {f"{symbol}_{name}": getattr(block, name) for name in ("values", "columns", "molecules")}
+            arrays |= {f"{symbol}_{name}": getattr(block, name) for name in ("slopes", "slope_atoms", "slope_rows")}
+            arrays |= {f"{symbol}_{name}": getattr(expansion, name) for name in ("weights", "vectors", "width")}
+            arrays[f"{symbol}_reach"] = torch.tensor(reaches[z], dtype=torch.float64)
+        self.load_state_dict(arrays)
         return self
 
     def expansions(self) -> dict[int, Expansion]:
         """Return the weighted training environments by atomic number; made once, in double precision."""
         if self._expansions:
             return self._expansions
-        found = {}
+        expansions = {}
         for symbol, z in self._elements():
-            values = self._held(symbol, "values").double()
-            found[z] = Expansion(
-                columns=self._held(symbol, "columns"),
+            values = self._array(symbol, "values").double()
+            expansions[z] = Expansion(
+                columns=self._array(symbol, "columns"),
                 values=values,
                 norms=values.square().sum(dim=1),
-                weights=self._held(symbol, "weights"),
-                vectors=self._held(symbol, "vectors"),
-                width=self._held(symbol, "width"),
+                weights=self._array(symbol, "weights"),
+                vectors=self._array(symbol, "vectors"),
+                width=self._array(symbol, "width"),
             )
-        self._expansions = found
-        return found
+        self._expansions = expansions
+        return expansions
 
-    def known_rows(self) -> Environments:
+    def variance_rows(self) -> Environments:
         """Return the rows that are kept for variances; made once.
 
         Training environments with the slopes that are kept; or of a basis of each element the same share, as far as
@@ -173,26 +173,26 @@ class AmonModel(nn.Module):
         return self._rows
 
     def _block(self, symbol: str, z: int) -> Block:
-        known = self.expansions()[z]
-        slopes, atoms = self._held(symbol, "slopes"), self._held(symbol, "slope_atoms")
+        expansion = self.expansions()[z]
+        slopes, atoms = self._array(symbol, "slopes"), self._array(symbol, "slope_atoms")
         return Block(
-            columns=known.columns,
-            values=known.values,
-            norms=known.norms,
-            molecules=self._held(symbol, "molecules"),
+            columns=expansion.columns,
+            values=expansion.values,
+            norms=expansion.norms,
+            molecules=self._array(symbol, "molecules"),
             slopes=slopes,
-            products=(slopes * known.values[atoms]).sum(dim=1),
+            products=(slopes * expansion.values[atoms]).sum(dim=1),
             slope_atoms=atoms,
-            slope_rows=self._held(symbol, "slope_rows"),
+            slope_rows=self._array(symbol, "slope_rows"),
         )
 
-    def left_variance(self, rows: Tensor, own: Tensor) -> Tensor:
+    def predictive_variance(self, rows: Tensor, own: Tensor) -> Tensor:
         """Compute the variance that training leaves of queries.
 
         Parameters
         ----------
         rows : Tensor, (Q, R)
-            Kernel between queries and `known_rows`.
+            Kernel between queries and `variance_rows`.
         own : Tensor, (Q,)
             Kernel of each query with itself.
 
@@ -204,15 +204,15 @@ class AmonModel(nn.Module):
         if not self.config.n_basis:
             return posterior_variance(self.factor, rows, own, float(self.amplitude))
         if not len(self.prior):
-            self.prior = basis_factor(self.known_rows(), self.by_element("width"))
+            self.prior = basis_factor(self.variance_rows(), self.by_element("width"))
         return sparse_variance(self.prior, self.factor.double(), rows, own, float(self.amplitude))
 
     def by_element(self, name: str) -> dict[int, float]:
         """Return a number of every element, ``"width"`` or ``"reach"``."""
-        return {z: float(self._held(symbol, name)) for symbol, z in self._elements()}
+        return {z: float(self._array(symbol, name)) for symbol, z in self._elements()}
 
     def _elements(self) -> Iterator[tuple[str, int]]:
         return zip(self.config.elements, self.config.numbers, strict=True)
 
-    def _held(self, symbol: str, name: str) -> Tensor:
+    def _array(self, symbol: str, name: str) -> Tensor:
         return self.get_buffer(f"{symbol}_{name}")

@@ -22,7 +22,7 @@ from ase_mlwave.models.phisnet.radial import BernsteinBasis
 from ase_mlwave.quantum.basis import n_functions
 from ase_mlwave.systems.batch import SystemBatch
 
-__all__ = ["PhiSNet", "PhiSNetOutput"]
+__all__ = ["MatrixHeads", "PhiSNet", "PhiSNetOutput"]
 
 
 @dataclass(frozen=True)

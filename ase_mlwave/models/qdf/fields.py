@@ -7,7 +7,7 @@ from typing import Any
 
 from ase_mlwave.errors import suggestion
 
-__all__ = ["DEFAULT_FIELD", "FIELDS", "build_network", "parse_qdf_settings"]
+__all__ = ["FIELDS", "build_network", "parse_qdf_settings"]
 
 #: Value of the setting ``field`` -> (class of the network, class of its settings), each "module:name".
 FIELDS: dict[str, tuple[str, str]] = {
@@ -18,7 +18,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     ),
 }
 #: The field of settings that name none.
-DEFAULT_FIELD = "quadrature"
+_DEFAULT_FIELD = "quadrature"
 
 
 def parse_qdf_settings(**settings: Any) -> Any:
@@ -39,7 +39,7 @@ def parse_qdf_settings(**settings: Any) -> Any:
     ValueError
         If the field is unknown or a setting is wrong.
     """
-    return _class(str(settings.get("field", DEFAULT_FIELD)), 1)(**settings)
+    return _class(str(settings.get("field", _DEFAULT_FIELD)), 1)(**settings)
 
 
 def build_network(config: Any) -> Any:

@@ -21,7 +21,7 @@ from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
 from ase_mlwave.reference.sampling import level_calculator
 from ase_mlwave.reference.workers import Workers, process_pool
 
-__all__ = ["draw_copies", "known_copies", "sampler_level"]
+__all__ = ["draw_copies", "labelled_copies", "sampler_level"]
 
 #: Heat up, then take a geometry every 25 fs: torsions and bonds have moved on by then.
 _DYNAMICS = LangevinSettings(timestep=0.5, friction=0.02, equilibration=150.0, interval=25.0)
@@ -31,7 +31,7 @@ _DYNAMICS = LangevinSettings(timestep=0.5, friction=0.02, equilibration=150.0, i
 _SPARED, _N_NAMED = 0.1, 5
 
 
-def known_copies(database: str | Path, origins: Sequence[Record], wanted: Displacements) -> list[list[Record]]:
+def labelled_copies(database: str | Path, origins: Sequence[Record], displaced: Displacements) -> list[list[Record]]:
     """Find the labelled copies of conformers in a database.
 
     Parameters
@@ -40,26 +40,26 @@ def known_copies(database: str | Path, origins: Sequence[Record], wanted: Displa
         May not exist.
     origins : sequence of Record
         Conformers as the database has them.
-    wanted : Displacements
+    displaced : Displacements
         Copies of another temperature or from other dynamics do not count.
 
     Returns
     -------
     list of list of Record
-        For each conformer its first ``wanted.number`` copies.
+        For each conformer its first ``displaced.number`` copies.
     """
     places = {origin.geometry_hash(): place for place, origin in enumerate(origins)}
-    found: list[list[Record]] = [[] for _ in origins]
+    copies: list[list[Record]] = [[] for _ in origins]
     for record in DatasetFile(database).read_some("origin", places) if dataset_exists(database) else ():
-        if record.info.get("drawn") == _drawn(wanted):
-            found[places[record.info["origin"]]].append(record)
-    return [sorted(some, key=lambda record: int(record.info["copy"]))[: wanted.number] for some in found]
+        if record.info.get("drawn") == _source(displaced):
+            copies[places[record.info["origin"]]].append(record)
+    return [sorted(some, key=lambda record: int(record.info["copy"]))[: displaced.number] for some in copies]
 
 
 def draw_copies(
     origins: Sequence[Record],
     counts: Sequence[int],
-    wanted: Displacements,
+    displaced: Displacements,
     reference: LevelOfTheory,
     *,
     workers: Workers,
@@ -73,7 +73,7 @@ def draw_copies(
         Conformers; single atoms have no copies.
     counts : sequence of int
         How many copies of each are there already; a conformer that lacks some gets all anew, the same again.
-    wanted : Displacements
+    displaced : Displacements
         How many, and how hot.
     reference : LevelOfTheory
         That of the labels.
@@ -96,29 +96,29 @@ def draw_copies(
     -----
     A conformer always gets the same copies (``test_copies_are_drawn_once``).
     """
-    level = sampler_level(wanted, reference)
+    level = sampler_level(displaced, reference)
     level.load()
     jobs = [
-        (origin, wanted, level)
+        (origin, displaced, level)
         for origin, count in zip(origins, counts, strict=True)
-        if len(origin) > 1 and count < wanted.number
+        if len(origin) > 1 and count < displaced.number
     ]
-    drawn: list[Record] = []
+    copies: list[Record] = []
     failures: list[str] = []
     with ExitStack() as stack:
         for outcome in _mapped(jobs, workers, stack):
             if isinstance(outcome, str):
                 failures.append(outcome)
             else:
-                drawn += outcome
+                copies += outcome
             if progress is not None:
                 progress(1)
     if failures:
-        text = f"no copies at {wanted.temperature:g} K of {len(failures)} amons: {'; '.join(failures[:_N_NAMED])}"
+        text = f"no copies at {displaced.temperature:g} K of {len(failures)} amons: {'; '.join(failures[:_N_NAMED])}"
         if len(failures) > _SPARED * len(jobs):
             raise CalculationFailed(f"{text}. Choose a lower temperature, or another sampler.")
         warnings.warn(f"{text}; the model is learned without these copies.", stacklevel=2)
-    return drawn
+    return copies
 
 
 def sampler_level(displaced: Displacements, reference: LevelOfTheory) -> LevelOfTheory:
@@ -141,22 +141,28 @@ def _mapped(
 
 def _draw(job: tuple[Record, Displacements, LevelOfTheory]) -> list[Record] | str:
     """Draw the copies of one conformer, or say why there are none."""
-    origin, wanted, level = job
+    origin, displaced, level = job
     key = origin.geometry_hash()
     start = origin.unlabelled()
     info = {"smiles": origin.info.get("smiles"), "n_heavy": origin.info.get("n_heavy"), "origin": key}
     try:
         with threadpool_limits(limits=1):
-            found = sample_langevin(
-                start, level_calculator(level, start), [wanted.temperature], wanted.number, int(key[:8], 16), _DYNAMICS
+            geometries = sample_langevin(
+                start,
+                level_calculator(level, start),
+                [displaced.temperature],
+                displaced.number,
+                int(key[:8], 16),
+                _DYNAMICS,
             )
     except CalculationFailed as error:
         return f"{info['smiles']} ({error})"
     return [
-        replace(record, info=info | {"drawn": _drawn(wanted), "copy": number}) for number, record in enumerate(found)
+        replace(record, info=info | {"drawn": _source(displaced), "copy": number})
+        for number, record in enumerate(geometries)
     ]
 
 
-def _drawn(wanted: Displacements) -> str:
+def _source(displaced: Displacements) -> str:
     """Name the dynamics; how many copies are taken of them does not matter."""
-    return f"{wanted.temperature:g} K, {wanted.sampler or 'default'}"
+    return f"{displaced.temperature:g} K, {displaced.sampler or 'default'}"

@@ -19,7 +19,7 @@ from ase_mlwave.models.amons.fragments.geometry import Relax
 from ase_mlwave.models.amons.fragments.missing import FragmentFinder
 from ase_mlwave.models.amons.learning.labels import Labeller
 from ase_mlwave.models.amons.learning.settings import StudySettings
-from ase_mlwave.models.amons.learning.study import AmonStudy, usual_ways
+from ase_mlwave.models.amons.learning.study import AmonStudy, usual_preparations
 
 __all__ = ["extend_study", "remembered_study"]
 
@@ -68,16 +68,16 @@ def extend_study(
     own: tuple[Relax, ...] = () if finder.is_periodic else ("caps",)  # as they are in the structure
     labelled: tuple[Record, ...] = ()
     n_new = 0
-    for place, way in enumerate(dict.fromkeys((*study.ways, *own))):
-        cut = [finder.geometry(one, way) for one in fragments]
-        found, n_found = labeller.amons([record for record in cut if set(record.numbers.tolist()) <= elements])
-        labelled, n_new = labelled + found, n_new + n_found
-        origins = [record for record in found if record.info["smiles"] not in known]
+    for place, relax in enumerate(dict.fromkeys((*study.preparations, *own))):
+        cut = [finder.geometry(one, relax) for one in fragments]
+        amons, n_labelled = labeller.amons([record for record in cut if set(record.numbers.tolist()) <= elements])
+        labelled, n_new = labelled + amons, n_new + n_labelled
+        origins = [record for record in amons if record.info["smiles"] not in known]
         if study.displaced is not None and origins and not place:
             copies = labeller.copies(origins, study.displaced)
             labelled, n_new = labelled + copies[0], n_new + copies[1]
-    there = {record.geometry_hash() for record in study.records}
-    added = tuple({r.geometry_hash(): r for r in labelled if r.geometry_hash() not in there}.values())
+    hashes = {record.geometry_hash() for record in study.records}
+    added = tuple({r.geometry_hash(): r for r in labelled if r.geometry_hash() not in hashes}.values())
     records = sorted((*study.records, *added), key=lambda record: int(record.info["n_heavy"]))
     return replace(study, records=tuple(records), n_new=n_new), added
 
@@ -108,8 +108,8 @@ def remembered_study(config: AmonConfig, settings: StudySettings) -> AmonStudy:
     if not dataset_exists(database):
         raise InputError(f"there is no database {store_at(database).name!r}; give that with the model's amons.")
     file = DatasetFile(database)
-    known = file.read()
-    records = [record for record in known if record.info.get("smiles") in set(config.amons)]
+    stored = file.read()
+    records = [record for record in stored if record.info.get("smiles") in set(config.amons)]
     missing = sorted(set(config.amons) - {str(record.info["smiles"]) for record in records})
     if missing:
         raise InputError(
@@ -118,21 +118,21 @@ def remembered_study(config: AmonConfig, settings: StudySettings) -> AmonStudy:
         )
     records.sort(key=lambda record: int(record.info["n_heavy"]))
     symbols = {f"[{symbol}]": atomic_numbers[symbol] for symbol in config.elements}
-    free = {symbols[r.info["smiles"]]: r.energy for r in known if len(r) == 1 and r.info.get("smiles") in symbols}
+    free = {symbols[r.info["smiles"]]: r.energy for r in stored if len(r) == 1 and r.info.get("smiles") in symbols}
     energies: Mapping[int, Any] = {number: energy for number, energy in free.items() if energy is not None}
-    ways = usual_ways(has_copies=config.fit.directions != 0)
-    return AmonStudy(tuple(records), config.level, dict(energies), config.fit, None, 0, ways=ways)
+    preparations = usual_preparations(has_copies=config.fit.directions != 0)
+    return AmonStudy(tuple(records), config.level, dict(energies), config.fit, None, 0, preparations=preparations)
 
 
 def _fragments(
     finder: FragmentFinder, worst: Sequence[int], known: Collection[str], largest: int, n: int
 ) -> list[Fragment]:
     """Choose amons: those that are missing; where there are none, the largest one that the worst atom has."""
-    found: list[Fragment] = []
-    while len(found) < n:
-        fragment = finder.missing(worst, {*known, *(one.smiles for one in found)})
+    fragments: list[Fragment] = []
+    while len(fragments) < n:
+        fragment = finder.missing(worst, {*known, *(one.smiles for one in fragments)})
         if fragment is None:
             break
-        found.append(fragment)
-    as_it_is = None if found else finder.largest_around(worst, largest)
-    return found if as_it_is is None else [as_it_is]
+        fragments.append(fragment)
+    as_it_is = None if fragments else finder.largest_around(worst, largest)
+    return fragments if as_it_is is None else [as_it_is]

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.rows import LABELLED
-from ase_mlwave.models.amons.learning.copies import known_copies, sampler_level
+from ase_mlwave.models.amons.learning.copies import labelled_copies, sampler_level
 from ase_mlwave.models.amons.learning.labels import Labeller, same_conformer
 from ase_mlwave.models.amons.learning.settings import Displacements
 from ase_mlwave.reference.labelling import label_rows
@@ -31,7 +31,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def announce_labels(
-    wanted: Sequence[Record],
+    amons: Sequence[Record],
     origins: Sequence[Record],
     labeller: Labeller,
     displaced: Displacements | None,
@@ -41,7 +41,7 @@ def announce_labels(
 
     Parameters
     ----------
-    wanted : sequence of Record
+    amons : sequence of Record
         Amons, with ``"smiles"`` in ``info``.
     origins : sequence of Record
         Those of them that displaced copies are made of.
@@ -62,21 +62,21 @@ def announce_labels(
     For the estimate the smallest amon and one of middle size are labelled; the labels are kept.
     """
     file = labeller.open()
-    rows = file.add_unless(wanted, same_conformer)
+    rows = file.add_unless(amons, same_conformer)
     new = [row for row, state in file.states(rows).items() if state.status != LABELLED]
     lacking: list[tuple[Record, int]] = []
     if displaced is not None:
         known = file.records(file.add_unless(origins, same_conformer))
-        counts = map(len, known_copies(labeller.database, known, displaced))
+        counts = map(len, labelled_copies(labeller.database, known, displaced))
         lacking = [(one, displaced.number - n) for one, n in zip(known, counts, strict=True) if len(one) > 1]
     n_copies = sum(n for _, n in lacking)
     if not new and not n_copies:
         return 0
     seconds = None
     if len(new) > _MANY or n_copies > _MANY:
-        by_row = dict(zip(rows, wanted, strict=True))
+        by_row = dict(zip(rows, amons, strict=True))
         seconds = _forecast([by_row[row] for row in new], new, lacking, labeller, displaced)
-    sizes = [int(record.info["n_heavy"]) for record in wanted]
+    sizes = [int(record.info["n_heavy"]) for record in amons]
     text = f"{len(set(rows))} geometries of amons with up to {max(sizes)} heavy atoms: {len(new)} to label at "
     text += labeller.level.name
     if displaced is not None:
@@ -114,10 +114,10 @@ def _forecast(
 def _label(row: int, labeller: Labeller) -> None:
     """Label one row, in this process where there is no executor: a pool starts more slowly than many labels take."""
     with ExitStack() as stack:
-        given = labeller.workers
-        if given.executor is None:
-            given = replace(given, executor=stack.enter_context(ThreadPoolExecutor(1)), n_workers=1)
-        label_rows(labeller.open(), labeller.level, [row], workers=given)
+        workers = labeller.workers
+        if workers.executor is None:
+            workers = replace(workers, executor=stack.enter_context(ThreadPoolExecutor(1)), n_workers=1)
+        label_rows(labeller.open(), labeller.level, [row], workers=workers)
 
 
 def _work(n_atoms: int) -> float:

@@ -17,7 +17,7 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.data.rows import LABELLED
 from ase_mlwave.data.stores import as_address, is_server
 from ase_mlwave.models.amons.fragments.conformers import geometry_fingerprint, is_same_conformer
-from ase_mlwave.models.amons.learning.copies import draw_copies, known_copies
+from ase_mlwave.models.amons.learning.copies import draw_copies, labelled_copies
 from ase_mlwave.models.amons.learning.settings import Displacements, Labelling, StudySettings
 from ase_mlwave.reference.labelling import Progress, label_geometries, label_rows, open_dataset
 from ase_mlwave.reference.levels import LevelOfTheory
@@ -69,12 +69,12 @@ class Labeller:
         """Open the database, or make it; ``InputError`` if it has another level of theory."""
         return open_dataset(self.database, self.level)
 
-    def find(self, wanted: Sequence[Record]) -> tuple[list[Record], int]:
+    def find(self, amons: Sequence[Record]) -> tuple[list[Record], int]:
         """Look amons up, and label those that the database lacks.
 
         Parameters
         ----------
-        wanted : sequence of Record
+        amons : sequence of Record
             With ``"smiles"`` in ``info``.
 
         Returns
@@ -93,16 +93,16 @@ class Labeller:
             If more than one amon in ten cannot be labelled; the message names them.
         """
         file = self.open()
-        rows = file.add_unless(wanted, same_conformer)
+        rows = file.add_unless(amons, same_conformer)
         n_new = sum(state.status != LABELLED for state in file.states(rows).values())
         if n_new:
             label_rows(file, self.level, rows, workers=self.workers, progress=self.progress)
-        lost = set() if not n_new else _left_out(file, rows)
-        return file.records(row for row in rows if row not in lost), n_new
+        unlabelled = set() if not n_new else _unlabelled(file, rows)
+        return file.records(row for row in rows if row not in unlabelled), n_new
 
-    def amons(self, wanted: Sequence[Record]) -> tuple[tuple[Record, ...], int]:
+    def amons(self, geometries: Sequence[Record]) -> tuple[tuple[Record, ...], int]:
         """Do as `find`; every conformer once."""
-        records, n_new = self.find(wanted)
+        records, n_new = self.find(geometries)
         return tuple({record.geometry_hash(): record for record in records}.values()), n_new
 
     def copies(self, origins: Sequence[Record], displaced: Displacements) -> tuple[tuple[Record, ...], int]:
@@ -127,7 +127,7 @@ class Labeller:
         CalculationFailed
             If dynamics diverge, or labels fail.
         """
-        counts = [len(some) for some in known_copies(self.database, origins, displaced)]
+        counts = [len(some) for some in labelled_copies(self.database, origins, displaced)]
         done = 0
 
         def advance(n: int) -> None:
@@ -141,16 +141,16 @@ class Labeller:
             executor, n_workers = self.workers.executor, self.workers.n_workers
             where: dict[str, Any] = {"executor": executor, "n_workers": n_workers, "matrices": False}
             label_geometries(drawn, self.database, self.level, leftovers=False, progress=self.progress, **where)
-        found = [record for some in known_copies(self.database, origins, displaced) for record in some]
-        return tuple(found), len(found) - sum(counts)
+        copies = [record for some in labelled_copies(self.database, origins, displaced) for record in some]
+        return tuple(copies), len(copies) - sum(counts)
 
 
-def same_conformer(known: Record, wanted: Record) -> bool:
+def same_conformer(stored: Record, other: Record) -> bool:
     """Tell whether two geometries of one SMILES are the same conformer.
 
     Parameters
     ----------
-    known, wanted : Record
+    stored, other : Record
         Of one SMILES.
 
     Returns
@@ -159,11 +159,11 @@ def same_conformer(known: Record, wanted: Record) -> bool:
         Whether the sorted row sums of 1/r_ij differ by at most 0.01 per Angstrom, and both are conformers or both are
         displaced copies (with ``"origin"`` in ``info``).
     """
-    if len(known) != len(wanted) or (known.charge, known.spin) != (wanted.charge, wanted.spin):
+    if len(stored) != len(other) or (stored.charge, stored.spin) != (other.charge, other.spin):
         return False
-    if ("origin" in known.info) != ("origin" in wanted.info):  # displaced copies stand for themselves only
+    if ("origin" in stored.info) != ("origin" in other.info):  # displaced copies stand for themselves only
         return False
-    return is_same_conformer(geometry_fingerprint(known.positions), geometry_fingerprint(wanted.positions))
+    return is_same_conformer(geometry_fingerprint(stored.positions), geometry_fingerprint(other.positions))
 
 
 def models_beside(database: str | Path) -> Path:
@@ -173,17 +173,17 @@ def models_beside(database: str | Path) -> Path:
     return Path(database).with_name(f"{Path(database).stem}-models")
 
 
-def _left_out(file: DatasetFile, rows: Sequence[int]) -> set[int]:
+def _unlabelled(file: DatasetFile, rows: Sequence[int]) -> set[int]:
     """Return the rows that have no labels: named in a warning where they are few, and else in an error."""
-    lost = {row for row, state in file.states(rows).items() if state.status != LABELLED}
-    if not lost:
-        return lost
-    named = [f"{failure.record.info['smiles']} ({failure.reason})" for failure in file.failures(sorted(lost))]
+    unlabelled = {row for row, state in file.states(rows).items() if state.status != LABELLED}
+    if not unlabelled:
+        return unlabelled
+    named = [f"{failure.record.info['smiles']} ({failure.reason})" for failure in file.failures(sorted(unlabelled))]
     text = (
-        f"{len(lost)} amons could not be labelled at {file.level}: {'; '.join(named[:_N_NAMED])}. The same call "
+        f"{len(unlabelled)} amons could not be labelled at {file.level}: {'; '.join(named[:_N_NAMED])}. The same call "
         "tries again what did not converge and what the machine was to blame for"
     )
-    if len(lost) > _SPARED * len(set(rows)):
+    if len(unlabelled) > _SPARED * len(set(rows)):
         raise CalculationFailed(f"{text}; try another level of theory, or a smaller max_heavy.")
     warnings.warn(f"{text}; the model is learned without them.", stacklevel=2)
-    return lost
+    return unlabelled

@@ -18,12 +18,12 @@ from ase_mlwave.models.amons.fragments.selection import all_fragments
 from ase_mlwave.models.amons.learning.forecast import announce_labels
 from ase_mlwave.models.amons.learning.labels import Labeller
 from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
-from ase_mlwave.models.amons.learning.sizes import chosen_contacts, usual_max_heavy
-from ase_mlwave.models.amons.learning.study import AmonStudy, elements_of, is_determined, usual_ways
+from ase_mlwave.models.amons.learning.sizes import contact_size, usual_max_heavy
+from ase_mlwave.models.amons.learning.study import AmonStudy, elements_of, is_determined, usual_preparations
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
-__all__ = ["query_geometry", "study_query"]
+__all__ = ["study_query"]
 
 
 def study_query(query: Any, settings: StudySettings, labelling: Labelling | None = None) -> AmonStudy:
@@ -57,17 +57,17 @@ def study_query(query: Any, settings: StudySettings, labelling: Labelling | None
     labelling = labelling or Labelling()
     with Labeller.working(settings, labelling) as labeller:
         read = read_query(query)
-        geometry, hot = query_geometry(read), settings.copies
-        ways = _ways(settings, is_cell=isinstance(read, Atoms), is_graph=geometry is None)
-        shared, own = _amons_of(read, settings, ways)
+        geometry, displaced = _geometry_of(read), settings.copies
+        preparations = _preparations(settings, is_cell=isinstance(read, Atoms), is_graph=geometry is None)
+        shared, own = _amons_of(read, settings, preparations)
         n_timed = 0
         if labelling.announce is not None:
-            n_timed = announce_labels([*shared, *own], shared, labeller, hot, labelling.announce)
+            n_timed = announce_labels([*shared, *own], shared, labeller, displaced, labelling.announce)
         records, n_new = labeller.amons([*shared, *own])
         elements = elements_of(records)
         free = () if is_determined(records, elements) else labeller.amons([_free_atom(z) for z in elements])[0]
-        if hot is not None:
-            copies, n_copies = labeller.copies(labeller.amons(shared)[0], hot)
+        if displaced is not None:
+            copies, n_copies = labeller.copies(labeller.amons(shared)[0], displaced)
             records, n_new = records + copies, n_new + n_copies
     return AmonStudy(
         records=tuple(sorted(records, key=lambda record: int(record.info["n_heavy"]))),
@@ -76,13 +76,13 @@ def study_query(query: Any, settings: StudySettings, labelling: Labelling | None
         settings=settings.fit,
         query=geometry,
         n_new=n_new + n_timed,
-        displaced=hot,
+        displaced=displaced,
         molecule=None if isinstance(read, Atoms) else read,
-        ways=ways,
+        preparations=preparations,
     )
 
 
-def query_geometry(query: Molecule | Atoms) -> System | None:
+def _geometry_of(query: Molecule | Atoms) -> System | None:
     """Return the geometry of a query, without its charge; None of a graph without coordinates."""
     if isinstance(query, Molecule):
         return None if query.positions is None else System(np.array(query.numbers), np.array(query.positions))
@@ -90,22 +90,24 @@ def query_geometry(query: Molecule | Atoms) -> System | None:
 
 
 def _amons_of(
-    query: Molecule | Atoms, settings: StudySettings, ways: tuple[Relax, ...]
+    query: Molecule | Atoms, settings: StudySettings, preparations: tuple[Relax, ...]
 ) -> tuple[list[Record], list[Record]]:
     """Return the amons as they are prepared first, of which copies are made, and as they are prepared else."""
     largest = usual_max_heavy(query) if settings.max_heavy is None else settings.max_heavy
-    contact = chosen_contacts(query, settings.max_contact_heavy)
+    contact = contact_size(query, settings.max_contact_heavy)
     unrolled, fragments = all_fragments(query, largest, contact, allow_charges=True)
     refuse_gaps(unrolled, fragments, largest)
-    shared, *others = ([_shared(record) for record in geometries_of(unrolled, fragments, way)] for way in ways)
+    shared, *others = (
+        [_shared(record) for record in geometries_of(unrolled, fragments, relax)] for relax in preparations
+    )
     return shared, [record for records in others for record in records]
 
 
-def _ways(settings: StudySettings, *, is_cell: bool, is_graph: bool) -> tuple[Relax, ...]:
-    """Say how the geometries of amons are prepared; copies are drawn of those of the first way."""
+def _preparations(settings: StudySettings, *, is_cell: bool, is_graph: bool) -> tuple[Relax, ...]:
+    """Say how the geometries of amons are prepared; copies are drawn of those of the first."""
     if is_cell or settings.keep_geometry is not None:
         return ("caps",) if settings.keep_geometry else (None,)
-    usual = usual_ways(has_copies=settings.copies is not None)
+    usual = usual_preparations(has_copies=settings.copies is not None)
     return usual[:1] if is_graph else usual
 
 

@@ -11,7 +11,7 @@ from ase_mlwave.models.amons.fragments.contacts import IN_CELLS, find_contacts, 
 from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.periodic import images_touch
 
-__all__ = ["chosen_contacts", "usual_max_heavy"]
+__all__ = ["contact_size", "usual_max_heavy"]
 
 #: Heavy atoms of the largest amons: a benzene ring with what is bonded to it, and at most two such rings in one.
 _USUAL, _MOST = 7, 10
@@ -42,7 +42,7 @@ def usual_max_heavy(query: Molecule | Atoms) -> int:
     return max([_USUAL, *(len(system) for system in systems if len(system) <= _MOST)])
 
 
-def chosen_contacts(query: Molecule | Atoms, max_contact_heavy: int | None) -> int | None:
+def contact_size(query: Molecule | Atoms, max_contact_heavy: int | None) -> int | None:
     """Choose the size of amons that touch.
 
     Parameters

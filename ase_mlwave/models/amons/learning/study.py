@@ -27,7 +27,7 @@ from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import HARTREE
 
-__all__ = ["AmonStudy", "LearningPoint", "elements_of", "is_determined", "usual_ways"]
+__all__ = ["AmonStudy", "LearningPoint", "elements_of", "is_determined", "usual_preparations"]
 
 #: What the rest of a learning curve is held to be worth: so many of its last steps, shrunk as the deviations shrink.
 _STEPS = 3.0
@@ -79,7 +79,7 @@ class AmonStudy:
         At which displaced geometries forces were labelled, too.
     molecule : Molecule or None
         The query with its bonds, as it was read; None for crystals and where it is not known.
-    ways : tuple of (bool, "caps" or None)
+    preparations : tuple of (bool, "caps" or None)
         How the geometries of amons were prepared, as ``relax`` of `amon_geometries`: once for each of them.
     """
 
@@ -91,7 +91,7 @@ class AmonStudy:
     n_new: int
     displaced: Displacements | None = None
     molecule: Molecule | None = None
-    ways: tuple[Relax, ...] = (None,)
+    preparations: tuple[Relax, ...] = (None,)
 
     @property
     def charges(self) -> tuple[int, ...]:
@@ -106,10 +106,10 @@ class AmonStudy:
 
     def fit(self, max_heavy: int | None = None, device: torch.device | str = "cpu") -> Fit:
         """Fit a model to the amons with at most ``max_heavy`` heavy atoms, by default to all."""
-        kept = self._up_to(max_heavy)
-        symbols = tuple(chemical_symbols[z] for z in elements_of(kept))
+        records = self._up_to(max_heavy)
+        symbols = tuple(chemical_symbols[z] for z in elements_of(records))
         return fit_amons(
-            kept,
+            records,
             self.level,
             self.settings,
             representation=None if self.displaced is None else SlatmConfig.for_forces(symbols),
@@ -122,12 +122,12 @@ class AmonStudy:
         """Predict the query from amons of growing size; sizes that lack one of its elements are left out."""
         points = []
         for size in self._sizes:
-            kept = self._up_to(size)
-            if not self._can_predict(query, kept):
+            records = self._up_to(size)
+            if not self._can_predict(query, records):
                 continue
-            (found,) = predict_batch(self.fit(size, device).model, [query], uncertainty=True)
-            deviation = 0.0 if found.uncertainty is None else found.uncertainty
-            points.append(LearningPoint(size, len(kept), found.energy * HARTREE, deviation * HARTREE))
+            (prediction,) = predict_batch(self.fit(size, device).model, [query], uncertainty=True)
+            deviation = 0.0 if prediction.uncertainty is None else prediction.uncertainty
+            points.append(LearningPoint(size, len(records), prediction.energy * HARTREE, deviation * HARTREE))
         return points
 
     def cover(self, model: AmonModel, device: torch.device | str = "cpu") -> None:
@@ -219,7 +219,7 @@ class AmonStudy:
         return packed.save(folder)
 
 
-def usual_ways(*, has_copies: bool) -> tuple[Relax, ...]:
+def usual_preparations(*, has_copies: bool) -> tuple[Relax, ...]:
     """Say how the geometries of a molecule's amons are prepared by default; copies are drawn of those of the first."""
     return (None, "caps") if has_copies else ("caps",)
 

@@ -116,17 +116,17 @@ def basis_factor(basis: Environments, widths: Mapping[int, float]) -> Tensor:
 def _pivots(block: Block, width: float, size: int) -> Tensor:
     """Choose environments by a Cholesky factorisation with pivots; the most telling ones first."""
     n = len(block.values)
-    left = block.values.new_ones(n)  # variance that is not explained
+    unexplained = block.values.new_ones(n)  # variance that is not explained
     columns = block.values.new_zeros(min(size, n), n)
-    chosen: list[int] = []
+    pivots: list[int] = []
     for rank in range(min(size, n)):
-        best = int(left.argmax())
-        if float(left[best]) < _COMPLETE:
+        best = int(unexplained.argmax())
+        if float(unexplained[best]) < _COMPLETE:
             break
         squares = block.norms + block.norms[best] - 2 * (block.values @ block.values[best])
         column = torch.exp(-0.5 * squares.clamp(min=0) / width**2) - columns[:rank].T @ columns[:rank, best]
-        columns[rank] = column / left[best].sqrt()
-        left = (left - columns[rank].square()).clamp_(min=0)
-        left[best] = 0.0
-        chosen.append(best)
-    return torch.tensor(chosen, device=block.values.device)
+        columns[rank] = column / unexplained[best].sqrt()
+        unexplained = (unexplained - columns[rank].square()).clamp_(min=0)
+        unexplained[best] = 0.0
+        pivots.append(best)
+    return torch.tensor(pivots, device=block.values.device)

@@ -82,20 +82,20 @@ class Block:
         if torch.equal(columns, self.columns):
             return self
         place = torch.searchsorted(columns, self.columns).clamp(max=max(0, len(columns) - 1))
-        kept = columns[place] == self.columns if len(columns) else torch.zeros_like(self.columns, dtype=torch.bool)
+        is_kept = columns[place] == self.columns if len(columns) else torch.zeros_like(self.columns, dtype=torch.bool)
 
-        def spread(held: Tensor) -> Tensor:
-            wide = held.new_zeros(len(held), len(columns))
-            wide[:, place[kept]] = held[:, kept]
+        def spread(values: Tensor) -> Tensor:
+            wide = values.new_zeros(len(values), len(columns))
+            wide[:, place[is_kept]] = values[:, is_kept]
             return wide
 
         return replace(self, columns=columns, values=spread(self.values), slopes=spread(self.slopes))
 
     def part(self, start: int, stop: int, first: int = 0, last: int = 0) -> Block:
         """Keep environments ``start:stop``, whole molecules, and the slopes ``first:last``: theirs, or none."""
-        kept = {name: getattr(self, name)[start:stop] for name in ("values", "norms", "molecules")}
-        kept |= {name: getattr(self, name)[first:last] for name in ("slopes", "products", "slope_rows")}
-        return Block(columns=self.columns, slope_atoms=self.slope_atoms[first:last] - start, **kept)
+        arrays = {name: getattr(self, name)[start:stop] for name in ("values", "norms", "molecules")}
+        arrays |= {name: getattr(self, name)[first:last] for name in ("slopes", "products", "slope_rows")}
+        return Block(columns=self.columns, slope_atoms=self.slope_atoms[first:last] - start, **arrays)
 
     def to(self, device: torch.device | str) -> Block:
         """Move to a device."""

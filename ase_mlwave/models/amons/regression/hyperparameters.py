@@ -105,13 +105,13 @@ def most_likely(
     def try_all(trials: Iterable[Hyperparameters]) -> float:
         """Compute the kernel of trials with one scale, and return the largest likelihood."""
         nonlocal best
-        alike = list(trials)
-        kernel = kernel_matrix(training, training, alike[0].widths(distances))
-        found = [_likelihood(kernel, targets, trial.penalties(training)) for trial in alike]
-        best = max([best, *zip(found, alike, strict=True)], key=lambda pair: pair[0])
+        of_one_scale = list(trials)
+        kernel = kernel_matrix(training, training, of_one_scale[0].widths(distances))
+        likelihoods = [_likelihood(kernel, targets, trial.penalties(training)) for trial in of_one_scale]
+        best = max([best, *zip(likelihoods, of_one_scale, strict=True)], key=lambda pair: pair[0])
         if progress is not None:
-            progress(max(found))
-        return max(found)
+            progress(max(likelihoods))
+        return max(likelihoods)
 
     force_penalties = (first.force_penalty, *_COARSE_PENALTIES) if has_slopes else (first.force_penalty,)
     for scale in dict.fromkeys(first.scale * factor for factor in _COARSE_SCALES):

@@ -132,7 +132,7 @@ def largest_distances(
         Atomic number -> distance, over both together; for the elements of ``left``. Exactly 0 where all environments
         are equal up to rounding, on every processor.
     """
-    found: dict[int, float] = {}
+    distances: dict[int, float] = {}
     for z, one in left.blocks.items():
         pairs = [(one, one)]
         if right is not None and z in right.blocks:
@@ -144,8 +144,8 @@ def largest_distances(
             for start, stop in _steps(len(a.values), max(1, block // len(b.values)))
         ]
         rounding = _EQUAL * max(float(block.norms.max()) for pair in pairs for block in pair)
-        found[z] = math.sqrt(max(squares)) if max(squares) > rounding else 0.0
-    return found
+        distances[z] = math.sqrt(max(squares)) if max(squares) > rounding else 0.0
+    return distances
 
 
 def rule_widths(distances: Mapping[int, float], scale: float = 1.0) -> dict[int, float]:
@@ -201,14 +201,14 @@ def _chunks(block: Block, size: int) -> Iterator[Block]:
     """Split by molecules, such that a part has at most ``size`` environments and slopes, or is one molecule."""
     molecules, atoms = torch.unique_consecutive(block.molecules, return_counts=True)
     slopes = torch.bincount(block.molecules[block.slope_atoms], minlength=int(molecules[-1]) + 1)[molecules]
-    first = start = entry = held = 0
+    first = start = entry = size_so_far = 0
     counts = list(zip(atoms.tolist(), slopes.tolist(), strict=True))
     for index, (n_atoms, n_slopes) in enumerate(counts):
-        if index > first and held + n_atoms + n_slopes > size:
+        if index > first and size_so_far + n_atoms + n_slopes > size:
             stop, last = start + sum(n for n, _ in counts[first:index]), entry + sum(n for _, n in counts[first:index])
             yield block.part(start, stop, entry, last)
-            first, start, entry, held = index, stop, last, 0
-        held += n_atoms + n_slopes
+            first, start, entry, size_so_far = index, stop, last, 0
+        size_so_far += n_atoms + n_slopes
     yield block.part(start, len(block.values), entry, len(block.slopes))
 
 

@@ -135,11 +135,11 @@ def log_likelihood(quadratic: float, determinant: float, n_rows: int) -> float:
     return -0.5 * (n_rows * (math.log(2 * math.pi * amplitude) + 1) + determinant)
 
 
-def _amplitude(asked: Tensor, n_energies: int, n_fitted: int) -> float:
+def _amplitude(ratios: Tensor, n_energies: int, n_fitted: int) -> float:
     """Choose the amplitude by what every left-out row asks for: squared residual over variance."""
     freedom = n_energies - n_fitted
-    of_energies = float(asked[:n_energies].sum()) / freedom if freedom > 0 else _USUAL
-    return max(of_energies, float(asked.mean()))
+    of_energies = float(ratios[:n_energies].sum()) / freedom if freedom > 0 else _USUAL
+    return max(of_energies, float(ratios.mean()))
 
 
 def posterior_variance(factor: Tensor, rows: Tensor, prior: Tensor, amplitude: float) -> Tensor:
@@ -169,13 +169,13 @@ def posterior_variance(factor: Tensor, rows: Tensor, prior: Tensor, amplitude: f
 def _coinciding(kernel: Tensor, penalties: Tensor, name: Callable[[int], str]) -> CoincidingRowsError:
     """Find the two rows that are most alike."""
     scale = kernel.diagonal().clamp(min=1e-300).rsqrt()
-    alike = (kernel * scale[:, None] * scale).abs()
-    alike.fill_diagonal_(-1.0)
-    first, second = divmod(int(alike.argmax()), len(alike))
+    overlaps = (kernel * scale[:, None] * scale).abs()
+    overlaps.fill_diagonal_(-1.0)
+    first, second = divmod(int(overlaps.argmax()), len(overlaps))
     return CoincidingRowsError(
         first,
         second,
         f"the kernel's matrix is not positive definite with a penalty of {float(penalties.min()):g}: {name(first)} and "
-        f"{name(second)} coincide (overlap {float(alike[first, second]):.12f}). Leave one of them out, or give a "
+        f"{name(second)} coincide (overlap {float(overlaps[first, second]):.12f}). Leave one of them out, or give a "
         "larger penalty.",
     )

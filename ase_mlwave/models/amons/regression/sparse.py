@@ -212,9 +212,9 @@ def sparse_variance(prior: Tensor, factor: Tensor, rows: Tensor, own: Tensor, am
     Tensor, (Q,)
         Not negative; Hartree^2, of derivatives Hartree^2/Bohr^2.
     """
-    known = torch.linalg.solve_triangular(prior, rows.T, upper=False)
-    uncertain = torch.linalg.solve_triangular(factor, known, upper=False).square().sum(dim=0)
-    missed = (own - known.square().sum(dim=0)).clamp(min=0)
+    whitened = torch.linalg.solve_triangular(prior, rows.T, upper=False)
+    uncertain = torch.linalg.solve_triangular(factor, whitened, upper=False).square().sum(dim=0)
+    missed = (own - whitened.square().sum(dim=0)).clamp(min=0)
     variance: Tensor = amplitude * (missed + uncertain)
     return variance
 

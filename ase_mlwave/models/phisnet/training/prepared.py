@@ -37,7 +37,7 @@ _INTEGRALS: tuple[IntegralName, ...] = ("overlap", "kinetic", "nuclear", "sap", 
 
 
 @dataclass(frozen=True)
-class MatrixWithDerivative:
+class _MatrixWithDerivative:
     """A one-electron matrix (M, M) and, where forces are trained, its derivative (N, 3, M, M) per Bohr."""
 
     value: Tensor
@@ -47,10 +47,10 @@ class MatrixWithDerivative:
         """Give the matrix its dependence on the positions (N, 3), where derivatives are known."""
         return self.value if self.derivative is None else attach_derivatives(positions, self.value, self.derivative)
 
-    def to(self, device: torch.device | str) -> MatrixWithDerivative:
+    def to(self, device: torch.device | str) -> _MatrixWithDerivative:
         """Copy to a device."""
         derivative = None if self.derivative is None else self.derivative.to(device)
-        return MatrixWithDerivative(self.value.to(device), derivative)
+        return _MatrixWithDerivative(self.value.to(device), derivative)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class PreparedSystem:
         Geometry and labels.
     hamiltonian : Tensor or None, (M, M)
         Reference, Hartree.
-    baseline, overlap, core, energy_core : MatrixWithDerivative
+    baseline, overlap, core, energy_core : _MatrixWithDerivative
         H0, S, h, and the core Hamiltonian of the wavefunction energy; h has no derivative.
     remainder : float or None
         What atomic energies stand for where H is the reference, Hartree; None without a reference of H or the energy.
@@ -71,10 +71,10 @@ class PreparedSystem:
 
     record: Record
     hamiltonian: Tensor | None
-    baseline: MatrixWithDerivative
-    overlap: MatrixWithDerivative
-    core: MatrixWithDerivative
-    energy_core: MatrixWithDerivative
+    baseline: _MatrixWithDerivative
+    overlap: _MatrixWithDerivative
+    core: _MatrixWithDerivative
+    energy_core: _MatrixWithDerivative
     remainder: float | None
 
 
@@ -235,8 +235,8 @@ def _unpacked(array: NDArray[np.float64]) -> Tensor:
 def _system(record: Record, arrays: Arrays) -> PreparedSystem:
     tensors = {name: _unpacked(array) for name, array in arrays.items() if name != "remainder"}
 
-    def both(name: str) -> MatrixWithDerivative:
-        return MatrixWithDerivative(tensors[name], tensors.get(f"{name}_derivative"))
+    def both(name: str) -> _MatrixWithDerivative:
+        return _MatrixWithDerivative(tensors[name], tensors.get(f"{name}_derivative"))
 
     return PreparedSystem(
         record=record,
@@ -257,7 +257,7 @@ class TrainingBatch:
     ----------
     molecules : SystemBatch
         Geometry.
-    baselines, overlaps, cores, energy_cores : tuple of MatrixWithDerivative, (B,)
+    baselines, overlaps, cores, energy_cores : tuple of _MatrixWithDerivative, (B,)
         H0, S, h and the core Hamiltonian of the energy, of each molecule.
     hamiltonian : Tensor or None, (sum M_b^2,)
         Reference matrices one behind the other, Hartree.
@@ -270,10 +270,10 @@ class TrainingBatch:
     """
 
     molecules: SystemBatch
-    baselines: tuple[MatrixWithDerivative, ...]
-    overlaps: tuple[MatrixWithDerivative, ...]
-    cores: tuple[MatrixWithDerivative, ...]
-    energy_cores: tuple[MatrixWithDerivative, ...]
+    baselines: tuple[_MatrixWithDerivative, ...]
+    overlaps: tuple[_MatrixWithDerivative, ...]
+    cores: tuple[_MatrixWithDerivative, ...]
+    energy_cores: tuple[_MatrixWithDerivative, ...]
     hamiltonian: Tensor | None
     energies: Tensor | None
     forces: Tensor | None

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ase_mlwave.models.qdf.config import MAX_GRID_LEVEL, QDFConfig
 from ase_mlwave.models.training.settings import OptimiserSettings, RunSettings
 
-__all__ = ["LossWeights", "TrainingSettings"]
+__all__ = ["LossWeights", "ReadoutSettings", "TrainingSettings"]
 
 
 class LossWeights(BaseModel):

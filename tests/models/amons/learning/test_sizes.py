@@ -15,7 +15,7 @@ from rdkit.Chem import rdDistGeom
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.models.amons.fragments.perception import read_query
-from ase_mlwave.models.amons.learning.sizes import chosen_contacts, usual_max_heavy
+from ase_mlwave.models.amons.learning.sizes import contact_size, usual_max_heavy
 from ase_mlwave.reference.calculator import ReferenceCalculator
 
 pytest.importorskip("tblite")
@@ -67,16 +67,16 @@ def test_dimer_is_learned_with_its_contact(tmp_path: Path) -> None:
     ids=["two molecules", "folded", "cell", "nothing touches", "network", "graph"],
 )
 def test_size_of_contact_amons_fits_the_query(query: object, expected: int | None) -> None:
-    assert chosen_contacts(read_query(query), None) == expected
-    assert chosen_contacts(read_query(query), 5) == 5
+    assert contact_size(read_query(query), None) == expected
+    assert contact_size(read_query(query), 5) == 5
 
 
 def test_contacts_of_images_and_of_graphs_are_told_of() -> None:
     with pytest.warns(OutOfDomainWarning, match="images of the cell touch"):
-        assert chosen_contacts(read_query(ice()), 0) is None
+        assert contact_size(read_query(ice()), 0) is None
     with pytest.warns(OutOfDomainWarning, match="how the 2 molecules of the query touch is not known.*coordinates"):
-        assert chosen_contacts(read_query("O.CO"), None) is None
-    assert chosen_contacts(read_query(molecule("CH3CH2OH")), 0) is None  # nothing to tell
+        assert contact_size(read_query("O.CO"), None) is None
+    assert contact_size(read_query(molecule("CH3CH2OH")), 0) is None  # nothing to tell
 
 
 @pytest.mark.parametrize(
