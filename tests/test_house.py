@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import subprocess
@@ -86,3 +87,23 @@ def test_root_holds_what_the_plan_shows_and_no_leftovers() -> None:
     folders = {".ci", "ase_mlwave", "benchmarks", "datasets", "docs", "examples", "models", "tests"}
     files = {".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"}
     assert set(found.stdout.split("\n")) - {""} == folders | files | {"constraints.txt", "pyproject.toml"}
+
+
+def _offered(tree: ast.Module) -> set[str]:
+    """Return the names of ``__all__``, in whatever way the list is written."""
+    lists = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and any(isinstance(to, ast.Name) and to.id == "__all__" for to in node.targets)
+    ]
+    return {node.value for one in lists for node in ast.walk(one) if isinstance(node, ast.Constant)}
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_module_says_what_it_is_and_what_it_offers(file: Path) -> None:
+    """Each module has a docstring; what it offers is in ``__all__`` or its verb, what it does not has an underscore."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), "no docstring"
+    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    offered = _offered(tree) | ({file.stem} if file.parent.name == "cli" else set())
+    assert {name for name in defined if not name.startswith("_")} <= offered, "neither offered nor private"
