@@ -95,8 +95,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
         typer.echo(f"ase-mlwave {ase_mlwave.__version__}")
         raise typer.Exit
 
@@ -143,8 +143,8 @@ def _say(message: str, style: str) -> None:
 
 
 def _verbs() -> list[str]:
-    found = {module.name for module in iter_modules(cli.__path__) if not module.name.startswith("_")} - {"main"}
-    return [verb for verb in _ORDER if verb in found] + sorted(found - set(_ORDER))
+    names = {module.name for module in iter_modules(cli.__path__) if not module.name.startswith("_")} - {"main"}
+    return [verb for verb in _ORDER if verb in names] + sorted(names - set(_ORDER))
 
 
 for _verb in _verbs():

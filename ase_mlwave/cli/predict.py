@@ -54,9 +54,9 @@ def predict(
     images = _read(structures)
     console = Console(stderr=True)
     print_line(console, summary_of_structures(images, str(structures)))
-    wanted = [name.strip() for name in properties.split(",")]
+    requested = [name.strip() for name in properties.split(",")]
     try:
-        check_extxyz(images, wanted)
+        check_extxyz(images, requested)
     except ValueError as error:
         raise InputError(f"{structures}, {error}") from None
     names = [name.strip() for name in model.split(",")] if "," in model else model
@@ -67,13 +67,13 @@ def predict(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutOfDomainWarning)  # the structures are marked instead
             outcomes = calculator.predict_outcomes(
-                images, wanted, progress=lambda done: bar.advance(task, done), outside="warn"
+                images, requested, progress=lambda done: bar.advance(task, done), outside="warn"
             )
     seconds = time.perf_counter() - start
     states = [_state(outcome, refuse=calculator.parameters["outside"] == "error") for outcome in outcomes]
     target.parent.mkdir(parents=True, exist_ok=True)
     rows = zip(images, outcomes, states, strict=True)
-    write_extxyz(target, [_labelled(atoms, outcome, wanted, state) for atoms, outcome, state in rows])
+    write_extxyz(target, [_labelled(atoms, outcome, requested, state) for atoms, outcome, state in rows])
     console.print(f"{len(images)} structures -> {target} ({seconds:.2f} s)", soft_wrap=True, highlight=False)
     _report_outside(states, console)
 

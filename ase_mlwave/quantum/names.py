@@ -247,11 +247,11 @@ def _has_basis(basis: str, symbol: str) -> bool:
 
 def _is_known(basis: str) -> bool:
     """Tell whether a name is a plain one that PySCF has data for."""
-    found = _BASIS.fullmatch(basis.lower())
-    if found is None:
+    parts = _BASIS.fullmatch(basis.lower())
+    if parts is None:
         return False
-    name = _plain(found["name"])
-    return name in gto.basis.ALIAS and (not found["polarisation"] or name.startswith(_POPLE))
+    name = _plain(parts["name"])
+    return name in gto.basis.ALIAS and (not parts["polarisation"] or name.startswith(_POPLE))
 
 
 def _quietly(load: Any, basis: str, symbol: str) -> Any:

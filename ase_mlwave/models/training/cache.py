@@ -81,7 +81,7 @@ class Cache:
 
 def fill(
     cache: Cache,
-    wanted: Mapping[str, T],
+    inputs: Mapping[str, T],
     compute: Callable[[T], Arrays],
     *,
     n_workers: int,
@@ -93,7 +93,7 @@ def fill(
     ----------
     cache : Cache
         What is there stays.
-    wanted : mapping
+    inputs : mapping
         Key -> what the entry is computed from.
     compute : callable
         Gives the arrays of an entry; it and what it gets must be picklable.
@@ -102,16 +102,16 @@ def fill(
     progress : callable
         Called with the number of entries done since the last call, those that are there among them.
     """
-    missing = [key for key in wanted if not cache.path(key).exists()]
-    progress(len(wanted) - len(missing))
+    missing = [key for key in inputs if not cache.path(key).exists()]
+    progress(len(inputs) - len(missing))
     if n_workers == 1 or len(missing) < _FEW:
         for key in missing:
-            cache.write(key, compute(wanted[key]))
+            cache.write(key, compute(inputs[key]))
             progress(1)
         return
     pool = process_pool(n_workers)
     try:
-        jobs = (pool.submit(_fill_one, cache, key, compute, wanted[key]) for key in missing)
+        jobs = (pool.submit(_fill_one, cache, key, compute, inputs[key]) for key in missing)
         for job in _in_flight(jobs, 2 * n_workers):
             job.result()
             progress(1)

@@ -40,7 +40,7 @@ class Graphs:
     """Remember the bonds of structures, so that those of molecules in motion need not be guessed at every step."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[bytes, int], Molecule] = {}
+        self._molecules: dict[tuple[bytes, int], Molecule] = {}
 
     def finder(self, system: System, like: Molecule | None = None) -> FragmentFinder:
         """Make what finds fragments of a structure.
@@ -64,11 +64,11 @@ class Graphs:
         if system.n_periods:
             return FragmentFinder(atoms_from_system(system))
         key = system.numbers.tobytes(), system.charge
-        if key not in self._known and like is not None and _same_atoms(like, system):
-            self._known[key] = like
-        if key not in self._known or not _holds(self._known[key], system):
-            self._known[key] = molecule_from(system)
-        return FragmentFinder(replace(self._known[key], positions=system.positions))
+        if key not in self._molecules and like is not None and _same_atoms(like, system):
+            self._molecules[key] = like
+        if key not in self._molecules or not _holds(self._molecules[key], system):
+            self._molecules[key] = molecule_from(system)
+        return FragmentFinder(replace(self._molecules[key], positions=system.positions))
 
 
 def _same_atoms(molecule: Molecule, system: System) -> bool:
@@ -85,10 +85,10 @@ def _holds(molecule: Molecule, system: System) -> bool:
 def _stretches(system: System, limit: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return pairs i < j of atoms, (P, 2), and their distances in sums of covalent radii: all within a limit."""
     radii = covalent_radii[system.numbers] / BOHR
-    found = find_pairs(system, limit * 2 * float(radii.max()))
-    once = found.first < found.second
-    pairs = np.stack([found.first[once], found.second[once]], axis=1)
-    lengths = np.linalg.norm(found.vectors(system)[once], axis=1)
+    neighbours = find_pairs(system, limit * 2 * float(radii.max()))
+    is_first = neighbours.first < neighbours.second
+    pairs = np.stack([neighbours.first[is_first], neighbours.second[is_first]], axis=1)
+    lengths = np.linalg.norm(neighbours.vectors(system)[is_first], axis=1)
     return pairs, lengths / radii[pairs].sum(axis=1)
 
 

@@ -134,11 +134,11 @@ def expand(training: Environments, coefficients: Tensor, widths: Mapping[int, fl
     Gives what the kernel's rows times the coefficients give (``test_expansion_is_the_kernel_times_coefficients``).
     """
     of_molecules, of_directions = coefficients.split([training.n_molecules, training.n_directions])
-    found = {}
+    expansions = {}
     for z, block in training.blocks.items():
         vectors = block.values.new_zeros(len(block.values) if len(block.slopes) else 0, block.values.shape[1])
         if len(block.slopes):
             vectors.index_add_(0, block.slope_atoms, of_directions[block.slope_rows][:, None] * block.slopes)
         weights, width = of_molecules[block.molecules], block.values.new_tensor(widths[z])
-        found[z] = Expansion(block.columns, block.values, block.norms, weights, vectors, width)
-    return found
+        expansions[z] = Expansion(block.columns, block.values, block.norms, weights, vectors, width)
+    return expansions

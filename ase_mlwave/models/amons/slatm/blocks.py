@@ -209,12 +209,12 @@ class Rows:
 
 def _slopes(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Tensor:
     """Differentiate outputs (T,) by the rows of inputs (T, 3) that they depend on: (outputs, T, 3 inputs)."""
-    found = []
+    by_output = []
     for output in outputs:
         ones = torch.ones_like(output)
         if output.requires_grad:
             slopes = torch.autograd.grad(output, inputs, ones, retain_graph=True, materialize_grads=True)
         else:  # hard cutoffs
             slopes = tuple(torch.zeros_like(one) for one in inputs)
-        found.append(torch.cat(slopes, dim=-1))
-    return torch.stack(found)
+        by_output.append(torch.cat(slopes, dim=-1))
+    return torch.stack(by_output)

@@ -99,8 +99,8 @@ def _errors(fit: Fit, training: Sequence[Record], validation: Dataset) -> _Point
     energies, forces = [], []
     for start in range(0, len(records), _BATCH):
         some = records[start : start + _BATCH]
-        found = predict_batch(fit.model, some, forces=True)
-        for one, record in zip(found, some, strict=True):
+        predictions = predict_batch(fit.model, some, forces=True)
+        for one, record in zip(predictions, some, strict=True):
             if record.energy is not None:
                 energies.append(abs(one.energy - record.energy) / len(record))
             if record.forces is not None and one.forces is not None:

@@ -56,8 +56,8 @@ class RingSets:
         neighbours = self.molecule.neighbours
         conjugating = self.planar | self.touching
         inner = [[b for b in around if b in conjugating] * (a in conjugating) for a, around in enumerate(neighbours)]
-        found = {*rings(neighbours, 5), *rings(inner, 7)}
-        return tuple(sorted(found, key=lambda ring: (len(ring), sorted(ring))))
+        candidates = {*rings(neighbours, 5), *rings(inner, 7)}
+        return tuple(sorted(candidates, key=lambda ring: (len(ring), sorted(ring))))
 
     def is_donor(self, atom: int) -> bool:
         """Tell whether an atom is an N, O or S with a lone pair and single bonds only."""
