@@ -125,7 +125,9 @@ def read_packed(arrays: Mapping[str, NDArray[Any]], path: Path) -> list[Record]:
 
 def _physical_zero(numbers: NDArray[np.int64], positions: NDArray[np.float64], basis: str) -> NDArray[np.float64]:
     """Compute T + V_ne + V_SAP, (M, M), Hartree."""
-    integrals = one_electron_integrals(torch.from_numpy(np.array(positions)), numbers, basis, sap=True)
+    # One molecule of each kind, without derivatives: preparations would take longer than the integrals.
+    r = torch.from_numpy(np.array(positions))
+    integrals = one_electron_integrals(r, numbers, basis, sap=True, integrals="pyscf")
     if integrals.sap is None:
         raise ValueError("the integrals of atomic potentials are missing")
     matrix: NDArray[np.float64] = (integrals.core + integrals.sap).numpy()

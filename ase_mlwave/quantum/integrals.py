@@ -14,6 +14,9 @@ approximation of the Kohn-Sham matrix. Source: Lehtola, Visscher and Engel 2020 
 
 Smeared charges do the same crudely: nuclear attraction plus the repulsion by Gaussian charges of the same size is of
 short range, which makes energy expressions size consistent.
+
+Two programs evaluate them: `ase_mlwave.quantum.gaussians`, in batches and on any device, and PySCF, molecule by
+molecule on the CPU, with derivative integrals contracted afterwards.
 """
 
 from __future__ import annotations
@@ -25,17 +28,21 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from pyscf import gto, lib
 from torch import Tensor
 
 from ase_mlwave.quantum.basis import build_mole
-from ase_mlwave.quantum.names import has_core_potential, load_basis
+from ase_mlwave.quantum.gaussians.charges import SMEARING, PotentialName, charge_distribution
+from ase_mlwave.quantum.gaussians.layout import prepare
+from ase_mlwave.quantum.gaussians.operators import matrices
+from ase_mlwave.quantum.gaussians.primitives import check_all_electron
 
 __all__ = [
+    "IntegralProgram",
     "OneElectronIntegrals",
     "attach_derivatives",
+    "batch_integrals",
     "derivative_arrays",
     "integral_arrays",
     "nuclear_repulsion",
@@ -43,9 +50,8 @@ __all__ = [
 ]
 
 IntegralName = Literal["overlap", "kinetic", "nuclear", "sap", "smeared"]
-#: Width of the Gaussian charges of ``"smeared"``, Bohr: their potential is Z / r to 1e-12 from 15 Bohr on.
-SMEARING = 3.0
-_SAP_BASIS = "sapgrasplarge"
+#: Which program evaluates integrals: ours, on the device of the positions, or PySCF on the CPU.
+IntegralProgram = Literal["torch", "pyscf"]
 
 
 @dataclass(frozen=True)
@@ -70,22 +76,24 @@ class OneElectronIntegrals:
 
 
 def one_electron_integrals(
-    positions: Tensor, numbers: Sequence[int] | NDArray[Any], basis: str, *, sap: bool = False, smeared: bool = False
+    positions: Tensor,
+    numbers: Sequence[int] | NDArray[Any],
+    basis: str,
+    *,
+    sap: bool = False,
+    smeared: bool = False,
+    integrals: IntegralProgram = "torch",
 ) -> OneElectronIntegrals:
-    """Compute S, T, V_ne and V_SAP as differentiable functions of the positions.
+    """Compute S, T, V_ne and V_SAP of one molecule; see `batch_integrals`.
 
     Parameters
     ----------
     positions : Tensor, (N, 3)
-        Bohr. Any floating dtype and device; the integrals are evaluated on the CPU in float64.
+        Bohr.
     numbers : sequence of int, (N,)
         Atomic numbers.
-    basis : str
-        Name of a spherical basis.
-    smeared : bool
-        Also compute the repulsion by Gaussian charges.
-    sap : bool
-        Also compute the superposition of atomic potentials.
+    basis, sap, smeared, integrals
+        As of `batch_integrals`.
 
     Returns
     -------
@@ -95,21 +103,71 @@ def one_electron_integrals(
     Raises
     ------
     ValueError
-        If shapes disagree, positions are not finite, or the basis of an element needs an effective core potential.
+        As `batch_integrals`.
+    """
+    (result,) = batch_integrals(positions, [numbers], basis, sap=sap, smeared=smeared, integrals=integrals)
+    return result
+
+
+def batch_integrals(
+    positions: Tensor,
+    molecules: Sequence[Sequence[int] | NDArray[Any]],
+    basis: str,
+    *,
+    sap: bool = False,
+    smeared: bool = False,
+    integrals: IntegralProgram = "torch",
+) -> tuple[OneElectronIntegrals, ...]:
+    """Compute S, T, V_ne and V_SAP as differentiable functions of the positions.
+
+    Parameters
+    ----------
+    positions : Tensor, (N, 3)
+        Of all atoms, molecule by molecule, Bohr. Any floating dtype and device.
+    molecules : sequence of sequence of int, (B,)
+        Atomic numbers of each molecule.
+    basis : str
+        Name of a spherical basis.
+    sap : bool
+        Also compute the superposition of atomic potentials.
+    smeared : bool
+        Also compute the repulsion by Gaussian charges.
+    integrals : str
+        ``"torch"``: all molecules together, on the device of the positions. ``"pyscf"``: one after the other, on the
+        CPU.
+
+    Returns
+    -------
+    tuple of OneElectronIntegrals, (B,)
+        float64, on the device of ``positions``.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, positions are not finite (on a GPU they are not looked at), or the basis of an element needs
+        an effective core potential.
 
     Notes
     -----
-    The derivative contracts PySCF's derivative integrals with the incoming gradient and is itself differentiable with
-    respect to that gradient, as training on forces needs. Second derivatives with respect to positions are not
-    implemented and come back as NaN, never as a wrong number (``test_second_position_derivative_is_nan``).
+    The derivative is itself differentiable with respect to the incoming gradient, as training on forces needs. Second
+    derivatives with respect to positions are exact with ``"torch"``; with ``"pyscf"`` they are not implemented and come
+    back as NaN, never as a wrong number (``test_second_position_derivative_of_pyscf_is_nan``).
     """
-    _check(positions, numbers)
-    mole = _mole_at(positions.detach().cpu().double().numpy(), tuple(int(z) for z in numbers), basis)
+    atoms = [tuple(int(z) for z in numbers) for numbers in molecules]
+    _check(positions, atoms)
     requested = {"overlap": True, "kinetic": True, "nuclear": True, "sap": sap, "smeared": smeared}
     names = [name for name in get_args(IntegralName) if requested[name]]
-    on_host = positions.to(device="cpu", dtype=torch.float64)
-    values = [_Integral.apply(on_host, mole, name).to(positions.device) for name in names]  # type: ignore[no-untyped-call]
-    return OneElectronIntegrals(*values)
+    if integrals == "torch":
+        potentials = tuple(name for name in get_args(PotentialName) if requested[name])
+        layout = prepare(tuple(atoms), basis, potentials, positions.device)
+        values = [list(matrix) for matrix in matrices(positions.double(), layout)]
+    else:
+        on_host = positions.to(device="cpu", dtype=torch.float64).split([len(numbers) for numbers in atoms])
+        values = [_by_pyscf(r, numbers, basis, names) for r, numbers in zip(on_host, atoms, strict=True)]
+    return tuple(
+        OneElectronIntegrals(**{name: v.to(positions.device) for name, v in zip(names, each, strict=True)})
+        for each in values
+    )
 
 
 def integral_arrays(
@@ -279,7 +337,7 @@ class _Contraction(torch.autograd.Function):
 
 def _values(mole: gto.Mole, name: IntegralName) -> NDArray[np.float64]:
     if name in ("sap", "smeared"):
-        packed = -_three_centre(mole, name, "int3c2e", 1, "s2ij").sum(-1)
+        packed = _three_centre(mole, name, "int3c2e", 1, "s2ij").sum(-1)
         full: NDArray[np.float64] = lib.unpack_tril(packed)
         return full
     operator = {"overlap": "int1e_ovlp", "kinetic": "int1e_kin", "nuclear": "int1e_nuc"}[name]
@@ -295,7 +353,7 @@ def _derivatives(mole: gto.Mole, name: IntegralName) -> NDArray[np.float64]:
             with mole.with_rinv_at_nucleus(atom):
                 total[atom] -= charge * mole.intor("int1e_iprinv", comp=3)
     elif name in ("sap", "smeared"):
-        per_atom = -_three_centre(mole, name, "int3c2e_ip1", 3, "s1")
+        per_atom = _three_centre(mole, name, "int3c2e_ip1", 3, "s1")
         bra = per_atom.sum(-1)
         total += per_atom.transpose(3, 0, 1, 2)
     else:
@@ -307,7 +365,7 @@ def _derivatives(mole: gto.Mole, name: IntegralName) -> NDArray[np.float64]:
 
 
 def _three_centre(
-    mole: gto.Mole, kind: IntegralName, operator: str, components: int, symmetry: str
+    mole: gto.Mole, kind: PotentialName, operator: str, components: int, symmetry: str
 ) -> NDArray[np.float64]:
     """Integrate pairs of basis functions with the screening charge of every atom: (..., M, M or packed, N)."""
     charges = _screening_charges(mole, kind)
@@ -318,13 +376,12 @@ def _three_centre(
     return result
 
 
-def _screening_charges(mole: gto.Mole, kind: IntegralName) -> gto.Mole:
+def _screening_charges(mole: gto.Mole, kind: PotentialName) -> gto.Mole:
     """Place one s-type charge distribution on every atom: that of the SAP fit, or one Gaussian."""
-    fit = _sap_fit if kind == "sap" else _smeared_fit
-    single = [
-        gto.fakemol_for_cgtf_charge(position[None], *fit(int(number)))
-        for number, position in zip(mole.atom_charges(), mole.atom_coords(), strict=True)
-    ]
+    single = []
+    for number, position in zip(mole.atom_charges(), mole.atom_coords(), strict=True):
+        widths, strengths = charge_distribution(kind, int(number))
+        single.append(gto.fakemol_for_cgtf_charge(position[None], 1 / widths, strengths))
     charges = single[0]
     for other in single[1:]:
         atm, bas, env = gto.conc_env(charges._atm, charges._bas, charges._env, other._atm, other._bas, other._env)
@@ -332,27 +389,10 @@ def _screening_charges(mole: gto.Mole, kind: IntegralName) -> gto.Mole:
     return charges
 
 
-def _smeared_fit(number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give exponent and charge of a Gaussian of width ``SMEARING`` with the charge -Z."""
-    return np.array([SMEARING**-2]), np.array([-float(number)])
-
-
-@lru_cache(maxsize=128)
-def _sap_fit(number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Load exponents and charges of an element's SAP fit; the charges sum up to -Z."""
-    fit: NDArray[np.float64] = np.asarray(load_basis(_SAP_BASIS, chemical_symbols[number])[0][1:], dtype=np.float64)
-    return fit[:, 0], fit[:, 1]
-
-
 @lru_cache(maxsize=64)
 def _template(numbers: tuple[int, ...], basis: str) -> gto.Mole:
     for number in sorted(set(numbers)):
-        symbol = chemical_symbols[number]
-        if has_core_potential(basis, symbol):
-            raise ValueError(
-                f"{basis} describes {symbol} with an effective core potential, which is not implemented; choose an "
-                "all-electron basis or lighter elements"
-            )
+        check_all_electron(basis, number)
     return build_mole(numbers, np.zeros((len(numbers), 3)), basis, spin=sum(numbers) % 2)
 
 
@@ -362,12 +402,19 @@ def _mole_at(positions: NDArray[np.float64], numbers: tuple[int, ...], basis: st
     return mole
 
 
-def _check(positions: Tensor, numbers: Sequence[int] | NDArray[Any]) -> None:
-    if positions.shape != (len(numbers), 3) or not len(numbers):
+def _by_pyscf(positions: Tensor, numbers: tuple[int, ...], basis: str, names: Sequence[IntegralName]) -> list[Tensor]:
+    """Evaluate the matrices of one molecule, (M, M) each."""
+    mole = _mole_at(positions.detach().numpy(), numbers, basis)
+    return [_Integral.apply(positions, mole, name) for name in names]  # type: ignore[no-untyped-call]
+
+
+def _check(positions: Tensor, molecules: Sequence[tuple[int, ...]]) -> None:
+    n_atoms = sum(map(len, molecules))
+    if positions.shape != (n_atoms, 3) or not all(molecules):
         raise ValueError(
-            f"positions have shape {tuple(positions.shape)} for {len(numbers)} atomic numbers; give (N, 3), N > 0"
+            f"positions have shape {tuple(positions.shape)} for {n_atoms} atomic numbers; give (N, 3), N > 0"
         )
-    if not bool(torch.isfinite(positions).all()):
+    if not positions.is_cuda and not bool(torch.isfinite(positions).all()):
         raise ValueError("positions have NaN or infinite components; give finite numbers in Bohr")
 
 

@@ -1,0 +1,344 @@
+"""What the integrals of a batch of molecules need besides positions: index maps and constants, prepared once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import groupby
+from math import pi
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import block_diag
+from torch import Tensor
+
+from ase_mlwave.quantum.gaussians.cartesians import (
+    derivative_matrix,
+    derivative_terms,
+    n_components,
+    product_rule,
+    raised,
+)
+from ase_mlwave.quantum.gaussians.charges import PotentialName, charge_distribution
+from ase_mlwave.quantum.gaussians.pairlist import Pairs, centres_by_element, collect, group_pairs
+from ase_mlwave.quantum.gaussians.primitives import molecule_primitives
+from ase_mlwave.quantum.gaussians.radial import Charges, Table
+
+__all__ = ["Block", "Formula", "Group", "Kind", "Layout", "prepare"]
+
+#: Groups of fewer pairs times centres join the next larger order: a kernel's start costs more than its work.
+_SMALLEST_GROUP = 2000
+#: Larger classes are parted, so that intermediate results stay near the processor, or at least in memory.
+_LARGEST_GROUP, _LARGEST_GROUP_ON_GPU = 2**17, 2**21
+
+
+@dataclass(frozen=True)
+class Formula:
+    """Constant matrices of pairs of angular momenta, with F features and H derivatives up to the order la + lb.
+
+    Parameters
+    ----------
+    order : int
+        la + lb.
+    features : Tensor, (F,)
+        Derivative of the Gaussian product's prefactor in each feature.
+    overlap : Tensor, ((2 la + 1)(2 lb + 1), n_components(order))
+        From derivatives of the order la + lb to matrix elements of operators that do not sit on a nucleus.
+    potential : Tensor, ((2 la + 1)(2 lb + 1) H, F)
+        See `product_rule`.
+    """
+
+    order: int
+    features: Tensor
+    overlap: Tensor
+    potential: Tensor
+
+
+@dataclass(frozen=True)
+class Block:
+    """Pairs of one class, within a group.
+
+    Parameters
+    ----------
+    pairs : slice
+        Where they are in the group.
+    formula : Formula
+        Of their angular momenta.
+    weights : Tensor, (F, P)
+        w_a^s w_b^t of each feature.
+    targets : Tensor, ((2 la + 1)(2 lb + 1), P)
+        Where the elements belong in all primitive matrices, one behind the other.
+    """
+
+    pairs: slice
+    formula: Formula
+    weights: Tensor
+    targets: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Matrix elements of a pair, and pairs."""
+        return len(self.formula.overlap), self.weights.shape[1]
+
+
+@dataclass(frozen=True)
+class Group:
+    """P pairs of primitive shells that are computed together, to the largest order L among them.
+
+    Parameters
+    ----------
+    order : int
+        L.
+    ends : Tensor, (6 P,)
+        Places of A, then B, in the flat transpose of the positions.
+    molecule : Tensor, (P,)
+        Molecule of each pair.
+    fractions : Tensor, (2, P)
+        w_a = a / (a + b) and w_b.
+    reduced : Tensor, (P,)
+        mu = a b / (a + b), 1/Bohr^2.
+    scale : Tensor, (P,)
+        (pi / (a + b))^(3/2), half of it for a shell with itself: the matrix is symmetrised in the end.
+    powers : Tensor, (2, D, P)
+        (-2 mu)^m of overlap, and that times mu (3 + 2 m) of kinetic energy, for the D terms of all derivatives up to
+        the order L + 1.
+    derivatives : Tensor, (H, D)
+        `derivative_matrix` of the orders 0 .. L + 1, one below the other.
+    raised : Tensor, (3 H',)
+        Place of one more derivative along x, y, z of the H' derivatives up to the order L.
+    charges : tuple of Charges
+        Of the centres, in their order.
+    present : Tensor, (C, P), or None
+        1 where the molecule has the centre, 0 where it is padding; None if all are there.
+    blocks : tuple of Block
+        By class.
+    """
+
+    order: int
+    ends: Tensor
+    molecule: Tensor
+    fractions: Tensor
+    reduced: Tensor
+    scale: Tensor
+    powers: Tensor
+    derivatives: Tensor
+    raised: Tensor
+    charges: tuple[Charges, ...]
+    present: Tensor | None
+    blocks: tuple[Block, ...]
+
+    def select(self, kept: Tensor) -> Group:
+        """Leave out all pairs but those with these ascending places, (P',); the host waits for their number."""
+        blocks, start = [], 0
+        for block in self.blocks:
+            inside = kept[(kept >= block.pairs.start) & (kept < block.pairs.stop)] - block.pairs.start
+            pairs = slice(start, start + len(inside))
+            weights, targets = block.weights[:, inside], block.targets[:, inside]
+            blocks.append(replace(block, pairs=pairs, weights=weights, targets=targets))
+            start = pairs.stop
+        return replace(
+            self,
+            ends=self.ends.view(6, -1)[:, kept].view(-1),
+            molecule=self.molecule[kept],
+            fractions=self.fractions[:, kept],
+            reduced=self.reduced[kept],
+            scale=self.scale[kept],
+            powers=self.powers[..., kept],
+            charges=tuple(charges.select(kept) for charges in self.charges),
+            present=None if self.present is None else self.present[:, kept],
+            blocks=tuple(blocks),
+        )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Molecules of the same atoms, in the same order.
+
+    Parameters
+    ----------
+    members : tuple of int
+        Their places in the batch.
+    contraction : Tensor, (K, M)
+        From primitive to contracted functions.
+    """
+
+    members: tuple[int, ...]
+    contraction: Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All that integrals of B molecules need besides positions; see `prepare`.
+
+    Parameters
+    ----------
+    n_atoms : int
+        N of all together.
+    potentials : tuple of str
+        The V potentials, in the order of results.
+    groups : tuple of Group
+        Pairs of primitives.
+    kinds : tuple of Kind
+        Molecules by their atoms; primitive matrices lie in this order, one behind the other.
+    n_elements : int
+        Elements of all primitive matrices together.
+    n_terms : int
+        All pairs times C.
+    centres : Tensor, (B, 3 C)
+        Places of the C centres of each molecule in the flat transpose of the positions, element by element.
+    """
+
+    n_atoms: int
+    potentials: tuple[PotentialName, ...]
+    groups: tuple[Group, ...]
+    kinds: tuple[Kind, ...]
+    n_elements: int
+    n_terms: int
+    centres: Tensor
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is kept must serve gradients later
+def prepare(
+    molecules: tuple[tuple[int, ...], ...],
+    basis: str,
+    potentials: tuple[PotentialName, ...],
+    device: torch.device,
+) -> Layout:
+    """Prepare index maps and constants, which do not depend on positions.
+
+    Parameters
+    ----------
+    molecules : tuple of tuple of int, (B,)
+        Atomic numbers of each molecule.
+    basis : str
+        Name of a spherical basis.
+    potentials : tuple of str
+        Any of ``"nuclear"``, ``"sap"``, ``"smeared"``.
+    device : torch.device
+        Where the integrals will be computed.
+
+    Returns
+    -------
+    Layout
+        Kept for further calls.
+
+    Raises
+    ------
+    ValueError
+        If PySCF has no such basis, or an element needs an effective core potential.
+    """
+    order = sorted(range(len(molecules)), key=lambda index: molecules[index])
+    by_kind = [(numbers, tuple(members)) for numbers, members in groupby(order, key=lambda index: molecules[index])]
+    pairs, n_elements = collect(molecules, by_kind, basis)
+    elements, counts, centres, present = centres_by_element(molecules)
+    upload, n_atoms, n_centres = _Upload(device), sum(map(len, molecules)), sum(counts)
+    largest = _LARGEST_GROUP if device.type == "cpu" else _LARGEST_GROUP_ON_GPU
+    grouped = group_pairs(pairs, _SMALLEST_GROUP // n_centres, max(1, largest // n_centres))
+    groups = tuple(_group(members, elements, counts, potentials, present, n_atoms, upload) for members in grouped)
+    kinds = tuple(
+        Kind(members, upload(molecule_primitives(basis, numbers).contraction)) for numbers, members in by_kind
+    )
+    n_terms = n_centres * sum(len(part.first) for part in pairs)
+    return Layout(n_atoms, potentials, groups, kinds, n_elements, n_terms, upload(centres))
+
+
+class _Upload:
+    """Copy arrays to the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __call__(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def _group(
+    members: Sequence[Pairs],
+    elements: Sequence[int],
+    counts: Sequence[int],
+    potentials: tuple[PotentialName, ...],
+    present: NDArray[np.bool_],
+    n_atoms: int,
+    upload: _Upload,
+) -> Group:
+    a, b = np.concatenate([part.exponents for part in members], -1)
+    first, second, molecule, diagonal = (
+        np.concatenate([getattr(part, name) for part in members])
+        for name in ("first", "second", "molecule", "diagonal")
+    )
+    total, reduced = a + b, a * b / (a + b)
+    order = members[0].la + members[0].lb
+    radial = [[m] * n_components(d) for n in range(order + 2) for m, d in derivative_terms(n)]
+    degree = np.concatenate(radial)
+    powers = _powers(-2 * reduced, degree)
+    axes = np.arange(3)[:, None] * n_atoms
+    blocks, start = [], 0
+    for part in members:
+        pairs = slice(start, start + len(part.first))
+        features, _ = product_rule(part.la, part.lb)
+        weights = _powers((a / total)[pairs], features[:, 0]) * _powers((b / total)[pairs], features[:, 1])
+        blocks.append(Block(pairs, _formula(part.la, part.lb, upload.device), upload(weights), upload(part.targets)))
+        start = pairs.stop
+    return Group(
+        order=order,
+        ends=upload(np.concatenate([first + axes, second + axes]).ravel()),
+        molecule=upload(molecule),
+        fractions=upload(np.stack([a, b]) / total),
+        reduced=upload(reduced),
+        scale=upload((pi / total) ** 1.5 * np.where(diagonal, 0.5, 1.0)),
+        powers=upload(np.stack([powers, powers * reduced * (3 + 2 * degree[:, None])])),
+        derivatives=upload(block_diag(*(derivative_matrix(n) for n in range(order + 2)))),
+        raised=upload(raised(order).ravel()),
+        charges=_charges(elements, counts, potentials, total, order, upload) if potentials else (),
+        present=None if present.all() else upload(present[:, molecule].astype(np.float64)),
+        blocks=tuple(blocks),
+    )
+
+
+def _powers(base: NDArray[np.float64], exponents: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Raise all of ``base`` (P,) to each of ``exponents`` (F,): (F, P), much faster than ``**``."""
+    repeated = np.broadcast_to(base, (int(exponents.max()), len(base)))
+    result: NDArray[np.float64] = np.concatenate([np.ones((1, len(base))), np.cumprod(repeated, 0)])[exponents]
+    return result
+
+
+@lru_cache(maxsize=64)
+def _formula(la: int, lb: int, device: torch.device) -> Formula:
+    upload = _Upload(device)
+    features, matrix = product_rule(la, lb)
+    overlap = matrix[: n_components(la + lb), :, :, 0].reshape(n_components(la + lb), -1).T
+    return Formula(la + lb, upload(features[:, 2]), upload(overlap), upload(matrix.reshape(len(features), -1).T))
+
+
+def _charges(
+    elements: Sequence[int],
+    counts: Sequence[int],
+    potentials: tuple[PotentialName, ...],
+    exponents: NDArray[np.float64],
+    order: int,
+    upload: _Upload,
+) -> tuple[Charges, ...]:
+    """Prepare charges element by element, or of all elements at once where there is little to do."""
+    different, places = np.unique(exponents, return_inverse=True)
+    tables = [_table(z, potentials, tuple(different.tolist()), order + 4) for z in elements]
+    present = list(zip(tables, counts, strict=True))
+    together = len(exponents) * sum(counts) < _SMALLEST_GROUP
+    result = []
+    for members in [present] if together else [[element] for element in present]:
+        which = np.repeat(np.arange(len(members)), [count for _, count in members])
+        of_members = [table for table, _ in members]
+        result.append(Charges.of(of_members, upload(which), torch.from_numpy(different), upload(places)))
+    return tuple(result)
+
+
+@lru_cache(maxsize=128)
+def _table(number: int, potentials: tuple[PotentialName, ...], exponents: tuple[float, ...], orders: int) -> Table:
+    """Keep what molecules of the same elements have in common."""
+    parts = [charge_distribution(name, number) for name in potentials]
+    widths = np.concatenate([widths for widths, _ in parts])
+    strength = block_diag(*(charges for _, charges in parts))
+    given = map(torch.from_numpy, (widths, strength, np.array(exponents)))
+    return Table.of(*given, orders=orders)

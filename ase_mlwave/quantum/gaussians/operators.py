@@ -1,0 +1,91 @@
+"""One-electron matrices of a batch of molecules, differentiable with respect to positions to second order.
+
+Source: McMurchie and Davidson 1978 (doi:10.1016/0021-9991(78)90092-X); spherical Gaussians as derivatives: Hobson 1892,
+Reine, Tellgren and Helgaker 2007 (doi:10.1039/b705594c); densities in Hermite Gaussians: Ahmadi and Almlof 1995
+(doi:10.1016/0009-2614(95)01127-4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ase_mlwave.quantum.gaussians.layout import Group, Layout
+from ase_mlwave.quantum.gaussians.pairs import State, elements, gradient, overlapping, prepare_state
+
+__all__ = ["matrices"]
+
+#: Pairs times centres from which on pairs are looked at one by one: in small molecules all are near.
+_MANY_TERMS = 2**17
+#: Pairs times centres from which on a backward pass computes again what the forward pass had: some GB.
+_MOST_TERMS = 2**23
+
+
+def matrices(positions: Tensor, layout: Layout) -> list[Tensor]:
+    """Compute the one-electron matrices of a batch.
+
+    Parameters
+    ----------
+    positions : Tensor, (N, 3)
+        Of all atoms, molecule by molecule, Bohr, float64, on the layout's device.
+    layout : Layout
+        From `ase_mlwave.quantum.gaussians.layout.prepare`.
+
+    Returns
+    -------
+    list of Tensor, (2 + V, M_b, M_b)
+        For each molecule overlap, kinetic energy (Hartree) and the layout's potentials (Hartree), in PySCF's AO order.
+    """
+    primitive: Tensor = _Primitive.apply(positions.t().reshape(-1), layout)  # type: ignore[no-untyped-call]
+    results: dict[int, Tensor] = {}
+    start = 0
+    for kind in layout.kinds:
+        size, count = len(kind.contraction), len(kind.members)
+        part = primitive[:, start : start + count * size**2].reshape(-1, count, size, size)
+        half = kind.contraction.t() @ (part @ kind.contraction)
+        results.update(zip(kind.members, (half + half.mT).unbind(1), strict=True))
+        start += count * size**2
+    return [results[index] for index in range(len(results))]
+
+
+class _Primitive(torch.autograd.Function):
+    """Transposed positions (3 N,) -> upper halves of all matrices of primitives, one behind the other."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor, layout: Layout) -> Tensor:
+        gradients = ctx.needs_input_grad[0]
+        groups = layout.groups
+        if layout.n_terms > _MANY_TERMS and not flat.is_cuda:  # a GPU's host would wait for the number of those left
+            groups = tuple(overlapping(flat, group) for group in groups)
+        ctx.layout, ctx.groups, ctx.states = layout, groups, []
+        ctx.save_for_backward(flat)
+        parts = []
+        for group in groups:
+            state = prepare_state(flat, group, layout, gradients=gradients)
+            parts += elements(state, group)
+            if gradients and layout.n_terms < _MOST_TERMS:
+                ctx.states.append(state)
+        primitive = flat.new_zeros(2 + len(layout.potentials), layout.n_elements)
+        return primitive.index_copy_(1, _targets(groups), torch.cat(parts, 1))
+
+    @staticmethod
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None]:
+        (flat,) = ctx.saved_tensors
+        layout: Layout = ctx.layout
+        # What is to be differentiated again must be seen to depend on positions.
+        states: Sequence[State | None] = () if torch.is_grad_enabled() else ctx.states
+        sizes = [block.targets.numel() for group in ctx.groups for block in group.blocks]
+        parts = iter(incoming.index_select(1, _targets(ctx.groups)).split(sizes, 1))
+        result = torch.zeros_like(flat)
+        for group, kept in zip_longest(ctx.groups, states):
+            state = kept or prepare_state(flat, group, layout, gradients=True)
+            result = result + gradient(state, [next(parts) for _ in group.blocks], group, layout)
+        return result, None
+
+
+def _targets(groups: Sequence[Group]) -> Tensor:
+    return torch.cat([block.targets.view(-1) for group in groups for block in group.blocks])
