@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from ase_mlwave.models.phisnet.molecules import matrices_of, mole_of, molecular_
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
 from ase_mlwave.quantum.density import orbitals
 from ase_mlwave.quantum.guesses import predicted_guess
+from ase_mlwave.quantum.integrals import IntegralProgram
 from ase_mlwave.systems.system import System
 
 __all__ = ["ENERGY_LEVELS", "PhiSNetCalculator"]
@@ -48,13 +49,16 @@ class PhiSNetCalculator(MlwaveCalculator):
         errors support (``config.json``, ``defaults``); of a committee the most accurate of these. Forces are the
         derivative of that energy, the motion of the integration grid included (PySCF's own gradients leave it out by
         default).
+    integrals : str
+        Which program evaluates overlap, core Hamiltonian and baseline: ``"torch"`` (default), all molecules of a batch
+        together on the model's device, or ``"pyscf"``, one after the other on the CPU; they agree to rounding.
     device, dtype, batch_size, outside
         As in `MlwaveCalculator`. ``dtype`` is the network's; matrices are always float64.
 
     Raises
     ------
     TypeError, InputError
-        As `MlwaveCalculator`; also for an unknown ``energy``.
+        As `MlwaveCalculator`; also for an unknown ``energy`` or ``integrals``.
 
     Notes
     -----
@@ -69,9 +73,10 @@ class PhiSNetCalculator(MlwaveCalculator):
     name: ClassVar[str] = "phisnet"
     # ASE declares both as instance variables.
     implemented_properties = ["energy", "free_energy", "forces", "dipole", "charges"]
-    default_parameters = {"energy": None}
+    default_parameters = {"energy": None, "integrals": "torch"}
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
+        check_choice("integrals", parameters["integrals"], get_args(IntegralProgram))
         level = parameters["energy"]
         if level is not None:
             check_choice("energy", level, ENERGY_LEVELS)
@@ -115,6 +120,7 @@ class PhiSNetCalculator(MlwaveCalculator):
             energy=self.option("energy"),
             in_domain=lambda matrices: not judge(matrices, self.domain).refused,
             neighbours=self.neighbours,
+            integrals=self.option("integrals"),
         )
         return [Outcome(values, matrices) for values, matrices in results]
 
@@ -288,7 +294,10 @@ class PhiSNetCalculator(MlwaveCalculator):
     def _predicted(self, system: System) -> Outcome:
         """Predict the matrices of one molecule, those of a committee averaged; not judged yet."""
         try:
-            batches = [predict_batch(member.network_as(PhiSNet), [system]) for member in self.members]
+            batches = [
+                predict_batch(member.network_as(PhiSNet), [system], integrals=self.option("integrals"))
+                for member in self.members
+            ]
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise CalculationFailed(f"the predicted matrix cannot be diagonalised: {error}") from error
         return self._combine(system, [Outcome({}, matrices_of(batch, 0)) for batch in batches])

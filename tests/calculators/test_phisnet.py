@@ -21,7 +21,7 @@ from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.calculators.phisnet import ENERGY_LEVELS
 from ase_mlwave.quantum.functional import converge
 from ase_mlwave.reference.levels import LevelOfTheory
-from tests.calculators.waters import LEVEL, mole_of, pyscf_molecule, shipped, solve, solved, waters
+from tests.calculators.waters import LEVEL, MODEL, mole_of, pyscf_molecule, shipped, solve, solved, waters
 
 #: Mean absolute error of H that a usable model keeps on average over vibrating waters, Hartree; of one it is up to
 #: four times the average.
@@ -52,6 +52,16 @@ def test_hamiltonian_is_that_of_the_converged_scf(calc: PhiSNetCalculator) -> No
 def test_overlap_is_exact(calc: PhiSNetCalculator) -> None:
     for atoms in waters(2):
         np.testing.assert_allclose(calc.overlap(atoms), mole_of(atoms).intor("int1e_ovlp"), atol=1e-10)
+
+
+def test_programs_of_integrals_agree() -> None:
+    (atoms,) = waters(1)
+    found = []
+    for program in ("torch", "pyscf"):
+        calc = PhiSNetCalculator(MODEL, energy="wavefunction", integrals=program)
+        found.append((calc.get_potential_energy(atoms), calc.get_forces(atoms), calc.hamiltonian(atoms)))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
 
 
 def test_density_matrix_is_that_of_the_converged_scf(calc: PhiSNetCalculator) -> None:

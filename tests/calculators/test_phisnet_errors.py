@@ -86,6 +86,11 @@ def test_unknown_level_is_refused_and_changes_nothing(given: Any) -> None:
     assert calc.parameters["energy"] is None
 
 
+def test_unknown_program_of_integrals_is_refused() -> None:
+    with pytest.raises(InputError, match=r"integrals is 'pyscff'\. Did you mean 'pyscf'"):
+        PhiSNetCalculator(MODEL, integrals="pyscff")
+
+
 def test_property_that_the_model_lacks_is_named() -> None:
     atoms = molecule("H2O")
     atoms.calc = shipped()

@@ -13,7 +13,7 @@ from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, flatten
 from ase_mlwave.models.phisnet.energy import ElectronicState, electronic_states, n_occupied, wavefunction_energies
 from ase_mlwave.models.phisnet.model import PhiSNet
-from ase_mlwave.quantum.integrals import OneElectronIntegrals, one_electron_integrals
+from ase_mlwave.quantum.integrals import IntegralProgram, OneElectronIntegrals, batch_integrals
 from ase_mlwave.systems.batch import SystemBatch, collate
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
@@ -74,20 +74,27 @@ class PredictedBatch:
 
 
 def predict_batch(
-    network: PhiSNet, systems: Sequence[System], *, gradients: bool = False, neighbours: NeighbourList | None = None
+    network: PhiSNet,
+    systems: Sequence[System],
+    *,
+    gradients: bool = False,
+    neighbours: NeighbourList | None = None,
+    integrals: IntegralProgram = "torch",
 ) -> PredictedBatch:
     """Predict Hamiltonians of a batch and solve their eigenproblems.
 
     Parameters
     ----------
     network : PhiSNet
-        The model; its device is where everything but the integrals is computed.
+        The model; its device is where everything is computed.
     systems : sequence of System, (B,)
         Closed-shell molecules of the model's elements.
     gradients : bool
         Keep the graph for derivatives with respect to positions.
     neighbours : NeighbourList, optional
         As of `ase_mlwave.systems.batch.collate`.
+    integrals : str
+        As of `ase_mlwave.quantum.integrals.batch_integrals`.
 
     Returns
     -------
@@ -105,19 +112,22 @@ def predict_batch(
         if gradients:
             molecules = molecules.at(molecules.positions.clone().requires_grad_())
         output = network(molecules)
-        sap = config.baseline == "sap"
-        integrals = tuple(
-            one_electron_integrals(r, s.numbers, config.basis, sap=sap, smeared=config.short_range)
-            for r, s in zip(molecules.split(molecules.positions), systems, strict=True)
+        exact = batch_integrals(
+            molecules.positions,
+            [s.numbers for s in systems],
+            config.basis,
+            sap=config.baseline == "sap",
+            smeared=config.short_range,
+            integrals=integrals,
         )
-        baseline = flatten([baseline_matrix(config.baseline, i) for i in integrals])
+        baseline = flatten([baseline_matrix(config.baseline, i) for i in exact])
         hamiltonians = MatrixBatch(output.hamiltonian.flat + baseline, output.hamiltonian.sizes).matrices()
         occupied = tuple(n_occupied(torch.from_numpy(np.array(s.numbers)), s.charge) for s in systems)
-        states = electronic_states(hamiltonians, tuple(i.overlap for i in integrals), occupied)
+        states = electronic_states(hamiltonians, tuple(i.overlap for i in exact), occupied)
     return PredictedBatch(
         molecules=molecules,
         hamiltonians=hamiltonians,
-        integrals=integrals,
+        integrals=exact,
         states=tuple(states),
         atomic_energies=output.atomic_energies,
         distances=molecules.split(output.distances),

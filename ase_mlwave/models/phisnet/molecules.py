@@ -16,6 +16,7 @@ from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.functional import converge, kohn_sham_functional
 from ase_mlwave.quantum.initial_guess import doubt
+from ase_mlwave.quantum.integrals import IntegralProgram
 from ase_mlwave.quantum.populations import dipole_moment, mulliken_charges
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.systems.neighbours import NeighbourList
@@ -35,6 +36,7 @@ def molecular_properties(
     energy: str,
     in_domain: Callable[[Mapping[str, Any]], bool],
     neighbours: NeighbourList | None = None,
+    integrals: IntegralProgram = "torch",
 ) -> list[tuple[Values, Values]]:
     """Compute properties of molecules.
 
@@ -52,6 +54,8 @@ def molecular_properties(
         Tells of the matrices of a molecule whether it is like the training data, and so fit to start an SCF.
     neighbours : NeighbourList, optional
         As of `ase_mlwave.systems.batch.collate`.
+    integrals : str
+        As of `ase_mlwave.quantum.integrals.batch_integrals`.
 
     Returns
     -------
@@ -60,17 +64,18 @@ def molecular_properties(
         energies are the converged ones, with ``"scf_cycles"``.
     """
     forces = "forces" in properties
-    batch = predict_batch(network, systems, gradients=forces and energy != "scf", neighbours=neighbours)
+    gradients = forces and energy != "scf"
+    batch = predict_batch(network, systems, gradients=gradients, neighbours=neighbours, integrals=integrals)
     results: list[tuple[Values, Values]] = [({}, matrices_of(batch, b)) for b in range(len(systems))]
     if energy == "scf" and properties:
         for system, (values, matrices) in zip(systems, results, strict=True):
             _converge(_mean_field(network, system), values, matrices, forces, in_domain)
     elif forces or "energy" in properties:
         total = batch.wavefunction_energies() if energy == "wavefunction" else _functional(network, batch, systems)
-        gradients = batch.molecules.split(batch.gradient(total)) if forces else ()
+        slopes = batch.molecules.split(batch.gradient(total)) if forces else ()
         for b, (values, _) in enumerate(results):
             values["energy"] = float(total[b].detach())
-            values |= {"forces": -_numpy(gradients[b])} if forces else {}
+            values |= {"forces": -_numpy(slopes[b])} if forces else {}
             if energy == "wavefunction":
                 _add_wall(values, systems[b])
     if "dipole" in properties or "charges" in properties:
