@@ -24,6 +24,8 @@ from torch import Tensor
 
 __all__ = ["Charges", "Table", "boys", "coulomb_radial"]
 
+#: Devices that may list what is near; elsewhere the host would wait for the list.
+_LISTING = ("cpu",)
 #: Terms of the series beyond twice the distance that it spans.
 _TERMS = 11
 
@@ -214,7 +216,7 @@ def _evaluate(u: Tensor, charges: Charges, orders: int) -> Tensor:
     near = u < charges.near
     n_potentials, n_pairs = near.shape[1:]
     first = charges.elements[:, None, None] * n_potentials + torch.arange(n_potentials, device=u.device)[:, None]
-    if u.is_cuda:  # a list of what is near would make the host wait
+    if u.device.type not in _LISTING:
         columns = first * charges.n_different + charges.places
         nearby = _near(u, charges.near, charges.series[:, columns], orders)
         return torch.where(near, nearby, values)

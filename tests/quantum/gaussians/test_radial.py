@@ -8,6 +8,7 @@ import torch
 from scipy.special import erf, hyp1f1
 from torch.autograd import gradcheck, gradgradcheck
 
+from ase_mlwave.quantum.gaussians import radial
 from ase_mlwave.quantum.gaussians.radial import Charges, Table, boys, coulomb_radial
 
 WIDTHS = torch.tensor([0.0, 0.05, 2.0], dtype=torch.float64)
@@ -42,6 +43,17 @@ def test_radial_derivatives_equal_boys_functions(order: int, potential: int) -> 
     )
     largest = np.abs(expected).max(0)  # the higher, the steeper: errors count against the largest value
     np.testing.assert_allclose(values.numpy() / largest, expected / largest, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_elements", [1, 2])
+def test_gpus_way_equals_that_of_cpus(n_elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = [Table.of(WIDTHS, factor * STRENGTH, EXPONENTS, orders=ORDERS) for factor in range(1, n_elements + 1)]
+    elements = torch.arange(4) % n_elements
+    charges = Charges.of(tables, elements, EXPONENTS, torch.tensor([2, 0, 1, 1, 0]))
+    u = charges.near[0, 1] * torch.tensor([0.0, 0.4, 0.99, 1.7], dtype=torch.float64)[:, None]
+    listed = coulomb_radial(u, charges, 4)
+    monkeypatch.setattr(radial, "_LISTING", ())
+    torch.testing.assert_close(coulomb_radial(u, charges, 4), listed, rtol=1e-13, atol=0)
 
 
 def test_far_away_a_charge_is_a_point() -> None:
