@@ -4,10 +4,8 @@
     python -m benchmarks.amons_calibration --output calibration --defaults
 
 Every query is learned from its amons with up to 3, 4, ... heavy atoms, labelled with GFN2-xTB, and predicted; so are
-its amons that are larger than those, as held-out molecules. If the claims are right, 68% of the errors are smaller than
-the deviation and 95% smaller than twice that, the root mean square of error / deviation is 1, and where a model claims
-less than the threshold of its warning, errors are small. Writes a table, a picture and the numbers. Some minutes on one
-core, with a database of amons from before less.
+its amons that are larger than those, as held-out molecules. Writes a table, a picture and the numbers. Some minutes on
+one core.
 
 With ``--defaults`` what a user gets: `AmonsCalculator.for_query` with its defaults, or with another number of displaced
 copies, on small molecules such as those of FreeSolv and on peptides. Finished molecules are not done again.
@@ -17,13 +15,13 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from numpy.typing import NDArray
 from scipy.stats import norm
 
@@ -40,19 +38,11 @@ from ase_mlwave.models.amons.thresholds import query_thresholds
 from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.reference.molecules import from_smiles
 from ase_mlwave.units import HARTREE
-from benchmarks.common import (
-    EV_IN_KCAL,
-    command_line,
-    one_thread,
-    picture,
-    positive,
-    read_json,
-    relaxed,
-    rich_table,
-    write_json,
-)
+from benchmarks.common import command_line, one_thread, picture, positive, read_json, relaxed, rich_table, write_json
 from benchmarks.structures import SMILES
 
+#: One eV in kcal/mol.
+EV_IN_KCAL = units.mol / units.kcal
 #: What is learned -> settings of the fits.
 LEARNED = {"energies": FitSettings(directions=0), "energies and forces": FitSettings(directions=12)}
 _SMALLEST = 3
@@ -71,29 +61,29 @@ class Claim:
     deviation: float  # standard deviation that the model claims
 
 
-class Summary(NamedTuple):
-    """What claims are worth."""
+def summarise(claims: Sequence[Claim]) -> dict[str, float]:
+    """Compare claims with errors; at least one, with deviations above 0.
 
-    n: int  # number of predictions
-    within_one: float  # share of errors smaller than the deviation; 0.68 if all is well
-    within_two: float  # share of errors smaller than twice the deviation; 0.95
-    rms: float  # root mean square of error / deviation; 1
-    likelihood: float  # mean negative logarithm of the likelihood of errors in kcal/mol
-    warned: float  # share of predictions past the threshold of the warning
-    error_warned: float  # their mean absolute error, kcal/mol; NaN if there is none
-    error_unwarned: float  # that of the others
-
-
-def summarise(claims: Sequence[Claim]) -> Summary:
-    """Compare claims with errors; at least one, with deviations above 0."""
+    Mean and median error; shares of errors smaller than the deviation, and than twice that (0.68, 0.95 if all is well);
+    root mean square of error / deviation (1); share of predictions past the threshold of the warning, mean error of
+    these and of the others (NaN if there are none).
+    """
     error, deviation = _numbers(claims)
     z = error / deviation
     limits = np.array([query_thresholds(claim.n_atoms)["energy_uncertainty"] * EV_IN_KCAL for claim in claims])
     warned = deviation > limits
-    likelihood = (z**2 / 2 + np.log(deviation)).mean() + np.log(2 * np.pi) / 2
-    mean = [float(error[some].mean()) if some.any() else float("nan") for some in (warned, ~warned)]
-    shares = ((z < 1).mean(), (z < 2).mean(), np.sqrt((z**2).mean()), likelihood, warned.mean())
-    return Summary(len(claims), *map(float, shares), *mean)
+    past, rest = (float(error[some].mean()) if some.any() else float("nan") for some in (warned, ~warned))
+    figures = {"error": error.mean(), "median": np.median(error), "< 1": (z < 1).mean(), "< 2": (z < 2).mean()}
+    figures |= {"rms": np.sqrt((z**2).mean()), "warned": warned.mean(), "their error": past, "of others": rest}
+    return {"n": len(claims), **{name: float(value) for name, value in figures.items()}}
+
+
+def show(parts: Mapping[str, Sequence[Claim]], console: Console) -> None:
+    """Print a table with a row for each group that has claims."""
+    found = {name: summarise(claims) for name, claims in parts.items() if claims}
+    names = next(iter(found.values()))
+    rows = [[name, *(f"{v:.2f}" if v % 1 else f"{v:g}" for v in one.values())] for name, one in found.items()]
+    console.print(rich_table([["molecules", *names], *rows]))
 
 
 def _numbers(claims: Sequence[Claim]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -128,10 +118,18 @@ def claims_of(name: str, study: AmonStudy, energy: float) -> Iterator[Claim]:
                 yield Claim(name, learned, size, len(molecules[place]), place > 0, error, deviation)
 
 
-def by_size(chosen: argparse.Namespace, database: Path, console: Console) -> None:
-    """Learn every query from amons of growing size; write calibration.json and .png, and show a table."""
+def groups(claims: Sequence[Claim]) -> dict[str, list[Claim]]:
+    """Sort claims by what was learned, and whether they are of queries or of larger amons."""
+    found: dict[str, list[Claim]] = {f"{what}, {one}": [] for one in LEARNED for what in ("queries", "larger amons")}
+    for claim in claims:
+        found[f"{'larger amons' if claim.held_out else 'queries'}, {claim.learned}"].append(claim)
+    return found
+
+
+def by_size(chosen: argparse.Namespace, console: Console) -> None:
+    """Learn every query from amons of growing size."""
     claims: list[Claim] = []
-    options = {"reference": "gfn2-xtb", "max_heavy": chosen.max_heavy, "database": database}
+    options = {"reference": "gfn2-xtb", "max_heavy": chosen.max_heavy, "database": chosen.output / "amons.db"}
     for smiles in SMILES["calibration"][: chosen.queries]:
         atoms, energy = built(smiles)
         study = study_query(atoms, StudySettings(settings=LEARNED["energies"], **options))
@@ -139,16 +137,7 @@ def by_size(chosen: argparse.Namespace, database: Path, console: Console) -> Non
         console.print(f"{smiles}: {len(study.records)} amons, {study.n_new} of them new")
     write_json(chosen.output / "calibration.json", [asdict(claim) for claim in claims])
     draw(claims, chosen.output / "calibration.png")
-    rows = [["learned", "molecules", "k", "n", "< 1", "< 2", "rms", "-log L", "warned", "error", "unwarned"]]
-    for learned in LEARNED:
-        for held_out in (False, True):
-            some = [claim for claim in claims if claim.learned == learned and claim.held_out == held_out]
-            for size in [*sorted({claim.max_heavy for claim in some}), None]:
-                row = summarise([claim for claim in some if size in (None, claim.max_heavy)])
-                cells = [f"{figure:.2f}" for figure in row[1:]]
-                what = "larger amons" if held_out else "queries"
-                rows.append([learned, what, "all" if size is None else str(size), str(row.n), *cells])
-    console.print(rich_table(rows, left=2))
+    show(groups(claims), console)
 
 
 def claim_at_defaults(smiles: str, database: Path, displaced: int | None) -> Claim:
@@ -165,25 +154,18 @@ def claim_at_defaults(smiles: str, database: Path, displaced: int | None) -> Cla
     return Claim(smiles, "defaults", largest, len(query), False, (found - energy) * EV_IN_KCAL, deviation)
 
 
-def at_defaults(chosen: argparse.Namespace, database: Path, console: Console) -> None:
+def at_defaults(chosen: argparse.Namespace, console: Console) -> None:
     """Go through small molecules and peptides; keep and show what each claims and errs."""
     name = "defaults" if chosen.displaced is None else f"defaults-{chosen.displaced}"
     path = chosen.output / f"{name}.json"
     claims = [Claim(**content) for content in read_json(path, [])]
     done, everything = {claim.query for claim in claims}, (*SMILES["small"], *SMILES["peptides"])
     for smiles in (smiles for smiles in everything[: chosen.queries] if smiles not in done):
-        claims.append(claim_at_defaults(smiles, database, chosen.displaced))
+        claims.append(claim_at_defaults(smiles, chosen.output / "amons.db", chosen.displaced))
         console.print(f"{smiles}: error {claims[-1].error:.2f}, claimed {claims[-1].deviation:.2f} kcal/mol")
         write_json(path, [asdict(claim) for claim in claims])
-    rows = [["molecules", "n", "error", "median", "< 1", "< 2", "warned", "error", "unwarned"]]
-    for what, kind in (("small", SMILES["small"]), ("peptides", SMILES["peptides"]), ("all", everything)):
-        some = [claim for claim in claims if claim.query in kind]
-        if some:
-            errors, row = _numbers(some)[0], summarise(some)
-            figures = (errors.mean(), np.median(errors), row.within_one, row.within_two, row.warned)
-            cells = [f"{figure:.2f}" for figure in (*figures, row.error_warned, row.error_unwarned)]
-            rows.append([what, str(row.n), *cells])
-    console.print(rich_table(rows))
+    kinds = {"small": SMILES["small"], "peptides": SMILES["peptides"], "all": everything}
+    show({what: [claim for claim in claims if claim.query in kind] for what, kind in kinds.items()}, console)
 
 
 def draw(claims: Sequence[Claim], path: Path) -> None:
@@ -193,14 +175,12 @@ def draw(claims: Sequence[Claim], path: Path) -> None:
         left.fill_between(span, 0 * span + 1e-3, span, color="0.9", lw=0, label="one deviation, two")
         left.fill_between(span, span, 2 * span, color="0.95", lw=0)
         right.plot(multiples, 2 * norm.cdf(multiples) - 1, color="0.5", label="normal distribution")
-        for learned, colour in zip(LEARNED, ("C0", "C1"), strict=True):
-            for held_out, marker, style in ((False, "o", "-"), (True, ".", ":")):
-                some = [claim for claim in claims if claim.learned == learned and claim.held_out == held_out]
-                what = f"{'larger amons' if held_out else 'queries'}, {learned}"
-                error, deviation = _numbers(some)
-                left.loglog(deviation, error, marker, color=colour, ms=4, alpha=0.6, label=what)
-                shares = [float((error < multiple * deviation).mean()) for multiple in multiples]
-                right.plot(multiples, shares, style, color=colour, label=what)
+        styles = (("C0", "o", "-"), ("C0", ".", ":"), ("C1", "o", "-"), ("C1", ".", ":"))
+        for (what, some), (colour, marker, style) in zip(groups(claims).items(), styles, strict=True):
+            error, deviation = _numbers(some)
+            left.loglog(deviation, error, marker, color=colour, ms=4, alpha=0.6, label=what)
+            shares = [float((error < multiple * deviation).mean()) for multiple in multiples]
+            right.plot(multiples, shares, style, color=colour, label=what)
         limit = query_thresholds(None)["energy_uncertainty"] * EV_IN_KCAL
         left.axvline(limit, color="k", lw=0.8, ls="--", label="warning (up to 20 atoms)")
         left.set(xlabel="claimed deviation, kcal/mol", ylabel="error, kcal/mol", xlim=span, ylim=(1e-2, 100))
@@ -211,15 +191,13 @@ def draw(claims: Sequence[Claim], path: Path) -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = command_line("amons_calibration", __doc__, output=..., max_heavy=5)
-    parser.add_argument("--database", type=Path, help="labelled amons (default: amons.db in the output folder)")
     parser.add_argument("--queries", type=positive(int), help="how many of the molecules (default: all)")
     parser.add_argument("--defaults", action="store_true", help="learn small molecules and peptides as a user does")
     parser.add_argument("--displaced", type=int, help="with --defaults: displaced copies (default: for_query's)")
     chosen = parser.parse_args(words)
     chosen.output.mkdir(parents=True, exist_ok=True)
     with one_thread():
-        run = at_defaults if chosen.defaults else by_size
-        run(chosen, chosen.database or chosen.output / "amons.db", Console(width=120))
+        (at_defaults if chosen.defaults else by_size)(chosen, Console(width=120))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from the same start; dynamics at constant energy.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +22,6 @@ from ase.calculators.calculator import Calculator, InputError
 from ase_mlwave.calculators.amons import AmonsCalculator
 from ase_mlwave.console import Console
 from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
-from ase_mlwave.errors import suggestion
 from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.models.amons.learning.settings import Displacements
 from ase_mlwave.reference.dynamics import sample_langevin
@@ -54,7 +52,6 @@ def study(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
     start = atoms_from_record(from_smiles(MOLECULES[name]))
     query = relaxed(start, reference_of(start), _FMAX, _STEPS)
     query.calc = None
-    begin = time.perf_counter()
     calc = AmonsCalculator.for_query(
         query,
         reference="gfn2-xtb",
@@ -65,7 +62,6 @@ def study(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
         n_workers=chosen.workers,
         uncertainty="none",
     )
-    taken = time.perf_counter() - begin
     record = record_from_atoms(query)
     drawn = sample_langevin(record, reference_of(query), [300.0], chosen.geometries, chosen.seed)
     thermal = [atoms_from_record(found) for found in drawn]
@@ -76,16 +72,11 @@ def study(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
     result = {
         "molecule": name,
         "atoms": len(query),
-        "max_heavy": chosen.max_heavy,
         "amons": len(calc.extras["amons"]),
         "geometries": len(calc.study.records),
-        "labelled now": calc.study.n_new,
-        "seconds to a calculator": taken,
         "force MAE (meV/A)": 1e3 * float(np.abs(errors).mean()),
-        "force RMSE (meV/A)": 1e3 * float(np.sqrt(np.mean(np.square(errors)))),
         "mean |force| component (meV/A)": 1e3 * float(np.abs([forces for _, forces in exact]).mean()),
         "energy MAE (meV)": 1e3 * float(np.abs(energies).mean()),
-        "energy scatter (meV)": 1e3 * float(np.std(energies)),
     }
     return result | relaxation(thermal[-1], calc) | dynamics(query, calc, chosen)
 
@@ -96,25 +87,18 @@ def relaxation(start: Atoms, calc: Calculator) -> dict[str, Any]:
         end = relaxed(start, calc, _FMAX, _STEPS)
     except InputError as error:  # atoms on top of each other
         return {"relaxation: failed": str(error)}
-    whole, heavy = rmsd(end, right)
     above = energy_and_forces(end, reference_of(end))[0] - right.get_potential_energy()
-    return {
-        "relaxation: RMSD (A)": whole,
-        "relaxation: RMSD of heavy atoms (A)": heavy,
-        "relaxation: energy above the reference's minimum (meV)": 1e3 * float(above),
-    }
+    names = ("RMSD (A)", "RMSD of heavy atoms (A)", "energy above the reference's minimum (meV)")
+    return {f"relaxation: {n}": v for n, v in zip(names, (*rmsd(end, right), 1e3 * float(above)), strict=True)}
 
 
 def dynamics(query: Atoms, calc: Calculator, chosen: argparse.Namespace) -> dict[str, Any]:
-    if chosen.length == 0:
-        return {}
-    atoms = query.copy()
+    atoms, steps = query.copy(), round(1000 * chosen.length / _TIMESTEP)
     atoms.calc = calc
     try:
         prepare(atoms, 300.0, chosen.seed)
     except InputError as error:
         return {"NVE: failed": str(error)}
-    steps = round(1000 * chosen.length / _TIMESTEP)
     with bar() as progress:
         task = progress.add_task("dynamics", total=steps)
         run = run_nve(atoms, steps, _TIMESTEP, lambda: progress.advance(task))
@@ -127,22 +111,18 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--copies", type=positive(int), default=64, help="displaced copies of every amon")
     parser.add_argument("--basis", type=positive(int), default=2400, help="environments that forces are expanded in")
     parser.add_argument("--geometries", type=positive(int), default=20, help="at which forces are compared")
-    parser.add_argument("--length", type=float, default=5.0, help="of the dynamics, ps; 0 for none")
+    parser.add_argument("--length", type=positive(float), default=5.0, help="of the dynamics, ps")
     chosen = parser.parse_args(words)
-    for name in chosen.molecules:
-        if name not in MOLECULES:
-            parser.error(f"{name!r} is no molecule of this benchmark. {suggestion(name, MOLECULES)}")
+    unknown = [name for name in chosen.molecules if name not in MOLECULES]
+    if unknown:
+        parser.error(f"{unknown[0]!r} is no molecule of this benchmark; they are {', '.join(MOLECULES)}")
     chosen.output.mkdir(parents=True, exist_ok=True)
     results: list[dict[str, Any]] = []
-    console = Console()
-    try:
-        with one_thread():
-            for name in chosen.molecules or MOLECULES:
-                results.append(study(name, chosen))
-                write_json(chosen.output / "forces.json", results)
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on with the labels that are there")
-    console.print(figures_table({result["molecule"]: result for result in results}))
+    with one_thread():
+        for name in chosen.molecules or MOLECULES:
+            results.append(study(name, chosen))
+            write_json(chosen.output / "forces.json", results)
+    Console().print(figures_table({result["molecule"]: result for result in results}))
 
 
 if __name__ == "__main__":

@@ -15,24 +15,19 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from ase import Atoms
-from ase import units as ase_units
+from ase import Atoms, units
 from ase.calculators.calculator import Calculator, InputError
 from ase.optimize import BFGS
 from matplotlib.figure import Figure
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from ase_mlwave.console import Console
+from ase_mlwave.console import Console, progress_bar
 from ase_mlwave.units import HARTREE
 
-#: One Hartree, and one eV, in kcal/mol.
-KCAL_PER_MOL: float = HARTREE * ase_units.mol / ase_units.kcal
-EV_IN_KCAL: float = ase_units.mol / ase_units.kcal
-
-
-# --- options ----------------------------------------------------------------------------------------------------------
+#: One Hartree in kcal/mol.
+KCAL_PER_MOL: float = HARTREE * units.mol / units.kcal
 
 
 def positive(number: type) -> Callable[[str], Any]:
@@ -50,10 +45,9 @@ def positive(number: type) -> Callable[[str], Any]:
 
 def existing(text: str) -> Path:
     """Return the path of an option whose file must be there."""
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"there is no file {path}")
-    return path
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return Path(text)
 
 
 #: Options that several benchmarks have.
@@ -69,17 +63,7 @@ _SHARED: dict[str, dict[str, Any]] = {
 
 
 def command_line(module: str, text: str | None, **shared: Any) -> argparse.ArgumentParser:
-    """Make a parser with the options that benchmarks share.
-
-    Parameters
-    ----------
-    module : str
-        As in ``python -m benchmarks.MODULE``.
-    text : str
-        What ``--help`` says: the docstring of the module.
-    **shared
-        Name -> default of the options to add; ``...`` for the usual default, or a required ``output``.
-    """
+    """Make a parser for ``python -m benchmarks.MODULE`` that says ``text``, with the options of `add_shared`."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{module}", description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -88,7 +72,7 @@ def command_line(module: str, text: str | None, **shared: Any) -> argparse.Argum
 
 
 def add_shared(parser: argparse.ArgumentParser, **shared: Any) -> None:
-    """Add options that benchmarks share to a parser, as `command_line` does."""
+    """Add options that benchmarks share, by name and default: ``...`` for the usual one, or a required ``output``."""
     for name, default in shared.items():
         changes = {"required": True} if name == "output" and default is ... else {}
         changes |= {} if default is ... else {"default": default}
@@ -106,9 +90,6 @@ def one_thread() -> Iterator[None]:
             yield
     except (InputError, ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
-
-
-# --- time -------------------------------------------------------------------------------------------------------------
 
 
 def cpu_seconds(function: Callable[[], Any]) -> tuple[Any, float]:
@@ -139,22 +120,15 @@ def median(function: Callable[[], Any], repeats: int, clock: Callable[[], float]
 def _seconds(function: Callable[[], Any], clock: Callable[[], float]) -> float:
     """Time a function; again until the clock moves, which ticks where a limit of CPU time is set (``ulimit -t``)."""
     begin, calls = clock(), 0
-    while True:
+    while not calls or (elapsed := clock() - begin) <= 0:
         function()
         calls += 1
-        elapsed = clock() - begin
-        if elapsed > 0:
-            return elapsed / calls
+    return elapsed / calls
 
 
-def bar(show: bool = True) -> Progress:
+def bar() -> Progress:
     """Make a progress bar that is silent where nobody watches."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not (show and console.is_terminal))
-
-
-# --- molecules --------------------------------------------------------------------------------------------------------
+    return progress_bar(Console(stderr=True))
 
 
 def relaxed(atoms: Atoms, calculator: Calculator, fmax: float, steps: int) -> Atoms:
@@ -163,9 +137,6 @@ def relaxed(atoms: Atoms, calculator: Calculator, fmax: float, steps: int) -> At
     found.calc = calculator
     BFGS(found, logfile=None).run(fmax=fmax, steps=steps)
     return found
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -181,16 +152,12 @@ def read_json(path: Path, default: Any = None) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else default
 
 
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def rich_table(rows: Sequence[Sequence[str]], title: str = "", left: int = 1) -> Table:
-    """Make a table for the terminal; the first row names the columns, numbers stand right of the first ``left``."""
-    head, *body = rows
+def rich_table(rows: Sequence[Sequence[str]], title: str = "") -> Table:
+    """Make a table for the terminal; the first row names the columns, whose first has words, the others numbers."""
     table = Table(title=title)
-    for number, name in enumerate(head):
-        table.add_column(name, justify="left" if number < left else "right")
-    for row in body:
+    for number, name in enumerate(rows[0]):
+        table.add_column(name, justify="right" if number else "left")
+    for row in rows[1:]:
         table.add_row(*row)
     return table
 
@@ -205,28 +172,17 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 def figures_table(columns: Mapping[str, Mapping[str, Any]], title: str = "") -> Table:
     """Make a table with a row for every figure and a column for everything that was measured."""
     keys = dict.fromkeys(key for column in columns.values() for key in column)
-    rows = [[key, *(shown(column.get(key)) for column in columns.values())] for key in keys]
+    values = {key: [column.get(key, "") for column in columns.values()] for key in keys}
+    rows = [[key, *(f"{v:.4g}" if isinstance(v, float) else str(v) for v in some)] for key, some in values.items()]
     return rich_table([["", *columns], *rows], title)
 
 
-def shown(value: Any) -> str:
-    """Write a figure with four digits, anything else as it is, and nothing for None."""
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-# --- pictures ---------------------------------------------------------------------------------------------------------
-
-
 @contextmanager
-def picture(path: Path, size: tuple[float, float], panels: int = 1, title: str = "", dpi: int = 130) -> Iterator[Any]:
+def picture(path: Path, size: tuple[float, float], panels: int = 1, dpi: int = 130) -> Iterator[Any]:
     """Yield the panels of a picture side by side (one: itself), and write it as PNG."""
     with matplotlib.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(1, panels, squeeze=False)[0]
-        if title:
-            figure.suptitle(title, fontsize=10)
         yield axes[0] if panels == 1 else axes
         figure.savefig(path, dpi=dpi)
 

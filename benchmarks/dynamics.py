@@ -22,6 +22,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, InputError
+from ase.collections import g2
 from ase.io import read
 from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
@@ -174,12 +175,9 @@ def figures(run: Run) -> dict[str, float | str]:
 
 def structure(name: str) -> Atoms:
     """Read a file, or build a molecule of the G2 set."""
-    if Path(name).is_file():
-        return read(name)
-    try:
-        return molecule(name)
-    except KeyError:
-        raise InputError(f"{name!r} is neither a file nor a molecule of ASE's G2 set, such as CH3CH2OH.") from None
+    if not Path(name).is_file() and name not in g2.names:
+        raise InputError(f"{name!r} is neither a file nor a molecule of ASE's G2 set, such as CH3CH2OH.")
+    return read(name) if Path(name).is_file() else molecule(name)
 
 
 def measure(start: Atoms, chosen: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Run]:
@@ -218,7 +216,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--temperature", type=positive(float), default=300.0, help="mean of the run, K")
     parser.add_argument("--resume", action="store_true", help="go on with the runs in the output folder")
     parser.add_argument("--max-drift", type=float, help="meV/atom/ps; exit with 1 where it is more, or a run broke off")
-    chosen, console = parser.parse_args(words), Console()
+    chosen = parser.parse_args(words)
     settings = {key: getattr(chosen, key) for key in ("molecule", "timestep", "temperature", "seed", "dtype")}
     try:
         with one_thread():
@@ -227,14 +225,10 @@ def main(words: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         raise SystemExit("interrupted; the same command with --resume goes on") from None
     columns = {model: figures(run) for model, run in runs.items()}
-    title = f"{start.get_chemical_formula()}, constant energy, {chosen.timestep:g} fs steps"
-    console.print(figures_table(columns, title))
-    path = chosen.output / "dynamics.json"
-    write_json(path, {"settings": {**settings, "length": chosen.length}, "models": columns})
-    console.print(f"written: {path}")
-    limit = float("inf") if chosen.max_drift is None else chosen.max_drift
-    bad = [run for run in runs.values() if run.ending != "complete" or abs(run.trajectory.drift) > limit]
-    if bad and chosen.max_drift is not None:
+    Console().print(figures_table(columns, f"{start.symbols}, constant energy, {chosen.timestep:g} fs steps"))
+    write_json(chosen.output / "dynamics.json", {"settings": {**settings, "length": chosen.length}, "models": columns})
+    limit = chosen.max_drift
+    if limit is not None and any(r.ending != "complete" or abs(r.trajectory.drift) > limit for r in runs.values()):
         raise SystemExit(1)
 
 

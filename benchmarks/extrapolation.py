@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,6 @@ from benchmarks.common import (
 )
 
 Array = NDArray[np.float64]
-Predict = Callable[[Sequence[Record]], Array]
-"""Molecules (B) -> energies (B,), Hartree."""
 
 #: Molecules in a training step, and those that SchNet predicts together.
 _BATCH, _AT_A_TIME = 16, 32
@@ -119,9 +117,9 @@ def fit_qdf(parts: Mapping[str, Sequence[Record]], level: str, settings: Mapping
     records = tuple(record.with_info(split=name) for name in ("train", "valid") for record in parts[name])
     write_dataset(data, Dataset(records, level, folder.name))
     elements = [chemical_symbols[z] for z in AtomSum(parts["train"]).numbers]
-    own = {"data": str(data), "output": str(folder), "batch_size": _BATCH, "accelerator": "cpu"}
-    model = {**settings["model"], "elements": elements, "level": level}
-    run = parse_settings(TrainingSettings, {**settings, **own, "model": model})
+    own: dict[str, Any] = {"data": str(data), "output": str(folder), "batch_size": _BATCH, "accelerator": "cpu"}
+    own |= {"model": {**settings["model"], "elements": elements, "level": level}}
+    run = parse_settings(TrainingSettings, {**settings, **own})
     calculator: Any = QDFCalculator(train(run, progress=False), device="cpu", dtype="float32", outside="warn")
 
     def predict(records: Sequence[Record]) -> Array:
@@ -140,13 +138,19 @@ def fit_schnet(records: Sequence[Record], settings: Mapping[str, Any], seed: int
     norm and the average of weights over the last tenth of the steps are those of the quantum deep field.
     Source: Schuett et al., J. Chem. Phys. 148, 241722 (2018).
     """
-    network, atoms, steps = _schnet(settings, seed), AtomSum(records), settings["steps"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)  # the library still calls torch.jit.script
+        from torch_geometric.nn.models import SchNet
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        sizes = (settings["features"], settings["features"], settings["interactions"])
+        network = SchNet(*sizes, cutoff=settings["cutoff"], interaction_graph=lambda *_: None)
+    atoms, steps = AtomSum(records), settings["steps"]
     left = energies(records) - atoms(records)
     unit = float((left / [len(record) for record in records]).std()) or 1.0
     targets = torch.from_numpy(left / unit).float()
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(min(0.999, max(0.0, 1 - 10 / steps))))
-    rate = settings["learning_rate"]
-    optimiser = torch.optim.AdamW(network.parameters(), rate, betas=(0.9, 0.99), weight_decay=1e-5)
+    optimiser = torch.optim.AdamW(network.parameters(), settings["learning_rate"], betas=(0.9, 0.99), weight_decay=1e-5)
     warmup = max(1, min(100, steps // 10))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: min(1.0, (k + 1) / warmup) * (1 - k / steps))
     for chosen in EpochSampler(len(records), _BATCH, steps, seed=seed, epoch=0):
@@ -168,18 +172,6 @@ def fit_schnet(records: Sequence[Record], settings: Mapping[str, Any], seed: int
         return total
 
     return predict, sum(p.numel() for p in network.parameters())
-
-
-def _schnet(settings: Mapping[str, Any], seed: int) -> torch.nn.Module:
-    """Make a network with random weights."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning)  # the library still calls torch.jit.script
-        from torch_geometric.nn.models import SchNet
-    width, layers, cutoff = (settings[key] for key in ("features", "interactions", "cutoff"))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network: torch.nn.Module = SchNet(width, width, layers, cutoff=cutoff, interaction_graph=lambda *_: None)
-    return network
 
 
 def _forward(network: Any, records: Sequence[Record]) -> Tensor:
@@ -246,9 +238,8 @@ def draw(
             errors = np.concatenate([result.test, result.large])
             some = [errors[sizes == n] for n in drawn]
             bars = [one.std(ddof=1) / np.sqrt(len(one)) for one in some]
-            style = {"marker": marker, "markersize": 5, "linewidth": 1.2, "capsize": 2}
-            style |= {"color": "0.6", "zorder": 2} if marker == "x" else {"zorder": 3}
-            axes.errorbar(drawn, [one.mean() for one in some], bars, label=model, **style)
+            style = {"markersize": 5, "linewidth": 1.2, "capsize": 2} | ({"color": "0.6"} if marker == "x" else {})
+            axes.errorbar(drawn, [one.mean() for one in some], bars, marker=marker, label=model, **style)
         axes.axvspan(low, bound + 0.5, color="0.93", zorder=0)
         axes.text(low + 0.1, 0.99, "learned sizes", transform=axes.get_xaxis_transform(), va="top", color="0.4")
         claim = f"published claim, {bound + 1} atoms and more"
@@ -285,7 +276,6 @@ def main(words: Sequence[str] | None = None) -> None:
         f"Mean absolute error, kcal/mol. {title}.\n\n{markdown_table(cells)}\n", encoding="utf-8"
     )
     draw(parts, bound, results, f"{chosen.data.stem}: {n_train}", base.with_suffix(".png"))
-    console.print(f"written: {base}.md, {base}.png")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m benchmarks.orientation qdf-chno datasets/chno_pbe_def2svp.npz --split test
 
-Turns molecules of a data set at random and prints the standard deviation of each one's energy.
+Turns molecules of a data set at random and shows the standard deviation of each one's energy.
 """
 
 from __future__ import annotations
@@ -11,21 +11,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ase_mlwave.calculators import load_calculator
-from ase_mlwave.calculators.base import MlwaveCalculator
+from ase_mlwave.console import Console
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.readers import read_dataset
-from ase_mlwave.data.record import Record
-from benchmarks.common import command_line, one_thread, positive
+from benchmarks.common import command_line, one_thread, rich_table
 
-
-def spread(calculator: MlwaveCalculator, record: Record, turns: NDArray[np.float64]) -> float:
-    """Give the standard deviation of the energy over orientations ``turns`` (T, 3, 3), meV."""
-    atoms = [atoms_from_record(replace(record, positions=record.positions @ turn.T)) for turn in turns]
-    return 1e3 * float(np.std([result["energy"] for result in calculator.predict(atoms, ["energy"])]))
+MOLECULES, ORIENTATIONS = 20, 50
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -33,21 +27,20 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("model", help="name in the zoo or folder")
     parser.add_argument("data", help="file that mlwave evaluate reads")
     parser.add_argument("--split", help="records to use; all by default")
-    parser.add_argument("--molecules", type=positive(int), default=20)
-    parser.add_argument("--orientations", type=positive(int), default=50)
     chosen = parser.parse_args(words)
     with one_thread():
         dataset = read_dataset(chosen.data)
         records = list(dataset.split(chosen.split) if chosen.split else dataset)
-        records = records[:: max(1, len(records) // chosen.molecules)][: chosen.molecules]
-        turns = Rotation.random(chosen.orientations, rng=0).as_matrix()
-        calculator = load_calculator(chosen.model, outside="warn")
+        records = records[:: max(1, len(records) // MOLECULES)][:MOLECULES]
+        calculator, turns = load_calculator(chosen.model, outside="warn"), Rotation.random(ORIENTATIONS, rng=0)
         spreads = []
         for record in records:
-            spreads.append(spread(calculator, record, turns))
-            print(f"{record.formula:12} {spreads[-1]:8.3f} meV", flush=True)
-    sizes = f"{len(spreads)} molecules, {len(turns)} orientations"
-    print(f"{sizes}: {np.mean(spreads):.3f} meV, at most {max(spreads):.3f}")
+            turned = [replace(record, positions=record.positions @ turn.T) for turn in turns.as_matrix()]
+            found = calculator.predict([atoms_from_record(one) for one in turned], ["energy"])
+            spreads.append(1e3 * float(np.std([result["energy"] for result in found])))
+    rows = [[record.formula, f"{found:.3f}"] for record, found in zip(records, spreads, strict=True)]
+    rows += [["mean", f"{np.mean(spreads):.3f}"], ["largest", f"{max(spreads):.3f}"]]
+    Console().print(rich_table([["molecule", "meV"], *rows], f"{len(records)} molecules, {ORIENTATIONS} orientations"))
 
 
 if __name__ == "__main__":

@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculationFailed, SCFError
+from ase.calculators.calculator import CalculationFailed
 from ase.constraints import FixAtoms
 from ase.optimize import BFGS
 
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.fragments.perception import bonded_pairs
-from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.reference.labelling import label_geometries
-from ase_mlwave.reference.levels import LevelOfTheory, PyscfLevel
+from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.modes import hessian
 from ase_mlwave.reference.sampling import level_calculator
 from ase_mlwave.units import BOHR, HARTREE_PER_BOHR
@@ -89,42 +88,15 @@ def _first_hessian(atoms: Atoms) -> Any:
     return (vectors * np.maximum(np.abs(values), _SOFTEST)) @ vectors.T
 
 
-class Energies(LevelOfTheory):
-    """Energies of a PySCF level, without forces: a third of the time."""
-
-    def __init__(self, level: PyscfLevel) -> None:
-        self.level = level
-
-    @property
-    def name(self) -> str:
-        """That of the level."""
-        return self.level.name
-
-    def settings(self) -> dict[str, Any]:
-        """Return those of the level."""
-        return {**self.level.settings(), "forces": False}
-
-    def label(self, molecule: Any) -> Record:
-        """Run the SCF."""
-        mole = build_mole(molecule.numbers, molecule.positions, self.level.basis, molecule.charge, molecule.spin)
-        mean_field = self.level.mean_field(mole)
-        mean_field.kernel()
-        if not mean_field.converged:
-            raise SCFError(f"the SCF of {molecule.formula} at {self.name} did not converge.")
-        return replace(molecule, energy=float(mean_field.e_tot), forces=None, matrices={})
-
-
-def label(
-    records: Sequence[Record], path: Path, level: LevelOfTheory, n_workers: int = 1, title: str = "", show: bool = True
-) -> list[Record | None]:
+def label(records: Sequence[Record], path: Path, level: LevelOfTheory, n_workers: int = 1) -> list[Record | None]:
     """Label molecules, or read what the database has of them already.
 
     In the order given, without matrices, with ``info`` as given and of the label; None where labelling failed. One
     worker is a thread of this process.
     """
     named = [record.with_info(asked=f"sha256:{record.geometry_hash()}") for record in records]
-    with bar(show) as progress, ThreadPoolExecutor(1) if n_workers == 1 else nullcontext() as executor:
-        task = progress.add_task(title, total=None)
+    with bar() as progress, ThreadPoolExecutor(1) if n_workers == 1 else nullcontext() as executor:
+        task = progress.add_task(path.stem, total=None)
         file = label_geometries(
             named,
             path,

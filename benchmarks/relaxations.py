@@ -34,7 +34,7 @@ from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.modes import hessian
 from ase_mlwave.units import BOHR, HARTREE_PER_BOHR
-from benchmarks.common import add_shared, bar, command_line, figures_table, one_thread, positive, rich_table, write_json
+from benchmarks.common import add_shared, bar, command_line, figures_table, one_thread, positive, write_json
 from benchmarks.references import Relaxing, label
 from benchmarks.superposition import rmsd
 
@@ -48,9 +48,6 @@ _FMAX, _STEPS = 0.01, 100
 _SAME = 0.1
 #: Smallest curvature of the displacements, and what keeps the molecule from moving as a whole, eV/Angstrom^2.
 _SOFTEST, _RIGID = 0.5, 1e6
-
-
-# --- references -------------------------------------------------------------------------------------------------------
 
 
 def held_out(files: Sequence[Path], count: int, max_heavy: int = 6) -> list[Record]:
@@ -71,10 +68,8 @@ def held_out(files: Sequence[Path], count: int, max_heavy: int = 6) -> list[Reco
 
 def _same(one: Record, other: Record) -> bool:
     """Say whether two records are the same molecule in nearly the same geometry."""
-    if one.formula != other.formula:
-        return False
-    difference = np.sort(pdist(one.positions)) - np.sort(pdist(other.positions))
-    return bool(np.abs(difference).max() * BOHR < _SAME)
+    sorted_distances = (np.sort(pdist(record.positions)) * BOHR for record in (one, other))
+    return one.formula == other.formula and bool(np.abs(np.subtract(*sorted_distances)).max() < _SAME)
 
 
 def tight(level: LevelOfTheory) -> Relaxing:
@@ -96,13 +91,10 @@ def references(chosen: argparse.Namespace, console: Console) -> None:
     if not starts:
         raise InputError(f"no molecule of {[str(path) for path in chosen.data]} is held out under these conditions.")
     chosen.cache.parent.mkdir(parents=True, exist_ok=True)
-    found = label(starts, chosen.cache, tight(LevelOfTheory.parse(chosen.level)), chosen.workers, "relaxing")
+    found = label(starts, chosen.cache, tight(LevelOfTheory.parse(chosen.level)), chosen.workers)
     for start, one in zip(starts, found, strict=True):
         what = "failed" if one is None else f"{one.info.get('steps')} steps, {one.energy:.6f} Hartree"
         console.print(f"{start.formula}: {what}")
-
-
-# --- models -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -155,19 +147,18 @@ def relax(calculator: Calculator, start: Atoms, minimum: Atoms) -> Relaxation:
 
 def summary(results: Sequence[Relaxation]) -> dict[str, float]:
     """Give the figures of the table's foot; deviations count all molecules, converged or not."""
-    whole, heavy = (np.array([getattr(r, key) for r in results]) for key in ("all_atoms", "heavy_atoms"))
-    converged = np.array([r.converged for r in results])
-    return {
-        "molecules": len(results),
-        "converged": float(converged.mean()),
-        f"converged, all atoms within {CLOSE} A": float((converged & (whole < CLOSE)).mean()),
-        f"converged, heavy atoms within {CLOSE} A": float((converged & (heavy < CLOSE)).mean()),
-        "median deviation of all atoms (A)": float(np.median(whole)),
-        "median deviation of heavy atoms (A)": float(np.median(heavy)),
-        "median deviation of the start (A)": float(np.median([r.start for r in results])),
-        f"starts within {CLOSE} A": float(np.mean([r.start < CLOSE for r in results])),
-        "median steps": float(np.median([r.steps for r in results])),
+    columns = ("start", "all_atoms", "heavy_atoms", "converged", "steps")
+    start, whole, heavy, converged, steps = (np.array([getattr(r, key) for r in results]) for key in columns)
+    shares = {
+        "converged": converged,
+        f"converged, all atoms within {CLOSE} A": converged & (whole < CLOSE),
+        f"converged, heavy atoms within {CLOSE} A": converged & (heavy < CLOSE),
+        f"starts within {CLOSE} A": start < CLOSE,
     }
+    medians = {"all atoms (A)": whole, "heavy atoms (A)": heavy, "the start (A)": start}
+    found = {"molecules": len(results)} | {name: float(share.mean()) for name, share in shares.items()}
+    found |= {f"median deviation of {name}": float(np.median(values)) for name, values in medians.items()}
+    return found | {"median steps": float(np.median(steps))}
 
 
 def run(chosen: argparse.Namespace, console: Console) -> None:
@@ -184,12 +175,6 @@ def run(chosen: argparse.Namespace, console: Console) -> None:
             pairs = progress.track(list(zip(starts, molecules, strict=True)), description=model)
             results = [relax(calculator, start, minimum) for start, minimum in pairs]
             figures[model] = {"summary": summary(results), "molecules": [asdict(r) for r in results]}
-            rows = [["molecule", "", "start (A)", "steps", "converged", "all atoms (A)", "heavy atoms (A)"]]
-            for r in sorted(results, key=lambda r: -r.all_atoms):
-                state = "yes" if r.converged else r.failure or "no"
-                cells = (f"{r.start:.3f}", str(r.steps), state, f"{r.all_atoms:.4f}", f"{r.heavy_atoms:.4f}")
-                rows.append([r.formula, r.name, *cells])
-            console.print(rich_table(rows, f"{model}: relaxed, deviation from the reference's minimum", left=2))
     console.print(figures_table({model: figure["summary"] for model, figure in figures.items()}))
     settings = {"fmax": FMAX, "steps": STEPS, "temperature": TEMPERATURE, "seed": chosen.seed, "dtype": chosen.dtype}
     write_json(chosen.output / "relaxations.json", {"reference": level, "settings": settings, "models": figures})

@@ -24,18 +24,14 @@ SMILES: dict[str, list[str]] = {
 }
 
 
-def alkane(n_carbon: int) -> Atoms:
-    """Build a stretched chain C_n H_(2n+2)."""
-    carbons = np.array([[1.27 * i, 0.0, 0.42 * (-1) ** i] for i in range(n_carbon)])
+def chain(n_atoms: int) -> Atoms:
+    """Build the stretched alkane whose size is nearest to ``n_atoms`` (at least methane's 5)."""
+    n = max(1, round((n_atoms - 2) / 3))
+    carbons = np.array([[1.27 * i, 0.0, 0.42 * (-1) ** i] for i in range(n)])
     side = np.array([[0.0, 0.88, 0.63], [0.0, -0.88, 0.63]])
     hydrogens = [c + s * [1, 1, (-1) ** i] for i, c in enumerate(carbons) for s in side]
-    ends = [carbons[0] + [-0.89, 0, -0.63], carbons[-1] + [0.89, 0, -0.63 * (-1) ** (n_carbon - 1)]]
-    return Atoms(f"C{n_carbon}H{2 * n_carbon + 2}", np.concatenate([carbons, hydrogens, ends]))
-
-
-def chain(n_atoms: int) -> Atoms:
-    """Build the alkane whose size is nearest to ``n_atoms`` (at least methane's 5)."""
-    return alkane(max(1, round((n_atoms - 2) / 3)))
+    ends = [carbons[0] + [-0.89, 0, -0.63], carbons[-1] + [0.89, 0, -0.63 * (-1) ** (n - 1)]]
+    return Atoms(f"C{n}H{2 * n + 2}", np.concatenate([carbons, hydrogens, ends]))
 
 
 def water_box(n_atoms: int, seed: int = 0) -> Atoms:

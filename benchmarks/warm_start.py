@@ -11,12 +11,14 @@ both would be the same. Second-order solvers count Fock matrices and products wi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import yaml
 from ase import Atoms
 from ase.io import read
 from pyscf import dft, gto, scf
@@ -27,25 +29,10 @@ from benchmarks.common import bar, command_line, existing, one_thread, positive,
 
 #: aug-cc-pVTZ and def2-TZVPP at once: nearly dependent functions.
 _DEPENDENT = {s: gto.basis.load("aug-cc-pvtz", s) + gto.basis.load("def2-tzvpp", s) for s in "HCNO"}
-#: Name, which begins with PySCF's method and functional, and ends with what is special -> density fitting or not.
-LEVELS = {
-    "RKS PBE/def2-SVP": True,
-    "RKS PBE/def2-SVP, level shift": True,
-    "RKS PBE/def2-TZVP": True,
-    "RKS PBE0/cc-pVDZ": True,
-    "RKS B3LYP/6-31G*": False,
-    "RKS r2SCAN/aug-cc-pVDZ": True,
-    "RHF/def2-SVP": False,
-    "RHF/STO-3G": False,
-    "RHF/dependent basis": True,
-    "RHF/def2-SVP, second order": False,
-    "UHF/def2-SVP": False,
-    "UKS PBE/def2-SVP": True,
-    "UKS PBE0/6-31G*": True,
-    "UKS PBE/def2-SVP, second order": True,
-}
+#: Name -> density fitting or not.
+LEVELS: dict[str, bool] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 #: Difference of energies (Hartree) and of <S^2> up to which two states are the same.
-_SAME = (1e-6, 1e-2)
+_ENERGY, _SPIN_SQUARE = 1e-6, 1e-2
 
 
 @dataclass(frozen=True)
@@ -59,8 +46,8 @@ class Result:
 
     def same_state(self, other: Result) -> bool:
         """Tell whether both ended in the same state."""
-        differences = abs(self.energy - other.energy), abs(self.spin_square - other.spin_square)
-        return self.converged == other.converged and all(d <= same for d, same in zip(differences, _SAME, strict=True))
+        near = abs(self.energy - other.energy) <= _ENERGY and abs(self.spin_square - other.spin_square) <= _SPIN_SQUARE
+        return self.converged == other.converged and near
 
 
 @dataclass(frozen=True)
@@ -76,9 +63,7 @@ class Run:
     @property
     def slower(self) -> bool:
         """Whether the model's way takes more cycles, its test included."""
-        if self.cold is None or self.warm is None:
-            return self.builds > 0
-        return self.warm.cycles + self.builds > self.cold.cycles
+        return self.builds + (self.warm.cycles if self.warm else 0) > (self.cold.cycles if self.cold else 0)
 
     @property
     def other_state(self) -> bool:
@@ -99,26 +84,16 @@ def waters(count: int, seed: int = 0) -> list[Atoms]:
 
 
 def compare(calculator: PhiSNetCalculator, atoms: Atoms, index: int, level: str) -> Run:
-    """Converge one structure from both guesses, where they differ."""
+    """Converge one structure from both guesses, where they differ, and count the Fock matrices of the model's guess."""
     cold, warm = (_mean_field(atoms, level) for _ in range(2))
-    guess, builds = _counted_guess(calculator, warm)
+    inner = getattr(warm, "_scf", warm)
+    with mock.patch.object(inner, "get_veff", wraps=inner.get_veff) as build, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        guess = calculator.initial_guess(warm)
     own = cold.get_init_guess(cold.mol, cold.init_guess)
     if np.array_equal(guess, own):
-        return Run(index, level, builds, None, None)
-    return Run(index, level, builds, _converge(cold, own), _converge(warm, guess))
-
-
-def _counted_guess(calculator: PhiSNetCalculator, mean_field: Any) -> tuple[np.ndarray, int]:
-    """Count the Fock matrices that a guess takes."""
-    inner = getattr(mean_field, "_scf", mean_field)
-    build, builds = inner.get_veff, []
-    inner.get_veff = lambda *args, **kwargs: builds.append(1) or build(*args, **kwargs)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return calculator.initial_guess(mean_field), len(builds)
-    finally:
-        del inner.get_veff
+        return Run(index, level, build.call_count, None, None)
+    return Run(index, level, build.call_count, _converge(cold, own), _converge(warm, guess))
 
 
 def _converge(mean_field: Any, guess: np.ndarray) -> Result:
@@ -154,10 +129,6 @@ def _mean_field(atoms: Atoms, level: str) -> Any:
     return mean_field
 
 
-def measure(calculator: PhiSNetCalculator, structures: Iterable[Atoms], levels: Sequence[str]) -> list[Run]:
-    return [compare(calculator, atoms, k, level) for k, atoms in enumerate(structures) for level in levels]
-
-
 def rows_of(runs: Sequence[Run]) -> list[list[str]]:
     """Sum up each level."""
     rows = [["level", "served", "PySCF", "model", "handed over", "slower", "another state"]]
@@ -180,8 +151,9 @@ def main(words: Sequence[str] | None = None) -> list[Run]:
     chosen, console = parser.parse_args(words), Console()
     structures = read(chosen.structures, ":") if chosen.structures else waters(chosen.waters)
     with one_thread(), bar() as progress:
-        tracked = progress.track(structures, description="structures")
-        runs = measure(PhiSNetCalculator(chosen.model), tracked, chosen.levels)
+        calculator = PhiSNetCalculator(chosen.model)
+        tracked = progress.track(list(enumerate(structures)), description="structures")
+        runs = [compare(calculator, atoms, k, level) for k, atoms in tracked for level in chosen.levels]
     console.print(rich_table(rows_of(runs), "SCF cycles, the model's guess with its test"))
     for run in runs:
         if run.slower or run.other_state:

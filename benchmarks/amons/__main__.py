@@ -6,7 +6,7 @@
 
 Errors are those of the whole query, against the same method on the full system. Labels of amons are kept in ASE
 databases in the output folder, and so are finished curves: whatever is killed is resumed, and a class that is finished
-is not run again (``--again`` does). ``--write-docs`` writes docs/amons.md and a plot of each class from the finished
+is not run again. ``--write-docs`` writes docs/amons.md and a plot of each class from the finished
 curves. Run it from the root of the repository.
 """
 
@@ -35,21 +35,18 @@ def options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--qm7", type=existing, help="QM7 as NumPy file")
     parser.add_argument("--qm9", type=existing, help="QM9, or a part of it, as NumPy file")
     parser.add_argument("--systems", type=positive(int), help="most systems of a class (default: all)")
-    parser.add_argument("--again", action="store_true", help="fit again, though a class is finished; labels stay")
     parser.add_argument("--write-docs", action="store_true", help="write docs/amons.md and its plots")
-    parser.add_argument("--no-progress", dest="progress", action="store_false", help="show no progress bars")
     return parser.parse_args(words)
 
 
 def check(chosen: argparse.Namespace) -> list[str]:
     """Refuse what cannot work before anything runs, and return the classes to run."""
-    for name in chosen.classes:
-        if name not in CLASSES:
-            raise InputError(f"{name!r} is no class of systems. {suggestion(name, CLASSES)}")
     wanted = list(dict.fromkeys(chosen.classes)) or list(CLASSES)
     for name in wanted:
+        if name not in CLASSES:
+            raise InputError(f"{name!r} is no class of systems. {suggestion(name, CLASSES)}")
         lacking = [f"--{need}" for need in CLASSES[name].needs if getattr(chosen, need) is None]
-        if lacking and (chosen.again or not (chosen.output / f"{name}.json").is_file()):
+        if lacking and not (chosen.output / f"{name}.json").is_file():
             raise InputError(f"the class {name} needs {' and '.join(lacking)}; give the files, or name other classes.")
     return wanted
 
@@ -60,36 +57,26 @@ def main(words: Sequence[str] | None = None) -> None:
     with one_thread():
         wanted = check(chosen)
         chosen.output.mkdir(parents=True, exist_ok=True)
-        results = {name: _curves(name, chosen, console) for name in wanted}
+        results: dict[str, list[Curve]] = {}
+        for name in wanted:
+            path = chosen.output / f"{name}.json"
+            console.print(f"{name}: read from {path}" if path.is_file() else f"{name} ...", style="dim")
+            if not path.is_file():
+                write_curves(path, run(CLASSES[name], chosen))
+            results[name] = read_curves(path)
     for name, curves in results.items():
         kind = CLASSES[name]
         title = f"{kind.title}: predicted minus reference energy, kcal/mol a {kind.per}"
         console.print(rich_table(curve_rows(curves), title))
         draw(kind, curves, chosen.output / f"{name}.png")
     if chosen.write_docs:
-        _write_docs(chosen.output, console)
+        finished = [name for name in CLASSES if (chosen.output / f"{name}.json").is_file()]
+        everything = {name: read_curves(chosen.output / f"{name}.json") for name in finished}
+        (_DOCS / "amons").mkdir(parents=True, exist_ok=True)
+        for name, curves in everything.items():
+            draw(CLASSES[name], curves, _DOCS / "amons" / f"{name}.png")
+        (_DOCS / "amons.md").write_text(markdown(everything), encoding="utf-8")
     console.print(rich_table(summary_rows(results), "Energies of whole systems from their amons, kcal/mol"))
-
-
-def _curves(name: str, chosen: argparse.Namespace, console: Console) -> list[Curve]:
-    path = chosen.output / f"{name}.json"
-    if path.is_file() and not chosen.again:
-        console.print(f"{name}: read from {path}", style="dim")
-        return read_curves(path)
-    console.print(f"{name} ...")
-    curves = run(CLASSES[name], chosen)
-    write_curves(path, curves)
-    return curves
-
-
-def _write_docs(output: Path, console: Console) -> None:
-    finished = {name: output / f"{name}.json" for name in CLASSES}
-    results = {name: read_curves(path) for name, path in finished.items() if path.is_file()}
-    (_DOCS / "amons").mkdir(parents=True, exist_ok=True)
-    for name, curves in results.items():
-        draw(CLASSES[name], curves, _DOCS / "amons" / f"{name}.png")
-    (_DOCS / "amons.md").write_text(markdown(results), encoding="utf-8")
-    console.print(f"written: {_DOCS / 'amons.md'}")
 
 
 if __name__ == "__main__":

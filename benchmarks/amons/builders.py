@@ -43,15 +43,26 @@ def _molecules(bench: Bench) -> list[Case]:
     names = bench.names(kind.molecules)
     records = [from_smiles(kind.molecules[name], chosen.seed) for name in names]
     for file, drawn in kind.drawn.items():
-        half = drawn.count if chosen.systems is None else (chosen.systems + 1) // 2
-        count = min(drawn.count, half) if kind.pool == "all" else drawn.count
-        records += systems.choose(getattr(chosen, file), drawn.sizes, count, chosen.seed)
+        half = drawn["count"] if chosen.systems is None or kind.pool != "all" else (chosen.systems + 1) // 2
+        count = min(drawn["count"], half)
+        records += systems.choose(getattr(chosen, file), drawn["sizes"], count, chosen.seed)
     records = records[: chosen.systems]
     if kind.drawn:
-        by_file = kind.named_by == "file"
-        names = [str(r.info["name"]) if by_file else str(systems.smiles_of(r)) for r in records]
+        names = [str(r.info["name"] if kind.named_by == "file" else systems.smiles_of(r)) for r in records]
+    return _relaxed(bench, names, records)
+
+
+def _relaxed(bench: Bench, names: Sequence[str], records: Sequence[Record]) -> list[Case]:
+    """Relax queries, which predict themselves; those that fail are left out."""
     pairs = [(name, found) for name, found in zip(names, bench.relaxed(records), strict=True) if found is not None]
-    return [Case(name, found, [Target.of(found, name)]) for name, found in pairs]
+    units = {} if bench.kind.per == "molecule" else bench.kind.parameters
+    return [Case(name, found, [Target.of(found, name, units.get(name, 1))]) for name, found in pairs]
+
+
+def _built(bench: Bench) -> tuple[list[str], list[Record]]:
+    """Read the structures that a class begins with."""
+    names = bench.names(bench.kind.parameters)
+    return names, [record_from_atoms(systems.built(name)) for name in names]
 
 
 def _polymers(bench: Bench) -> list[Case]:
@@ -60,15 +71,14 @@ def _polymers(bench: Bench) -> list[Case]:
     The energy of an infinite chain is that of a cell: what one more cell adds to a finite chain of the same geometry.
     """
     cases = []
-    names = bench.names(bench.kind.parameters)
-    chains = bench.relaxed([record_from_atoms(systems.built(name)) for name in names])
-    for name, chain in zip(names, chains, strict=True):
-        if chain is not None:
-            n_monomers, n_cells = bench.kind.parameters[name]
-            cell = systems.middle_cell(chain, n_cells)
-            cases.append(Case(f"{name}, chain", chain, [Target.of(chain, f"{name}, chain", n_monomers * n_cells)]))
-            target = Target.of(cell, f"{name}, cell", n_monomers, cell_energy(bench, cell))
-            cases.append(Case(f"{name}, cell", cell, [target]))
+    names, records = _built(bench)
+    chains = zip(names, bench.relaxed(records), strict=True)
+    for name, chain in ((name, chain) for name, chain in chains if chain is not None):
+        n_monomers, n_cells = bench.kind.parameters[name]
+        cell = systems.middle_cell(chain, n_cells)
+        finite = Target.of(chain, f"{name}, chain", n_monomers * n_cells)
+        infinite = Target.of(cell, f"{name}, cell", n_monomers, cell_energy(bench, cell))
+        cases += [Case(finite.system, chain, [finite]), Case(infinite.system, cell, [infinite])]
     return cases
 
 
@@ -76,14 +86,6 @@ def cell_energy(bench: Bench, cell: Atoms, n_cells: int = 4) -> float:
     """Compute what one more cell adds to a finite chain that repeats it, Hartree."""
     short, long = (bench.energy(systems.finite_chain(cell, count)) for count in (n_cells, n_cells + 1))
     return long - short
-
-
-def _droplets(bench: Bench) -> list[Case]:
-    """Relax clusters of water."""
-    names = bench.names(bench.kind.parameters)
-    found = bench.relaxed([record_from_atoms(systems.built(name)) for name in names])
-    pairs = [(name, one) for name, one in zip(names, found, strict=True) if one is not None]
-    return [Case(name, one, [Target.of(one, name, bench.kind.parameters[name])]) for name, one in pairs]
 
 
 def _sheets(bench: Bench) -> list[Case]:
@@ -102,15 +104,12 @@ def _sheets(bench: Bench) -> list[Case]:
     cases = []
     for name in bench.names(bench.kind.parameters):
         sites = bench.kind.parameters[name]
-        sheet, flake = (
-            systems.built(what, sites) for what in ("sheet 4" if sites else "sheet 1", f"flake {n_rings - 1}")
-        )
+        sheet = systems.built("sheet 4" if sites else "sheet 1", sites)
+        flake = systems.built(f"flake {n_rings - 1}", sites)
         energy = bench.energy(flake)
-        targets = [
-            Target.of(flake, f"flake, {name}", len(flake), energy),
-            Target.of(sheet, f"sheet, {name}", len(sheet), pair * len(sheet) / 2 + energy - bare),
-        ]
-        cases.append(Case(name, sheet, targets))
+        finite = Target.of(flake, f"flake, {name}", len(flake), energy)
+        infinite = Target.of(sheet, f"sheet, {name}", len(sheet), pair * len(sheet) / 2 + energy - bare)
+        cases.append(Case(name, sheet, [finite, infinite]))
     return cases
 
 
@@ -121,7 +120,8 @@ def _crystals(bench: Bench) -> list[Case]:
     lower by 0.09 kcal/mol an atom.
     """
     cases = []
-    for name, cell, cubic in list(systems.silicon_cells(bench.chosen.seed))[: bench.chosen.systems]:
+    for name in bench.names(bench.kind.parameters):
+        cell, cubic = systems.built(f"silicon, {name}"), systems.built(f"silicon, {name}, cubic")
         energy = supercell_energy(cubic) * len(cell) / len(cubic)
         cases.append(Case(name, cell, [Target.of(cell, name, len(cell), energy)]))
     return cases
@@ -139,17 +139,16 @@ def _pairs(bench: Bench) -> list[Case]:
     """Relax Watson-Crick base pairs and bases, each by itself; amons are cut from the pairs."""
     cases = []
     names = bench.names(bench.kind.parameters)
-    pairs = {name: systems.built(name) for name in names}
     parts = []
     for name in names:
-        first = bench.kind.parameters[name]
-        parts += [record_from_atoms(part) for part in (pairs[name], pairs[name][:first], pairs[name][first:])]
+        pair, first = systems.built(name), bench.kind.parameters[name]
+        parts += [record_from_atoms(part) for part in (pair, pair[:first], pair[first:])]
     found = bench.relaxed(parts)
     for place, name in enumerate(names):
+        titles = [name, *(f"{name}: {base}" for base in name.split("-"))]
         three = [record for record in found[3 * place : 3 * place + 3] if record is not None]
         if len(three) < 3:
             raise CalculationFailed(f"the pair {name} or a base could not be relaxed.")
-        titles = [name, *(f"{name}: {base}" for base in name.split("-"))]
         cases.append(Case(name, three[0], [Target.of(one, title) for one, title in zip(three, titles, strict=True)]))
     return cases
 
@@ -178,7 +177,7 @@ def _interactions(curves: Sequence[Curve]) -> list[Curve]:
 _BUILDERS: dict[str, Callable[[Bench], list[Case]]] = {
     "molecules": _molecules,
     "polymers": _polymers,
-    "droplets": _droplets,
+    "droplets": lambda bench: _relaxed(bench, *_built(bench)),
     "sheets": _sheets,
     "crystals": _crystals,
     "pairs": _pairs,
@@ -193,9 +192,13 @@ def _published(kind: SystemClass, chosen: argparse.Namespace) -> list[Curve]:
     amons, query = [_entry(entry) for entry in data["amons"]], _entry(data["target"])
     energies = next(value for key, value in data.items() if key.startswith("atomic_energies"))
     free = {atomic_numbers[symbol]: float(energy) for symbol, energy in energies.items()}
-    fit: dict[str, Any] = {"settings": kind.fit, "free_atoms": free}
-    fit["representation"] = SlatmConfig(elements=("H", "C", "O"), smooth=False, distance_step=0.04, angle_step=0.04)
-    fit["also"] = amons  # as published
+    slatm = SlatmConfig(elements=("H", "C", "O"), smooth=False, distance_step=0.04, angle_step=0.04)
+    fit: dict[str, Any] = {
+        "settings": kind.fit,
+        "free_atoms": free,
+        "representation": slatm,
+        "also": amons,
+    }  # as published
     # Methane, the smallest amon, has no oxygen: a free atom lets the curve begin at one heavy atom, as published.
     smallest = {z for record in amons if record.info["n_heavy"] == 1 for z in record.numbers.tolist()}
     missing = sorted(set(query.numbers.tolist()) - smallest)

@@ -8,28 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ase_mlwave.models.amons.config import FitSettings
 from benchmarks.common import read_json, write_json
-
-
-class Drawn(BaseModel):
-    """Molecules drawn at random from a file: of so many heavy atoms, and how many."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sizes: tuple[int, ...]
-    count: int
-
-
-class Relaxed(BaseModel):
-    """How tightly queries are relaxed: largest force, Hartree/Bohr, and most steps."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    largest_force: float
-    steps: int
 
 
 class SystemClass(BaseModel):
@@ -49,10 +31,11 @@ class SystemClass(BaseModel):
     build: Literal["published", "molecules", "polymers", "droplets", "sheets", "crystals", "pairs"]
     """How systems are built, a function of ``study.py``."""
     molecules: Mapping[str, str] = Field(default_factory=dict)  # name -> SMILES
-    drawn: Mapping[str, Drawn] = Field(default_factory=dict)  # option that names a file -> molecules to draw from it
+    drawn: Mapping[str, Any] = Field(default_factory=dict)
+    """Option that names a file -> heavy atoms (``sizes``) and number (``count``) of molecules to draw from it."""
     named_by: Literal["smiles", "file"] = "smiles"  # what drawn molecules are called by
     parameters: Mapping[str, Any] = Field(default_factory=dict)  # system -> what it is built from
-    relax: Relaxed | None = None  # how queries are relaxed with the reference, GFN2-xTB
+    relax: Mapping[str, Any] = Field(default_factory=dict)  # how GFN2-xTB relaxes queries, as `Relaxing` takes it
     amons: Literal["caps", "minima", "as cut"] = "caps"
     """Amons keep the query's coordinates but for their caps, which the reference relaxes; or are minima of the
     reference; or remain as `amon_geometries` returns them."""
@@ -73,11 +56,9 @@ class SystemClass(BaseModel):
 
     def errors(self, curves: Sequence[Curve]) -> list[float]:
         """Return the errors that the target is for, kcal/mol per unit, of the curves that have one."""
-        found = []
-        for curve in curves:
-            points = zip(curve.sizes, curve.errors_kcal, strict=True)
-            found += [error for size, error in points if self.judged_at is None or size <= self.judged_at][-1:]
-        return found
+        points = [[*zip(curve.sizes, curve.errors_kcal, strict=True)] for curve in curves]
+        judged = [[error for size, error in some if size <= (self.judged_at or size)] for some in points]
+        return [errors[-1] for errors in judged if errors]
 
 
 @dataclass(frozen=True)
@@ -104,11 +85,11 @@ def write_curves(path: Path, curves: Sequence[Curve]) -> None:
 
 def read_curves(path: Path) -> list[Curve]:
     """Read what `write_curves` wrote."""
-    lists = ("sizes", "n_amons", "errors_kcal")
-    return [Curve(**{key: tuple(v) if key in lists else v for key, v in entry.items()}) for entry in read_json(path)]
+    return TypeAdapter(list[Curve]).validate_python(read_json(path))
 
-
-_DATA = yaml.safe_load(Path(__file__).with_name("classes.yaml").read_text(encoding="utf-8"))
 
 #: Name on the command line -> class, in the order of the table.
-CLASSES: dict[str, SystemClass] = {name: SystemClass(name=name, **values) for name, values in _DATA.items()}
+CLASSES: dict[str, SystemClass] = {
+    name: SystemClass(name=name, **values)
+    for name, values in yaml.safe_load(Path(__file__).with_name("classes.yaml").read_text(encoding="utf-8")).items()
+}

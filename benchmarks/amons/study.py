@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculationFailed, InputError
+from ase.calculators.calculator import InputError
 from ase.data import ground_state_magnetic_moments
 from scipy.spatial import cKDTree
 
@@ -20,13 +20,13 @@ from ase_mlwave.models.amons.fragments.conformers import ConformerSet, geometry_
 from ase_mlwave.models.amons.fragments.geometry import amon_geometries
 from ase_mlwave.models.amons.fragments.shells import shell_geometries
 from ase_mlwave.models.amons.inference import predict_batch
-from ase_mlwave.reference.levels import LevelOfTheory, PyscfLevel, TbliteLevel
+from ase_mlwave.reference.levels import LevelOfTheory, TbliteLevel
 from ase_mlwave.systems.conversion import system_from_atoms
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 from benchmarks.amons.classes import Curve, SystemClass
 from benchmarks.common import KCAL_PER_MOL, bar
-from benchmarks.references import Energies, Relaxing, label
+from benchmarks.references import Relaxing, label
 
 #: Queries that are predicted at a time, and that count in the rule for the widths.
 _BATCH, _FOR_WIDTHS = 20, 50
@@ -67,9 +67,7 @@ class Bench:
     def __init__(self, kind: SystemClass, chosen: argparse.Namespace) -> None:
         self.kind, self.chosen = kind, chosen
         self.cheap = TbliteLevel("gfn2-xtb")
-        level = None if kind.labels is None else LevelOfTheory.parse(kind.labels)
-        self.level: LevelOfTheory = level or self.cheap
-        self.exact = Energies(level) if isinstance(level, PyscfLevel) else None
+        self.level = LevelOfTheory.parse(kind.labels or "gfn2-xtb")
 
     def names(self, names: Iterable[str]) -> list[str]:
         """Return the systems that are asked for."""
@@ -77,26 +75,22 @@ class Bench:
 
     def label(self, records: Sequence[Record], part: str, level: LevelOfTheory) -> list[Record | None]:
         """Label into the database ``<class><part>.db``."""
-        path = self.chosen.output / f"{self.kind.name}{part}.db"
-        title = f"{self.kind.name}{part}: label"
-        return label(records, path, level, self.chosen.workers, title, self.chosen.progress)
+        return label(records, self.chosen.output / f"{self.kind.name}{part}.db", level, self.chosen.workers)
 
     def relaxed(self, records: Sequence[Record]) -> list[Record | None]:
         """Relax queries tightly, and label them."""
-        assert self.kind.relax is not None
-        tight = Relaxing(self.cheap, **self.kind.relax.model_dump())
-        return self._exactly(self.label(records, "-queries", tight))
+        return self._exactly(self.label(records, "-queries", Relaxing(self.cheap, **self.kind.relax)))
 
     def amons(self, cut: Sequence[Record]) -> list[Record | None]:
         """Relax and label amons as the protocol says."""
         level = self.cheap if self.kind.amons == "as cut" else Relaxing(self.cheap)
-        return self._exactly(self.label(cut, "" if self.exact is None else "-amons", level))
+        return self._exactly(self.label(cut, "-amons" if self.kind.labels else "", level))
 
     def _exactly(self, records: list[Record | None]) -> list[Record | None]:
         """Label relaxed molecules with the level that the class is asked at, if that is another one."""
-        if self.exact is None:
+        if not self.kind.labels:
             return records
-        found = iter(self.label([record for record in records if record is not None], "", self.exact))
+        found = iter(self.label([record for record in records if record is not None], "", self.level))
         return [None if record is None else next(found) for record in records]
 
     def energy(self, atoms: Atoms) -> float:
@@ -104,8 +98,7 @@ class Bench:
         numbers = np.array(atoms.numbers, dtype=np.int64)
         spin = int(ground_state_magnetic_moments[numbers[0]]) if len(atoms) == 1 else int(numbers.sum() % 2)
         energy = self.level.label(Record(numbers, atoms.positions / BOHR, spin=spin)).energy
-        if energy is None:
-            raise CalculationFailed(f"{self.level.name} gives no energy for {atoms.symbols}.")
+        assert energy is not None
         return energy
 
     def cut(self, case: Case) -> list[Record]:
@@ -130,9 +123,6 @@ class Bench:
             shells = shell_geometries(case.query, allow_radicals=radicals, **kind.shells)
             found += [shell for shell in shells if shell.info["n_heavy"] > largest]
         return found
-
-
-# --- amons ------------------------------------------------------------------------------------------------------------
 
 
 def cut_amons(query: Record | Atoms, max_heavy: int, **options: Any) -> list[Record]:
@@ -173,7 +163,6 @@ def learning_curves(
     level: str,
     *,
     per: str = "molecule",
-    show: bool = False,
     sizes: Sequence[int] | None = None,
     also: Sequence[System] = (),
     **fit: Any,
@@ -184,7 +173,7 @@ def learning_curves(
     ``fit`` goes to `fit_amons`.
     """
     points: list[list[tuple[int, int, float]]] = [[] for _ in targets]
-    with bar(show) as progress:
+    with bar() as progress:
         for size in progress.track(sorted(sizes or {int(r.info["n_heavy"]) for r in amons}), description="fit"):
             kept = [record for record in amons if record.info["n_heavy"] <= size]
             known = {z for record in kept for z in record.numbers.tolist()}
@@ -215,7 +204,7 @@ def learn(bench: Bench, cases: Sequence[Case]) -> list[Curve]:
     labelled = iter(bench.amons([*chain(*cuts)]))
     own = [[amon for amon in islice(labelled, len(cut)) if amon is not None] for cut in cuts]
     elements = {1, *(int(z) for case in cases for target in case.targets for z in target.geometry.numbers)}
-    fit: dict[str, Any] = {"settings": kind.fit, "per": kind.per, "show": chosen.progress}
+    fit: dict[str, Any] = {"settings": kind.fit, "per": kind.per}
     fit["free_atoms"] = {z: bench.energy(Atoms([z])) for z in sorted(elements)}
     if kind.sizes is not None:
         fit["sizes"] = [size for size in kind.sizes if size <= (chosen.max_heavy or kind.max_heavy)]

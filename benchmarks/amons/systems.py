@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.build import bulk
 from ase.calculators.calculator import InputError
 from rdkit import Chem
 
@@ -38,17 +38,11 @@ def choose(path: Path, sizes: Sequence[int], count: int, seed: int) -> list[Reco
     """
     found = []
     for row, record in enumerate(read_dataset(path)):
-        n_heavy = int((record.numbers > 1).sum())
-        if n_heavy in sizes:
-            info = {"name": f"{path.stem}-{row}", "n_heavy": n_heavy}
+        info = {"name": f"{path.stem}-{row}", "n_heavy": int((record.numbers > 1).sum())}
+        if info["n_heavy"] in sizes:
             found.append(replace(record, energy=None, forces=None, info=info))
-    chosen: list[Record] = []
-    for index in np.random.default_rng(seed).permutation(len(found)):
-        if len(chosen) == count:
-            break
-        if smiles_of(found[index]) is not None:
-            chosen.append(found[index])
-    return chosen
+    shuffled = (found[index] for index in np.random.default_rng(seed).permutation(len(found)))
+    return list(islice((record for record in shuffled if smiles_of(record) is not None), count))
 
 
 def smiles_of(record: Record) -> str | None:
@@ -82,18 +76,3 @@ def finite_chain(cell: Atoms, n_cells: int) -> Atoms:
         along = other - end
         atoms += Atoms("H", [end + _CAP * along / np.linalg.norm(along)])
     return atoms
-
-
-def silicon_cells(seed: int = 0) -> Iterator[tuple[str, Atoms, Atoms]]:
-    """Yield crystals, as the smallest cell and as the cubic one of eight atoms: perfect, strained, displaced."""
-    smallest, cubic = bulk("Si", "diamond", a=5.431), bulk("Si", "diamond", a=5.431, cubic=True)
-    sheared = np.array([[1.0, 0.02, 0.0], [0.02, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    for name, strain in {"perfect": np.eye(3), "compressed 2 %": 0.98 * np.eye(3), "sheared 4 %": sheared}.items():
-        both = smallest.copy(), cubic.copy()
-        for cell in both:
-            cell.set_cell(cell.cell[:] @ strain, scale_atoms=True)
-        yield name, *both
-    for amplitude in (0.05, 0.10):  # standard deviation
-        rattled = cubic.copy()
-        rattled.rattle(amplitude, rng=np.random.default_rng(seed))
-        yield f"displaced {amplitude:.2f} A", rattled, rattled

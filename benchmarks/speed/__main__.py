@@ -17,9 +17,8 @@
 - peptide: energy and forces of a capped pentaalanine from 500 molecules of this repository's data set.
 - query: from the SMILES of a drug of 19 heavy atoms to a calculator, labels of its amons (GFN2-xTB) known.
 - step: what a step of dynamics costs before the model computes; waters fly with velocities of 300 K.
-- growth: time (of the wall on a GPU) and memory of energies and forces of alkanes and drops of water. The exponent is
-  the slope of log(cost) against log(atoms) from 300 atoms on: below, the fixed cost of a call counts, and a quantum
-  deep field keeps what its backward pass needs, which takes more memory and half the time of computing it again.
+- growth: energies and forces of alkanes and drops of water, with --model. Below 300 atoms the fixed cost of a call
+  counts, and a quantum deep field keeps what its backward pass needs instead of computing it again.
 - training: the first 20 steps of a PhiSNet on the geometries of --data, again and again, displaced at random, with
   labels that are made up, since memory and time do not depend on what they say.
 """
