@@ -16,6 +16,8 @@
 - kernel: the local kernel between these molecules; qmllib's is extrapolated by the pairs of atoms of fewer.
 - peptide: energy and forces of a capped pentaalanine from 500 molecules of this repository's data set.
 - query: from the SMILES of a drug of 19 heavy atoms to a calculator, labels of its amons (GFN2-xTB) known.
+- integrals: overlap, kinetic energy, nuclear attraction and SAP potential in def2-SVP, alone and with derivatives
+  contracted with a random matrix, beside PySCF's; of the clock on a GPU.
 - step: what a step of dynamics costs before the model computes; waters fly with velocities of 300 K.
 - growth: energies and forces of alkanes and drops of water, with --model. Below 300 atoms the fixed cost of a call
   counts, and a quantum deep field keeps what its backward pass needs instead of computing it again.
@@ -33,7 +35,7 @@ from pyscf import lib
 
 from ase_mlwave.console import Console
 from benchmarks.common import command_line, existing, figures_table, one_thread, positive, write_json
-from benchmarks.speed import amons, growth, networks, training
+from benchmarks.speed import amons, growth, integrals, networks, training
 
 #: Name -> function that measures: column -> figure -> value.
 CASES: Mapping[str, Callable[[argparse.Namespace], Mapping[str, Mapping[str, float]]]] = {
@@ -43,6 +45,7 @@ CASES: Mapping[str, Callable[[argparse.Namespace], Mapping[str, Mapping[str, flo
     "kernel": amons.kernel,
     "peptide": amons.peptide,
     "query": amons.query,
+    "integrals": integrals.integrals,
     "step": growth.step,
     "growth": growth.growth,
     "training": training.training,
