@@ -55,7 +55,7 @@ def _molecules(bench: Bench) -> list[Case]:
 def _relaxed(bench: Bench, names: Sequence[str], records: Sequence[Record]) -> list[Case]:
     """Relax queries, which predict themselves; those that fail are left out."""
     pairs = [(name, found) for name, found in zip(names, bench.relaxed(records), strict=True) if found is not None]
-    units = {} if bench.kind.per == "molecule" else bench.kind.parameters
+    units = bench.kind.parameters  # of droplets the number of molecules
     return [Case(name, found, [Target.of(found, name, units.get(name, 1))]) for name, found in pairs]
 
 

@@ -297,6 +297,12 @@ def test_tiny_water(tmp_path: Path) -> None:
     assert (tmp_path / "water.db").is_file()
 
 
+def test_errors_of_droplets_are_those_of_a_molecule(tmp_path: Path) -> None:
+    (dimer,) = run("water", tmp_path, "--systems", "1", "--max-heavy", "1")
+    assert (dimer.system, dimer.sizes) == ("(H2O)2", (1, 2))
+    assert dimer.errors_kcal == pytest.approx((2.6886, 0.0), abs=0.01)  # its binding energy is twice that
+
+
 # --- boron nitride ----------------------------------------------------------------------------------------------------
 
 
