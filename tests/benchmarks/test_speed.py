@@ -10,7 +10,7 @@ from ase import units
 from ase.neighborlist import neighbor_list
 
 from benchmarks.common import read_json
-from benchmarks.speed import amons, growth, networks
+from benchmarks.speed import amons, growth, integrals, networks
 from benchmarks.speed.__main__ import main
 from benchmarks.structures import chain, of_nine_heavy, water_box
 
@@ -96,6 +96,14 @@ def test_published_field_is_timed_beside_its_original(tmp_path: Path, monkeypatc
     assert figures["ours / original, batch of 4"] == pytest.approx(
         figures["molecules per CPU-second, batch of 4"] / 36.7
     )
+
+
+def test_integrals_of_both_programs_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integrals, "MOLECULES", {"water": integrals.MOLECULES["water"]})
+    monkeypatch.setattr(integrals, "BATCHES", (("torch", 2), ("pyscf", 1)))
+    found = run(tmp_path, "integrals", "--repeats", "1")["water"]
+    assert len(found) == 4
+    assert min(found.values()) > 0
 
 
 def test_steps_of_a_drop_and_of_a_cell_are_timed(tmp_path: Path) -> None:
