@@ -87,7 +87,7 @@ class _Run:
         self._drawn_at = -math.inf
         hyper = settings.optimiser  # the learning rate is set at every step
         optimiser = torch.optim.AdamW(
-            module.network.parameters(), hyper.learning_rate, hyper.betas, weight_decay=hyper.weight_decay
+            module.network.parameters(), hyper.learning_rate, hyper.betas, weight_decay=hyper.weight_decay, fused=True
         )
         self.wrapped, self.optimiser = fabric.setup(module, optimiser)
         self._read(read_checkpoint(checkpoint_path(self.output)), optimiser)

@@ -26,6 +26,8 @@ class TrainedModule(nn.Module):
         super().__init__()
         self.network: Any = network
         self.average: Any = deepcopy(network).requires_grad_(False)
+        # Listed once: to walk through all modules takes longer than to update their weights.
+        self._averaged, self._trained = list(self.average.parameters()), list(network.parameters())
 
     @abstractmethod
     def training_step(self, batch: Any, step: int) -> dict[str, Tensor]:
@@ -38,5 +40,4 @@ class TrainedModule(nn.Module):
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
         """Replace the average by ``decay`` times itself plus the rest of the present weights."""
-        update = get_ema_multi_avg_fn(decay)
-        update(list(self.average.parameters()), list(self.network.parameters()), 0)
+        get_ema_multi_avg_fn(decay)(self._averaged, self._trained, 0)
