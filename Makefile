@@ -10,7 +10,7 @@ SOAK := $(BIN)/python -m benchmarks.dynamics --resume --max-drift 0.1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all fuzz soak check clean
+.PHONY: help setup demo test test-all test-gpu fuzz soak check clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,11 @@ test: $(READY)  ## the quick tests
 
 test-all: $(READY)  ## all tests, the slow ones too
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m ""
+
+test-gpu: $(READY)  ## the tests that need a CUDA device; fails where there is none
+	@$(BIN)/python -c "import sys, torch; sys.exit(None if torch.cuda.is_available() else \
+	'no CUDA device that PyTorch can use on this machine: nothing was tested')"
+	@$(BIN)/python -m pytest -q -m gpu
 
 fuzz: $(READY)  ## 1,000 random inputs (FUZZ_INPUTS=..., others with FUZZ_SEED=1): results or documented errors (minutes)
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m fuzz -rP tests/fuzz

@@ -11,13 +11,16 @@ import json
 import pickle
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import InputError, PropertyNotImplementedError, get_calculator_class
@@ -31,6 +34,11 @@ from ase_mlwave.calculators.base import MlwaveCalculator
 from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
 from ase_mlwave.models import folder as zoo
 from ase_mlwave.properties import EXTRAS, MATRICES
+from tests.pretend_device import PRETENDED, PretendDevice
+
+Make = Callable[..., MlwaveCalculator]
+#: Where there is a CUDA device, what is parametrised by this runs there, too (`make test-gpu`).
+CUDA = [pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda.is_available() else []
 
 ROTATION = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
 ROTATION *= np.linalg.det(ROTATION)  # proper
@@ -55,8 +63,10 @@ class CalculatorContract:
     """Between forces and finite differences."""
     displacement: float = 1e-4
     """Of those finite differences, Angstrom."""
-    float32_tolerance: float = 1e-3
-    """Between float32 and float64."""
+    float32_tolerance: float | None = 1e-3
+    """Between float32 and float64; None for models of float64 only."""
+    device_tolerance: float = 1e-8
+    """Between a GPU and the CPU."""
     apart: float = 30.0
     """Distance at which two molecules do not see each other, Angstrom."""
     foreign: str = "Xe"
@@ -70,9 +80,30 @@ class CalculatorContract:
     def model(self) -> str:
         return self.folder
 
+    @pytest.fixture(params=["cpu", *CUDA])
+    def device(self, request: pytest.FixtureRequest) -> str:
+        """Give each device of this machine in turn."""
+        return str(request.param)
+
+    @pytest.fixture(params=[PRETENDED, *CUDA])
+    def accelerator(self, request: pytest.FixtureRequest) -> Iterator[str]:
+        """Give each device but the CPU, and everywhere one that only looks like it (`tests.pretend_device`)."""
+        with PretendDevice() if request.param == PRETENDED else nullcontext():
+            yield request.param
+
     @pytest.fixture
-    def calc(self, model: str) -> MlwaveCalculator:
-        return self.calculator(model, **self.options)
+    def make(self, device: str) -> Make:
+        """Give the constructor, on the device."""
+        return partial(self.calculator, **self.options, device=device)
+
+    @pytest.fixture
+    def calc(self, make: Make, model: str) -> MlwaveCalculator:
+        return make(model)
+
+    @pytest.fixture
+    def noise(self, device: str) -> float:
+        """Say by how much energies of one structure may differ: sums on a GPU have no fixed order."""
+        return 0.0 if device == "cpu" else self.device_tolerance
 
     def atoms(self, seed: int = 0) -> Atoms:
         """Return a distorted molecule in no special orientation."""
@@ -146,7 +177,7 @@ class CalculatorContract:
         assert energy_permuted == pytest.approx(energy, abs=self.law_tolerance)
         np.testing.assert_allclose(forces_permuted, forces[order], atol=self.law_tolerance)
 
-    def test_energies_of_atoms_add_up_and_permute(self, calc: MlwaveCalculator, model: str) -> None:
+    def test_energies_of_atoms_add_up_and_permute(self, make: Make, calc: MlwaveCalculator, model: str) -> None:
         if "energies" not in calc.implemented_properties:
             pytest.skip("no energies of atoms")
         atoms = self.atoms()
@@ -154,7 +185,7 @@ class CalculatorContract:
         (one, other) = calc.predict([atoms, atoms[order]], ["energy", "energies"])
         assert one["energies"].sum() == pytest.approx(one["energy"], abs=1e-8)
         np.testing.assert_allclose(other["energies"], one["energies"][order], atol=self.law_tolerance)
-        atoms.calc = self.calculator([model, model], **self.options)
+        atoms.calc = make([model, model])
         np.testing.assert_allclose(atoms.get_potential_energies(), one["energies"], atol=self.law_tolerance)
 
     def test_two_molecules_far_apart_add_up(self, calc: MlwaveCalculator) -> None:
@@ -170,14 +201,20 @@ class CalculatorContract:
         numerical = calculate_numerical_forces(atoms, eps=self.displacement)
         np.testing.assert_allclose(atoms.get_forces(), numerical, atol=self.force_tolerance)
 
-    def test_float32_is_close_to_float64(self, calc: MlwaveCalculator, model: str) -> None:
-        single = self.calculator(model, **{**self.options, "dtype": "float32"})
+    def test_float32_is_close_to_float64(self, make: Make, calc: MlwaveCalculator, model: str) -> None:
+        if self.float32_tolerance is None:
+            with pytest.raises(InputError, match="float64 only"):
+                make(model, dtype="float32")
+            with pytest.raises(InputError, match="float64 only"):
+                calc.set(dtype="float32")
+            return
+        single = make(model, dtype="float32")
         (energy, forces), (energy32, forces32) = self.both(calc, self.atoms()), self.both(single, self.atoms())
         assert energy32 == pytest.approx(energy, abs=self.float32_tolerance)
         np.testing.assert_allclose(forces32, forces, atol=self.float32_tolerance)
 
-    def test_committee_of_one_model_twice_is_the_model(self, calc: MlwaveCalculator, model: str) -> None:
-        committee = self.calculator([model, model], **self.options)
+    def test_committee_of_one_model_twice_is_the_model(self, make: Make, calc: MlwaveCalculator, model: str) -> None:
+        committee = make([model, model])
         atoms = self.atoms()
         atoms.calc = committee
         energy, forces = self.both(calc, atoms)
@@ -186,8 +223,10 @@ class CalculatorContract:
         assert committee.extras["energy_spread"] == pytest.approx(0, abs=self.law_tolerance)
         np.testing.assert_allclose(committee.extras["forces_spread"], np.zeros(len(atoms)), atol=self.law_tolerance)
 
-    def test_extras_of_a_committee_have_the_shapes_of_one_model(self, calc: MlwaveCalculator, model: str) -> None:
-        committee = self.calculator([model, model], **self.options)
+    def test_extras_of_a_committee_have_the_shapes_of_one_model(
+        self, make: Make, calc: MlwaveCalculator, model: str
+    ) -> None:
+        committee = make([model, model])
         for one in (calc, committee):
             one.calculate(self.atoms(), ["energy", "forces"])
         assert committee.extras.keys() >= calc.extras.keys()
@@ -226,6 +265,42 @@ class CalculatorContract:
         assert list(result) == ["energy"]
         assert [outcome.extras for outcome in kept[0]] == [{}]
 
+    # --- devices ------------------------------------------------------------------------------------------------------
+
+    def on_both(self, accelerator: str, model: Any, **options: Any) -> list[MlwaveCalculator]:
+        """Make a calculator on the CPU, and one on another device."""
+        given = {**self.options, **options}
+        return [self.calculator(model, **given, device=device) for device in ("cpu", accelerator)]
+
+    def agree(self, one: MlwaveCalculator, other: MlwaveCalculator, tolerance: float) -> None:
+        """Compare everything that two calculators give for a structure."""
+        for calc in (one, other):
+            calc.calculate(self.atoms(), sorted(set(calc.implemented_properties) - {"stress"}))
+        expected = {**one.results, **one.extras}
+        assert expected.keys() == {**other.results, **other.extras}.keys()
+        for name, value in {**other.results, **other.extras}.items():
+            if isinstance(value, (float, np.ndarray)):
+                size = max(1.0, float(np.abs(expected[name]).max(initial=0.0)))
+                np.testing.assert_allclose(value, expected[name], rtol=0, atol=tolerance * size, err_msg=name)
+
+    def test_numbers_of_a_device_are_those_of_the_cpu(self, model: str, accelerator: str) -> None:
+        on_cpu, on_device = self.on_both(accelerator, model)
+        self.agree(on_cpu, on_device, self.device_tolerance)
+        network = on_device.members[0].network_as(torch.nn.Module)
+        assert {tensor.device.type for tensor in network.state_dict().values()} == {accelerator}
+
+    def test_batch_of_a_committee_on_a_device_gives_the_numbers_of_the_cpu(self, model: str, accelerator: str) -> None:
+        batch = [self.atoms(seed) for seed in range(2)]
+        expected, found = (calc.predict(batch) for calc in self.on_both(accelerator, [model, model]))
+        for one, other in zip(expected, found, strict=True):
+            for name in ("energy", "forces"):
+                np.testing.assert_allclose(other[name], one[name], rtol=0, atol=self.device_tolerance)
+
+    def test_float32_on_a_device_is_close_to_that_on_the_cpu(self, model: str, accelerator: str) -> None:
+        if self.float32_tolerance is None:
+            pytest.skip("float64 only")
+        self.agree(*self.on_both(accelerator, model, dtype="float32"), self.float32_tolerance)
+
     # --- the domain ---------------------------------------------------------------------------------------------------
 
     def narrowed(self, calc: MlwaveCalculator, **domain: dict[str, float]) -> MlwaveCalculator:
@@ -233,10 +308,11 @@ class CalculatorContract:
         calc.domain = replace(calc.domain, **{"thresholds": {}, "limits": {}, **domain})
         return calc
 
-    def test_warning_past_the_threshold_changes_no_number(self, calc: MlwaveCalculator) -> None:
+    def test_warning_past_the_threshold_changes_no_number(self, calc: MlwaveCalculator, noise: float) -> None:
         energy = self.both(calc, self.atoms())[0]
         with pytest.warns(OutOfDomainWarning, match=self.measure):
-            assert self.both(self.narrowed(calc, thresholds={self.measure: -1.0}), self.atoms())[0] == energy
+            again = self.both(self.narrowed(calc, thresholds={self.measure: -1.0}), self.atoms())[0]
+        assert again == pytest.approx(energy, rel=0, abs=noise)
 
     def test_error_past_the_limit(self, calc: MlwaveCalculator) -> None:
         energy = self.both(calc, self.atoms())[0]
@@ -253,8 +329,8 @@ class CalculatorContract:
         with pytest.warns(OutOfDomainWarning, match=self.measure):
             assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-12)
 
-    def test_committee_keeps_the_limit(self, model: str) -> None:
-        committee = self.narrowed(self.calculator([model, model], **self.options), limits={self.measure: -1.0})
+    def test_committee_keeps_the_limit(self, make: Make, model: str) -> None:
+        committee = self.narrowed(make([model, model]), limits={self.measure: -1.0})
         with pytest.raises(OutOfDomainError, match=self.measure):
             committee.get_potential_energy(self.atoms())
 
@@ -319,36 +395,42 @@ class CalculatorContract:
             atoms.info[key] = 0
             assert calc.check_state(atoms) == []
 
-    def test_todict_rebuilds_the_calculator(self, calc: MlwaveCalculator) -> None:
+    def test_todict_rebuilds_the_calculator(self, calc: MlwaveCalculator, noise: float) -> None:
         again = type(calc)(**json.loads(json.dumps(calc.todict())))
         assert again.todict() == calc.todict()
         assert again.todict(skip_default=False) == calc.todict(skip_default=False)
-        assert self.both(again, self.atoms())[0] == self.both(calc, self.atoms())[0]
+        energy = self.both(calc, self.atoms())[0]
+        assert self.both(again, self.atoms())[0] == pytest.approx(energy, rel=0, abs=noise)
 
-    def test_pickle_and_copy_keep_results_and_options(self, calc: MlwaveCalculator) -> None:
+    def test_pickle_and_copy_keep_results_and_options(self, calc: MlwaveCalculator, noise: float) -> None:
         atoms = self.atoms()
         atoms.calc = calc
         energy = atoms.get_potential_energy()
         for again in (pickle.loads(pickle.dumps(calc)), copy.deepcopy(calc)):
             assert again.results["energy"] == energy
             assert again.todict() == calc.todict()
-            assert self.both(again, atoms)[0] == energy
+            assert self.both(again, atoms)[0] == pytest.approx(energy, rel=0, abs=noise)
 
-    def test_copies_keep_the_weights_that_were_loaded(self, model: str, tmp_path: Path) -> None:
+    def test_copies_keep_the_weights_that_were_loaded(
+        self, make: Make, model: str, tmp_path: Path, noise: float
+    ) -> None:
         folder = shutil.copytree(zoo.locate(model), tmp_path / "gone")
-        calc = self.calculator(folder, **self.options)
+        calc = make(folder)
         energy = self.both(calc, self.atoms())[0]
         shutil.rmtree(folder)
         assert copy.deepcopy(calc).members is calc.members
         assert copy.copy(calc).results is not calc.results
         again = pickle.loads(pickle.dumps(calc))
-        assert self.both(again, self.atoms())[0] == energy
+        assert self.both(again, self.atoms())[0] == pytest.approx(energy, rel=0, abs=noise)
         assert again.members[0].config == calc.members[0].config
 
-    def test_model_folder_can_be_moved(self, calc: MlwaveCalculator, model: str, tmp_path: Path) -> None:
+    def test_model_folder_can_be_moved(
+        self, make: Make, calc: MlwaveCalculator, model: str, tmp_path: Path, noise: float
+    ) -> None:
         folder = shutil.copytree(zoo.locate(model), tmp_path / "elsewhere")
-        moved = self.calculator(folder, **self.options)
-        assert self.both(moved, self.atoms())[0] == self.both(calc, self.atoms())[0]
+        moved = make(folder)
+        energy = self.both(calc, self.atoms())[0]
+        assert self.both(moved, self.atoms())[0] == pytest.approx(energy, rel=0, abs=noise)
 
     def test_extxyz_round_trip(self, calc: MlwaveCalculator, tmp_path: Path) -> None:
         atoms = self.atoms()
@@ -366,7 +448,7 @@ class CalculatorContract:
         write(tmp_path / "one.traj", atoms)
         assert read(tmp_path / "one.traj").get_potential_energy() == energy
 
-    def test_database_row_rebuilds_the_calculator(self, calc: MlwaveCalculator, tmp_path: Path) -> None:
+    def test_database_row_rebuilds_the_calculator(self, calc: MlwaveCalculator, tmp_path: Path, noise: float) -> None:
         atoms = self.atoms()
         atoms.calc = calc
         energy = atoms.get_potential_energy()
@@ -375,7 +457,7 @@ class CalculatorContract:
         row = connect(tmp_path / "one.db").get(1)
         again = get_calculator_class(row.calculator)(**row.calculator_parameters)
         assert row.energy == energy
-        assert self.both(again, row.toatoms())[0] == energy
+        assert self.both(again, row.toatoms())[0] == pytest.approx(energy, rel=0, abs=noise)
 
     def test_ase_knows_the_name(self, calc: MlwaveCalculator) -> None:
         assert get_calculator_class(calc.name) is type(calc)
@@ -480,13 +562,15 @@ class CalculatorContract:
             ({"dtype": None}, InputError, "float64"),
         ],
     )
-    def test_bad_option_is_refused(self, model: str, options: dict[str, Any], error: type, message: str) -> None:
+    def test_bad_option_is_refused(
+        self, make: Make, model: str, options: dict[str, Any], error: type, message: str
+    ) -> None:
         with pytest.raises(error, match=message):
-            self.calculator(model, **{**self.options, **options})
+            make(model, **options)
 
     @pytest.mark.parametrize(
         "given", ["no-such-model", "", [], 3, ["no-such-model"], "long" * 2000, "~nobody-here/x", "a\0b"]
     )
-    def test_bad_model_is_refused(self, given: Any) -> None:
+    def test_bad_model_is_refused(self, make: Make, given: Any) -> None:
         with pytest.raises(InputError, match="model"):
-            self.calculator(given, **self.options)
+            make(given)

@@ -47,7 +47,7 @@ class MorseNetwork(torch.nn.Module):
 
     def forward(self, numbers: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return the energies of pairs (P,), summed, and the charges (N,) of one system; positions in Bohr."""
-        i, j = torch.triu_indices(len(numbers), len(numbers), 1)
+        i, j = torch.triu_indices(len(numbers), len(numbers), 1, device=numbers.device)
         r = (positions[i] - positions[j]).norm(dim=1)
         smooth = (1 - r / self.config.cutoff).clamp(min=0) ** 3
         pair = self.depth * ((1 - torch.exp(-self.width * (r - self.distance))) ** 2 - 1) * smooth

@@ -47,16 +47,11 @@ class TestContract(CalculatorContract):
     formulas = ("H2O", "CH3OH", "HCN")
     law_tolerance = 1e-6
     force_tolerance = 1e-4
+    float32_tolerance = None
 
     @pytest.fixture
     def model(self, small_model: str) -> str:
         return small_model
-
-    def test_float32_is_close_to_float64(self, calc: Any, model: str) -> None:
-        with pytest.raises(InputError, match="float64 only"):
-            AmonsCalculator(model, dtype="float32")
-        with pytest.raises(InputError, match="float64 only"):
-            calc.set(dtype="float32")
 
 
 def silicon() -> Atoms:

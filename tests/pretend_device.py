@@ -1,0 +1,129 @@
+"""A device for machines without one: tensors that compute in host memory but may not meet tensors of the host.
+
+Inside ``with PretendDevice():`` the name ``"meta"`` stands for an accelerator that computes, so that
+``calculator(model, device="meta")`` gives real numbers. What fails on a GPU fails here: operations on tensors of both
+kinds, a tensor of the device given to NumPy, a buffer left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._pytree import tree_flatten, tree_map_only
+
+PRETENDED = "meta"
+_aten = torch.ops.aten
+#: What takes a tensor of one device and gives one of another.
+_CROSSING = {_aten._to_copy.default, _aten.copy_.default}
+#: What may index a tensor of the device with one of the host.
+_INDEXING = {_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default}
+
+
+class DeviceTensor(Tensor):
+    """A tensor that says it is on the device; its numbers are ``host``."""
+
+    host: Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls, host: Tensor) -> DeviceTensor:
+        """Take the shape and type of the numbers."""
+        made: DeviceTensor = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls,
+            host.size(),
+            strides=host.stride(),
+            storage_offset=host.storage_offset(),
+            dtype=host.dtype,
+            device=PRETENDED,
+        )
+        made.host = host
+        return made
+
+    def __repr__(self) -> str:
+        return f"DeviceTensor({self.host!r})"
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Compute where the device is not switched on, as in a backward pass of another thread."""
+        return _run(func, args, dict(kwargs or {}))
+
+
+class PretendDevice(TorchDispatchMode):
+    """Switch the device on."""
+
+    def __enter__(self) -> PretendDevice:
+        self._uploads = _Uploads()
+        self._uploads.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._uploads.__exit__(*error)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Compute an operation on whichever side its tensors are."""
+        return _run(func, args, dict(kwargs or {}))
+
+
+class _Uploads(TorchFunctionMode):
+    """Make tensors of Python's numbers on the host, and then move them: PyTorch makes empty ones on "meta"."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        if func in (torch.tensor, torch.as_tensor) and torch.device(given.get("device") or "cpu").type == PRETENDED:
+            device, wanted = given.pop("device"), given.pop("requires_grad", False)
+            return func(*args, **given).to(device).requires_grad_(wanted)
+        if not (args and isinstance(args[0], DeviceTensor)):
+            return func(*args, **given)
+        if func is Tensor.new_tensor:
+            return torch.tensor(args[1], dtype=given.get("dtype", args[0].dtype)).to(PRETENDED)
+        if func is Tensor.tolist:  # a GPU's tensors have it, subclasses have not
+            return args[0].host.tolist()
+        if func in (Tensor.__getitem__, Tensor.__setitem__):
+            args = (args[0], _without_lists(args[1]), *args[2:])
+        elif func == Tensor.data.__set__:
+            args[0].host = args[1].host
+        elif func == Tensor.is_meta.__get__:  # modules do not fill empty tensors
+            return False
+        return func(*args, **given)
+
+
+def _without_lists(index: Any) -> Any:
+    """Make tensors of an index's lists, as PyTorch does where it cannot be watched."""
+    if isinstance(index, tuple):
+        return tuple(_without_lists(part) for part in index)
+    return torch.tensor(index) if isinstance(index, list) else index
+
+
+def _run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
+    assert not any(tensor.is_meta and not isinstance(tensor, DeviceTensor) for tensor in tensors), f"{func}: no numbers"
+    on_device = [tensor for tensor in tensors if isinstance(tensor, DeviceTensor)]
+    on_host = [tensor for tensor in tensors if not isinstance(tensor, DeviceTensor) and tensor.dim()]
+    if on_device and on_host and func not in _CROSSING | _INDEXING:
+        shapes = ", ".join(f"{type(tensor).__name__}{tuple(tensor.shape)}" for tensor in tensors)
+        raise RuntimeError(f"{func} got tensors of the device and of the host: {shapes}")
+    target = kwargs.get("device")
+    there = bool(on_device) if target is None else torch.device(target).type == PRETENDED
+    if target is not None and there:
+        kwargs["device"] = torch.device("cpu")
+    inner_args, inner_kwargs = tree_map_only(DeviceTensor, lambda tensor: tensor.host, (args, kwargs))
+    result = func(*inner_args, **inner_kwargs)
+    if func is _aten.copy_.default:
+        return args[0]
+    if not there:
+        return result
+    wrapped = tree_map_only(Tensor, DeviceTensor, result)
+    return return_and_correct_aliasing(func, args, kwargs, wrapped) if on_device else wrapped
