@@ -1,11 +1,15 @@
 """Closed-shell density matrices from Hamiltonian and overlap, differentiable where orbitals are degenerate.
 
-With S = L L^T and F = L^-1 H L^-T = U diag(eps) U^T, the density is P = 2 L^-T D L^-1, where D = step(F) projects on
-the occupied orbitals. D depends on F smoothly as long as there is a gap; the orbitals U do not (they rotate freely
-among degenerate levels). So D is differentiated as a function of the matrix F, with the divided differences of the
-step function (Daleckii-Krein):
+With C^T S C = 1 and H C = S C eps, the density is P = 2 C_occ C_occ^T. It depends on H and S smoothly as long as there
+is a gap; the orbitals C do not (they rotate freely among degenerate levels). So P is differentiated as a function of
+matrices: about a solution, with C held fixed,
 
-    dD = U (Gamma o (U^T dF U)) U^T,   Gamma_ij = (f_i - f_j) / (eps_i - eps_j),
+    s = C^T S C = 1 + E,    B = s^(-1/2) = 1 - E/2 + 3 E^2/8,    F = B (C^T H C) B,    P = 2 C B D B C^T,
+
+where D = step(F) projects on the occupied orbitals of F, which is diagonal at the solution. The derivative of D are the
+divided differences of the step function (Daleckii-Krein):
+
+    dD = Gamma o dF,   Gamma_ij = (f_i - f_j) / (eps_i - eps_j),
 
 which vanish between two occupied and between two virtual orbitals. Only gaps eps_a - eps_i appear in denominators.
 The second derivative, which training on forces needs, uses the second divided differences f[i, j, k], which are
@@ -14,6 +18,7 @@ products of two inverse gaps; see ``_step_curvature``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,7 +29,9 @@ from torch.autograd.function import once_differentiable
 __all__ = ["density_matrix", "energy_weighted_density", "orbitals"]
 
 
-def density_matrix(hamiltonian: Tensor, overlap: Tensor, n_occupied: int | Tensor) -> tuple[Tensor, Tensor]:
+def density_matrix(
+    hamiltonian: Tensor, overlap: Tensor, n_occupied: int | Tensor, n_orbitals: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Solve H C = S C eps and fill the lowest orbitals with two electrons each.
 
     Parameters
@@ -35,18 +42,20 @@ def density_matrix(hamiltonian: Tensor, overlap: Tensor, n_occupied: int | Tenso
         Overlap matrices, positive definite; only the symmetric part counts.
     n_occupied : int or Tensor of integers, (...)
         Doubly occupied orbitals, one number for all or one per system.
+    n_orbitals : Tensor of integers, (...), optional
+        Size of each system where they differ: what is beyond is padding, zeros in both matrices.
 
     Returns
     -------
     density : Tensor, (..., M, M)
         P = 2 C_occ C_occ^T, with tr[P S] = 2 * n_occupied.
     orbital_energies : Tensor, (..., M)
-        All of them in ascending order, Hartree.
+        All of them in ascending order, Hartree; those of padding are the last, far above.
 
     Raises
     ------
     ValueError
-        If shapes do not match or ``n_occupied`` is outside 0..M.
+        If shapes do not match or ``n_occupied`` is outside 0..M (on a GPU that is not looked at).
     CalculationFailed
         If the overlap is not positive definite or a matrix is not finite.
 
@@ -57,21 +66,20 @@ def density_matrix(hamiltonian: Tensor, overlap: Tensor, n_occupied: int | Tenso
     a vanishing gap gives infinite derivatives. Derivatives of a single degenerate orbital energy do not exist; those
     of symmetric sums over the degenerate set are right.
 
-    Systems of different size fit in one batch by padding: zeros beside the block, the unit matrix in the overlap and
-    a diagonal far above all orbital energies in the Hamiltonian leave density and derivatives of the block unchanged
-    (``test_padded_batch_equals_single_systems``).
+    Padding leaves density and derivatives of the block unchanged (``test_padded_batch_equals_single_systems``): it is
+    given the unit matrix as overlap and a level far above all others. Results are looked at once, after the
+    eigenproblem, which waits for the device anyway.
 
     Source: Daleckii and Krein (1965); Higham, Functions of Matrices (2008), theorem 3.11.
     """
-    factor = _cholesky(hamiltonian, overlap)
-    n_orbitals = hamiltonian.shape[-1]
+    _check(hamiltonian, overlap)
     occupied = _occupied_mask(hamiltonian, n_occupied)
-    half = torch.linalg.solve_triangular(factor, _symmetric(hamiltonian), upper=False)  # L^-1 H
-    orthogonal = torch.linalg.solve_triangular(factor, half.mT, upper=False)  # L^-1 H L^-T
-    projector, energies = _Projector.apply(_symmetric(orthogonal), occupied)  # type: ignore[no-untyped-call]
-    identity = torch.eye(n_orbitals, dtype=factor.dtype, device=factor.device).expand_as(factor)
-    inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
-    return 2.0 * inverse.mT @ projector @ inverse, energies
+    padding = None
+    if n_orbitals is not None:
+        padding = 1.0 - _occupied_mask(hamiltonian, n_orbitals)
+        overlap = overlap + torch.diag_embed(padding)
+    density, energies = _Density.apply(hamiltonian, overlap, occupied, padding)  # type: ignore[no-untyped-call]
+    return density, energies
 
 
 def energy_weighted_density(density: Tensor, hamiltonian: Tensor) -> Tensor:
@@ -117,20 +125,17 @@ def orbitals(hamiltonian: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor]:
     ValueError, CalculationFailed
         As in `density_matrix`.
     """
+    _check(hamiltonian, overlap)
     with torch.no_grad():
-        factor = _cholesky(hamiltonian, overlap)
-        half = torch.linalg.solve_triangular(factor, _symmetric(hamiltonian), upper=False)
-        orthogonal = torch.linalg.solve_triangular(factor, half.mT, upper=False)
-        energies, vectors = _eigh(_symmetric(orthogonal))
-        return torch.linalg.solve_triangular(factor.mT, vectors, upper=True), energies
+        return _solve(hamiltonian, overlap)
 
 
 def _symmetric(matrix: Tensor) -> Tensor:
     return 0.5 * (matrix + matrix.mT)
 
 
-def _cholesky(hamiltonian: Tensor, overlap: Tensor) -> Tensor:
-    """Check the pair of matrices; return the lower Cholesky factor of the overlap."""
+def _check(hamiltonian: Tensor, overlap: Tensor) -> None:
+    """Refuse matrices that are no pair."""
     if hamiltonian.dim() < 2 or hamiltonian.shape[-1] != hamiltonian.shape[-2]:
         raise ValueError(f"hamiltonian has shape {tuple(hamiltonian.shape)}; give square matrices (..., M, M)")
     if overlap.shape != hamiltonian.shape:
@@ -142,17 +147,32 @@ def _cholesky(hamiltonian: Tensor, overlap: Tensor) -> Tensor:
             f"overlap is {overlap.dtype} on {overlap.device} but hamiltonian {hamiltonian.dtype} on "
             f"{hamiltonian.device}; convert one of them"
         )
-    factor: Tensor
+
+
+def _solve(hamiltonian: Tensor, overlap: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Solve H C = S C eps, with levels far above for padding (..., M): orbitals in columns, and their energies."""
     factor, info = torch.linalg.cholesky_ex(_symmetric(overlap))
+    half = torch.linalg.solve_triangular(factor, _symmetric(hamiltonian), upper=False)  # L^-1 H
+    orthogonal = torch.linalg.solve_triangular(factor.mT, half, upper=True, left=False)  # L^-1 H L^-T
+    if padding is not None:
+        far = 1.0 + torch.linalg.matrix_norm(orthogonal, keepdim=True)[..., 0]  # no level is above the norm
+        orthogonal = orthogonal + torch.diag_embed(far * padding)
+    try:
+        energies, vectors = torch.linalg.eigh(orthogonal)
+        sound = energies.is_meta or not bool((info | ~energies.isfinite().all(-1)).any())  # the one look at results
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        sound = False
+    if sound:
+        return torch.linalg.solve_triangular(factor.mT, vectors, upper=True), energies
     if bool(info.any()):
         raise CalculationFailed(
             "the overlap matrix is not positive definite: atoms may coincide, or the basis is linearly dependent"
         )
-    return factor
+    raise CalculationFailed("the Hamiltonian could not be diagonalised: it has NaN or infinite elements")
 
 
 def _occupied_mask(hamiltonian: Tensor, n_occupied: int | Tensor) -> Tensor:
-    """Mark the occupied among ascending orbitals: (..., M), 1 or 0 in the dtype of the Hamiltonian."""
+    """Mark the first orbitals of each system: (..., M), 1 or 0 in the dtype of the Hamiltonian."""
     n_orbitals = hamiltonian.shape[-1]
     numbers = torch.as_tensor(n_occupied, device=hamiltonian.device)
     if numbers.is_floating_point():
@@ -161,20 +181,10 @@ def _occupied_mask(hamiltonian: Tensor, n_occupied: int | Tensor) -> Tensor:
         raise ValueError(
             f"n_occupied has shape {tuple(numbers.shape)}; give one integer or shape {tuple(hamiltonian.shape[:-2])}"
         )
-    if bool((numbers < 0).any()) or bool((numbers > n_orbitals).any()):
+    if numbers.device.type == "cpu" and bool(((numbers < 0) | (numbers > n_orbitals)).any()):
         raise ValueError(f"n_occupied = {numbers.tolist()} is outside 0..{n_orbitals}, the number of orbitals")
     mask = torch.arange(n_orbitals, device=hamiltonian.device) < numbers.unsqueeze(-1)
     return mask.to(hamiltonian.dtype).expand(hamiltonian.shape[:-1])
-
-
-def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    try:
-        energies, vectors = torch.linalg.eigh(matrix)
-    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-        raise CalculationFailed("the Hamiltonian could not be diagonalised: it has NaN or infinite elements") from error
-    if not bool(torch.isfinite(energies).all()):
-        raise CalculationFailed("the Hamiltonian has NaN or infinite elements")
-    return energies, vectors
 
 
 def _inverse_gaps(energies: Tensor, occupied: Tensor) -> Tensor:
@@ -205,62 +215,104 @@ def _step_curvature(G: Tensor, Z: Tensor, g: Tensor, occupied: Tensor) -> Tensor
     return occupied_block + virtual_block + block + block.mT
 
 
-class _Projector(torch.autograd.Function):
-    """(F, occupied) -> (D, eps): projector on the occupied orbitals of F, and all orbital energies."""
-
-    @staticmethod
-    def forward(ctx: Any, matrix: Tensor, occupied: Tensor) -> tuple[Tensor, Tensor]:
-        energies, vectors = _eigh(matrix)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(matrix, energies, vectors, occupied)
-        return (vectors * occupied.unsqueeze(-2)) @ vectors.mT, energies.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None]:
-        matrix, energies, vectors, occupied = ctx.saved_tensors
-        of_projector, of_energies = gradients
-        total: Tensor | None = None
-        if of_projector is not None:
-            total = _ProjectorGradient.apply(  # type: ignore[no-untyped-call]
-                matrix, of_projector, energies, vectors, occupied
-            )
-        if of_energies is not None:
-            of_matrix = _EnergyGradient.apply(matrix, of_energies, vectors)  # type: ignore[no-untyped-call]
-            total = of_matrix if total is None else total + of_matrix
-        return total, None
-
-
-class _ProjectorGradient(torch.autograd.Function):
-    """(F, G) -> U (Gamma o (U^T G U)) U^T, the derivative of <G, D(F)>."""
+class _Density(torch.autograd.Function):
+    """(H, S, occupied, padding) -> (P, eps)."""
 
     @staticmethod
     def forward(
-        ctx: Any, matrix: Tensor, direction: Tensor, energies: Tensor, vectors: Tensor, occupied: Tensor
-    ) -> Tensor:
-        gaps = _inverse_gaps(energies, occupied)
-        rotated = vectors.mT @ _symmetric(direction) @ vectors
-        ctx.save_for_backward(rotated, gaps, vectors, occupied)
-        return vectors @ ((gaps + gaps.mT) * rotated) @ vectors.mT
+        ctx: Any, hamiltonian: Tensor, overlap: Tensor, occupied: Tensor, padding: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        C, energies = _solve(hamiltonian, overlap, padding)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(hamiltonian, overlap, C, energies, occupied)
+        return 2.0 * (C * occupied.unsqueeze(-2)) @ C.mT, energies.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None, None, None]:
+        if torch.is_grad_enabled():
+            of_hamiltonian, of_overlap = _differentiable_gradient(ctx.saved_tensors, gradients, ctx.needs_input_grad)
+            return of_hamiltonian, of_overlap, None, None
+        _, _, C, energies, occupied = ctx.saved_tensors
+        of_density, of_energies = gradients
+        of_both = C.new_zeros(2, *C.shape)  # with respect to C^T H C and C^T S C
+        if of_density is not None:
+            G = C.mT @ _symmetric(of_density) @ C
+            g = _inverse_gaps(energies, occupied)
+            gamma = g + g.mT
+            sums = gamma * (energies.unsqueeze(-1) + energies.unsqueeze(-2)) + occupied.unsqueeze(-1)
+            of_both = torch.stack([2.0 * gamma, -(sums + occupied.unsqueeze(-2))]) * G
+        if of_energies is not None:
+            of_both.diagonal(dim1=-2, dim2=-1).add_(torch.stack([of_energies, -of_energies * energies]))
+        of_hamiltonian, of_overlap = C @ of_both @ C.mT
+        return of_hamiltonian, of_overlap, None, None
+
+
+def _differentiable_gradient(
+    saved: Sequence[Tensor], gradients: Sequence[Tensor | None], needed: Sequence[bool]
+) -> list[Tensor | None]:
+    """Differentiate the expansion about a solution, see the module, in a way that can be differentiated again."""
+    hamiltonian, overlap, C, energies, occupied = saved
+    one = torch.eye(C.shape[-1], dtype=C.dtype, device=C.device)
+    E = C.mT @ _symmetric(overlap) @ C - one
+    B = one - 0.5 * E + 0.375 * E @ E
+    F = B @ (C.mT @ _symmetric(hamiltonian) @ C) @ B
+    D, eps = _Step.apply(F, energies, occupied)  # type: ignore[no-untyped-call]
+    X = C @ B
+    values = 2.0 * X @ D @ X.mT, eps
+    pairs = [(value, given) for value, given in zip(values, gradients, strict=True) if given is not None]
+    inputs = [matrix for matrix, is_needed in zip((hamiltonian, overlap), needed, strict=False) if is_needed]
+    found = iter(torch.autograd.grad([v for v, _ in pairs], inputs, [g for _, g in pairs], create_graph=True))
+    return [next(found) if is_needed else None for is_needed in needed[:2]]
+
+
+class _Step(torch.autograd.Function):
+    """F, diagonal here -> (step(F), eps)."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, energies: Tensor, occupied: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(matrix, energies, occupied)
+        return torch.diag_embed(occupied), energies.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None, None]:
+        matrix, energies, occupied = ctx.saved_tensors
+        of_projector, of_energies = gradients
+        total: Tensor | None = None
+        if of_projector is not None:
+            total = _StepGradient.apply(matrix, of_projector, energies, occupied)  # type: ignore[no-untyped-call]
+        if of_energies is not None:
+            of_matrix = _LevelGradient.apply(matrix, of_energies)  # type: ignore[no-untyped-call]
+            total = of_matrix if total is None else total + of_matrix
+        return total, None, None
+
+
+class _StepGradient(torch.autograd.Function):
+    """(F, G) -> Gamma o G, the derivative of <G, step(F)>."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, direction: Tensor, energies: Tensor, occupied: Tensor) -> Tensor:
+        gaps, G = _inverse_gaps(energies, occupied), _symmetric(direction)
+        ctx.save_for_backward(G, gaps, occupied)
+        return (gaps + gaps.mT) * G
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        G, g, vectors, occupied = ctx.saved_tensors
-        Z = vectors.mT @ _symmetric(gradient) @ vectors
-        of_matrix = vectors @ _step_curvature(G, Z, g, occupied) @ vectors.mT
-        of_direction = vectors @ ((g + g.mT) * Z) @ vectors.mT
-        return of_matrix, of_direction, None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        G, g, occupied = ctx.saved_tensors
+        Z = _symmetric(gradient)
+        return _step_curvature(G, Z, g, occupied), (g + g.mT) * Z, None, None
 
 
-class _EnergyGradient(torch.autograd.Function):
-    """(F, v) -> U diag(v) U^T, the derivative of <v, eps(F)>; not differentiable again."""
+class _LevelGradient(torch.autograd.Function):
+    """(F, v) -> diag(v), the derivative of <v, eps(F)>; not differentiable again."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor, weights: Tensor, vectors: Tensor) -> Tensor:
-        return (vectors * weights.unsqueeze(-2)) @ vectors.mT
+    def forward(ctx: Any, matrix: Tensor, weights: Tensor) -> Tensor:
+        return torch.diag_embed(weights)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         raise RuntimeError(
             "second derivatives of orbital energies are not available (they divide by differences of occupied levels); "
             "use create_graph=True only on functions of the density matrix"

@@ -200,19 +200,30 @@ def test_band_energy_gradient_is_the_density() -> None:
 
 
 def test_padded_batch_equals_single_systems() -> None:
-    H, S = _random_pair(5)
-    padded_H, padded_S = torch.eye(8, dtype=torch.float64) * 1e4, torch.eye(8, dtype=torch.float64)
-    padded_H[:5, :5], padded_S[:5, :5] = H, S
-    weights = torch.arange(25, dtype=torch.float64).reshape(5, 5)
+    """Values, first derivatives with respect to both matrices, and second derivatives."""
+    sizes, n_occupied = torch.tensor([5, 8]), torch.tensor([2, 3])
+    pairs = [_random_pair(5), _random_pair(8)]
+    weights = torch.arange(64, dtype=torch.float64).reshape(8, 8)
 
-    def value_and_gradient(hamiltonian: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        hamiltonian = hamiltonian.clone().requires_grad_()
-        P, energies = density_matrix(hamiltonian, overlap, 2)
-        (gradient,) = torch.autograd.grad((P[:5, :5] * weights).sum(), hamiltonian)
-        return P[:5, :5], energies[:5], gradient[:5, :5]
+    def found(H: Tensor, S: Tensor, n: Tensor, m: Tensor | None) -> list[Tensor]:
+        H, S = H.clone().requires_grad_(), S.clone().requires_grad_()
+        P, energies = density_matrix(H, S, n, m)
+        inside = (
+            P if m is None else P * (torch.arange(8) < m[:, None, None]) * (torch.arange(8)[:, None] < m[:, None, None])
+        )
+        total = (inside * weights[: P.shape[-1], : P.shape[-1]]).sum()
+        first = torch.autograd.grad(total, (H, S), create_graph=True)
+        second = torch.autograd.grad(sum((g * g).sum() for g in first), (H, S))
+        return [P, *(g.detach() for g in first), *second, torch.diag_embed(energies)]
 
-    for padded, single in zip(value_and_gradient(padded_H, padded_S), value_and_gradient(H, S), strict=True):
-        torch.testing.assert_close(padded, single)
+    H, S = (
+        torch.stack([torch.nn.functional.pad(pair[k], (0, 8 - len(pair[k]), 0, 8 - len(pair[k]))) for pair in pairs])
+        for k in (0, 1)
+    )
+    together = found(H, S, n_occupied, sizes)
+    for b, (pair, n, m) in enumerate(zip(pairs, n_occupied, sizes.tolist(), strict=True)):
+        for padded, single in zip(together, found(*pair, n, None), strict=True):
+            torch.testing.assert_close(padded[b, :m, :m], single)
 
 
 def test_float32_is_kept() -> None:
