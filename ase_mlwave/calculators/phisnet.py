@@ -20,6 +20,7 @@ from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms
 from ase_mlwave.calculators.domain import judge
 from ase_mlwave.calculators.moles import read_mole
+from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.energy import electronic_states
 from ase_mlwave.models.phisnet.inference import predict_batch
 from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, declares_level, default_level, errors_in_words
@@ -308,6 +309,6 @@ class PhiSNetCalculator(MlwaveCalculator):
         if len(members) == 1 or self.option("energy") == "scf" or "hamiltonian" not in outcome.extras:
             return outcome
         H, S = (torch.from_numpy(outcome.extras[name]) for name in ("hamiltonian", "overlap"))
-        (state,) = electronic_states((H,), (S,), (system.n_electrons // 2,))
+        (state,) = electronic_states(MatrixBatch.of([H]), S.view(-1), [system.n_electrons // 2]).split()
         extras = {"density_matrix": state.density.numpy(), "orbital_energies": state.orbital_energies.numpy()}
         return replace(outcome, extras={**outcome.extras, **extras})

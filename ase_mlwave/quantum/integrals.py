@@ -43,8 +43,10 @@ __all__ = [
     "OneElectronIntegrals",
     "attach_derivatives",
     "batch_integrals",
+    "coulomb_repulsion",
     "derivative_arrays",
     "integral_arrays",
+    "joined_integrals",
     "nuclear_repulsion",
     "one_electron_integrals",
 ]
@@ -56,7 +58,7 @@ IntegralProgram = Literal["torch", "pyscf"]
 
 @dataclass(frozen=True)
 class OneElectronIntegrals:
-    """One-electron matrices of one molecule, Hartree, PySCF's AO order."""
+    """One-electron matrices of one molecule, (M, M), or of several, (sum M_b^2,); Hartree, PySCF's AO order."""
 
     overlap: Tensor
     """S, (M, M), dimensionless."""
@@ -73,6 +75,15 @@ class OneElectronIntegrals:
     def core(self) -> Tensor:
         """Core Hamiltonian h = T + V_ne, (M, M)."""
         return self.kinetic + self.nuclear
+
+    def split(self, sizes: Sequence[int]) -> tuple[OneElectronIntegrals, ...]:
+        """Part those of several molecules, of the sizes M_b, into those of each, (M_b, M_b)."""
+        parts = {
+            name: [part.view(m, m) for part, m in zip(flat.split([m * m for m in sizes]), sizes, strict=True)]
+            for name, flat in vars(self).items()
+            if flat is not None
+        }
+        return tuple(OneElectronIntegrals(**{name: part[b] for name, part in parts.items()}) for b in range(len(sizes)))
 
 
 def one_electron_integrals(
@@ -153,21 +164,52 @@ def batch_integrals(
     derivatives with respect to positions are exact with ``"torch"``; with ``"pyscf"`` they are not implemented and come
     back as NaN, never as a wrong number (``test_second_position_derivative_of_pyscf_is_nan``).
     """
-    atoms = [tuple(int(z) for z in numbers) for numbers in molecules]
+    joined, sizes = joined_integrals(positions, molecules, basis, sap=sap, smeared=smeared, integrals=integrals)
+    return joined.split(sizes)
+
+
+def joined_integrals(
+    positions: Tensor,
+    molecules: Sequence[Sequence[int] | NDArray[Any]],
+    basis: str,
+    *,
+    sap: bool = False,
+    smeared: bool = False,
+    integrals: IntegralProgram = "torch",
+) -> tuple[OneElectronIntegrals, tuple[int, ...]]:
+    """Compute what `batch_integrals` does, the molecules' matrices (sum M_b^2,) one behind the other.
+
+    Parameters
+    ----------
+    positions, molecules, basis, sap, smeared, integrals
+        As of `batch_integrals`.
+
+    Returns
+    -------
+    integrals : OneElectronIntegrals
+        Of all molecules.
+    sizes : tuple of int, (B,)
+        M_b of each.
+
+    Raises
+    ------
+    ValueError
+        As `batch_integrals`.
+    """
+    atoms = tuple(tuple(np.asarray(numbers, dtype=np.int64).tolist()) for numbers in molecules)
     _check(positions, atoms)
     requested = {"overlap": True, "kinetic": True, "nuclear": True, "sap": sap, "smeared": smeared}
     names = [name for name in get_args(IntegralName) if requested[name]]
     if integrals == "torch":
         potentials = tuple(name for name in get_args(PotentialName) if requested[name])
-        layout = prepare(tuple(atoms), basis, potentials, positions.device)
-        values = [list(matrix) for matrix in matrices(positions.double(), layout)]
+        layout = prepare(atoms, basis, potentials, positions.device)
+        values, sizes = matrices(positions.double(), layout), layout.sizes
     else:
         on_host = positions.to(device="cpu", dtype=torch.float64).split([len(numbers) for numbers in atoms])
-        values = [_by_pyscf(r, numbers, basis, names) for r, numbers in zip(on_host, atoms, strict=True)]
-    return tuple(
-        OneElectronIntegrals(**{name: v.to(positions.device) for name, v in zip(names, each, strict=True)})
-        for each in values
-    )
+        parts = [_by_pyscf(r, numbers, basis, names) for r, numbers in zip(on_host, atoms, strict=True)]
+        sizes = tuple(len(part[0]) for part in parts)
+        values = torch.cat([torch.stack(part).flatten(1) for part in parts], 1).to(positions.device)
+    return OneElectronIntegrals(**dict(zip(names, values.unbind(), strict=True))), sizes
 
 
 def integral_arrays(
@@ -285,9 +327,26 @@ def nuclear_repulsion(positions: Tensor, numbers: Tensor, *, short_range: bool =
     charges = numbers[..., first].to(positions.dtype) * numbers[..., second].to(positions.dtype)
     squared = (positions[..., first, :] - positions[..., second, :]).square().sum(-1)
     squared = torch.where(charges > 0, squared, torch.ones_like(squared))
-    inverse = squared.rsqrt()
-    screening = torch.special.erfc(squared.sqrt() / SMEARING) if short_range else torch.ones_like(inverse)
-    return (charges * inverse * screening).sum(-1)
+    return coulomb_repulsion(charges, squared, short_range=short_range).sum(-1)
+
+
+def coulomb_repulsion(charges: Tensor, squared: Tensor, *, short_range: bool = False) -> Tensor:
+    """Compute the Coulomb energy of pairs of nuclei, Z_i Z_j / r_ij.
+
+    Parameters
+    ----------
+    charges, squared : Tensor, (...)
+        Products Z_i Z_j, and squared distances, Bohr^2.
+    short_range : bool
+        As of `nuclear_repulsion`.
+
+    Returns
+    -------
+    Tensor, (...)
+        Hartree.
+    """
+    bare = charges * squared.rsqrt()
+    return bare * torch.special.erfc(squared.sqrt() / SMEARING) if short_range else bare
 
 
 class _Integral(torch.autograd.Function):
@@ -414,7 +473,7 @@ def _check(positions: Tensor, molecules: Sequence[tuple[int, ...]]) -> None:
         raise ValueError(
             f"positions have shape {tuple(positions.shape)} for {n_atoms} atomic numbers; give (N, 3), N > 0"
         )
-    if not positions.is_cuda and not bool(torch.isfinite(positions).all()):
+    if positions.device.type == "cpu" and not bool(torch.isfinite(positions).all()):
         raise ValueError("positions have NaN or infinite components; give finite numbers in Bohr")
 
 

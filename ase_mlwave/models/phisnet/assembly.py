@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,11 @@ class MatrixBatch:
 
     flat: Tensor
     sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, matrices: Sequence[Tensor]) -> MatrixBatch:
+        """Join matrices (M_b, M_b)."""
+        return cls(torch.cat([matrix.reshape(-1) for matrix in matrices]), tuple(map(len, matrices)))
 
     def matrices(self) -> tuple[Tensor, ...]:
         """View each matrix, (M_b, M_b)."""

@@ -21,11 +21,11 @@ def baseline_matrix(kind: str, integrals: OneElectronIntegrals) -> Tensor:
         ``"none"``: zero. ``"sap"``: T + V_ne + V_SAP, kinetic energy and the superposition of screened atomic
         potentials (Lehtola, Visscher and Engel 2020).
     integrals : OneElectronIntegrals
-        Of one molecule; with ``sap`` where the kind needs it.
+        Of one molecule, or of several one behind the other; with ``sap`` where the kind needs it.
 
     Returns
     -------
-    Tensor, (M, M)
+    Tensor, (M, M) or (sum M_b^2,)
         Hartree, differentiable with respect to the positions as the integrals are.
 
     Raises
@@ -41,18 +41,18 @@ def baseline_matrix(kind: str, integrals: OneElectronIntegrals) -> Tensor:
 
 
 def energy_core(integrals: OneElectronIntegrals, *, short_range: bool) -> Tensor:
-    """Give the core Hamiltonian of the wavefunction energy, (M, M), Hartree.
+    """Give the core Hamiltonian of the wavefunction energy, Hartree.
 
     Parameters
     ----------
     integrals : OneElectronIntegrals
-        Of one molecule; with ``smeared`` for ``short_range``.
+        Of one molecule, or of several one behind the other; with ``smeared`` for ``short_range``.
     short_range : bool
         Add the smeared charges' repulsion, so that nuclear attraction is of short range.
 
     Returns
     -------
-    Tensor, (M, M)
+    Tensor, (M, M) or (sum M_b^2,)
 
     Raises
     ------

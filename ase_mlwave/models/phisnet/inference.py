@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
-from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, flatten
-from ase_mlwave.models.phisnet.energy import ElectronicState, electronic_states, n_occupied, wavefunction_energies
+from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core
+from ase_mlwave.models.phisnet.energy import (
+    ElectronicState,
+    ElectronicStates,
+    electronic_states,
+    n_occupied,
+    wavefunction_energies,
+)
 from ase_mlwave.models.phisnet.model import PhiSNet
-from ase_mlwave.quantum.integrals import IntegralProgram, OneElectronIntegrals, batch_integrals
+from ase_mlwave.quantum.integrals import IntegralProgram, OneElectronIntegrals, joined_integrals
 from ase_mlwave.systems.batch import SystemBatch, collate
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
@@ -29,26 +34,26 @@ class PredictedBatch:
     ----------
     molecules : SystemBatch
         Geometry; its positions carry gradients where they were asked for.
-    hamiltonians : tuple of Tensor, (M_b, M_b)
+    hamiltonian : MatrixBatch
         H with its baseline.
-    integrals : tuple of OneElectronIntegrals
-        Exact S, T and V_ne.
-    states : tuple of ElectronicState
+    joined_integrals : OneElectronIntegrals
+        Exact S, T and V_ne of all molecules, one behind the other.
+    joined_states : ElectronicStates
         Densities and orbital energies.
     atomic_energies : Tensor, (N,)
         e_i of the wavefunction energy.
-    distances : tuple of Tensor, (N_b,)
+    joined_distances : Tensor, (N,)
         How unlike the training data each atom is.
     short_range : bool
         Whether the wavefunction energy has short-range Coulomb terms.
     """
 
     molecules: SystemBatch
-    hamiltonians: tuple[Tensor, ...]
-    integrals: tuple[OneElectronIntegrals, ...]
-    states: tuple[ElectronicState, ...]
+    hamiltonian: MatrixBatch
+    joined_integrals: OneElectronIntegrals
+    joined_states: ElectronicStates
     atomic_energies: Tensor
-    distances: tuple[Tensor, ...]
+    joined_distances: Tensor
     short_range: bool
 
     @property
@@ -56,14 +61,33 @@ class PredictedBatch:
         """Positions of each molecule, (N_b, 3), Bohr."""
         return self.molecules.split(self.molecules.positions)
 
+    @property
+    def distances(self) -> tuple[Tensor, ...]:
+        """How unlike the training data each atom of each molecule is, (N_b,)."""
+        return self.molecules.split(self.joined_distances)
+
+    @property
+    def hamiltonians(self) -> tuple[Tensor, ...]:
+        """H of each molecule, (M_b, M_b)."""
+        return self.hamiltonian.matrices()
+
+    @property
+    def integrals(self) -> tuple[OneElectronIntegrals, ...]:
+        """Integrals of each molecule, (M_b, M_b)."""
+        return self.joined_integrals.split(self.hamiltonian.sizes)
+
+    @property
+    def states(self) -> tuple[ElectronicState, ...]:
+        """Density and orbital energies of each molecule."""
+        return self.joined_states.split()
+
     def wavefunction_energies(self) -> Tensor:
         """Compute E = 1/2 tr[P (H + h)] + E_nn + sum_i e_i, (B,), Hartree."""
-        cores = tuple(energy_core(integrals, short_range=self.short_range) for integrals in self.integrals)
         return wavefunction_energies(
             self.molecules,
-            self.hamiltonians,
-            cores,
-            list(self.states),
+            self.hamiltonian,
+            energy_core(self.joined_integrals, short_range=self.short_range),
+            self.joined_states,
             self.atomic_energies,
             short_range=self.short_range,
         )
@@ -112,7 +136,7 @@ def predict_batch(
         if gradients:
             molecules = molecules.at(molecules.positions.clone().requires_grad_())
         output = network(molecules)
-        exact = batch_integrals(
+        exact, _ = joined_integrals(
             molecules.positions,
             [s.numbers for s in systems],
             config.basis,
@@ -120,16 +144,16 @@ def predict_batch(
             smeared=config.short_range,
             integrals=integrals,
         )
-        baseline = flatten([baseline_matrix(config.baseline, i) for i in exact])
-        hamiltonians = MatrixBatch(output.hamiltonian.flat + baseline, output.hamiltonian.sizes).matrices()
-        occupied = tuple(n_occupied(torch.from_numpy(np.array(s.numbers)), s.charge) for s in systems)
-        states = electronic_states(hamiltonians, tuple(i.overlap for i in exact), occupied)
+        baseline = baseline_matrix(config.baseline, exact)
+        hamiltonian = MatrixBatch(output.hamiltonian.flat + baseline, output.hamiltonian.sizes)
+        occupied = [n_occupied(s.numbers, s.charge) for s in systems]
+        states = electronic_states(hamiltonian, exact.overlap, occupied)
     return PredictedBatch(
         molecules=molecules,
-        hamiltonians=hamiltonians,
-        integrals=exact,
-        states=tuple(states),
+        hamiltonian=hamiltonian,
+        joined_integrals=exact,
+        joined_states=states,
         atomic_energies=output.atomic_energies,
-        distances=molecules.split(output.distances),
+        joined_distances=output.distances,
         short_range=config.short_range,
     )

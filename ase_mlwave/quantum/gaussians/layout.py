@@ -176,6 +176,11 @@ class Layout:
     ----------
     n_atoms : int
         N of all together.
+    sizes : tuple of int, (B,)
+        M_b, the functions of each molecule.
+    order : Tensor, (sum M_b^2,), or None
+        Place of each element of the batch's matrices among those of all kinds, one behind the other; None where it is
+        its own.
     potentials : tuple of str
         The V potentials, in the order of results.
     groups : tuple of Group
@@ -191,6 +196,8 @@ class Layout:
     """
 
     n_atoms: int
+    sizes: tuple[int, ...]
+    order: Tensor | None
     potentials: tuple[PotentialName, ...]
     groups: tuple[Group, ...]
     kinds: tuple[Kind, ...]
@@ -242,7 +249,22 @@ def prepare(
         Kind(members, upload(molecule_primitives(basis, numbers).contraction)) for numbers, members in by_kind
     )
     n_terms = n_centres * sum(len(part.first) for part in pairs)
-    return Layout(n_atoms, potentials, groups, kinds, n_elements, n_terms, upload(centres))
+    widths = {numbers: kind.contraction.shape[1] for (numbers, _), kind in zip(by_kind, kinds, strict=True)}
+    sizes = tuple(widths[numbers] for numbers in molecules)
+    return Layout(
+        n_atoms, sizes, _order(sizes, order, upload), potentials, groups, kinds, n_elements, n_terms, upload(centres)
+    )
+
+
+def _order(sizes: Sequence[int], order: Sequence[int], upload: _Upload) -> Tensor | None:
+    """Tell how to bring matrices of kinds, sorted by ``order``, back to the order of the batch."""
+    if list(order) == sorted(order):
+        return None
+    squares = np.array(sizes) ** 2
+    ends = np.cumsum(squares[list(order)])
+    starts = np.empty_like(squares)
+    starts[list(order)] = ends - squares[list(order)]
+    return upload(np.concatenate([start + np.arange(n) for start, n in zip(starts, squares, strict=True)]))
 
 
 class _Upload:

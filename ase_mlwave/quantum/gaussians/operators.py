@@ -25,7 +25,7 @@ _MANY_TERMS = 2**17
 _MOST_TERMS = 2**23
 
 
-def matrices(positions: Tensor, layout: Layout) -> list[Tensor]:
+def matrices(positions: Tensor, layout: Layout) -> Tensor:
     """Compute the one-electron matrices of a batch.
 
     Parameters
@@ -37,19 +37,19 @@ def matrices(positions: Tensor, layout: Layout) -> list[Tensor]:
 
     Returns
     -------
-    list of Tensor, (2 + V, M_b, M_b)
-        For each molecule overlap, kinetic energy (Hartree) and the layout's potentials (Hartree), in PySCF's AO order.
+    Tensor, (2 + V, sum M_b^2)
+        Overlap, kinetic energy (Hartree) and the layout's potentials (Hartree), in PySCF's AO order, the molecules'
+        matrices one behind the other.
     """
     primitive: Tensor = _Primitive.apply(positions.t().reshape(-1), layout)  # type: ignore[no-untyped-call]
-    results: dict[int, Tensor] = {}
-    start = 0
-    for kind in layout.kinds:
-        size, count = len(kind.contraction), len(kind.members)
-        part = primitive[:, start : start + count * size**2].reshape(-1, count, size, size)
-        half = kind.contraction.t() @ (part @ kind.contraction)
-        results.update(zip(kind.members, (half + half.mT).unbind(1), strict=True))
-        start += count * size**2
-    return [results[index] for index in range(len(results))]
+    results: list[Tensor] = []
+    shapes = [(len(kind.members), *kind.contraction.shape) for kind in layout.kinds]
+    parts = primitive.split([count * size**2 for count, size, _ in shapes], 1)
+    for part, kind, (count, size, _) in zip(parts, layout.kinds, shapes, strict=True):
+        half = kind.contraction.t() @ (part.view(-1, count, size, size) @ kind.contraction)
+        results.append((half + half.mT).flatten(1))
+    joined = torch.cat(results, 1) if len(results) > 1 else results[0]
+    return joined if layout.order is None else joined.index_select(1, layout.order)
 
 
 class _Primitive(torch.autograd.Function):

@@ -5,15 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Record
-from ase_mlwave.models.phisnet.energy import n_occupied
+from ase_mlwave.models.phisnet.assembly import MatrixBatch
+from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core
+from ase_mlwave.models.phisnet.energy import ElectronicStates, electronic_states, n_occupied, wavefunction_energies
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.losses import predict_batch
 from ase_mlwave.models.phisnet.training.prepared import Preparation, PreparedDataset, join
 from ase_mlwave.models.phisnet.training.statistics import fit_statistics
-from tests.models.phisnet.systems import network
+from ase_mlwave.quantum.integrals import joined_integrals
+from ase_mlwave.systems.batch import collate
+from ase_mlwave.systems.system import System
+from tests.models.phisnet.systems import geometry, network
 from tests.models.phisnet.training.runs import WATERS
 
 
@@ -53,3 +59,42 @@ def test_closed_shells_are_counted() -> None:
     assert n_occupied(torch.tensor([8, 1]), charge=-1) == 5
     with pytest.raises(ValueError, match="9 electrons do not make a closed shell"):
         n_occupied(torch.tensor([8, 1]))
+
+
+def _energies(molecules: list[System], device: str = "cpu") -> tuple[ElectronicStates, Tensor, Tensor]:
+    """Solve T + V_ne + V_SAP of molecules: states, wavefunction energies, and their gradient."""
+    batch = collate(molecules, 1.0).to(device)
+    batch = batch.at(batch.positions.requires_grad_())
+    exact, sizes = joined_integrals(
+        batch.positions, [one.numbers for one in molecules], "sto-3g", sap=True, smeared=True
+    )
+    H = MatrixBatch(baseline_matrix("sap", exact), sizes)
+    states = electronic_states(H, exact.overlap, [n_occupied(one.numbers) for one in molecules])
+    core, none = energy_core(exact, short_range=True), batch.positions.new_zeros(len(batch.numbers))
+    energies = wavefunction_energies(batch, H, core, states, none, short_range=True)
+    return states, energies, torch.autograd.grad(energies.sum(), batch.positions)[0]
+
+
+#: Molecules of 24, 7, 2, 7 and 22 functions: some are padded, some are not.
+MIXED = [System(*geometry(symbols, seed)) for seed, symbols in enumerate(["CCOOHHHH", "OHH", "HH", "HOH", "CCOOHH"])]
+
+
+def test_states_of_a_batch_are_those_of_its_members() -> None:
+    states, energies, gradient = _energies(MIXED)
+    slopes = gradient.split([len(one) for one in MIXED])
+    for together, energy, slope, one in zip(states.split(), energies, slopes, MIXED, strict=True):
+        (alone,), expected, expected_slope = (x if b else x.split() for b, x in enumerate(_energies([one])))
+        torch.testing.assert_close(together.density, alone.density, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(together.orbital_energies, alone.orbital_energies, rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(energy, expected[0], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(slope, expected_slope, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("molecules", [MIXED[2:3], MIXED], ids=["one", "mixed"])
+def test_a_pass_needs_nothing_from_the_host(molecules: list[System]) -> None:
+    """On the device "meta" there are no numbers: to look at one, or to mix devices, is an error."""
+    states, energies, gradient = _energies(molecules, "meta")
+    assert energies.is_meta
+    assert energies.shape == (len(molecules),)
+    assert gradient.shape == (sum(map(len, molecules)), 3)
+    assert states.orbital_energies.shape == (sum(states.density.sizes),)

@@ -12,7 +12,6 @@ from ase_mlwave.quantum.ao_order import rotate_aos
 from ase_mlwave.quantum.basis import build_mole, shells
 from ase_mlwave.quantum.gaussians import layout, operators, pairs
 from ase_mlwave.quantum.gaussians.layout import prepare
-from ase_mlwave.quantum.gaussians.operators import matrices
 from ase_mlwave.quantum.integrals import IntegralName, derivative_arrays, integral_arrays
 
 CPU = torch.device("cpu")
@@ -22,8 +21,14 @@ NUMBERS = (8, 6, 1, 1)
 POSITIONS = np.array([[0.1, -0.05, 2.25], [0.0, 0.1, 0.0], [0.05, 1.8, -1.1], [-0.2, -1.7, -1.0]])
 
 
+def _each(positions: Tensor, prepared: layout.Layout) -> list[Tensor]:
+    """Compute the matrices of each molecule, (5, M_b, M_b)."""
+    parts = operators.matrices(positions, prepared).split([m * m for m in prepared.sizes], 1)
+    return [part.view(-1, m, m) for part, m in zip(parts, prepared.sizes, strict=True)]
+
+
 def _matrices(positions: np.ndarray, numbers: tuple[int, ...], basis: str) -> Tensor:
-    (result,) = matrices(torch.from_numpy(positions), prepare((numbers,), basis, POTENTIALS, CPU))
+    (result,) = _each(torch.from_numpy(positions), prepare((numbers,), basis, POTENTIALS, CPU))
     return result
 
 
@@ -64,7 +69,7 @@ def test_values_equal_pyscf_near_and_far(distance: float) -> None:
 def test_gradients_equal_contracted_derivatives_of_pyscf(numbers: tuple[int, ...], basis: str) -> None:
     expected = derivative_arrays(build_mole(numbers, POSITIONS, basis, spin=None), NAMES)
     positions = torch.from_numpy(POSITIONS).requires_grad_()
-    (result,) = matrices(positions, prepare((numbers,), basis, POTENTIALS, CPU))
+    (result,) = _each(positions, prepare((numbers,), basis, POTENTIALS, CPU))
     generator = torch.Generator().manual_seed(0)
     for name, matrix in zip(NAMES, result, strict=True):
         weights = torch.randn(matrix.shape, dtype=torch.float64, generator=generator)  # not symmetric
@@ -93,13 +98,13 @@ def _batch() -> tuple[Tensor, list[int]]:
 def _check_batch() -> None:
     positions, sizes = _batch()
     positions.requires_grad_()
-    together = matrices(positions, prepare(MOLECULES, "def2-svp", POTENTIALS, CPU))
+    together = _each(positions, prepare(MOLECULES, "def2-svp", POTENTIALS, CPU))
     (gradient,) = torch.autograd.grad(sum((m * m).sum() for m in together), positions)
     for numbers, alone, matrix, slope in zip(
         MOLECULES, positions.detach().split(sizes), together, gradient.split(sizes), strict=True
     ):
         alone.requires_grad_()
-        (expected,) = matrices(alone, prepare((numbers,), "def2-svp", POTENTIALS, CPU))
+        (expected,) = _each(alone, prepare((numbers,), "def2-svp", POTENTIALS, CPU))
         torch.testing.assert_close(matrix, expected, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(
             slope, torch.autograd.grad((expected * expected).sum(), alone)[0], rtol=1e-10, atol=1e-10
@@ -122,7 +127,7 @@ def test_pairs_that_are_left_out_do_not_matter(monkeypatch: pytest.MonkeyPatch) 
     found = []
     for limit in (0, 2**40):
         monkeypatch.setattr(operators, "_MANY_TERMS", limit)
-        (result,) = matrices(positions, prepared)
+        (result,) = _each(positions, prepared)
         found.append((result, torch.autograd.grad((result * result).sum(), positions)[0]))
     assert len(pairs.overlapping(positions.detach().t().reshape(-1), prepared.groups[-1]).scale) < len(
         prepared.groups[-1].scale
@@ -132,7 +137,7 @@ def test_pairs_that_are_left_out_do_not_matter(monkeypatch: pytest.MonkeyPatch) 
 
 
 def _forces(positions: Tensor, weights: Tensor) -> Tensor:
-    (result,) = matrices(positions, prepare(((8, 1),), "sto-3g", POTENTIALS, CPU))
+    (result,) = _each(positions, prepare(((8, 1),), "sto-3g", POTENTIALS, CPU))
     return torch.autograd.grad((weights * result).sum(), positions, create_graph=True)[0]
 
 
@@ -153,7 +158,7 @@ def test_second_derivatives_of_f_functions() -> None:
     positions = torch.from_numpy(POSITIONS[[0, 2]].copy()).requires_grad_()
     prepared = prepare(((8, 1),), "def2-tzvp", POTENTIALS, CPU)
     weights = torch.randn(5, 37, 37, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    assert gradgradcheck(lambda r: (weights * matrices(r, prepared)[0]).sum(), (positions,), atol=1e-5)
+    assert gradgradcheck(lambda r: (weights * _each(r, prepared)[0]).sum(), (positions,), atol=1e-5)
 
 
 def test_translation_changes_nothing() -> None:
@@ -163,7 +168,7 @@ def test_translation_changes_nothing() -> None:
 
 def test_forces_and_torques_vanish() -> None:
     positions = torch.from_numpy(POSITIONS).requires_grad_()
-    (result,) = matrices(positions, prepare((NUMBERS,), "def2-svp", POTENTIALS, CPU))
+    (result,) = _each(positions, prepare((NUMBERS,), "def2-svp", POTENTIALS, CPU))
     for matrix in result:
         (gradient,) = torch.autograd.grad(matrix.square().sum(), positions, retain_graph=True)
         assert float(gradient.abs().max()) > 1e-2
@@ -184,13 +189,13 @@ def test_what_is_kept_from_inference_serves_gradients() -> None:
     with torch.inference_mode():
         _matrices(POSITIONS, NUMBERS, "sto-3g")
     positions = torch.from_numpy(POSITIONS).requires_grad_()
-    (result,) = matrices(positions, prepare((NUMBERS,), "sto-3g", POTENTIALS, CPU))
+    (result,) = _each(positions, prepare((NUMBERS,), "sto-3g", POTENTIALS, CPU))
     assert bool(torch.autograd.grad(result.sum(), positions)[0].isfinite().all())
 
 
 def test_no_potentials() -> None:
     positions = torch.from_numpy(POSITIONS).requires_grad_()
-    (result,) = matrices(positions, prepare((NUMBERS,), "def2-svp", (), CPU))
+    (result,) = _each(positions, prepare((NUMBERS,), "def2-svp", (), CPU))
     torch.testing.assert_close(result, _matrices(POSITIONS, NUMBERS, "def2-svp")[:2])
     (gradient,) = torch.autograd.grad(result.square().sum(), positions)
     assert bool(gradient.isfinite().all())
@@ -202,7 +207,7 @@ def test_gpu_equals_cpu() -> None:
     results = []
     for device in (CPU, torch.device("cuda")):
         positions = _batch()[0].to(device).requires_grad_()
-        found = matrices(positions, prepare(MOLECULES, "def2-tzvp", POTENTIALS, device))
+        found = _each(positions, prepare(MOLECULES, "def2-tzvp", POTENTIALS, device))
         (gradient,) = torch.autograd.grad(sum((m * m).sum() for m in found), positions)
         results.append([part.detach().cpu() for part in (*found, gradient)])
     for cpu, gpu in zip(*results, strict=True):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
+from ase_mlwave.models.phisnet.baseline import flatten
 from ase_mlwave.models.phisnet.energy import electronic_states, n_occupied, wavefunction_energies
 from ase_mlwave.models.phisnet.model import PhiSNet, PhiSNetOutput
 from ase_mlwave.models.phisnet.training.prepared import TrainingBatch
@@ -53,19 +54,18 @@ def predict_batch(
     with torch.set_grad_enabled(torch.is_grad_enabled() or forces):
         output = model(molecules)
         per_molecule = molecules.positions.split(list(molecules.n_atoms))
-        baseline = torch.cat([m.at(r).reshape(-1) for m, r in zip(batch.baselines, per_molecule, strict=True)])
+        baseline = flatten([m.at(r) for m, r in zip(batch.baselines, per_molecule, strict=True)])
         hamiltonian = MatrixBatch(output.hamiltonian.flat + baseline, output.hamiltonian.sizes)
         if not (energies or forces):
             return Prediction(output, hamiltonian, None, None)
-        overlaps = tuple(m.at(r) for m, r in zip(batch.overlaps, per_molecule, strict=True))
-        cores = tuple(m.at(r) for m, r in zip(batch.energy_cores, per_molecule, strict=True))
+        overlap = flatten([m.at(r) for m, r in zip(batch.overlaps, per_molecule, strict=True)])
+        core = flatten([m.at(r) for m, r in zip(batch.energy_cores, per_molecule, strict=True)])
         numbers = molecules.numbers.split(list(molecules.n_atoms))
         occupied = tuple(n_occupied(z, q) for z, q in zip(numbers, batch.charges, strict=True))
-        matrices = hamiltonian.matrices()
-        states = electronic_states(matrices, overlaps, occupied)
+        states = electronic_states(hamiltonian, overlap, occupied)
         short_range = model.config.short_range
         total = wavefunction_energies(
-            molecules, matrices, cores, states, output.atomic_energies, short_range=short_range
+            molecules, hamiltonian, core, states, output.atomic_energies, short_range=short_range
         )
         force = None
         if forces:

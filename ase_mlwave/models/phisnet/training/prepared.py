@@ -16,6 +16,7 @@ from pyscf import lib
 from torch import Tensor
 
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, flatten
 from ase_mlwave.models.phisnet.energy import electronic_states, n_occupied, wavefunction_energies
 from ase_mlwave.models.training.cache import Arrays, Cache, fill
@@ -135,11 +136,11 @@ class Preparation:
 
     def _remainder(self, record: Record, matrices: Mapping[str, Tensor]) -> NDArray[np.float64]:
         """Subtract the energy from the reference H without atomic energies from the reference energy, Hartree."""
-        batch, H = collate([record], 1.0), (matrices["hamiltonian"],)
-        states = electronic_states(H, (matrices["overlap"],), (n_occupied(batch.numbers, record.charge),))
+        batch, H = collate([record], 1.0), MatrixBatch.of([matrices["hamiltonian"]])
+        states = electronic_states(H, flatten([matrices["overlap"]]), [n_occupied(batch.numbers, record.charge)])
         none = torch.zeros(len(record), dtype=torch.float64)
-        cores = (matrices["energy_core"],)
-        energy = wavefunction_energies(batch, H, cores, states, none, short_range=self.short_range)
+        core = flatten([matrices["energy_core"]])
+        energy = wavefunction_energies(batch, H, core, states, none, short_range=self.short_range)
         remainder: NDArray[np.float64] = float(record.energy or 0.0) - energy.numpy()
         return remainder
 

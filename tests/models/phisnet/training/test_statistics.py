@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.models.phisnet.assembly import MatrixBatch
+from ase_mlwave.models.phisnet.baseline import flatten
 from ase_mlwave.models.phisnet.energy import electronic_states, n_occupied, wavefunction_energies
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training import statistics
@@ -68,11 +70,11 @@ def test_remainder_is_what_atomic_energies_stand_for(waters: PreparedDataset) ->
     """Reference energies less the energies of the reference matrices, of all molecules as one batch."""
     systems = [waters[index] for index in range(len(waters))]
     batch = collate([system.record for system in systems], 15.0)
-    hamiltonians = tuple(system.hamiltonian for system in systems if system.hamiltonian is not None)
+    hamiltonian = MatrixBatch.of([system.hamiltonian for system in systems if system.hamiltonian is not None])
     occupied = tuple(n_occupied(torch.tensor(system.record.numbers)) for system in systems)
-    states = electronic_states(hamiltonians, tuple(system.overlap.value for system in systems), occupied)
+    states = electronic_states(hamiltonian, flatten([system.overlap.value for system in systems]), occupied)
     none = torch.zeros(len(batch.numbers), dtype=torch.float64)
-    cores = tuple(system.energy_core.value for system in systems)
-    energies = wavefunction_energies(batch, hamiltonians, cores, states, none, short_range=True)
+    core = flatten([system.energy_core.value for system in systems])
+    energies = wavefunction_energies(batch, hamiltonian, core, states, none, short_range=True)
     for system, energy in zip(systems, energies.tolist(), strict=True):
         assert system.remainder == pytest.approx((system.record.energy or 0.0) - energy, abs=1e-10)
