@@ -147,6 +147,16 @@ def test_water_dynamics(tmp_path: Path) -> None:
     assert float(re.findall(r"on the way: (\d+) meV/A", output)[0]) < 150
 
 
+def test_many_waters(tmp_path: Path) -> None:
+    pytest.importorskip("torch_sim")
+    output = _run("many_waters.py", tmp_path)
+    energies = [float(x) for x in re.findall(r"Angstrom, E (-[\d.]+) eV", output)]
+    assert energies == pytest.approx([-2075.485] * 4, abs=1e-3)
+    drifts = [float(x) for x in re.findall(r"([+-][\d.]+) meV", output)]
+    assert len(drifts) == 4
+    assert max(map(abs, drifts)) < 3
+
+
 def test_hbn_carbon(tmp_path: Path) -> None:
     pytest.importorskip("tblite")
     output = _run("hbn_carbon.py", tmp_path)

@@ -1,4 +1,4 @@
-"""What a simulation script touches: with the command line, the only rooms that know eV and Angstrom."""
+"""What a simulation script touches: with command line and engines, the only rooms that know eV and Angstrom."""
 
 from __future__ import annotations
 

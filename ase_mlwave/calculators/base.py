@@ -23,7 +23,7 @@ from ase.calculators.calculator import (
     all_changes,
 )
 
-from ase_mlwave.calculators.checks import charge_and_spin, property_names, read_atoms
+from ase_mlwave.calculators.checks import charge_and_spin, property_names, read_atoms, read_each
 from ase_mlwave.calculators.domain import check_outside, enforce, judge
 from ase_mlwave.calculators.members import Member, ModelName, common_domain, model_names, pick_device, pick_dtype
 from ase_mlwave.calculators.outcome import Outcome, average, to_ase
@@ -320,6 +320,23 @@ class MlwaveCalculator(Calculator):
             raise InputError(f"{type(self).__name__} gave no extra {name!r}. {suggestion(name, EXTRAS)}")
         return outcomes
 
+    def predict_systems(self, systems: Sequence[System], properties: Sequence[str]) -> list[Outcome]:
+        """Compute as `predict` does: the door of engines that have arrays and no ``Atoms``.
+
+        Parameters
+        ----------
+        systems : sequence of System
+            Checked (`ase_mlwave.calculators.checks.read_arrays`).
+        properties : sequence of str
+            As in `predict`, and so are the errors.
+
+        Returns
+        -------
+        list of Outcome
+            Values in ASE's units, no extras.
+        """
+        return self._evaluate(list(systems), self._checked_properties(properties), keep=lambda name: False)
+
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what has changed since the last calculation, charge and spin included."""
         check_arrays(atoms)  # ASE would stumble over them when it compares
@@ -386,13 +403,7 @@ class MlwaveCalculator(Calculator):
         if not isinstance(given, Iterable):
             raise InputError(f"predict needs a list of Atoms, got {type(given).__name__}.")
         _check_batch_size(batch_size)
-        systems = []
-        for index, atoms in enumerate(structures):
-            try:
-                systems.append(read_atoms(atoms, self.domain))
-            except InputError as error:
-                raise InputError(f"structure {index}: {error}") from error
-        return systems
+        return read_each(lambda atoms: read_atoms(atoms, self.domain), structures)
 
     def _evaluate(
         self,

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import InputError
+from numpy.typing import NDArray
 
 from ase_mlwave.errors import suggestion
 from ase_mlwave.models.domain.scope import Domain, check_elements, check_system
 from ase_mlwave.quantum.cubes import CubeGrid
 from ase_mlwave.systems.charge_spin import charge_and_spin as read_charge_and_spin
 from ase_mlwave.systems.charge_spin import other_statements
-from ase_mlwave.systems.conversion import system_from_atoms
 from ase_mlwave.systems.structures import check_arrays, check_cell
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
-__all__ = ["charge_and_spin", "check_choice", "cube_grid", "property_names", "read_atoms"]
+__all__ = ["charge_and_spin", "check_choice", "cube_grid", "property_names", "read_arrays", "read_atoms", "read_each"]
+
+T = TypeVar("T")
 
 
 def charge_and_spin(atoms: Atoms) -> tuple[int, int]:
@@ -63,29 +66,80 @@ def read_atoms(atoms: Any, domain: Domain) -> System:
     Raises
     ------
     InputError
-        If the structure is empty, has atomic numbers that are not whole, positions that are not (N, 3) finite numbers,
-        or a cell that is no material's; if charge or spin are not clear; or as `check_system`.
+        If atomic numbers are not whole, or positions are not (N, 3) finite numbers; if charge or spin are not clear; or
+        as `read_arrays`.
     """
     check_arrays(atoms)
-    if len(atoms) == 0:
-        raise InputError("the Atoms object is empty. Give it at least one atom.")
-    check_elements(atoms.numbers, domain)
-    if atoms.pbc.any():
-        if not domain.periodic:
-            raise InputError(
-                f"the model is for molecules, but the structure is periodic (pbc={atoms.pbc.tolist()}). "
-                "Set atoms.pbc = False if it is a molecule in a box."
-            )
-        check_cell(atoms)
-    try:
-        system = system_from_atoms(atoms)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    check_system(system, domain)
+    charge, spin = charge_and_spin(atoms)
+    system = read_arrays(
+        atoms.numbers, atoms.positions, domain, cell=atoms.cell.array, pbc=atoms.pbc, charge=charge, spin=spin
+    )
     others = "; ".join(other_statements(atoms, system.charge, system.spin))
     if others:
         warnings.warn(f"{system.formula}: {others}. Set atoms.info to what is meant.", stacklevel=2)
     return system
+
+
+def read_arrays(
+    numbers: NDArray[np.int64],
+    positions: NDArray[np.float64],
+    domain: Domain,
+    *,
+    cell: NDArray[np.float64],
+    pbc: NDArray[np.bool_],
+    charge: int = 0,
+    spin: int = 0,
+) -> System:
+    """Check what describes a structure, in ASE's units, and convert it to atomic units.
+
+    Parameters
+    ----------
+    numbers, positions : (N,), (N, 3)
+        Atomic numbers, and Angstrom.
+    domain : Domain
+        What the model was made for.
+    cell, pbc : (3, 3), (3,)
+        Cell vectors in rows, Angstrom, and which are periods.
+    charge, spin : int
+        Total charge, and number of unpaired electrons.
+
+    Returns
+    -------
+    System
+
+    Raises
+    ------
+    InputError
+        If the structure is empty, has positions that are not finite or a cell that is no material's; or as
+        `check_system`.
+    """
+    if len(numbers) == 0:
+        raise InputError("the Atoms object is empty. Give it at least one atom.")
+    check_elements(numbers, domain)
+    if pbc.any():
+        if not domain.periodic:
+            raise InputError(
+                f"the model is for molecules, but the structure is periodic (pbc={pbc.tolist()}). "
+                "Set atoms.pbc = False if it is a molecule in a box."
+            )
+        check_cell(positions, cell, pbc)
+    try:
+        system = System(numbers, positions / BOHR, charge=charge, spin=spin, cell=cell / BOHR, pbc=pbc)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    check_system(system, domain)
+    return system
+
+
+def read_each(read: Callable[[T], System], structures: Iterable[T]) -> list[System]:
+    """Read structures one after the other; where one is refused, the message of the ``InputError`` gives its index."""
+    systems = []
+    for index, structure in enumerate(structures):
+        try:
+            systems.append(read(structure))
+        except InputError as error:
+            raise InputError(f"structure {index}: {error}") from error
+    return systems
 
 
 def cube_grid(spacing: float) -> CubeGrid:

@@ -55,41 +55,55 @@ def check_finite(positions: NDArray[np.float64]) -> None:
         raise InputError(f"the position of atom {faulty[0]} is not finite: {positions[faulty[0]].tolist()} Angstrom.")
 
 
-def check_cell(atoms: Atoms) -> None:
+def check_cell(positions: NDArray[np.float64], vectors: NDArray[np.float64], pbc: NDArray[np.bool_]) -> None:
     """Refuse a cell that is no material's.
+
+    Parameters
+    ----------
+    positions : (N, 3)
+        Angstrom.
+    vectors : (3, 3)
+        Cell vectors in rows, Angstrom.
+    pbc : (3,) of bool
+        Which of them are periods.
+
+    Raises
+    ------
+    InputError
+        With what is wrong with the cell.
 
     Notes
     -----
     What counts is the lattice, not the vectors that it is written with: the shortest vector of the reduced cell.
     """
-    periodic = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
+    periodic = np.where(pbc[:, None], vectors, 0.0)
     if not np.isfinite(periodic).all():
-        raise InputError(f"the cell vectors {atoms.cell.tolist()} are not finite. Mend the cell.")
+        raise InputError(f"the cell vectors {vectors.tolist()} are not finite. Mend the cell.")
     if np.abs(periodic).max() > _MAX_PERIOD:
         raise InputError(
             f"the cell is {np.abs(periodic).max():.3g} Angstrom long, and more than {_MAX_PERIOD:g} is refused. Set "
             "atoms.pbc = False if it is a molecule."
         )
     lengths = np.linalg.norm(periodic, axis=1)
-    for axis in np.flatnonzero(atoms.pbc):
+    for axis in np.flatnonzero(pbc):
         if not lengths[axis] > 0:
             raise InputError(
                 f"the structure is periodic along cell vector {axis}, which is zero. Set atoms.cell, or "
                 "atoms.pbc = False if it is a molecule."
             )
-    vectors = periodic[atoms.pbc] / lengths[atoms.pbc, None]
-    if np.linalg.matrix_rank(vectors, tol=1e-6) < len(vectors):
-        raise InputError(f"the cell vectors {atoms.cell.tolist()} are linearly dependent, or nearly so. Mend the cell.")
+    directions = periodic[pbc] / lengths[pbc, None]
+    if np.linalg.matrix_rank(directions, tol=1e-6) < len(directions):
+        raise InputError(f"the cell vectors {vectors.tolist()} are linearly dependent, or nearly so. Mend the cell.")
     cell: NDArray[np.float64] = complete_cell(periodic)
-    period = np.linalg.norm(minkowski_reduce(cell, atoms.pbc)[0], axis=1)[atoms.pbc].min()
+    period = np.linalg.norm(minkowski_reduce(cell, pbc)[0], axis=1)[pbc].min()
     if period < _MIN_PERIOD:
         raise InputError(
             f"the structure repeats itself after {period:.3g} Angstrom, and less than {_MIN_PERIOD} is refused. Mend "
             "the cell (its vectors are in Angstrom)."
         )
-    along = np.linalg.solve(cell.T, atoms.positions.T)[~atoms.pbc]  # complete vectors are orthonormal to the others
+    along = np.linalg.solve(cell.T, positions.T)[~pbc]  # complete vectors are orthonormal to the others
     sizes = np.ptp(along, axis=1) + _THICKNESS
-    density = len(atoms) / (abs(np.linalg.det(cell)) * sizes.prod())
+    density = len(positions) / (abs(np.linalg.det(cell)) * sizes.prod())
     if density > _MAX_DENSITY:
         raise InputError(
             f"the cell holds {density:.3g} atoms per cubic Angstrom, and more than {_MAX_DENSITY} (thrice diamond) is "
