@@ -301,7 +301,7 @@ class PhiSNetCalculator(MlwaveCalculator):
             ]
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise CalculationFailed(f"the predicted matrix cannot be diagonalised: {error}") from error
-        return self._combine(system, [Outcome({}, matrices_of(batch, 0)) for batch in batches])
+        return self._combine(system, [Outcome({}, matrices_of(batch)[0]) for batch in batches])
 
     def _combine(self, system: System, members: list[Outcome]) -> Outcome:
         """Average a committee; its density matrix and orbital energies are those of the mean Hamiltonian."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import vesin
@@ -19,6 +20,8 @@ Array = NDArray[np.float64]
 _BOXES = 0.9e5
 #: Visits to boxes beside periods that take less time than the pairs.
 _VISITS = 3e6
+#: Molecules of at most so many atoms are not searched: to look at all their pairs takes less time.
+_FEW_ATOMS = 24
 #: Relative distance beyond the cutoff that the search includes, so that no rounding but ours decides.
 _SLACK = 1e-9
 
@@ -124,7 +127,9 @@ class _Candidates:
 
     @classmethod
     def search(cls, system: System, cutoff: float) -> _Candidates:
-        """Search up to the cutoff, with what rounding may leave beyond it."""
+        """Search up to the cutoff, with what rounding may leave beyond it; of few atoms give all pairs."""
+        if system.cell is None and len(system) <= _FEW_ATOMS:
+            return cls(system, np.inf, _all_pairs(len(system)), None)
         cell, pbc = _box(system)
         positions, vectors, reach = _searchable(system.positions, cell, pbc, cutoff * (1 + _SLACK))
         search = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=1)
@@ -159,6 +164,13 @@ class _Candidates:
         near = np.flatnonzero(squares < cutoff**2)
         shifts = None if self.pairs.shifts is None else np.take(self.pairs.shifts, near, axis=0)
         return Pairs(self.pairs.first[near], self.pairs.second[near], shifts)
+
+
+@lru_cache(maxsize=_FEW_ATOMS)
+def _all_pairs(n_atoms: int) -> Pairs:
+    """List all pairs of different atoms."""
+    first, second = np.divmod(np.flatnonzero(~np.eye(n_atoms, dtype=bool)), n_atoms)
+    return Pairs(first, second, None)
 
 
 def _box(system: System) -> tuple[Array, NDArray[np.bool_]]:

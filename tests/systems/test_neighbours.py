@@ -12,6 +12,7 @@ import pytest
 from ase.neighborlist import primitive_neighbor_list
 from numpy.typing import NDArray
 
+from ase_mlwave.systems import neighbours
 from ase_mlwave.systems.neighbours import NeighbourList, Pairs, find_pairs
 from ase_mlwave.systems.system import System
 
@@ -73,8 +74,11 @@ def test_pairs_are_those_of_ase(name: str) -> None:
 @pytest.mark.parametrize("away", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)])
 @pytest.mark.parametrize("cutoff", [0.2, 2.0, 10.0])
 @pytest.mark.parametrize("cell", [None, np.diag([4.0, 0.0, 0.0]), np.diag([4.0, 4.0, 0.0])], ids=["0d", "1d", "2d"])
-def test_atoms_may_be_far_apart(cell: NDArray[np.float64] | None, cutoff: float, away: tuple[int, ...]) -> None:
+def test_atoms_may_be_far_apart(
+    cell: NDArray[np.float64] | None, cutoff: float, away: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their boxes once were more than there are numbers, or none."""
+    monkeypatch.setattr(neighbours, "_FEW_ATOMS", 0)
     pair = np.array([[0.0, 0.0, 0.0], [0.05, 0.1, 0.0]])
     pbc = np.array([cell is not None, cell is not None and bool(cell[1, 1]), False])
     alone = System(np.ones(2), pair, cell=cell, pbc=pbc)
@@ -104,8 +108,9 @@ def test_atoms_may_be_many_periods_apart(name: str, turn: NDArray[np.float64]) -
     np.testing.assert_array_equal(home[order], pairs.shifts)
 
 
-def test_boxes_that_are_few_after_all_cuts_are_not_none() -> None:
+def test_boxes_that_are_few_after_all_cuts_are_not_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice a number cut to a whole one, and a product of it cut again, once left no box: the process died."""
+    monkeypatch.setattr(neighbours, "_FEW_ATOMS", 0)
     rng = np.random.default_rng(0)
     for extent in 10 ** rng.uniform(-1.0, 6.0, size=(300, 3)):
         pair = System(np.ones(2), np.vstack([np.zeros(3), extent]))
@@ -128,21 +133,21 @@ def test_a_skin_changes_nothing(name: str) -> None:
     """A walk through many rebuilds; pairs are the same, in the same order."""
     cell, pbc = CELLS[name]
     one = system(30, None if cell is None else 3.0 * cell, pbc)
-    neighbours, rng = NeighbourList(skin=1.0), np.random.default_rng(1)
+    listing, rng = NeighbourList(skin=1.0), np.random.default_rng(1)
     for _ in range(30):
         one = replace(one, positions=one.positions + rng.normal(scale=0.04, size=(30, 3)))
-        assert listed(neighbours.find_pairs(one, 4.0)) == listed(find_pairs(one, 4.0))
-    assert 2 <= neighbours.n_searches <= 10
+        assert listed(listing.find_pairs(one, 4.0)) == listed(find_pairs(one, 4.0))
+    assert 2 <= listing.n_searches <= 10
 
 
 def test_the_search_is_repeated_only_where_it_must_be() -> None:
     one = system(5, 3.0 * CUBE, (True, True, True))
-    neighbours = NeighbourList(skin=1.0)
+    listing = NeighbourList(skin=1.0)
 
     def searches(changed: System) -> bool:
-        before = neighbours.n_searches
-        assert listed(neighbours.find_pairs(changed, 4.0)) == listed(find_pairs(changed, 4.0))
-        return neighbours.n_searches > before
+        before = listing.n_searches
+        assert listed(listing.find_pairs(changed, 4.0)) == listed(find_pairs(changed, 4.0))
+        return listing.n_searches > before
 
     step = np.zeros((5, 3))
     step[3, 2] = 0.4
@@ -159,9 +164,9 @@ def test_the_search_is_repeated_only_where_it_must_be() -> None:
 
 def test_one_list_serves_shorter_cutoffs_and_stays_behind_when_copied() -> None:
     one = system(30, 3.0 * CUBE, (True, True, True))
-    neighbours = NeighbourList(skin=1.0)
+    listing = NeighbourList(skin=1.0)
     for cutoff in (4.0, 2.0, 4.5, 5.5, 4.0):
-        assert listed(neighbours.find_pairs(one, cutoff)) == listed(find_pairs(one, cutoff))
-    assert neighbours.n_searches == 2
-    for twin in (copy.deepcopy(neighbours), pickle.loads(pickle.dumps(neighbours))):
+        assert listed(listing.find_pairs(one, cutoff)) == listed(find_pairs(one, cutoff))
+    assert listing.n_searches == 2
+    for twin in (copy.deepcopy(listing), pickle.loads(pickle.dumps(listing))):
         assert (twin.skin, twin.n_searches) == (1.0, 0)

@@ -62,6 +62,8 @@ def repulsion(system: System) -> Wall:
     vectors, begin = pairs.vectors(system), radii[pairs.first] + radii[pairs.second]
     r = np.maximum(np.linalg.norm(vectors, axis=1), 1e-6)
     forces, near = np.zeros((len(system), 3)), r < begin
+    if not near.any():
+        return Wall(np.zeros(len(system)), forces, np.zeros((3, 3)))
     i, j, vectors, r = pairs.first[near], pairs.second[near], vectors[near], r[near]
     numbers = system.numbers.astype(np.float64)
     energies, slopes = _pair(numbers[i], numbers[j], r, begin[near])

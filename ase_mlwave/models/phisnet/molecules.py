@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -66,16 +67,16 @@ def molecular_properties(
     forces = "forces" in properties
     gradients = forces and energy != "scf"
     batch = predict_batch(network, systems, gradients=gradients, neighbours=neighbours, integrals=integrals)
-    results: list[tuple[Values, Values]] = [({}, matrices_of(batch, b)) for b in range(len(systems))]
+    results: list[tuple[Values, Values]] = [({}, matrices) for matrices in matrices_of(batch)]
     if energy == "scf" and properties:
         for system, (values, matrices) in zip(systems, results, strict=True):
             _converge(_mean_field(network, system), values, matrices, forces, in_domain)
     elif forces or "energy" in properties:
         total = batch.wavefunction_energies() if energy == "wavefunction" else _functional(network, batch, systems)
-        slopes = batch.molecules.split(batch.gradient(total)) if forces else ()
-        for b, (values, _) in enumerate(results):
-            values["energy"] = float(total[b].detach())
-            values |= {"forces": -_numpy(slopes[b])} if forces else {}
+        slopes = _parts(batch.gradient(total), [(len(one), 3) for one in systems]) if forces else []
+        for b, (value, (values, _)) in enumerate(zip(_numpy(total).tolist(), results, strict=True)):
+            values["energy"] = value
+            values |= {"forces": -slopes[b]} if forces else {}
             if energy == "wavefunction":
                 _add_wall(values, systems[b])
     if "dipole" in properties or "charges" in properties:
@@ -86,15 +87,23 @@ def molecular_properties(
     return results
 
 
-def matrices_of(batch: PredictedBatch, b: int) -> Values:
-    """Return what was predicted of molecule ``b``: name in ``calc.extras`` -> float64 array, Hartree."""
-    return {
-        "hamiltonian": _numpy(batch.hamiltonians[b]),
-        "overlap": _numpy(batch.integrals[b].overlap),
-        "density_matrix": _numpy(batch.states[b].density),
-        "orbital_energies": _numpy(batch.states[b].orbital_energies),
-        "domain_distance": _numpy(batch.distances[b]),
+def matrices_of(batch: PredictedBatch) -> list[Values]:
+    """Return what was predicted of each molecule: name in ``calc.extras`` -> float64 array, Hartree.
+
+    Notes
+    -----
+    One copy from the device for each name, not for each molecule.
+    """
+    H, states = batch.hamiltonian, batch.joined_states
+    atoms, squares = batch.molecules.n_atoms, [(m, m) for m in H.sizes]
+    columns = {
+        "hamiltonian": _parts(H.flat, squares),
+        "overlap": _parts(batch.joined_integrals.overlap, squares),
+        "density_matrix": _parts(states.density.flat, squares),
+        "orbital_energies": _parts(states.orbital_energies, [(m,) for m in H.sizes]),
+        "domain_distance": _parts(batch.joined_distances, [(n,) for n in atoms]),
     }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def mole_of(network: PhiSNet, system: System) -> gto.Mole:
@@ -133,6 +142,13 @@ def _add_wall(values: Values, system: System) -> None:
     values["energy"] += wall.energy
     if "forces" in values:
         values["forces"] = values["forces"] + wall.forces
+
+
+def _parts(joined: torch.Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """Copy to the host what lies one behind the other, and part it into arrays of these shapes."""
+    flat = _numpy(joined).reshape(-1)
+    ends = np.cumsum([prod(shape) for shape in shapes])
+    return [flat[end - prod(shape) : end].reshape(shape) for end, shape in zip(ends.tolist(), shapes, strict=True)]
 
 
 def _numpy(tensor: torch.Tensor) -> Array:
