@@ -38,7 +38,7 @@ def to_e3nn(vectors: Tensor) -> Tensor:
     Tensor, (..., 3)
         The components y, z, x.
     """
-    return vectors[..., list(_AXES)]
+    return vectors.roll(-1, dims=-1)  # no list of indices, which would go to the device anew
 
 
 def irreps_order(shells: Sequence[int]) -> NDArray[np.int64]:

@@ -145,3 +145,13 @@ def test_structures_outside_the_domain_are_marked_and_the_others_kept(morse_kind
     code, output = _invoke(folder, waters, "-o", out, "--set", "outside=warn")
     assert code == 0, output
     assert [atoms.info["out_of_domain"] for atoms in read(out, ":")] == ["doubtful"] * 3
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_energies_of_the_cpu(waters: Path, tmp_path: Path) -> None:
+    energies = []
+    for device in ("cpu", "cuda"):
+        code, output = _invoke("qdf-chno", waters, "-o", tmp_path / f"{device}.extxyz", "--device", device)
+        assert code == 0, output
+        energies.append([atoms.get_potential_energy() for atoms in read(tmp_path / f"{device}.extxyz", ":")])
+    assert energies[1] == pytest.approx(energies[0], abs=1e-6)
