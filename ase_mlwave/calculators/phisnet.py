@@ -54,7 +54,8 @@ class PhiSNetCalculator(MlwaveCalculator):
         Which program evaluates overlap, core Hamiltonian and baseline: ``"torch"`` (default), all molecules of a batch
         together on the model's device, or ``"pyscf"``, one after the other on the CPU; they agree to rounding.
     device, dtype, batch_size, outside
-        As in `MlwaveCalculator`. ``dtype`` is the network's; matrices are always float64.
+        As in `MlwaveCalculator`. ``dtype`` is the network's; matrices are always float64. On a GPU the levels
+        ``"functional"`` and ``"scf"`` are computed there, too, where gpu4pyscf is installed.
 
     Raises
     ------

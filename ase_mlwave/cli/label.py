@@ -44,6 +44,9 @@ def label(
         ),
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of one worker.")] = 1,
+    device: Annotated[
+        str, typer.Option(help="cpu, or cuda: PySCF's levels by gpu4pyscf (extra gpu); the labels' level is the same.")
+    ] = "cpu",
     dask: Annotated[
         str | None, typer.Option(help="Label on a Dask cluster: its scheduler's address, or scheduler file.")
     ] = None,
@@ -76,7 +79,7 @@ def label(
     from ase_mlwave.reference.levels import LevelOfTheory
 
     fractions = None if split is None else parse_fractions(split)
-    theory = LevelOfTheory.parse(level)
+    theory = LevelOfTheory.parse(level).on(device)
     console = Console(stderr=True)
     dataset = read_data(geometries, console, energy_key=energy_key, forces_key=forces_key, units=units)
     with (

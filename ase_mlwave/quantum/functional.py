@@ -26,7 +26,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -38,6 +37,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ase_mlwave.quantum.gpu import for_device, is_on_gpu, to_numpy
 from ase_mlwave.quantum.names import without_evaluation
 
 __all__ = [
@@ -62,7 +62,7 @@ class ScfResult:
     forces: Array | None
     """Hartree/Bohr, (N, 3); None if they were not asked for."""
     cycles: int | None
-    """SCF iterations; None where the program does not count them (gpu4pyscf)."""
+    """SCF iterations; None where the program does not count them (gpu4pyscf before 1.5.1)."""
     density: Array
     """P, (M, M), or (2, M, M) for an unrestricted method."""
     orbital_energies: Array
@@ -93,11 +93,11 @@ def evaluate_functional(mean_field: Any, density: Array) -> tuple[float, Array]:
     """
     density = _checked_density(mean_field, density)
     with _quiet(mean_field):
-        P = _for_device(mean_field, density)
+        P = for_device(mean_field, density)
         core = mean_field.get_hcore()
         potential = mean_field.get_veff(mean_field.mol, P)
         energy = float(mean_field.energy_tot(P, h1e=core, vhf=potential))
-        return energy, _to_numpy(core) + _to_numpy(potential)
+        return energy, to_numpy(core) + to_numpy(potential)
 
 
 def kohn_sham_energy(mean_field: Any, density: Array) -> float:
@@ -194,7 +194,7 @@ def kohn_sham_gradient(
             f"({size},)"
         )
     with _quiet(mean_field):
-        arguments = (_for_device(mean_field, array) for array in (orbital_energies, coefficients, occupations))
+        arguments = (for_device(mean_field, array) for array in (orbital_energies, coefficients, occupations))
         return _gradient(mean_field, *arguments, grid_response=grid_response)
 
 
@@ -269,8 +269,8 @@ def converge(
             energy=float(mean_field.e_tot),
             forces=-_gradient(mean_field, grid_response=grid_response) if forces else None,
             cycles=getattr(mean_field, "cycles", None),
-            density=_to_numpy(mean_field.make_rdm1()),
-            orbital_energies=_to_numpy(mean_field.mo_energy),
+            density=to_numpy(mean_field.make_rdm1()),
+            orbital_energies=to_numpy(mean_field.mo_energy),
         )
 
 
@@ -301,8 +301,11 @@ class _Functional(torch.autograd.Function):
 
 def _gradient(mean_field: Any, *orbitals: Any, grid_response: bool) -> Array:
     """Evaluate dE/dR at the given or the mean field's own orbitals, with the grid's response where PySCF has it."""
+    if orbitals and is_on_gpu(mean_field):  # some versions of gpu4pyscf take a part of the orbitals from the mean field
+        mean_field = mean_field.copy()
+        mean_field.mo_energy, mean_field.mo_coeff, mean_field.mo_occ = orbitals
     try:
-        return _to_numpy(gradient_method(mean_field, grid_response=grid_response).kernel(*orbitals))
+        return to_numpy(gradient_method(mean_field, grid_response=grid_response).kernel(*orbitals))
     except NotImplementedError as error:
         if not grid_response:
             raise
@@ -311,7 +314,7 @@ def _gradient(mean_field: Any, *orbitals: Any, grid_response: bool) -> Array:
             "forces deviate from the derivative of the energy by about 1e-5 Hartree/Bohr. Update PySCF.",
             stacklevel=2,
         )
-        return _to_numpy(gradient_method(mean_field, grid_response=False).kernel(*orbitals))
+        return to_numpy(gradient_method(mean_field, grid_response=False).kernel(*orbitals))
 
 
 def _natural_orbitals(mean_field: Any, density: Array) -> tuple[Array, Array]:
@@ -353,16 +356,3 @@ def _quiet(mean_field: Any) -> Iterator[None]:
         for item, verbose in silenced:
             item.verbose = verbose
         mean_field.chkfile = checkpoint
-
-
-def _for_device(mean_field: Any, array: Array) -> Any:
-    """Move an array to where the mean field computes: CuPy for gpu4pyscf."""
-    if type(mean_field).__module__.startswith("gpu4pyscf"):
-        return import_module("cupy").asarray(array)
-    return array
-
-
-def _to_numpy(array: Any) -> Array:
-    """Copy a NumPy or CuPy array, tagged or not, to plain float64."""
-    on_host = array.get() if hasattr(array, "get") else array
-    return np.array(on_host, dtype=np.float64)

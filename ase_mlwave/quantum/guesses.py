@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyscf import gto
 
 from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning, suggestion
+from ase_mlwave.quantum.gpu import is_on_gpu, to_numpy
 from ase_mlwave.quantum.initial_guess import adapt_density, check_target, doubt
 from ase_mlwave.quantum.names import without_evaluation
 
@@ -90,4 +91,4 @@ def _pyscf_guess(mean_field: Any, name: str) -> Array:
             f"PySCF's own guess {name!r} fails in this basis ({error}); give fallback='hcore', which needs no "
             "projection"
         ) from error
-    return guess
+    return to_numpy(guess) if is_on_gpu(mean_field) else guess

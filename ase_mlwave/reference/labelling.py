@@ -50,7 +50,8 @@ def label_geometries(
     path : str or Path
         A ``.db`` file or the address of a PostgreSQL database; new, or one that an earlier run has left or others use.
     level : LevelOfTheory or str
-        Level of theory, such as ``"pbe/def2-svp"``; must be that of the dataset.
+        Level of theory, such as ``"pbe/def2-svp"``; must be that of the dataset. On a GPU:
+        ``LevelOfTheory.parse("pbe/def2-svp").on("cuda")``.
     executor : concurrent.futures.Executor, optional
         Where to run (threads, a Dask client's executor, ...). By default a pool of ``n_workers`` fresh processes; a
         script that calls this needs ``if __name__ == "__main__":``, as for every process pool.
@@ -76,7 +77,8 @@ def label_geometries(
     Raises
     ------
     InputError
-        If the level is unknown or not that of the dataset, or a number is not positive.
+        If the level is unknown or not that of the dataset, this machine lacks what it needs (of an executor's machines
+        each molecule's failure says so), or a number is not positive.
     CalculationFailed
         If a given executor cannot run what it is given, or loses it.
     KeyboardInterrupt
@@ -96,6 +98,8 @@ def label_geometries(
     """
     theory = LevelOfTheory.parse(level) if isinstance(level, str) else level
     workers = Workers(executor, n_workers, n_threads, matrices)
+    if executor is None:
+        theory.load()  # what this machine lacks is refused now, once, and not for each molecule
     records = [_unlabelled(geometry) for geometry in geometries]
     file = open_dataset(path, theory)
     file.add(records)

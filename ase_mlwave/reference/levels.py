@@ -21,7 +21,7 @@ from ase.calculators.calculator import (
     SCFError,
 )
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pyscf import dft, gto, scf
 
 from ase_mlwave.data.convert import atoms_from_record, record_from_atoms
@@ -31,6 +31,7 @@ from ase_mlwave.errors import suggestion
 from ase_mlwave.properties import LABELS
 from ase_mlwave.quantum.basis import auxiliary_basis, build_mole
 from ase_mlwave.quantum.functional import gradient_method
+from ase_mlwave.quantum.gpu import PYSCF_DEVICES, check_device, on_device, to_numpy
 from ase_mlwave.quantum.names import check_basis, check_elements, check_functional, is_hartree_fock, without_evaluation
 from ase_mlwave.quantum.populations import dipole_moment
 from ase_mlwave.reference.scf_rescue import AS_IS, RESCUE_KEY, converge_with_rescue
@@ -125,7 +126,34 @@ class LevelOfTheory(ABC):
         """
 
     def load(self) -> None:  # noqa: B027 (most levels have nothing left to load)
-        """Load the program's libraries, so that a limit on their threads finds them."""
+        """Load the program's libraries, so that a limit on their threads finds them.
+
+        Raises
+        ------
+        InputError
+            If this machine lacks what the level needs.
+        """
+
+    def on(self, device: str) -> LevelOfTheory:
+        """Return the same level, computed on a device: its name, settings and labels' place in databases stay.
+
+        Parameters
+        ----------
+        device : str
+            ``"cpu"``, or for PySCF's levels ``"cuda"``: gpu4pyscf computes them, on a machine that has it and a GPU.
+
+        Returns
+        -------
+        LevelOfTheory
+
+        Raises
+        ------
+        InputError
+            If the level is not computed on such devices. Whether the machine has one shows when it is used (`load`).
+        """
+        if device != "cpu":
+            raise InputError(f"the level {self.name!r} is computed on CPUs only, got device={device!r}. Leave it out.")
+        return self
 
     def mean_field(self, mole: gto.Mole) -> scf.hf.SCF:
         """Return an unconverged PySCF mean-field object of this level.
@@ -168,6 +196,7 @@ class PyscfLevel(BaseModel, LevelOfTheory):
     grid_response: bool = True
     """Whether forces have the response of the integration grid. Without it, as in labels of earlier versions, they
     differ from the derivative of the energy by about 1e-5 Hartree/Bohr at grid level 3; the rest is the same."""
+    _device: str = PrivateAttr("cpu")
 
     @field_validator("functional", "basis")
     @classmethod
@@ -184,6 +213,25 @@ class PyscfLevel(BaseModel, LevelOfTheory):
         """Refuse names that PySCF does not know."""
         check_functional(self.functional)
         check_basis(self.basis)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what decides the numbers; a device does not."""
+        return isinstance(other, PyscfLevel) and other.settings() == self.settings()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.name))
+
+    def on(self, device: str) -> PyscfLevel:
+        """Return the same level on another device; see ``LevelOfTheory.on``."""
+        if device not in PYSCF_DEVICES:
+            check_device(device)
+        twin = self.model_copy()
+        twin._device = device
+        return twin
+
+    def load(self) -> None:
+        """See that the machine has the level's device."""
+        check_device(self._device)
 
     @property
     def name(self) -> str:
@@ -211,7 +259,12 @@ class PyscfLevel(BaseModel, LevelOfTheory):
         Returns
         -------
         pyscf.scf.hf.SCF
-            With functional, grid, density fitting and convergence threshold set.
+            With functional, grid, density fitting and convergence threshold set; on a GPU one of gpu4pyscf.
+
+        Raises
+        ------
+        InputError
+            If the machine has not the level's device.
         """
         if is_hartree_fock(self.functional):
             mf = scf.UHF(mole) if mole.spin else scf.RHF(mole)
@@ -225,7 +278,7 @@ class PyscfLevel(BaseModel, LevelOfTheory):
         mf.conv_tol = self.conv_tol
         mf.max_cycle = self.max_cycle
         mf.chkfile = None
-        return mf
+        return on_device(mf, self._device)
 
     def label(self, molecule: Record | Atoms) -> Record:
         """Run the SCF and its analytic gradient; see ``LevelOfTheory.label``.
@@ -239,35 +292,33 @@ class PyscfLevel(BaseModel, LevelOfTheory):
         mole = build_mole(record.numbers, record.positions, self.basis, record.charge, record.spin)
         try:
             with without_evaluation():
-                mf, rung = converge_with_rescue(lambda: self.mean_field(mole))
+                mf, rung = converge_with_rescue(lambda: self.mean_field(mole), lambda: self.on("cpu").mean_field(mole))
             if not rung:
                 raise SCFError(
                     f"the SCF of {record.formula} at {self.name} did not converge to {self.conv_tol:g} Hartree within "
                     f"{self.max_cycle} cycles, nor with level shifts, smaller steps or in second order."
                 )
             gradient = self._gradient(mf)
-            density = mf.make_rdm1()
-            fock = mf.get_fock(dm=density)
+            fock = to_numpy(mf.get_fock(dm=mf.make_rdm1()))
+            density = to_numpy(mf.make_rdm1())
             dipole = dipole_moment(density.sum(axis=0) if mole.spin else density, mole)
         except CalculatorError:
             raise
         except Exception as error:  # PySCF raises whatever comes up; a label is all or nothing
             raise CalculationFailed(f"PySCF failed for {record.formula} at {self.name}: {error!r}") from error
-        fock = np.asarray(fock)
         symmetric = (fock + np.swapaxes(fock, -1, -2)) / 2  # symmetric to rounding before
         rescued = {} if rung == AS_IS else {RESCUE_KEY: rung}
-        labels = {"energy": mf.e_tot, "forces": -gradient, "dipole": dipole}
+        labels: dict[str, Any] = {"energy": float(mf.e_tot), "forces": -gradient, "dipole": dipole}
         return replace(record, **labels, matrices={"hamiltonian": symmetric}).with_info(**rescued)
 
     def _gradient(self, mf: scf.hf.SCF) -> NDArray[np.float64]:
         try:
-            gradient: NDArray[np.float64] = gradient_method(mf, grid_response=self.grid_response).kernel()
+            return to_numpy(gradient_method(mf, grid_response=self.grid_response).kernel())
         except NotImplementedError as error:
             raise InputError(
                 f"PySCF {pyscf.__version__} has no forces of {self.name} ({error}). Update it, or label without the "
                 f"response of the grid: '{self.model_copy(update={'grid_response': False}).name}'."
             ) from error
-        return gradient
 
 
 class CalculatorLevel(LevelOfTheory):

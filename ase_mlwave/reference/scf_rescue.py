@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ase_mlwave.quantum.gpu import to_numpy
+
 __all__ = ["AS_IS", "RESCUE_KEY", "converge_with_rescue"]
 
 #: Entry of ``Record.info`` that names the rung which converged, where that was not the first.
@@ -38,18 +40,20 @@ _LADDER = (
 _LAST = "second order"
 
 
-def converge_with_rescue(make: Callable[[], Any]) -> tuple[Any, str]:
+def converge_with_rescue(make: Callable[[], Any], on_host: Callable[[], Any] | None = None) -> tuple[Any, str]:
     """Run an SCF; where it does not converge, try again with more care.
 
     Parameters
     ----------
     make : callable
         Returns a fresh, silent PySCF mean-field object with its threshold and number of cycles.
+    on_host : callable, optional
+        The same by PySCF itself, where ``make`` gives one of gpu4pyscf, which has no test for saddle points.
 
     Returns
     -------
     mean_field : PySCF mean-field object
-        As ``make`` made it, with the converged orbitals.
+        As ``make`` made it, or ``on_host`` if it was rescued, with the converged orbitals.
     rung : str
         ``"as is"`` where nothing had to be rescued, then ``"level shift"``, ``"atomic guess, small steps"``,
         ``"second order"``; empty where nothing converged.
@@ -61,6 +65,7 @@ def converge_with_rescue(make: Callable[[], Any]) -> tuple[Any, str]:
     The energy of any density is an upper bound of the ground state's, so that a rung which converges above the energy
     of an earlier one has found another state, and does not count.
     """
+    careful = on_host or make
     lowest: Any = None
     for rung in _LADDER:
         mean_field = make()
@@ -76,12 +81,12 @@ def converge_with_rescue(make: Callable[[], Any]) -> tuple[Any, str]:
         if mean_field.converged and rung.name == AS_IS:
             return mean_field, rung.name
         if mean_field.converged:
-            descended = _descend(make, mean_field)
+            descended = _descend(careful, mean_field)
             if descended.converged and _is_lowest(descended, lowest):
                 return descended, rung.name
         if np.isfinite(mean_field.e_tot) and (lowest is None or mean_field.e_tot < lowest.e_tot):
             lowest = mean_field
-    descended = _descend(make, lowest)
+    descended = _descend(careful, lowest)
     return descended, _LAST if descended.converged and _is_lowest(descended, lowest) else ""
 
 
@@ -94,7 +99,7 @@ def _descend(make: Callable[[], Any], start: Any) -> Any:
     plain = make()
     solver = plain.newton()
     solver.conv_tol, solver.max_cycle, solver.chkfile = plain.conv_tol, plain.max_cycle, None
-    orbitals = (None, None) if start is None else (start.mo_coeff, start.mo_occ)
+    orbitals = (None, None) if start is None else (to_numpy(start.mo_coeff), to_numpy(start.mo_occ))
     before = np.inf
     try:
         for _ in range(1 + _MAX_SADDLES):

@@ -18,6 +18,7 @@ from ase_mlwave.calculators.qdf import QDFCalculator
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.evaluation.energies import evaluate
+from tests import pretend_gpu4pyscf
 from tests.calculators.contract import CUDA
 from tests.calculators.waters import MODEL, mole_of, waters
 from tests.models.phisnet.training.runs import WATERS
@@ -57,3 +58,20 @@ def test_figures_of_an_evaluation_are_those_of_the_cpu(devices: tuple[str, str])
     few = Dataset(data.records[:2], data.level, data.source)
     one, other = (evaluate(load_calculator("qdf-chno", device=device), few).figures for device in devices)
     assert other == pytest.approx(one, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("energy", [pytest.param("functional", marks=pytest.mark.slow), "scf"])
+def test_levels_of_pyscf_go_where_the_network_is(
+    energy: str, devices: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With gpu4pyscf the mean fields of a network on a device, and only these, are computed there."""
+    moved = pretend_gpu4pyscf.install(monkeypatch)
+    found = []
+    for device in devices:
+        atoms = _water()
+        atoms.calc = PhiSNetCalculator(MODEL, device=device, energy=energy)
+        found.append((atoms.get_potential_energy(), atoms.get_forces(), atoms.calc.extras.get("scf_cycles")))
+        assert bool(moved) == (device != "cpu")
+    assert found[1][0] == pytest.approx(found[0][0], abs=1e-8)
+    np.testing.assert_allclose(found[1][1], found[0][1], atol=1e-7)
+    assert found[1][2] == found[0][2]

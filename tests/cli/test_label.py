@@ -36,6 +36,18 @@ def hydrogens(tmp_path: Path) -> Path:
     return tmp_path / "hydrogens.extxyz"
 
 
+def test_a_gpu_that_is_not_there_is_refused_before_any_work(hydrogens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ase_mlwave.quantum.gpu.find_spec", lambda name: None)
+    output = hydrogens.with_suffix(".db")
+    code, messages = run(hydrogens, output, "--level", "hf/sto-3g", "--device", "cuda")
+    assert code != 0
+    assert not output.exists()
+    assert "pip install 'ase-mlwave[gpu]'" in " ".join(messages.split())
+    code, messages = run(hydrogens, output, "--level", "hf/sto-3g", "--device", "gpu")
+    assert code != 0
+    assert "'cpu' or, by gpu4pyscf, on 'cuda'" in " ".join(messages.split())
+
+
 def test_molecules_are_labelled_and_split(hydrogens: Path) -> None:
     output = hydrogens.with_suffix(".db")
     arguments = (hydrogens, output, "--level", "hf/sto-3g", "--split", "train=0.5,test=0.5", "--seed", "3")

@@ -20,6 +20,7 @@ from ase_mlwave.quantum import names
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory, PyscfLevel, TbliteLevel
+from tests import pretend_gpu4pyscf
 
 WATERS = Path(__file__).parent.parent / "data" / "files" / "waters_pbe_def2svp.db"
 WATER = Record(
@@ -47,6 +48,41 @@ def test_the_name_of_a_level_parses_to_the_same_level(text: str) -> None:
     assert level.name == text
     assert LevelOfTheory.parse(level.name) == level
     assert pickle.loads(pickle.dumps(level)) == level
+
+
+def test_a_device_changes_neither_name_nor_settings_nor_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = pretend_gpu4pyscf.install(monkeypatch)
+    level = LevelOfTheory.parse("pbe/sto-3g grid_level=0")
+    there = level.on("cuda")
+    assert (there.name, there.settings()) == (level.name, level.settings())
+    assert there == level
+    assert hash(there) == hash(level)
+    one, other = level.label(WATER), pickle.loads(pickle.dumps(there)).label(WATER)
+    assert len(moved) == 1
+    assert (other.energy, other.info) == (one.energy, one.info)
+    for name in ("forces", "dipole"):
+        np.testing.assert_allclose(getattr(other, name), getattr(one, name), atol=1e-12)
+    np.testing.assert_allclose(other.matrices["hamiltonian"], one.matrices["hamiltonian"], atol=1e-12)
+    there.on("cpu").label(WATER)
+    assert len(moved) == 1
+
+
+def test_what_does_not_converge_on_a_device_is_rescued_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpu4pyscf.install(monkeypatch)
+    level = LevelOfTheory.parse("hf/sto-3g max_cycle=3")
+    one, other = level.label(WATER), level.on("cuda").label(WATER)
+    assert other.info == one.info
+    assert "scf_rescue" in other.info
+    assert other.energy == pytest.approx(one.energy, abs=1e-9)
+
+
+def test_levels_of_other_programs_have_no_device() -> None:
+    level = CalculatorLevel("emt", lambda record: EMT())
+    assert level.on("cpu") is level
+    with pytest.raises(InputError, match="'emt' is computed on CPUs only, got device='cuda'"):
+        level.on("cuda")
+    with pytest.raises(InputError, match="Did you mean 'cuda'"):
+        LevelOfTheory.parse("hf/sto-3g").on("cuda:0")
 
 
 def test_names_are_taken_in_any_case_and_mean_the_same() -> None:

@@ -16,6 +16,7 @@ from ase_mlwave.models.phisnet.inference import PredictedBatch, predict_batch
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.functional import converge, kohn_sham_functional
+from ase_mlwave.quantum.gpu import gpu_serves_pyscf, on_device
 from ase_mlwave.quantum.initial_guess import doubt
 from ase_mlwave.quantum.integrals import IntegralProgram
 from ase_mlwave.quantum.populations import dipole_moment, mulliken_charges
@@ -112,7 +113,10 @@ def mole_of(network: PhiSNet, system: System) -> gto.Mole:
 
 
 def _mean_field(network: PhiSNet, system: System) -> Any:
-    return LevelOfTheory.parse(network.config.level).mean_field(mole_of(network, system))
+    """Return the level's mean field, on a GPU where the network is on one and gpu4pyscf is installed."""
+    mean_field = LevelOfTheory.parse(network.config.level).mean_field(mole_of(network, system))
+    on_gpu = network.radial.raw_alpha.device.type != "cpu" and gpu_serves_pyscf()
+    return on_device(mean_field, "cuda" if on_gpu else "cpu")
 
 
 def _converge(
