@@ -7,6 +7,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
+import torch
+
+from ase_mlwave.models.training.packing import PackedBatch
 from ase_mlwave.models.training.sampler import EpochSampler
 
 __all__ = ["Items", "RunData", "ahead", "chunks"]
@@ -15,6 +18,7 @@ T = TypeVar("T")
 
 #: Least number of molecules that are validated at a time.
 _VALIDATED = 32
+_CPU = torch.device("cpu")
 #: Batches that are made ahead of the one in work.
 _AHEAD = 2
 
@@ -86,8 +90,10 @@ class RunData:
         self.batch_size, self.seed = batch_size, seed
         self.sizes, self.bucketing = sizes, bucketing
 
-    def train_batches(self, span: range, *, rank: int = 0, world_size: int = 1) -> Generator[Any, None, None]:
-        """Give the batches of a span of steps, those of one of ``world_size`` processes."""
+    def train_batches(
+        self, span: range, device: torch.device = _CPU, *, rank: int = 0, world_size: int = 1
+    ) -> Generator[Any, None, None]:
+        """Give the batches of a span of steps on a device, those of one of ``world_size`` processes."""
         sampler = EpochSampler(
             len(self.train_set),
             self.batch_size,
@@ -100,11 +106,22 @@ class RunData:
             sizes=self.sizes,
             bucketing=self.bucketing,
         )
-        return ahead(self.join([self.train_set[index] for index in indices]) for indices in sampler)
+        return self._on_device(([self.train_set[index] for index in indices] for indices in sampler), device)
 
-    def valid_batches(self) -> Iterator[tuple[int, Any]]:
+    def valid_batches(self, device: torch.device = _CPU) -> Iterator[tuple[int, Any]]:
         """Give the validation molecules in their order: (number of molecules, batch)."""
-        return ahead((len(some), self.join(some)) for some in chunks(self.valid_set, max(_VALIDATED, self.batch_size)))
+        n, size = len(self.valid_set), max(_VALIDATED, self.batch_size)
+        sizes = (min(size, n - start) for start in range(0, n, size))
+        return zip(sizes, self._on_device(chunks(self.valid_set, size), device), strict=True)
+
+    def _on_device(self, chosen: Iterator[list[Any]], device: torch.device) -> Generator[Any, None, None]:
+        """Join molecules to batches, ahead of the one in work."""
+        batches = ahead(PackedBatch(self.join(some), device) for some in chosen)
+        try:
+            for batch in batches:
+                yield batch.unpack()
+        finally:
+            batches.close()
 
 
 def chunks(items: Items, size: int) -> Iterator[list[Any]]:

@@ -99,7 +99,7 @@ class _Run:
         """Do the steps that are left; leave a checkpoint however it ends."""
         every, total, fabric = self.settings.steps_per_epoch, self.settings.steps, self.fabric
         span = range(self.step, total)
-        batches = self.data.train_batches(span, rank=fabric.global_rank, world_size=fabric.world_size)
+        batches = self.data.train_batches(span, fabric.device, rank=fabric.global_rank, world_size=fabric.world_size)
         try:
             while True:
                 if self.step > self.validated and (self.step % every == 0 or self.step >= total):
@@ -109,7 +109,7 @@ class _Run:
                 batch = next(batches, None)
                 if batch is None:
                     break
-                self._step(batch.to(fabric.device))
+                self._step(batch)
                 bar.advance()
         except KeyboardInterrupt as interrupt:
             self._write()
@@ -125,7 +125,7 @@ class _Run:
             group["lr"] = self.schedule.learning_rate(self.step)
         self.optimiser.zero_grad()
         terms = self.wrapped.training_step(batch, self.step)
-        self.fabric.backward(terms["loss"])
+        self.fabric.backward(terms["loss"], inputs=self.module.trained)  # not of positions, which forces leave behind
         self.fabric.clip_gradients(
             self.wrapped, self.optimiser, max_norm=self.settings.optimiser.gradient_clip, error_if_nonfinite=False
         )
@@ -182,10 +182,10 @@ class _Run:
         """Average errors over the validation molecules; None if asked to stop before the end."""
         sums: dict[str, float] = {}
         total = 0
-        for n, batch in self.data.valid_batches():
+        for n, batch in self.data.valid_batches(self.fabric.device):
             if self._stops(stop):
                 return None
-            for name, value in self.module.validation_step(network, batch.to(self.fabric.device)).items():
+            for name, value in self.module.validation_step(network, batch).items():
                 sums[name] = sums.get(name, 0.0) + n * float(value)
             total += n
         return {name: value / total for name, value in sums.items()}

@@ -27,7 +27,7 @@ class TrainedModule(nn.Module):
         self.network: Any = network
         self.average: Any = deepcopy(network).requires_grad_(False)
         # Listed once: to walk through all modules takes longer than to update their weights.
-        self._averaged, self._trained = list(self.average.parameters()), list(network.parameters())
+        self.averaged, self.trained = list(self.average.parameters()), list(network.parameters())
 
     @abstractmethod
     def training_step(self, batch: Any, step: int) -> dict[str, Tensor]:
@@ -40,4 +40,4 @@ class TrainedModule(nn.Module):
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
         """Replace the average by ``decay`` times itself plus the rest of the present weights."""
-        get_ema_multi_avg_fn(decay)(self._averaged, self._trained, 0)
+        get_ema_multi_avg_fn(decay)(self.averaged, self.trained, 0)

@@ -37,7 +37,8 @@ def _interaction(*, short_range: bool, distance: float) -> float:
     """Energy of two waters of different shape minus that of each, Hartree."""
     data = read_dataset(WATERS)
     model = network("edge_frame", short_range=short_range, cutoff=15.0)
-    fit_statistics(model, PreparedDataset(data.records, Preparation("def2-svp", "sap", short_range=short_range)))
+    preparation = Preparation("def2-svp", "sap", short_range, kept=("overlap", "core"))
+    fit_statistics(model, PreparedDataset(data.records, preparation))
     first, second = data[0], data[1]
     moved = second.positions + np.array([distance, 0.0, 0.0])
     both = np.concatenate([first.numbers, second.numbers]), np.concatenate([first.positions, moved])

@@ -8,24 +8,24 @@ import torch
 from torch import Tensor
 
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
-from ase_mlwave.models.phisnet.baseline import flatten
-from ase_mlwave.models.phisnet.energy import electronic_states, n_occupied, wavefunction_energies
+from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core
+from ase_mlwave.models.phisnet.config import PhiSNetConfig
+from ase_mlwave.models.phisnet.energy import electronic_states, wavefunction_energies
 from ase_mlwave.models.phisnet.model import PhiSNet, PhiSNetOutput
 from ase_mlwave.models.phisnet.training.prepared import TrainingBatch
 from ase_mlwave.models.phisnet.training.settings import LossWeights
-from ase_mlwave.quantum.density import orbitals
+from ase_mlwave.quantum.integrals import joined_integrals
 
 __all__ = ["Prediction", "loss_terms", "predict_batch"]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the loss compares: H, and energies and forces where they are asked for."""
+    """What the loss compares: the network's output, and energies and forces where they are asked for."""
 
     output: PhiSNetOutput
-    hamiltonian: MatrixBatch
-    energies: Tensor | None
-    forces: Tensor | None
+    energies: Tensor | None = None
+    forces: Tensor | None = None
 
 
 def predict_batch(
@@ -38,7 +38,7 @@ def predict_batch(
     model : PhiSNet
         The network.
     batch : TrainingBatch
-        Molecules; prepared with derivatives if ``forces``.
+        Molecules.
     energies, forces : bool
         What to compute beside H.
     create_graph : bool
@@ -49,28 +49,36 @@ def predict_batch(
     Prediction
     """
     molecules = batch.molecules
+    if not (energies or forces):
+        return Prediction(model(molecules))
     if forces:
         molecules = molecules.at(molecules.positions.detach().clone().requires_grad_())
     with torch.set_grad_enabled(torch.is_grad_enabled() or forces):
         output = model(molecules)
-        per_molecule = molecules.positions.split(list(molecules.n_atoms))
-        baseline = flatten([m.at(r) for m, r in zip(batch.baselines, per_molecule, strict=True)])
-        hamiltonian = MatrixBatch(output.hamiltonian.flat + baseline, output.hamiltonian.sizes)
-        if not (energies or forces):
-            return Prediction(output, hamiltonian, None, None)
-        overlap = flatten([m.at(r) for m, r in zip(batch.overlaps, per_molecule, strict=True)])
-        core = flatten([m.at(r) for m, r in zip(batch.energy_cores, per_molecule, strict=True)])
-        numbers = molecules.numbers.split(list(molecules.n_atoms))
-        occupied = tuple(n_occupied(z, q) for z, q in zip(numbers, batch.charges, strict=True))
-        states = electronic_states(hamiltonian, overlap, occupied)
-        short_range = model.config.short_range
+        matrices = batch.matrices
+        if forces or "energy_core" not in matrices:
+            matrices = _integrals(batch, molecules.positions, model.config)
+        hamiltonian = MatrixBatch(output.hamiltonian.flat + matrices["baseline"], output.hamiltonian.sizes)
+        states = electronic_states(hamiltonian, matrices["overlap"], batch.n_occupied)
+        core, short_range = matrices["energy_core"], model.config.short_range
         total = wavefunction_energies(
             molecules, hamiltonian, core, states, output.atomic_energies, short_range=short_range
         )
         force = None
         if forces:
             force = -torch.autograd.grad(total.sum(), molecules.positions, create_graph=create_graph)[0]
-    return Prediction(output, hamiltonian, total, force)
+    return Prediction(output, total, force)
+
+
+def _integrals(batch: TrainingBatch, positions: Tensor, config: PhiSNetConfig) -> dict[str, Tensor]:
+    """Compute what the energy needs as a function of the positions; each (sum M_b^2,), named as what is kept."""
+    sap, smeared = config.baseline == "sap", config.short_range
+    exact, _ = joined_integrals(positions, batch.numbers, config.basis, sap=sap, smeared=smeared)
+    return {
+        "baseline": baseline_matrix(config.baseline, exact),
+        "overlap": exact.overlap,
+        "energy_core": energy_core(exact, short_range=smeared),
+    }
 
 
 def loss_terms(prediction: Prediction, batch: TrainingBatch, weights: LossWeights) -> dict[str, Tensor]:
@@ -96,21 +104,16 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, weights: LossWeight
         If the batch lacks the labels of a term.
     """
     terms: dict[str, Tensor] = {}
-    sizes = prediction.hamiltonian.sizes
+    output, matrices = prediction.output, batch.matrices
     if weights.hamiltonian or weights.alignment:
-        error = prediction.hamiltonian.flat - _label(batch.hamiltonian, "Hamiltonian matrices")
+        error = output.hamiltonian.flat - _label(matrices.get("residual"), "Hamiltonian matrices")
         if weights.hamiltonian:
             terms["hamiltonian"] = _mixed_error(error)
         if weights.alignment:
-            terms["alignment"] = _alignment(MatrixBatch(error, sizes), batch)
-    if weights.overlap and prediction.output.overlap is not None:
-        terms["overlap"] = _mixed_error(
-            prediction.output.overlap.flat - torch.cat([m.value.reshape(-1) for m in batch.overlaps])
-        )
-    if weights.core and prediction.output.core is not None:
-        terms["core"] = _mixed_error(
-            prediction.output.core.flat - torch.cat([m.value.reshape(-1) for m in batch.cores])
-        )
+            terms["alignment"] = _alignment(error, batch)
+    for name, predicted in (("overlap", output.overlap), ("core", output.core)):
+        if getattr(weights, name) and predicted is not None:
+            terms[name] = _mixed_error(predicted.flat - matrices[name])
     if weights.energy:
         terms["energy"] = (_label(prediction.energies, "energies") - _label(batch.energies, "energies")).abs().mean()
     if weights.forces:
@@ -129,19 +132,11 @@ def _mixed_error(error: Tensor) -> Tensor:
     return error.abs().mean() + (error.square().mean() + 1e-20).sqrt()
 
 
-def _alignment(error: MatrixBatch, batch: TrainingBatch) -> Tensor:
+def _alignment(error: Tensor, batch: TrainingBatch) -> Tensor:
     """Root mean square of the error of H between occupied and virtual orbitals of the reference.
 
     Source: wavefunction alignment loss, arXiv:2502.19227; to first order this block alone changes the density.
     """
-    reference = MatrixBatch(_label(batch.hamiltonian, "Hamiltonian matrices"), error.sizes)
-    numbers = batch.molecules.numbers.split(list(batch.molecules.n_atoms))
-    squares, count = error.flat.new_zeros(()), 0
-    for wrong, h, s, z, q in zip(
-        error.matrices(), reference.matrices(), batch.overlaps, numbers, batch.charges, strict=True
-    ):
-        coefficients, _ = orbitals(h, s.value)
-        occupied = n_occupied(z, q)
-        block = coefficients[:, :occupied].T @ wrong @ coefficients[:, occupied:]
-        squares, count = squares + block.square().sum(), count + block.numel()
-    return (squares / count + 1e-20).sqrt()
+    if batch.orbitals is None:
+        raise ValueError("the loss of alignment needs orbitals; they are kept where the preparation names them")
+    return (batch.orbitals.between(error).square().sum() / batch.orbitals.n_pairs + 1e-20).sqrt()

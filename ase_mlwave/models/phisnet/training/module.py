@@ -37,8 +37,9 @@ class PhiSNetModule(TrainedModule):
         """Give the loss and mean absolute errors: H in uHa, energy in uHa, forces in uHa/Bohr."""
         prediction = self._predict(network, batch, create_graph=False)
         errors = {"loss": self._loss(prediction, batch)["loss"]}
-        if batch.hamiltonian is not None:
-            errors["hamiltonian_uHa"] = (prediction.hamiltonian.flat - batch.hamiltonian).abs().mean() * 1e6
+        residual = batch.matrices.get("residual")
+        if residual is not None:
+            errors["hamiltonian_uHa"] = (prediction.output.hamiltonian.flat - residual).abs().mean() * 1e6
         if prediction.energies is not None and batch.energies is not None:
             errors["energy_uHa"] = (prediction.energies - batch.energies).abs().mean() * 1e6
         if prediction.forces is not None and batch.forces is not None:

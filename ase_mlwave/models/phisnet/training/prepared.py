@@ -1,12 +1,12 @@
-"""Training data with everything that the losses need, computed once: integrals, baseline, their derivatives."""
+"""Training data with what the losses need of them: residuals to the baseline and true orbitals, computed once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,42 +16,20 @@ from pyscf import lib
 from torch import Tensor
 
 from ase_mlwave.data.record import Record
-from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, flatten
-from ase_mlwave.models.phisnet.energy import electronic_states, n_occupied, wavefunction_energies
+from ase_mlwave.models.phisnet.energy import n_occupied
 from ase_mlwave.models.training.cache import Arrays, Cache, fill
 from ase_mlwave.quantum.basis import build_mole, n_functions
-from ase_mlwave.quantum.integrals import (
-    IntegralName,
-    OneElectronIntegrals,
-    attach_derivatives,
-    derivative_arrays,
-    integral_arrays,
-)
+from ase_mlwave.quantum.density import orbitals
+from ase_mlwave.quantum.integrals import IntegralName, OneElectronIntegrals, integral_arrays, nuclear_repulsion
 from ase_mlwave.systems.batch import SystemBatch, collate
 
-__all__ = ["Preparation", "PreparedDataset", "PreparedSystem", "TrainingBatch", "join"]
+__all__ = ["MatrixName", "Orbitals", "Preparation", "PreparedDataset", "PreparedSystem", "TrainingBatch", "join"]
 
 #: Increased when the arrays that are kept, or how they are computed, change.
-_FORMAT = 1
-_INTEGRALS: tuple[IntegralName, ...] = ("overlap", "kinetic", "nuclear", "sap", "smeared")
+_FORMAT = 2
 
-
-@dataclass(frozen=True)
-class _MatrixWithDerivative:
-    """A one-electron matrix (M, M) and, where forces are trained, its derivative (N, 3, M, M) per Bohr."""
-
-    value: Tensor
-    derivative: Tensor | None
-
-    def at(self, positions: Tensor) -> Tensor:
-        """Give the matrix its dependence on the positions (N, 3), where derivatives are known."""
-        return self.value if self.derivative is None else attach_derivatives(positions, self.value, self.derivative)
-
-    def to(self, device: torch.device | str) -> _MatrixWithDerivative:
-        """Copy to a device."""
-        derivative = None if self.derivative is None else self.derivative.to(device)
-        return _MatrixWithDerivative(self.value.to(device), derivative)
+MatrixName = Literal["baseline", "overlap", "core", "energy_core", "orbitals"]
 
 
 @dataclass(frozen=True)
@@ -62,20 +40,14 @@ class PreparedSystem:
     ----------
     record : Record
         Geometry and labels.
-    hamiltonian : Tensor or None, (M, M)
-        Reference, Hartree.
-    baseline, overlap, core, energy_core : _MatrixWithDerivative
-        H0, S, h, and the core Hamiltonian of the wavefunction energy; h has no derivative.
+    matrices : mapping of str to Tensor, (M, M)
+        ``"residual"``: reference H less baseline, Hartree, where the molecule has one; and what the preparation keeps.
     remainder : float or None
         What atomic energies stand for where H is the reference, Hartree; None without a reference of H or the energy.
     """
 
     record: Record
-    hamiltonian: Tensor | None
-    baseline: _MatrixWithDerivative
-    overlap: _MatrixWithDerivative
-    core: _MatrixWithDerivative
-    energy_core: _MatrixWithDerivative
+    matrices: Mapping[str, Tensor]
     remainder: float | None
 
 
@@ -89,19 +61,20 @@ class Preparation:
         Basis of the Hamiltonians.
     baseline : str
         As :func:`ase_mlwave.models.phisnet.baseline.baseline_matrix` takes it.
-    derivatives : bool
-        Compute the derivatives of the integrals that energies depend on also (for the loss of forces).
     short_range : bool
         As in ``PhiSNetConfig``.
+    kept : tuple of str
+        Matrices (M, M) that are kept beside the reference's residual: ``"baseline"`` H0, ``"overlap"`` S, ``"core"``
+        h, ``"energy_core"`` h of the wavefunction energy, ``"orbitals"`` C of the reference H.
     """
 
     basis: str
     baseline: str
-    derivatives: bool = False
     short_range: bool = True
+    kept: tuple[MatrixName, ...] = ()
 
     def __call__(self, record: Record) -> Arrays:
-        """Compute the arrays of a labelled, closed-shell molecule; of symmetric matrices (M, M) the lower triangles.
+        """Compute the arrays of a labelled, closed-shell molecule; of symmetric matrices the lower triangles.
 
         Raises
         ------
@@ -115,40 +88,41 @@ class Preparation:
                 f"the Hamiltonian of {record.formula} has the shape {reference.shape}, but model.basis={self.basis} "
                 f"needs {(mole.nao, mole.nao)}"
             )
-        values = _tensors(integral_arrays(mole, _INTEGRALS))
-        matrices = {"core": values.core, **self._matrices(values)}
-        if self.derivatives:
-            slopes = self._matrices(_tensors(derivative_arrays(mole, _INTEGRALS)))
-            matrices |= {f"{name}_derivative": matrix for name, matrix in slopes.items()}
-        if reference is not None:
-            matrices["hamiltonian"] = torch.from_numpy(np.array(reference))
-        arrays = {name: _packed(matrix.numpy()) for name, matrix in matrices.items()}
-        if reference is not None and record.energy is not None:
-            arrays["remainder"] = self._remainder(record, matrices)
-        return arrays
-
-    def _matrices(self, parts: OneElectronIntegrals) -> dict[str, Tensor]:
-        return {
-            "overlap": parts.overlap,
-            "baseline": baseline_matrix(self.baseline, parts),
-            "energy_core": energy_core(parts, short_range=self.short_range),
+        names: list[IntegralName] = ["overlap", "kinetic", "nuclear"]
+        names += ["sap"] if self.baseline == "sap" else []
+        names += ["smeared"] if self.short_range else []
+        arrays = integral_arrays(mole, names)
+        integrals = OneElectronIntegrals(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+        matrices: dict[MatrixName, Tensor] = {
+            "baseline": baseline_matrix(self.baseline, integrals),
+            "overlap": integrals.overlap,
+            "core": integrals.core,
+            "energy_core": energy_core(integrals, short_range=self.short_range),
         }
+        found: Arrays = {name: _triangle(matrix) for name, matrix in matrices.items() if name in self.kept}
+        if reference is not None:
+            hamiltonian = torch.from_numpy(np.array(reference))
+            found["residual"] = _triangle(hamiltonian - matrices["baseline"])
+            coefficients, _ = orbitals(hamiltonian, integrals.overlap)
+            if "orbitals" in self.kept:
+                found["orbitals"] = np.ascontiguousarray(coefficients.numpy())
+            if record.energy is not None:
+                energy = self._energy(record, hamiltonian + matrices["energy_core"], coefficients)
+                found["remainder"] = np.array([record.energy - energy])
+        return found
 
-    def _remainder(self, record: Record, matrices: Mapping[str, Tensor]) -> NDArray[np.float64]:
-        """Subtract the energy from the reference H without atomic energies from the reference energy, Hartree."""
-        batch, H = collate([record], 1.0), MatrixBatch.of([matrices["hamiltonian"]])
-        states = electronic_states(H, flatten([matrices["overlap"]]), [n_occupied(batch.numbers, record.charge)])
-        none = torch.zeros(len(record), dtype=torch.float64)
-        core = flatten([matrices["energy_core"]])
-        energy = wavefunction_energies(batch, H, core, states, none, short_range=self.short_range)
-        remainder: NDArray[np.float64] = float(record.energy or 0.0) - energy.numpy()
-        return remainder
+    def _energy(self, record: Record, operators: Tensor, coefficients: Tensor) -> float:
+        """Sum up 1/2 tr[P (H + h)] + E_nn of the reference's orbitals, Hartree, with H + h (M, M) given."""
+        numbers, positions = (torch.from_numpy(np.array(values)) for values in (record.numbers, record.positions))
+        occupied = coefficients[:, : n_occupied(record.numbers, record.charge)]
+        repulsion = nuclear_repulsion(positions, numbers, short_range=self.short_range)
+        return float((occupied * (operators @ occupied)).sum() + repulsion)
 
     def n_bytes(self, record: Record) -> int:
         """Estimate the size of the arrays of a molecule."""
         m = sum(n_functions(self.basis, z) for z in record.numbers.tolist())
-        n_matrices = 5 + (9 * len(record) if self.derivatives else 0)
-        return 4 * m * (m + 1) * n_matrices
+        triangles = 1 + len(set(self.kept) - {"orbitals"})
+        return 4 * m * (m + 1) * triangles + (8 * m * m if "orbitals" in self.kept else 0)
 
     def key(self, record: Record) -> str:
         """Name the arrays of a molecule in a cache."""
@@ -156,7 +130,7 @@ class Preparation:
 
 
 class PreparedDataset:
-    """Training molecules with their integrals, in memory or in a cache, from which they are read when they are needed.
+    """Training molecules with their matrices, in memory or in a cache, from which they are read when they are needed.
 
     Parameters
     ----------
@@ -196,7 +170,10 @@ class PreparedDataset:
         return len(self.records)
 
     def __getitem__(self, index: int) -> PreparedSystem:
-        return _system(self.records[index], self._arrays(index))
+        arrays = self._arrays(index)
+        matrices = {name: _matrix(array) for name, array in arrays.items() if name != "remainder"}
+        remainder = float(arrays["remainder"][0]) if "remainder" in arrays else None
+        return PreparedSystem(self.records[index], matrices, remainder)
 
     def _arrays(self, index: int) -> Arrays:
         if self.cache is None:
@@ -213,41 +190,56 @@ def _versions() -> dict[str, Any]:
     return {"format": _FORMAT, "pyscf": version("pyscf")}
 
 
-def _tensors(arrays: Mapping[IntegralName, NDArray[np.float64]]) -> OneElectronIntegrals:
-    return OneElectronIntegrals(**{name: torch.from_numpy(array) for name, array in arrays.items()})
+def _triangle(matrix: Tensor) -> NDArray[np.float64]:
+    """Take the lower triangle of a matrix that is symmetric but for rounding."""
+    triangle: NDArray[np.float64] = lib.pack_tril(np.ascontiguousarray(0.5 * (matrix + matrix.T)))
+    return triangle
 
 
-def _packed(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take the lower triangles of symmetric matrices (..., M, M); others are left as they are."""
-    if not np.array_equal(matrix, matrix.swapaxes(-1, -2)):
-        return np.ascontiguousarray(matrix)
-    triangles: NDArray[np.float64] = lib.pack_tril(np.ascontiguousarray(matrix).reshape(-1, *matrix.shape[-2:]))
-    return triangles.reshape(*matrix.shape[:-2], -1)
+def _matrix(array: NDArray[np.float64]) -> Tensor:
+    """Make a matrix (M, M) of a triangle; others are left as they are."""
+    return torch.from_numpy(lib.unpack_tril(array) if array.ndim == 1 else array)
 
 
-def _unpacked(array: NDArray[np.float64]) -> Tensor:
-    """Make matrices (M, M) or (N, 3, M, M) of what `_packed` gave."""
-    if array.ndim % 2 == 0:
-        return torch.from_numpy(np.array(array))
-    matrices: NDArray[np.float64] = lib.unpack_tril(np.ascontiguousarray(array.reshape(-1, array.shape[-1])))
-    return torch.from_numpy(matrices.reshape(*array.shape[:-1], *matrices.shape[-2:]))
+@dataclass(frozen=True)
+class Orbitals:
+    """True orbitals of a batch, padded with zeros to the largest molecule.
 
+    Parameters
+    ----------
+    occupied, virtual : Tensor, (B, M, O) and (B, M, V)
+        In columns.
+    places : Tensor, (sum M_b^2,)
+        Where elements of matrices that are stored one behind the other stand in (B, M, M).
+    n_pairs : int
+        Pairs of an occupied and a virtual orbital, of all molecules together.
+    """
 
-def _system(record: Record, arrays: Arrays) -> PreparedSystem:
-    tensors = {name: _unpacked(array) for name, array in arrays.items() if name != "remainder"}
+    occupied: Tensor
+    virtual: Tensor
+    places: Tensor
+    n_pairs: int
 
-    def both(name: str) -> _MatrixWithDerivative:
-        return _MatrixWithDerivative(tensors[name], tensors.get(f"{name}_derivative"))
+    @classmethod
+    def of(cls, coefficients: Sequence[Tensor], n_occupied: Sequence[int]) -> Orbitals:
+        """Join orbitals (M_b, M_b) of molecules with so many occupied ones."""
+        sizes = [len(matrix) for matrix in coefficients]
+        n_virtual = [m - n for m, n in zip(sizes, n_occupied, strict=True)]
+        b, m = len(sizes), max(sizes)
+        occupied = torch.zeros(b, m, max(n_occupied), dtype=torch.float64)
+        virtual = torch.zeros(b, m, max(n_virtual), dtype=torch.float64)
+        places = torch.arange(b * m * m).view(b, m, m)
+        for o, v, matrix, n in zip(occupied, virtual, coefficients, n_occupied, strict=True):
+            o[: len(matrix), :n] = matrix[:, :n]
+            v[: len(matrix), : len(matrix) - n] = matrix[:, n:]
+        n_pairs = sum(n * v for n, v in zip(n_occupied, n_virtual, strict=True))
+        return cls(occupied, virtual, flatten([p[:n, :n] for p, n in zip(places, sizes, strict=True)]), n_pairs)
 
-    return PreparedSystem(
-        record=record,
-        hamiltonian=tensors.get("hamiltonian"),
-        baseline=both("baseline"),
-        overlap=both("overlap"),
-        core=both("core"),
-        energy_core=both("energy_core"),
-        remainder=float(arrays["remainder"][0]) if "remainder" in arrays else None,
-    )
+    def between(self, flat: Tensor) -> Tensor:
+        """Transform matrices that are stored one behind the other, (sum M_b^2,), to C_occ^T X C_virt, (B, O, V)."""
+        b, m, _ = self.occupied.shape
+        padded = flat.new_zeros(b * m * m).index_copy(0, self.places, flat).view(b, m, m)
+        return torch.bmm(torch.bmm(self.occupied.mT, padded), self.virtual)
 
 
 @dataclass(frozen=True)
@@ -258,55 +250,42 @@ class TrainingBatch:
     ----------
     molecules : SystemBatch
         Geometry.
-    baselines, overlaps, cores, energy_cores : tuple of _MatrixWithDerivative, (B,)
-        H0, S, h and the core Hamiltonian of the energy, of each molecule.
-    hamiltonian : Tensor or None, (sum M_b^2,)
-        Reference matrices one behind the other, Hartree.
+    numbers : tuple of tuple of int, (B,)
+        Atomic numbers of each molecule, for the host.
+    n_occupied : tuple of int, (B,)
+        Doubly occupied orbitals.
+    matrices : mapping of str to Tensor, (sum M_b^2,)
+        Those that all molecules have, as in `PreparedSystem`, the molecules' one behind the other.
+    orbitals : Orbitals or None
+        Where all molecules have them.
     energies : Tensor or None, (B,)
         Hartree.
     forces : Tensor or None, (N, 3)
         Hartree/Bohr.
-    charges : tuple of int, (B,)
-        Total charges.
     """
 
     molecules: SystemBatch
-    baselines: tuple[_MatrixWithDerivative, ...]
-    overlaps: tuple[_MatrixWithDerivative, ...]
-    cores: tuple[_MatrixWithDerivative, ...]
-    energy_cores: tuple[_MatrixWithDerivative, ...]
-    hamiltonian: Tensor | None
+    numbers: tuple[tuple[int, ...], ...]
+    n_occupied: tuple[int, ...]
+    matrices: Mapping[str, Tensor]
+    orbitals: Orbitals | None
     energies: Tensor | None
     forces: Tensor | None
-    charges: tuple[int, ...]
-
-    def to(self, device: torch.device | str) -> TrainingBatch:
-        """Copy everything to a device."""
-        moved: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, (Tensor, SystemBatch)):
-                moved[field.name] = value.to(device)
-            elif field.name in ("baselines", "overlaps", "cores", "energy_cores"):
-                moved[field.name] = tuple(matrix.to(device) for matrix in value)
-        return replace(self, **moved)
 
 
 def join(systems: Sequence[PreparedSystem], cutoff: float) -> TrainingBatch:
     """Join prepared molecules to a batch; a label that one of them lacks is left out for all."""
-    records = [s.record for s in systems]
-    hamiltonians = [s.hamiltonian for s in systems if s.hamiltonian is not None]
+    records, n = [s.record for s in systems], len(systems)
+    common = set.intersection(*(set(s.matrices) for s in systems))
     energies = [r.energy for r in records if r.energy is not None]
     forces = [torch.from_numpy(np.array(r.forces)) for r in records if r.forces is not None]
-    n = len(systems)
+    occupied = tuple(n_occupied(r.numbers, r.charge) for r in records)
     return TrainingBatch(
         molecules=collate(records, cutoff),
-        baselines=tuple(s.baseline for s in systems),
-        overlaps=tuple(s.overlap for s in systems),
-        cores=tuple(s.core for s in systems),
-        energy_cores=tuple(s.energy_core for s in systems),
-        hamiltonian=flatten(hamiltonians) if len(hamiltonians) == n else None,
+        numbers=tuple(tuple(r.numbers.tolist()) for r in records),
+        n_occupied=occupied,
+        matrices={name: flatten([s.matrices[name] for s in systems]) for name in sorted(common - {"orbitals"})},
+        orbitals=Orbitals.of([s.matrices["orbitals"] for s in systems], occupied) if "orbitals" in common else None,
         energies=torch.tensor(energies, dtype=torch.float64) if len(energies) == n else None,
         forces=torch.cat(forces) if len(forces) == n else None,
-        charges=tuple(r.charge for r in records),
     )

@@ -14,10 +14,11 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.domain.limits import limits_of
+from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.module import PhiSNetModule
-from ase_mlwave.models.phisnet.training.prepared import Preparation, PreparedDataset, join
-from ase_mlwave.models.phisnet.training.settings import TrainingSettings
+from ase_mlwave.models.phisnet.training.prepared import MatrixName, Preparation, PreparedDataset, join
+from ase_mlwave.models.phisnet.training.settings import LossWeights, TrainingSettings
 from ase_mlwave.models.phisnet.training.statistics import fit_domain, fit_statistics, shift_energies
 from ase_mlwave.models.training.bar import TrainingBar
 from ase_mlwave.models.training.cache import Cache
@@ -56,13 +57,11 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
             check_label(part, [record.forces is not None for record in part], "forces", "loss.forces=0")
 
     def prepare(self, training: Dataset, validation: Dataset) -> tuple[PhiSNetModule, RunData]:
-        """Compute the integrals, and the statistics that a new network begins with."""
+        """Compute baselines and orbitals, and the statistics that a new network begins with."""
         settings = self.settings
         model, loss = settings.model, settings.loss
         network = self.initial_network(PhiSNet, "a PhiSNet")
-        preparation = Preparation(
-            model.basis, model.baseline, derivatives=loss.forces > 0, short_range=model.short_range
-        )
+        preparation = Preparation(model.basis, model.baseline, model.short_range, _kept(model, loss))
         cache = self._cache(preparation, [*training, *validation])
         n_workers = settings.workers or _n_cpus()
         with TrainingBar("integrals", len(training) + len(validation), shown=self.progress) as bar:
@@ -103,6 +102,18 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         loss = self.settings.loss
         level = "wavefunction" if loss.energy or loss.forces else "functional"
         return replace(trained, thresholds=thresholds, limits=limits_of(thresholds), defaults={"energy": level})
+
+
+def _kept(model: PhiSNetConfig, loss: LossWeights) -> tuple[MatrixName, ...]:
+    """Name the matrices that are computed once; forces need integrals that are functions of the positions."""
+    reasons: dict[MatrixName, bool] = {
+        "baseline": loss.energy > 0 and not loss.forces,
+        "energy_core": loss.energy > 0 and not loss.forces,
+        "overlap": (loss.energy > 0 and not loss.forces) or model.overlap_head,
+        "core": model.core_head,
+        "orbitals": loss.alignment > 0,
+    }
+    return tuple(name for name, needed in reasons.items() if needed)
 
 
 def _n_cpus() -> int:

@@ -35,7 +35,7 @@ def fit_statistics(network: PhiSNet, training: PreparedDataset, progress: Progre
     compositions, remainders = [], []
     for some in ahead(chunks(training, _CHUNK)):
         progress(len(some))
-        systems = [system for system in some if system.hamiltonian is not None]
+        systems = [system for system in some if "residual" in system.matrices]
         if not systems:
             continue
         batch = collate([system.record for system in systems], network.config.cutoff)
@@ -59,13 +59,10 @@ def _coefficients(
 ) -> Iterator[tuple[BlockHead, Tensor]]:
     """Give what the heads are to learn of some molecules, (n, M1 M2) for every head that has any."""
     plan = AOPlan(batch, network.functions)
-    targets = {
-        network.heads: flatten([s.hamiltonian - s.baseline.value for s in systems if s.hamiltonian is not None]),
-        network.core_heads: flatten([s.core.value for s in systems]),
-        network.overlap_heads: flatten([s.overlap.value for s in systems]),
-    }
-    for heads, flat in targets.items():
+    targets = {"residual": network.heads, "core": network.core_heads, "overlap": network.overlap_heads}
+    for name, heads in targets.items():
         if isinstance(heads, MatrixHeads):
+            flat = flatten([system.matrices[name] for system in systems])
             for _, head, atoms in heads.atom_groups(batch):
                 yield head, head.coefficients(plan.extract(flat, atoms, atoms, head.shape))
             for _, head, pairs in heads.pair_groups(batch):
@@ -96,7 +93,7 @@ def fit_domain(
 
     def invariants() -> Iterator[tuple[Tensor, Tensor]]:
         for batch in _batches(network, training):
-            progress(len(batch.charges))
+            progress(len(batch.n_occupied))
             network(batch.molecules)
             yield features.pop()
 
@@ -113,7 +110,7 @@ def shift_energies(network: PhiSNet, training: PreparedDataset, progress: Progre
     errors, compositions = [], []
     labelled = [index for index, record in enumerate(training.records) if record.energy is not None]
     for batch in _batches(network, training, labelled):
-        progress(len(batch.charges))
+        progress(len(batch.n_occupied))
         energies = predict_batch(network, batch, energies=True, forces=False).energies
         if energies is not None and batch.energies is not None:
             errors.append(batch.energies - energies)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -14,11 +16,27 @@ from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.losses import Prediction, loss_terms, predict_batch
-from ase_mlwave.models.phisnet.training.prepared import Preparation, PreparedDataset, TrainingBatch, join
+from ase_mlwave.models.phisnet.training.prepared import (
+    MatrixName,
+    Preparation,
+    PreparedDataset,
+    TrainingBatch,
+    join,
+)
 from ase_mlwave.models.phisnet.training.settings import LossWeights
 from ase_mlwave.models.phisnet.training.statistics import fit_statistics
+from ase_mlwave.quantum.basis import build_mole
 from tests.models.phisnet.systems import network
 from tests.models.phisnet.training.runs import WATERS
+
+#: With a Hamiltonian that is made up.
+_HYDROGEN = Record(
+    numbers=np.array([1, 1]),
+    positions=np.array([[0.0, 0.0, 0.0], [1.4, 0.0, 0.0]]),
+    energy=-1.1,
+    forces=np.zeros((2, 3)),
+    matrices={"hamiltonian": np.diag(np.linspace(-0.6, 2.0, 10))},
+)
 
 
 @cache
@@ -26,26 +44,27 @@ def _waters() -> Dataset:
     return read_dataset(WATERS)
 
 
-def _prepared(records: tuple[Record, ...], model: PhiSNet, *, derivatives: bool = False) -> PreparedDataset:
+def _prepared(records: tuple[Record, ...], model: PhiSNet, kept: tuple[MatrixName, ...] = ()) -> PreparedDataset:
     config = model.config
-    preparation = Preparation(config.basis, config.baseline, derivatives, config.short_range)
-    return PreparedDataset(records, preparation)
+    return PreparedDataset(records, Preparation(config.basis, config.baseline, config.short_range, kept))
 
 
 @cache
 def _model(product: str = "edge_frame", baseline: str = "sap", *, short_range: bool = True) -> PhiSNet:
     """Make a network whose matrices are near those of water: random weights, small scales."""
     model = network(product, baseline=baseline, short_range=short_range, cutoff=15.0)
-    fit_statistics(model, _prepared(_waters().records, model))
+    fit_statistics(model, _prepared(_waters().records, model, ("overlap", "core")))
     for name, buffer in model.named_buffers():
         if name.endswith("scale"):
             buffer *= 0.1
     return model
 
 
-def _batch(model: PhiSNet, records: tuple[Record, ...] | None = None, *, derivatives: bool = False) -> TrainingBatch:
+def _batch(
+    model: PhiSNet, records: tuple[Record, ...] | None = None, kept: tuple[MatrixName, ...] = ("overlap", "orbitals")
+) -> TrainingBatch:
     chosen = _waters().records[:2] if records is None else records
-    return join(list(_prepared(chosen, model, derivatives=derivatives)), model.config.cutoff)
+    return join(list(_prepared(chosen, model, kept)), model.config.cutoff)
 
 
 def _energies(model: PhiSNet, records: tuple[Record, ...]) -> Tensor:
@@ -60,7 +79,7 @@ def _energies(model: PhiSNet, records: tuple[Record, ...]) -> Tensor:
 def test_forces_are_minus_the_derivative_of_the_energy(product: str, baseline: str, short_range: bool) -> None:
     """With the motion of basis functions in S, h and H0: integrals are computed anew at displaced geometries."""
     model, records = _model(product, baseline, short_range=short_range), _waters().records[:2]
-    forces = predict_batch(model, _batch(model, records, derivatives=True), energies=True, forces=True).forces
+    forces = predict_batch(model, _batch(model, records), energies=True, forces=True).forces
     assert forces is not None
     h = 1e-3
     for atom, axis in [(0, 0), (1, 1), (2, 2)]:
@@ -81,19 +100,16 @@ def test_energy_is_that_of_each_molecule() -> None:
 def test_forces_do_not_need_gradients_of_weights() -> None:
     model = _model()
     with torch.no_grad():
-        prediction = predict_batch(
-            model, _batch(model, derivatives=True), energies=True, forces=True, create_graph=False
-        )
+        prediction = predict_batch(model, _batch(model), energies=True, forces=True, create_graph=False)
     assert prediction.forces is not None
     assert not prediction.forces.requires_grad
 
 
-def _perfect(batch: TrainingBatch, error: Tensor | None = None) -> Prediction:
+def _perfect(batch: TrainingBatch, error: Tensor | float = 0.0) -> Prediction:
     """Pretend a prediction equal to the reference plus an error of H."""
-    assert batch.hamiltonian is not None
     output = predict_batch(_model(), batch, energies=False, forces=False).output
-    flat = batch.hamiltonian if error is None else batch.hamiltonian + error
-    return Prediction(output, MatrixBatch(flat, (24, 24)), batch.energies, batch.forces)
+    hamiltonian = MatrixBatch(batch.matrices["residual"] + error, output.hamiltonian.sizes)
+    return Prediction(replace(output, hamiltonian=hamiltonian), batch.energies, batch.forces)
 
 
 def test_perfect_prediction_has_no_loss() -> None:
@@ -106,8 +122,7 @@ def test_perfect_prediction_has_no_loss() -> None:
 
 def test_hamiltonian_term_is_mean_absolute_plus_root_mean_square() -> None:
     batch = _batch(_model())
-    assert batch.hamiltonian is not None
-    error = torch.zeros_like(batch.hamiltonian)
+    error = torch.zeros_like(batch.matrices["residual"])
     error[::2] = 0.02
     terms = loss_terms(_perfect(batch, error), batch, LossWeights())
     assert set(terms) == {"hamiltonian"}
@@ -116,12 +131,37 @@ def test_hamiltonian_term_is_mean_absolute_plus_root_mean_square() -> None:
 
 def test_alignment_sees_only_what_mixes_occupied_and_virtual_orbitals() -> None:
     """A shift of H by the overlap moves all orbital energies alike and changes no orbital."""
-    batch = _batch(_model())
-    shift = torch.cat([0.1 * matrix.value.reshape(-1) for matrix in batch.overlaps])
+    batch = _batch(_model(), (*_waters().records[:2], _HYDROGEN))
+    overlap = batch.matrices["overlap"]
     weights = LossWeights(hamiltonian=0.0, alignment=1.0)
-    assert float(loss_terms(_perfect(batch, shift), batch, weights)["alignment"].detach()) < 2e-10
-    mixing = torch.cat([0.1 * matrix.value.square().reshape(-1) for matrix in batch.overlaps])
-    assert float(loss_terms(_perfect(batch, mixing), batch, weights)["alignment"].detach()) > 1e-3
+    assert float(loss_terms(_perfect(batch, 0.1 * overlap), batch, weights)["alignment"].detach()) < 2e-10
+    assert float(loss_terms(_perfect(batch, 0.1 * overlap.square()), batch, weights)["alignment"].detach()) > 1e-3
+
+
+def test_alignment_is_root_mean_square_between_true_orbitals() -> None:
+    """Of molecules of different sizes, computed here one by one."""
+    records = (_HYDROGEN, *_waters().records[:2])
+    batch = _batch(_model(), records)
+    error = torch.randn(len(batch.matrices["residual"]), dtype=torch.float64, generator=torch.manual_seed(0))
+    blocks = []
+    for record, E in zip(records, MatrixBatch(error, (10, 24, 24)).matrices(), strict=True):
+        mole = build_mole(record.numbers, record.positions, "def2-svp")
+        _, C = scipy.linalg.eigh(record.matrices["hamiltonian"], mole.intor("int1e_ovlp"))
+        n = int(record.numbers.sum()) // 2
+        blocks.append((C[:, :n].T @ E.numpy() @ C[:, n:]).ravel())
+    terms = loss_terms(_perfect(batch, error), batch, LossWeights(hamiltonian=0.0, alignment=1.0))
+    expected = np.sqrt(np.square(np.concatenate(blocks)).mean())
+    assert float(terms["alignment"].detach()) == pytest.approx(expected, rel=1e-9)
+
+
+def test_kept_matrices_give_the_same_energies() -> None:
+    """As integrals at the positions."""
+    model = _model()
+    with torch.no_grad():
+        kept = predict_batch(
+            model, _batch(model, kept=("baseline", "overlap", "energy_core")), energies=True, forces=False
+        )
+    torch.testing.assert_close(kept.energies, _energies(model, _waters().records[:2]), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +177,7 @@ def test_missing_labels_are_an_error(label: str, weights: dict[str, float], mess
     """One record without a label is enough."""
     model, records = _model(), _waters().records
     bare = replace(records[1], **{label: {} if label == "matrices" else None})
-    batch = _batch(model, (records[0], bare), derivatives=True)
+    batch = _batch(model, (records[0], bare))
     chosen = LossWeights(**weights)
     prediction = predict_batch(model, batch, energies=chosen.energy > 0, forces=chosen.forces > 0)
     with pytest.raises(ValueError, match=f"{message}, which some training records lack"):

@@ -29,7 +29,7 @@ from ase_mlwave.models.training.cache import Cache
 from ase_mlwave.models.training.data import read_training_data
 from tests.models.phisnet.training.runs import WATERS, tiny_settings
 
-FORCES = Preparation("def2-svp", "sap", derivatives=True)
+ALL = Preparation("def2-svp", "sap", kept=("baseline", "overlap", "core", "energy_core", "orbitals"))
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +38,8 @@ def records() -> tuple[Record, ...]:
 
 
 def _tensors(system: PreparedSystem) -> dict[str, torch.Tensor]:
-    matrices: dict[str, Any] = {name: getattr(system, name) for name in ("baseline", "overlap", "core", "energy_core")}
-    parts = {name: matrix.value for name, matrix in matrices.items()}
-    parts |= {f"{name}'": m.derivative for name, m in matrices.items() if m.derivative is not None}
-    assert system.hamiltonian is not None
-    return parts | {"hamiltonian": system.hamiltonian, "remainder": torch.tensor(system.remainder)}
+    assert {*ALL.kept, "residual"} == set(system.matrices)
+    return {**system.matrices, "remainder": torch.tensor(system.remainder)}
 
 
 def _same(one: PreparedDataset, other: PreparedDataset) -> bool:
@@ -62,16 +59,17 @@ def _count(calls: list[Record]) -> Callable[..., Any]:
 
 
 def test_cache_gives_what_memory_holds(records: tuple[Record, ...], tmp_path: Path) -> None:
-    """To the last bit, derivatives among it, and a Hamiltonian that is symmetric to rounding only."""
+    """To the last bit, also of a Hamiltonian that is symmetric to rounding only."""
     crooked = np.array(records[0].matrices["hamiltonian"])
     crooked[0, 1] *= 1 + 1e-15
     mixed = (replace(records[0], matrices={"hamiltonian": crooked}), *records[1:])
-    held = PreparedDataset(mixed, FORCES)
-    assert _same(held, PreparedDataset(mixed, FORCES, Cache(tmp_path)))
-    assert _same(held, PreparedDataset(mixed, FORCES, Cache(tmp_path)))
-    assert torch.equal(held[0].hamiltonian, torch.from_numpy(crooked))  # type: ignore[arg-type]
+    held = PreparedDataset(mixed, ALL)
+    assert _same(held, PreparedDataset(mixed, ALL, Cache(tmp_path)))
+    assert _same(held, PreparedDataset(mixed, ALL, Cache(tmp_path)))
+    found = held[0].matrices["residual"] + held[0].matrices["baseline"]
+    torch.testing.assert_close(found, torch.from_numpy(crooked), rtol=0, atol=1e-14)
     sizes = [sum(array.nbytes for array in arrays.values()) for arrays in held._in_memory]
-    assert [FORCES.n_bytes(record) for record in mixed] == pytest.approx(sizes, rel=0.1)
+    assert [ALL.n_bytes(record) for record in mixed] == pytest.approx(sizes, rel=0.1)
 
 
 def test_interrupted_cache_goes_on_and_a_changed_molecule_is_made_anew(
@@ -101,9 +99,9 @@ def test_interrupted_cache_goes_on_and_a_changed_molecule_is_made_anew(
 def test_damaged_entry_is_made_again(
     records: tuple[Record, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    held, cache = PreparedDataset(records, FORCES), Cache(tmp_path)
-    kept = PreparedDataset(records, FORCES, cache)
-    path = cache.path(FORCES.key(records[1]))
+    held, cache = PreparedDataset(records, ALL), Cache(tmp_path)
+    kept = PreparedDataset(records, ALL, cache)
+    path = cache.path(ALL.key(records[1]))
     data = bytearray(path.read_bytes())
     data[-9] ^= 1
     changes = {"a byte": bytes(data), "the end": bytes(data[:-9]), "all": b"\x80\x04N."}
@@ -119,7 +117,7 @@ def test_damaged_entry_is_made_again(
 def test_processes_fill_the_cache(records: tuple[Record, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_FEW", 0)
     done: list[int] = []
-    filled = PreparedDataset(records, FORCES, Cache(tmp_path), n_workers=2, progress=done.append)
+    filled = PreparedDataset(records, ALL, Cache(tmp_path), n_workers=2, progress=done.append)
     assert sum(done) == 3
     monkeypatch.setattr(Preparation, "__call__", lambda *arguments: pytest.fail("computed again"))
     assert len([filled[index] for index in range(3)]) == 3

@@ -22,7 +22,8 @@ from tests.models.phisnet.training.runs import WATERS
 
 @pytest.fixture(scope="module")
 def waters() -> PreparedDataset:
-    return PreparedDataset(read_dataset(WATERS).records, Preparation("def2-svp", "sap"))
+    kept: Any = ("overlap", "baseline", "core", "energy_core")
+    return PreparedDataset(read_dataset(WATERS).records, Preparation("def2-svp", "sap", kept=kept))
 
 
 def _buffers(model: PhiSNet) -> dict[str, Tensor]:
@@ -55,7 +56,7 @@ def test_scales_are_root_mean_squares_of_all_blocks(waters: PreparedDataset) -> 
     head: Any = model.heads.atoms["O"]
     n = head.shape[0]
     systems: list[Any] = [waters[index] for index in range(len(waters))]
-    blocks = [system.hamiltonian[:n, :n] - system.baseline.value[:n, :n] for system in systems]
+    blocks = [system.matrices["residual"][:n, :n] for system in systems]
     coefficients = head.coefficients(torch.stack(blocks))
     start = 0
     for l, parity in head.orders:
@@ -70,11 +71,12 @@ def test_remainder_is_what_atomic_energies_stand_for(waters: PreparedDataset) ->
     """Reference energies less the energies of the reference matrices, of all molecules as one batch."""
     systems = [waters[index] for index in range(len(waters))]
     batch = collate([system.record for system in systems], 15.0)
-    hamiltonian = MatrixBatch.of([system.hamiltonian for system in systems if system.hamiltonian is not None])
-    occupied = tuple(n_occupied(torch.tensor(system.record.numbers)) for system in systems)
-    states = electronic_states(hamiltonian, flatten([system.overlap.value for system in systems]), occupied)
+    joined = {name: flatten([system.matrices[name] for system in systems]) for name in systems[0].matrices}
+    sizes = tuple(len(system.matrices["residual"]) for system in systems)
+    hamiltonian = MatrixBatch(joined["residual"] + joined["baseline"], sizes)
+    occupied = tuple(n_occupied(system.record.numbers) for system in systems)
+    states = electronic_states(hamiltonian, joined["overlap"], occupied)
     none = torch.zeros(len(batch.numbers), dtype=torch.float64)
-    core = flatten([system.energy_core.value for system in systems])
-    energies = wavefunction_energies(batch, hamiltonian, core, states, none, short_range=True)
+    energies = wavefunction_energies(batch, hamiltonian, joined["energy_core"], states, none, short_range=True)
     for system, energy in zip(systems, energies.tolist(), strict=True):
         assert system.remainder == pytest.approx((system.record.energy or 0.0) - energy, abs=1e-10)
