@@ -50,13 +50,13 @@ def _first_step(kind: str, output: Path, device: str) -> dict[str, Tensor]:
     data = read_dataset(runs.WATERS)
     module, batches = run.prepare(data.split("train"), data.split("valid"))
     module.to(device)
-    steps = batches.train_batches(range(1))
-    terms = module.training_step(next(steps).to(device), 0)
+    steps = batches.train_batches(range(1), torch.device(device))
+    terms = module.training_step(next(steps), 0)
     steps.close()
-    terms["loss"].backward()
+    terms["loss"].backward(inputs=module.trained)
     module.update_average(0.5)
-    _, validation = next(iter(batches.valid_batches()))
-    errors = module.validation_step(module.average, validation.to(device))
+    _, validation = next(iter(batches.valid_batches(torch.device(device))))
+    errors = module.validation_step(module.average, validation)
     gradients = {name: p.grad for name, p in module.network.named_parameters() if p.grad is not None}
     assert {gradient.device.type for gradient in gradients.values()} == {device}
     return {name: value.detach().cpu() for name, value in {**terms, **errors, **gradients}.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from copy import deepcopy
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -26,8 +27,15 @@ class TrainedModule(nn.Module):
         super().__init__()
         self.network: Any = network
         self.average: Any = deepcopy(network).requires_grad_(False)
-        # Listed once: to walk through all modules takes longer than to update their weights.
-        self.averaged, self.trained = list(self.average.parameters()), list(network.parameters())
+
+    @cached_property
+    def trained(self) -> list[nn.Parameter]:
+        """Weights; listed once, on their device: to walk through all modules takes longer than to update them."""
+        return list(self.network.parameters())
+
+    @cached_property
+    def _averaged(self) -> list[nn.Parameter]:
+        return list(self.average.parameters())
 
     @abstractmethod
     def training_step(self, batch: Any, step: int) -> dict[str, Tensor]:
@@ -40,4 +48,4 @@ class TrainedModule(nn.Module):
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
         """Replace the average by ``decay`` times itself plus the rest of the present weights."""
-        get_ema_multi_avg_fn(decay)(self.averaged, self.trained, 0)
+        get_ema_multi_avg_fn(decay)(self._averaged, self.trained, 0)
