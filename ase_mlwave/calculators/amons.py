@@ -73,6 +73,7 @@ class AmonsCalculator(MlwaveCalculator):
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
     default_parameters = {"uncertainty": "energy"}
     serves_cells: ClassVar[bool] = True
+    pairs_on_cpu: ClassVar[int] = 4096
 
     @classmethod
     @takes(StudySettings, Labelling)
@@ -264,10 +265,9 @@ class AmonsCalculator(MlwaveCalculator):
         missing, text = self.learning.advise(system, worst, learned)
         return replace(outcome, extras={**outcome.extras, "missing_amon": missing}), text
 
-    @property
-    def pairs_per_batch(self) -> int:
-        """Ordered pairs of atoms that `predict` computes at a time by default: kernels are small."""
-        return 4096
+    def _bytes_of(self, system: System, gradients: bool) -> float:
+        """Estimate the memory of a structure in a batch: kernels are small, and slopes are summed up on the way."""
+        return 3e4 * len(system) ** 2
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
         check_choice("uncertainty", parameters["uncertainty"], _UNCERTAINTIES)

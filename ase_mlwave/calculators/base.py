@@ -11,7 +11,7 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from ase import Atoms
@@ -30,6 +30,7 @@ from ase_mlwave.calculators.outcome import Outcome, average, to_ase
 from ase_mlwave.errors import OutOfDomainError, UnknownOptionError, suggestion
 from ase_mlwave.models.domain.scope import Domain
 from ase_mlwave.models.folder import ModelFolder
+from ase_mlwave.models.memory import Batches
 from ase_mlwave.plugin import register
 from ase_mlwave.properties import EXTRAS, MATRICES
 from ase_mlwave.systems.neighbours import NeighbourList
@@ -37,6 +38,9 @@ from ase_mlwave.systems.structures import check_arrays
 from ase_mlwave.systems.system import System
 
 __all__ = ["Member", "MlwaveCalculator", "Outcome"]
+
+S = TypeVar("S", bound=System)
+T = TypeVar("T")
 
 
 class MlwaveCalculator(Calculator):
@@ -51,7 +55,8 @@ class MlwaveCalculator(Calculator):
     dtype : str
         Precision of the network, ``"float64"`` or ``"float32"``.
     batch_size : int, optional
-        Structures that `predict` computes at a time; by default as many as ``pairs_per_batch`` allows.
+        Structures that `predict` computes at a time; by default what fits the free memory of the device, and on CPUs
+        the caches.
     outside : str
         What happens with a structure that is unlike anything the model was trained on: ``"error"``, an
         `OutOfDomainError`; or ``"warn"``, results with an `OutOfDomainWarning`.
@@ -82,6 +87,9 @@ class MlwaveCalculator(Calculator):
     """Nothing is written, so that ``ase run`` gives no name of files."""
     serves_cells: ClassVar[bool] = False
     """Whether periodic structures are served; otherwise they are refused."""
+    pairs_on_cpu: ClassVar[int] = 512
+    """Ordered pairs of atoms that a CPU computes at a time: networks are up to twice as fast where they fit the caches,
+    and take an eighth of the memory."""
 
     members: tuple[Member, ...]
     """The loaded models: one, or those of the committee."""
@@ -89,6 +97,8 @@ class MlwaveCalculator(Calculator):
     """What all members were made for."""
     extras: dict[str, Any]
     """What the last calculation gave beside ASE's properties."""
+    batches: Batches
+    """Divides what `predict` is given by the device's memory."""
     neighbours: NeighbourList
     """Remembers pairs of atoms from one step of a simulation to the next; each calculator has its own."""
 
@@ -151,14 +161,6 @@ class MlwaveCalculator(Calculator):
         self.reset()
         return changed
 
-    @property
-    def pairs_per_batch(self) -> int:
-        """Ordered pairs of atoms that `predict` computes at a time by default.
-
-        Few on CPUs: networks are up to twice as fast where a batch fits the caches, and take an eighth of the memory.
-        """
-        return 512 if pick_device(self.parameters["device"]).type == "cpu" else 4096
-
     def option(self, name: str) -> Any:
         """Return an option's value; where that is None, the default that the models' descriptions say."""
         value = self.parameters[name]
@@ -173,7 +175,7 @@ class MlwaveCalculator(Calculator):
         """Replace the models, all or none."""
         members = self._load_members(parameters)
         self.domain = replace(common_domain(members), periodic=self.serves_cells)
-        self.members = members
+        self.members, self.batches = members, Batches(pick_device(parameters["device"]), self.pairs_on_cpu)
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
         """Raise ``InputError`` if an option of the subclass has a value that is not allowed."""
@@ -382,6 +384,7 @@ class MlwaveCalculator(Calculator):
         vars(self).update(state)
         device, dtype = pick_device(self.parameters["device"]), pick_dtype(self.parameters["dtype"])
         self.members = tuple(Member.unpacked(packed, device, dtype) for packed in state["members"])
+        self.batches = Batches(device, self.pairs_on_cpu)
 
     # --- the batched path -------------------------------------------------------------------------------------------
 
@@ -415,15 +418,18 @@ class MlwaveCalculator(Calculator):
         *,
         keep: Callable[[str], bool],
     ) -> list[Outcome]:
-        """Compute checked systems in chunks, average the members, convert to ASE's units, and judge the domain.
+        """Compute checked systems in batches, average the members, convert to ASE's units, and judge the domain.
 
-        Extras of other names than those to ``keep`` are dropped chunk by chunk, and matrices before they are averaged.
+        Extras of other names than those to ``keep`` are dropped batch by batch, and matrices before they are averaged.
         """
         outcomes: list[Outcome] = []
         matrices = any(map(keep, MATRICES))
-        for chunk in self._chunks(systems, batch_size or self.parameters["batch_size"]):
-            by_member = [self._compute_in_memory(member, chunk, properties) for member in self.members]
-            for system, members in zip(chunk, zip(*by_member, strict=True), strict=True):
+
+        def by_member(batch: list[System]) -> list[list[Outcome]]:
+            return [self._compute_checked(member, batch, properties) for member in self.members]
+
+        for batch, results in self.in_batches(by_member, systems, properties, batch_size):
+            for system, members in zip(batch, zip(*results, strict=True), strict=True):
                 converted = [to_ase(member, len(system)) for member in members]
                 if not matrices:
                     converted = [each.with_extras(lambda name: name not in MATRICES) for each in converted]
@@ -435,8 +441,41 @@ class MlwaveCalculator(Calculator):
                         error.args = (f"structure {len(outcomes)}: {error}",)
                     raise
             if progress is not None:
-                progress(len(chunk))
+                progress(len(batch))
         return outcomes
+
+    def in_batches(
+        self,
+        work: Callable[[list[S]], T],
+        systems: Sequence[S],
+        properties: Sequence[str],
+        batch_size: int | None = None,
+    ) -> Iterator[tuple[list[S], T]]:
+        """Compute something of many structures, in batches of a size, that of the options, or what fits the memory.
+
+        Parameters
+        ----------
+        work : callable
+            Computes a batch with the calculator's models.
+        systems : sequence of System
+            Checked structures.
+        properties : sequence of str
+            What it computes takes as much memory as these.
+        batch_size : int, optional
+            As in `predict`.
+
+        Yields
+        ------
+        (list of System, result)
+            See `ase_mlwave.models.memory.Batches.compute`, also for what is raised.
+        """
+        size = batch_size or self.parameters["batch_size"]
+        gradients = bool({"forces", "stress"} & set(properties))
+        return self.batches.compute(work, systems, lambda system: self._bytes_of(system, gradients), size)
+
+    def _bytes_of(self, system: System, gradients: bool) -> float:
+        """Estimate the memory of a structure in a batch, with or without gradients, for a network of pairs of atoms."""
+        return (2.5e6 if gradients else 4e5) * len(system) ** 2
 
     def _combine(self, system: System, members: list[Outcome]) -> Outcome:
         """Make one outcome of those of a committee, in ASE's units."""
@@ -452,34 +491,12 @@ class MlwaveCalculator(Calculator):
         enforce(verdict, system, outcome.extras, outside=policy, advice=advice)
         return replace(outcome, verdict=verdict)
 
-    def _chunks(self, systems: list[System], batch_size: int | None) -> Iterator[list[System]]:
-        """Split into runs of ``batch_size`` systems, or of at most ``pairs_per_batch`` pairs (one system at least)."""
-        chunk: list[System] = []
-        pairs = 0
-        for system in systems:
-            pairs += len(system) ** 2
-            full = len(chunk) == batch_size if batch_size else pairs > self.pairs_per_batch
-            if chunk and full:
-                yield chunk
-                chunk, pairs = [], len(system) ** 2
-            chunk.append(system)
-        if chunk:
-            yield chunk
-
-    def _compute_in_memory(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
-        """Compute a chunk, in halves where the device's memory does not hold it."""
+    def _compute_checked(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
+        """Compute a batch; failures of linear algebra are `CalculationFailed`."""
         try:
             return self._compute(member, systems, properties)
-        except torch.OutOfMemoryError as error:
-            if len(systems) == 1:
-                raise CalculationFailed(
-                    f"{systems[0].formula} does not fit the device's memory. Take device='cpu' or dtype='float32'."
-                ) from error
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise CalculationFailed(f"the linear algebra of the model failed: {error}") from error
-        half = len(systems) // 2
-        parts = (systems[:half], systems[half:])
-        return [outcome for part in parts for outcome in self._compute_in_memory(member, part, properties)]
 
 
 def _check_batch_size(batch_size: Any) -> None:

@@ -69,6 +69,7 @@ class QDFCalculator(MlwaveCalculator):
     name: ClassVar[str] = "qdf"
     implemented_properties = ["energy", "free_energy", "energies", "forces"]
     default_parameters = {"grid_level": None}
+    pairs_on_cpu: ClassVar[int] = 1  # one molecule has points enough; several are slower, in gigabytes
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
         level = parameters["grid_level"]
@@ -90,6 +91,10 @@ class QDFCalculator(MlwaveCalculator):
                 extras["domain_distance"] = result.distances
             outcomes.append(Outcome(values, extras))
         return outcomes
+
+    def _bytes_of(self, system: System, gradients: bool) -> float:
+        """Estimate the memory of a structure in a batch: so many points an atom, each with its neighbours alone."""
+        return (3e7 if gradients else 2e7) * len(system)
 
     def outputs(self, atoms: Atoms) -> dict[str, float]:
         """Predict all outputs of a model of the published field, such as HOMO and LUMO.

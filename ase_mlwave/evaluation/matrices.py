@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -198,7 +199,7 @@ def _joined(one: Evaluation, other: Evaluation) -> Evaluation:
 
 
 def _matrix_errors(
-    calculator: PhiSNetCalculator, records: Sequence[Record], *, batch_size: int = 32, progress: Progress | None = None
+    calculator: PhiSNetCalculator, records: Sequence[Record], *, progress: Progress | None = None
 ) -> dict[str, float]:
     """Compare predicted Hamiltonians and their orbitals with references.
 
@@ -208,8 +209,6 @@ def _matrix_errors(
         Its first model is measured.
     records : sequence of Record
         With ``"hamiltonian"`` among their matrices.
-    batch_size : int
-        Molecules per pass.
     progress : callable, optional
         Called with the number of molecules done since the last call.
 
@@ -228,9 +227,7 @@ def _matrix_errors(
         raise InputError("measuring matrices needs records with Hamiltonians; label them with mlwave label")
     network = calculator.members[0].network_as(PhiSNet)
     element, energy, overlap_sum = _Mean(), _Mean(), _Mean()
-    for start in range(0, len(records), batch_size):
-        chunk = records[start : start + batch_size]
-        batch = predict_batch(network, chunk)
+    for chunk, batch in calculator.in_batches(partial(predict_batch, network), records, ["energy"]):
         for record, H, integrals, state in zip(chunk, batch.hamiltonians, batch.integrals, batch.states, strict=True):
             reference = torch.from_numpy(np.array(record.matrices["hamiltonian"]))
             if reference.shape != H.shape:

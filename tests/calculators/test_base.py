@@ -16,7 +16,6 @@ from ase.optimize import BFGS
 from ase.units import Bohr, Hartree
 
 from ase_mlwave.calculators.outcome import Outcome
-from ase_mlwave.data.record import Record
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.systems.system import System
 from tests.calculators.contract import CalculatorContract
@@ -203,12 +202,17 @@ def test_failed_linear_algebra_is_a_failed_calculation(calc: MorseCalculator, mo
         calc.get_potential_energy(_water())
 
 
-def test_automatic_batches_are_bounded_by_pairs(calc: MorseCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
-    systems = [Record(numbers=[1] * n, positions=np.eye(n, 3) * 9 + np.arange(n)[:, None] * 5) for n in (2, 2, 2, 9, 2)]
-    monkeypatch.setattr(MorseCalculator, "pairs_per_batch", 8)
-    assert [len(chunk) for chunk in calc._chunks(systems, None)] == [2, 1, 1, 1]
-    assert [len(chunk) for chunk in calc._chunks(systems, 4)] == [4, 1]
-    assert list(calc._chunks([], None)) == []
+def test_batches_are_those_of_the_options_or_what_fits(calc: MorseCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    waters = [_water() for _ in range(5)]
+    monkeypatch.setattr(calc, "_bytes_of", lambda system, gradients: 100.0 if gradients else 1.0)
+    monkeypatch.setattr("ase_mlwave.models.memory.free_bytes", lambda device: 500.0)
+    calc.predict(waters, ["energy"], progress=sizes.append)
+    calc.predict(waters, ["forces"], progress=sizes.append)
+    calc.predict(waters, batch_size=4, progress=sizes.append)
+    calc.set(batch_size=3)
+    calc.predict(waters, progress=sizes.append)
+    assert sizes == [5, *(2, 2, 1), *(4, 1), *(3, 2)]
 
 
 def test_empty_list_gives_an_empty_list(calc: MorseCalculator) -> None:
