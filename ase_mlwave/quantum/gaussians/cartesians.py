@@ -6,7 +6,7 @@ Components of degree n are the monomials x^i y^j z^k with i + j + k = n, x first
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
 from math import comb
@@ -53,7 +53,7 @@ def _component(powers: Powers) -> int:
     return below * (below + 1) // 2 + powers[2]
 
 
-def monomials(vectors: Tensor, degree: int) -> list[Tensor]:
+def monomials(vectors: Tensor, degree: int) -> Tensor:
     """Compute all monomials of vectors up to a degree.
 
     Parameters
@@ -64,81 +64,96 @@ def monomials(vectors: Tensor, degree: int) -> list[Tensor]:
 
     Returns
     -------
-    list of Tensor, (n_components(n), ...)
-        For n = 0 .. ``degree``.
+    Tensor, (n_derivatives(degree), ...)
+        By degree, from 0 on.
     """
-    x, y, z = vectors.unsqueeze(1)
-    result = [torch.ones_like(x), vectors][: degree + 1]
+    parts = [torch.ones_like(vectors[:1]), vectors][: degree + 1]
     for n in range(2, degree + 1):
-        last = result[-1]
-        result.append(torch.cat([x * last, y * last[-n:], z * last[-1:]]))
-    return result
+        lower, axes = _ladder(n, vectors.device)
+        parts.append(parts[-1].index_select(0, lower) * vectors.index_select(0, axes))
+    return torch.cat(parts)
 
 
-def monomials_gradient(powers: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what is kept must serve gradients later
+def _ladder(degree: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Say of which monomial of one degree less, and which component of the vector, each is the product."""
+    count = n_components(degree - 1)
+    lower = [*range(count), *range(count - degree, count), count - 1]
+    axes = [0] * count + [1] * degree + [2]
+    return torch.tensor(lower, device=device), torch.tensor(axes, device=device)
+
+
+def monomials_gradient(powers: Tensor, gradients: Tensor) -> Tensor:
     """Carry gradients of monomials to the vectors.
 
     Parameters
     ----------
-    powers : sequence of Tensor, (n_components(n), ...)
-        From `monomials`, n = 0, 1, ...
-    gradients : sequence of Tensor, (n_components(n), ...)
-        With respect to each of them, n = 1, 2, ...
+    powers, gradients : Tensor, (n_derivatives(degree), ...)
+        From `monomials`, and with respect to them.
 
     Returns
     -------
     Tensor, (3, ...)
     """
-    x, y, z = powers[1].unsqueeze(1)
-    result = torch.zeros_like(powers[1])
-    above = gradients[-1]
-    for n in range(len(gradients), 1, -1):
-        last = powers[n - 1]
-        of_x, of_y, of_z = above.split([n_components(n - 1), n, 1])
-        result = result + torch.stack([(of_x * last).sum(0), (of_y * last[-n:]).sum(0), (of_z * last[-1:]).sum(0)])
-        above = gradients[n - 2] + x * of_x
-        above[-n:] += y * of_y
-        above[-1:] += z * of_z
-    return result + above
+    places, factors = _slopes(len(powers), powers.device)
+    n = places.numel() // 3
+    above = gradients.index_select(0, places).view(3, n, *gradients.shape[1:])
+    return (above * (factors.view(3, n, *[1] * (powers.dim() - 1)) * powers[:n])).sum(1)
 
 
-def derivative_terms(order: int) -> list[tuple[int, int]]:
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _slopes(height: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Differentiate monomials along x, y, z: the place of each derivative's origin, and the factor, (3 n,) each."""
+    degree = next(n for n in range(height) if n_derivatives(n) == height)
+    below = [powers for n in range(degree) for powers in _components(n)]
+    factors = [float(powers[axis] + 1) for axis in range(3) for powers in below]
+    places = raised(degree - 1) if degree else np.zeros((3, 0), dtype=np.int64)
+    return torch.from_numpy(places.ravel()).to(device), torch.tensor(factors, dtype=torch.float64, device=device)
+
+
+@lru_cache(maxsize=16)
+def derivative_terms(order: int) -> tuple[slice, ...]:
     """List what Cartesian derivatives of a function of the distance consist of.
 
     Parameters
     ----------
     order : int
-        Number of derivatives, n.
+        Largest number of derivatives, L.
 
     Returns
     -------
-    list of (int, int)
-        (m, d): the radial derivative h_m times the monomials of degree d, m = n - j, d = n - 2 j.
+    tuple of slice, (L + 1,)
+        The monomials that the radial derivative h_m is multiplied with, m = 0 .. L: those of the degrees from
+        max(0, 2 m - L) to m, among all.
     """
-    return [(order - j, order - 2 * j) for j in range(order // 2 + 1)]
+    return tuple(slice(n_derivatives(max(0, 2 * m - order) - 1), n_derivatives(m)) for m in range(order + 1))
 
 
 @lru_cache(maxsize=16)
 def derivative_matrix(order: int) -> NDArray[np.float64]:
-    """Express all Cartesian derivatives of one order by radial derivatives and monomials.
+    """Express all Cartesian derivatives up to an order by radial derivatives and monomials.
 
     Parameters
     ----------
     order : int
-        n.
+        L.
 
     Returns
     -------
-    ndarray, (n_components(n), sum of n_components(d))
+    ndarray, (n_derivatives(L), sum of lengths)
         Columns as in `derivative_terms`. For a function f(u) of u = x^2 + y^2 + z^2 with h_m = (2 d/du)^m f:
         d h_m / dx = x h_{m+1}.
     """
     terms = derivative_terms(order)
-    starts = dict(zip(terms, np.cumsum([0] + [n_components(d) for _, d in terms]), strict=False))
-    matrix = np.zeros((n_components(order), sum(n_components(d) for _, d in terms)))
-    for row, powers in enumerate(_components(order)):
+    lengths = [term.stop - term.start for term in terms]
+    first = np.cumsum(lengths) - lengths - [term.start for term in terms]
+    rows = [powers for n in range(order + 1) for powers in _components(n)]
+    matrix = np.zeros((len(rows), sum(lengths)))
+    for row, powers in enumerate(rows):
         for (m, monomial), factor in _derivative(powers).items():
-            matrix[row, starts[m, sum(monomial)] + _component(monomial)] = factor
+            matrix[row, first[m] + n_derivatives(sum(monomial) - 1) + _component(monomial)] = factor
     return matrix
 
 

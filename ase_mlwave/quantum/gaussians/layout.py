@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from scipy.linalg import block_diag
 from torch import Tensor
 
+from ase_mlwave.quantum.gaussians.blocks import Block, Products, make_blocks, powers
 from ase_mlwave.quantum.gaussians.cartesians import (
     derivative_matrix,
     derivative_terms,
-    n_components,
-    product_rule,
     raised,
 )
 from ase_mlwave.quantum.gaussians.charges import PotentialName, charge_distribution
@@ -26,61 +25,12 @@ from ase_mlwave.quantum.gaussians.pairlist import Pairs, centres_by_element, col
 from ase_mlwave.quantum.gaussians.primitives import molecule_primitives
 from ase_mlwave.quantum.gaussians.radial import Charges, Table
 
-__all__ = ["Block", "Formula", "Group", "Kind", "Layout", "prepare"]
+__all__ = ["Group", "Kind", "Layout", "prepare"]
 
 #: Groups of fewer pairs times centres join the next larger order: a kernel's start costs more than its work.
 _SMALLEST_GROUP = 2000
 #: Larger classes are parted, so that intermediate results stay near the processor, or at least in memory.
 _LARGEST_GROUP, _LARGEST_GROUP_ON_GPU = 2**17, 2**21
-
-
-@dataclass(frozen=True)
-class Formula:
-    """Constant matrices of pairs of angular momenta, with F features and H derivatives up to the order la + lb.
-
-    Parameters
-    ----------
-    order : int
-        la + lb.
-    features : Tensor, (F,)
-        Derivative of the Gaussian product's prefactor in each feature.
-    overlap : Tensor, ((2 la + 1)(2 lb + 1), n_components(order))
-        From derivatives of the order la + lb to matrix elements of operators that do not sit on a nucleus.
-    potential : Tensor, ((2 la + 1)(2 lb + 1) H, F)
-        See `product_rule`.
-    """
-
-    order: int
-    features: Tensor
-    overlap: Tensor
-    potential: Tensor
-
-
-@dataclass(frozen=True)
-class Block:
-    """Pairs of one class, within a group.
-
-    Parameters
-    ----------
-    pairs : slice
-        Where they are in the group.
-    formula : Formula
-        Of their angular momenta.
-    weights : Tensor, (F, P)
-        w_a^s w_b^t of each feature.
-    targets : Tensor, ((2 la + 1)(2 lb + 1), P)
-        Where the elements belong in all primitive matrices, one behind the other.
-    """
-
-    pairs: slice
-    formula: Formula
-    weights: Tensor
-    targets: Tensor
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Matrix elements of a pair, and pairs."""
-        return len(self.formula.overlap), self.weights.shape[1]
 
 
 @dataclass(frozen=True)
@@ -101,19 +51,20 @@ class Group:
         mu = a b / (a + b), 1/Bohr^2.
     scale : Tensor, (P,)
         (pi / (a + b))^(3/2), half of it for a shell with itself: the matrix is symmetrised in the end.
+    monomials : Tensor, (D,)
+        The monomial of each of the D terms of all derivatives up to the order L + 1.
     powers : Tensor, (2, D, P)
-        (-2 mu)^m of overlap, and that times mu (3 + 2 m) of kinetic energy, for the D terms of all derivatives up to
-        the order L + 1.
-    derivatives : Tensor, (H, D)
-        `derivative_matrix` of the orders 0 .. L + 1, one below the other.
+        (-2 mu)^m of overlap, and that times mu (3 + 2 m) of kinetic energy, for these terms.
+    steeper, derivatives : Tensor, (H, D)
+        `derivative_matrix` of L + 1, and of L.
     raised : Tensor, (3 H',)
         Place of one more derivative along x, y, z of the H' derivatives up to the order L.
     charges : tuple of Charges
         Of the centres, in their order.
     present : Tensor, (C, P), or None
         1 where the molecule has the centre, 0 where it is padding; None if all are there.
-    blocks : tuple of Block
-        By class.
+    blocks : tuple of Block or Products
+        By class, or all together.
     """
 
     order: int
@@ -122,22 +73,22 @@ class Group:
     fractions: Tensor
     reduced: Tensor
     scale: Tensor
+    monomials: Tensor
     powers: Tensor
+    steeper: Tensor
     derivatives: Tensor
     raised: Tensor
     charges: tuple[Charges, ...]
     present: Tensor | None
-    blocks: tuple[Block, ...]
+    blocks: tuple[Block | Products, ...]
 
     def select(self, kept: Tensor) -> Group:
         """Leave out all pairs but those with these ascending places, (P',); the host waits for their number."""
         blocks, start = [], 0
         for block in self.blocks:
-            inside = kept[(kept >= block.pairs.start) & (kept < block.pairs.stop)] - block.pairs.start
-            pairs = slice(start, start + len(inside))
-            weights, targets = block.weights[:, inside], block.targets[:, inside]
-            blocks.append(replace(block, pairs=pairs, weights=weights, targets=targets))
-            start = pairs.stop
+            assert isinstance(block, Block)  # of products there are few, and all pairs are kept
+            blocks.append(block.select(kept, start))
+            start = blocks[-1].pairs.stop
         return replace(
             self,
             ends=self.ends.view(6, -1)[:, kept].view(-1),
@@ -293,17 +244,10 @@ def _group(
     )
     total, reduced = a + b, a * b / (a + b)
     order = members[0].la + members[0].lb
-    radial = [[m] * n_components(d) for n in range(order + 2) for m, d in derivative_terms(n)]
-    degree = np.concatenate(radial)
-    powers = _powers(-2 * reduced, degree)
+    terms = derivative_terms(order + 1)
+    degree = np.repeat(np.arange(order + 2), [term.stop - term.start for term in terms])
+    radial_powers = powers(-2 * reduced, degree)
     axes = np.arange(3)[:, None] * n_atoms
-    blocks, start = [], 0
-    for part in members:
-        pairs = slice(start, start + len(part.first))
-        features, _ = product_rule(part.la, part.lb)
-        weights = _powers((a / total)[pairs], features[:, 0]) * _powers((b / total)[pairs], features[:, 1])
-        blocks.append(Block(pairs, _formula(part.la, part.lb, upload.device), upload(weights), upload(part.targets)))
-        start = pairs.stop
     return Group(
         order=order,
         ends=upload(np.concatenate([first + axes, second + axes]).ravel()),
@@ -311,28 +255,15 @@ def _group(
         fractions=upload(np.stack([a, b]) / total),
         reduced=upload(reduced),
         scale=upload((pi / total) ** 1.5 * np.where(diagonal, 0.5, 1.0)),
-        powers=upload(np.stack([powers, powers * reduced * (3 + 2 * degree[:, None])])),
-        derivatives=upload(block_diag(*(derivative_matrix(n) for n in range(order + 2)))),
+        powers=upload(np.stack([radial_powers, radial_powers * reduced * (3 + 2 * degree[:, None])])),
+        monomials=upload(np.concatenate([np.arange(term.start, term.stop) for term in terms])),
+        steeper=upload(derivative_matrix(order + 1)),
+        derivatives=upload(derivative_matrix(order)),
         raised=upload(raised(order).ravel()),
         charges=_charges(elements, counts, potentials, total, order, upload) if potentials else (),
         present=None if present.all() else upload(present[:, molecule].astype(np.float64)),
-        blocks=tuple(blocks),
+        blocks=make_blocks(members, upload.device),
     )
-
-
-def _powers(base: NDArray[np.float64], exponents: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Raise all of ``base`` (P,) to each of ``exponents`` (F,): (F, P), much faster than ``**``."""
-    repeated = np.broadcast_to(base, (int(exponents.max()), len(base)))
-    result: NDArray[np.float64] = np.concatenate([np.ones((1, len(base))), np.cumprod(repeated, 0)])[exponents]
-    return result
-
-
-@lru_cache(maxsize=64)
-def _formula(la: int, lb: int, device: torch.device) -> Formula:
-    upload = _Upload(device)
-    features, matrix = product_rule(la, lb)
-    overlap = matrix[: n_components(la + lb), :, :, 0].reshape(n_components(la + lb), -1).T
-    return Formula(la + lb, upload(features[:, 2]), upload(overlap), upload(matrix.reshape(len(features), -1).T))
 
 
 def _charges(

@@ -26,6 +26,8 @@ __all__ = ["Charges", "Table", "boys", "coulomb_radial"]
 
 #: Devices that may list what is near; elsewhere the host would wait for the list.
 _LISTING = ("cpu",)
+#: Values of which it takes longer to list those that are near than to compute the series of all.
+_FEW = 2**13
 #: Terms of the series beyond twice the distance that it spans.
 _TERMS = 11
 
@@ -50,6 +52,8 @@ class Charges:
         Which of the D exponents each product has.
     n_different : int
         D.
+    every : Tensor, (n, C, V, P), or None
+        The series of every centre, potential and product, where these are few.
     """
 
     alpha: Tensor
@@ -59,6 +63,13 @@ class Charges:
     elements: Tensor
     places: Tensor
     n_different: int
+    every: Tensor | None = None
+
+    def columns(self) -> Tensor:
+        """Which column of ``series`` each centre, potential and product has, (C, V, P)."""
+        n_potentials = self.strength.shape[1]
+        potentials = torch.arange(n_potentials, device=self.places.device)[:, None]
+        return (self.elements[:, None, None] * n_potentials + potentials) * self.n_different + self.places
 
     @classmethod
     def of(cls, tables: Sequence[Table], elements: Tensor, exponents: Tensor, places: Tensor) -> Charges:
@@ -88,11 +99,16 @@ class Charges:
         series = torch.stack([table.series for table in tables], 1).flatten(1).to(device)
         if len(tables) > 1:
             near = near[elements]
-        return cls(alpha[:, places], strength[elements], near, series, elements, places, len(exponents))
+        result = cls(alpha[:, places], strength[elements], near, series, elements, places, len(exponents))
+        columns = result.columns()
+        return replace(result, every=series[:, columns]) if columns.numel() < _FEW else result
 
     def select(self, kept: Tensor) -> Charges:
         """Leave out all Gaussian products but these, (P',)."""
-        return replace(self, alpha=self.alpha[:, kept], near=self.near[..., kept], places=self.places[kept])
+        every = None if self.every is None else self.every[..., kept]
+        return replace(
+            self, alpha=self.alpha[:, kept], near=self.near[..., kept], places=self.places[kept], every=every
+        )
 
 
 @dataclass(frozen=True)
@@ -215,11 +231,10 @@ def _evaluate(u: Tensor, charges: Charges, orders: int) -> Tensor:
     u = u[:, None]
     near = u < charges.near
     n_potentials, n_pairs = near.shape[1:]
+    if u.device.type not in _LISTING or charges.every is not None:
+        series = charges.series[:, charges.columns()] if charges.every is None else charges.every
+        return torch.where(near, _near(u, charges.near, series, orders), values)
     first = charges.elements[:, None, None] * n_potentials + torch.arange(n_potentials, device=u.device)[:, None]
-    if u.device.type not in _LISTING:
-        columns = first * charges.n_different + charges.places
-        nearby = _near(u, charges.near, charges.series[:, columns], orders)
-        return torch.where(near, nearby, values)
     centre, potential, pair = near.nonzero(as_tuple=True)
     column = potential * n_pairs + pair
     where = centre * (n_potentials * n_pairs) + column
@@ -240,22 +255,23 @@ def _far(u: Tensor, charges: Charges, orders: int) -> Tensor:
     values = u.new_empty(orders, len(u), strength.shape[1], u.shape[-1])
     sharpness = alpha.sqrt()
     terms = (root * sharpness).erf_()  # (C, K, P), used over and over: memory is what takes time here
-    torch.div(strength @ terms, root, out=values[0])
+    torch.div(torch.bmm(strength, terms), root, out=values[0])
     if orders == 1:
         return values
     torch.mul(u, -alpha, out=terms).exp_().mul_((2 / sqrt(pi)) * sharpness)
     for n in range(orders - 1):
         if n:
             terms.mul_(-2 * alpha)
-        torch.mul((strength @ terms).sub_(values[n], alpha=2 * n + 1), inverse, out=values[n + 1])
+        torch.mul(torch.bmm(strength, terms).sub_(values[n], alpha=2 * n + 1), inverse, out=values[n + 1])
     return values
 
 
 def _near(u: Tensor, near: Tensor, series: Tensor, orders: int) -> Tensor:
-    """Sum up the Taylor series about near / 2, (orders, ...)."""
-    n_terms = len(series) - orders + 1
-    each = torch.arange(n_terms, dtype=u.dtype, device=u.device).clamp(min=1).view(-1, *[1] * u.dim())
-    powers = (u - 0.5 * near) / (2 * each)  # then x^n / n!
-    powers[0] = 1
-    windows = series.unfold(0, n_terms, 1).movedim(-1, 1)  # (orders, terms, ...)
-    return (windows * powers.cumprod(0)).sum(1)
+    """Sum up the Taylor series about near / 2, (orders, ...), from its smallest terms on."""
+    windows = series.unfold(0, orders, 1).movedim(-1, 1).unbind()
+    each = 2.0 * torch.arange(1, len(windows), dtype=u.dtype, device=u.device)
+    steps = ((u - 0.5 * near) / each.view(-1, *[1] * u.dim())).unbind()
+    values = windows[-1]
+    for coefficients, step in zip(windows[-2::-1], steps[::-1], strict=True):
+        values = torch.addcmul(coefficients, values, step)
+    return values

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -50,8 +52,11 @@ def test_gpus_way_equals_that_of_cpus(n_elements: int, monkeypatch: pytest.Monke
     tables = [Table.of(WIDTHS, factor * STRENGTH, EXPONENTS, orders=ORDERS) for factor in range(1, n_elements + 1)]
     elements = torch.arange(4) % n_elements
     charges = Charges.of(tables, elements, EXPONENTS, torch.tensor([2, 0, 1, 1, 0]))
+    few, charges = charges, replace(charges, every=None)
+    assert few.every is not None
     u = charges.near[0, 1] * torch.tensor([0.0, 0.4, 0.99, 1.7], dtype=torch.float64)[:, None]
     listed = coulomb_radial(u, charges, 4)
+    torch.testing.assert_close(coulomb_radial(u, few, 4), listed, rtol=1e-13, atol=0)
     monkeypatch.setattr(radial, "_LISTING", ())
     torch.testing.assert_close(coulomb_radial(u, charges, 4), listed, rtol=1e-13, atol=0)
 
