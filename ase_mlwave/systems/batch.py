@@ -73,6 +73,15 @@ class SystemBatch:
             difference = difference + (self.shifts[:, :, None] * cells).sum(1)
         return difference
 
+    def pullback(self, by_vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn a scalar's derivatives by `vectors` (E, 3) into those by positions (N, 3) and by cells (B, 3, 3)."""
+        zeros = torch.zeros_like(self.positions)
+        by_positions = zeros.index_add(0, self.second, by_vectors).index_add_(0, self.first, by_vectors, alpha=-1)
+        by_cells = torch.zeros_like(self.cells)
+        if self.shifts is not None:
+            by_cells.index_add_(0, self.system[self.first], self.shifts[:, :, None] * by_vectors[:, None])
+        return by_positions, by_cells
+
 
 def collate(systems: Sequence[System], cutoff: float, neighbours: NeighbourList | None = None) -> SystemBatch:
     """Join systems to a batch and find their pairs.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import vesin
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from ase_mlwave.systems.system import System
 
-__all__ = ["NeighbourList", "Pairs", "find_pairs", "near_points"]
+__all__ = ["Candidates", "NeighbourList", "Pairs", "find_pairs", "near_points"]
 
 Array = NDArray[np.float64]
 
@@ -73,7 +74,7 @@ def find_pairs(system: System, cutoff: float) -> Pairs:
     -----
     The search is vesin's; time is linear in the number of atoms (``test_pairs_are_those_of_ase``).
     """
-    return _Candidates.search(system, cutoff).within(system, cutoff)
+    return Candidates.search(system, cutoff).within(system, cutoff)
 
 
 def near_points(points: Array, cutoff: float) -> list[tuple[int, int]]:
@@ -102,31 +103,52 @@ class NeighbourList:
     def __init__(self, skin: float = 2.0) -> None:
         self.skin = skin
         self.n_searches = 0
-        self._candidates: _Candidates | None = None
+        self._reach = 0.0
+        self._candidates: Candidates | None = None
 
     def __reduce__(self) -> tuple[type[NeighbourList], tuple[float]]:
         return type(self), (self.skin,)
 
     def find_pairs(self, system: System, cutoff: float) -> Pairs:
         """Find the pairs of a structure as the function `find_pairs` does."""
+        return self.candidates(system, cutoff).within(system, cutoff)
+
+    def candidates(self, system: System, cutoff: float) -> Candidates:
+        """Return pairs among which are those of a structure: the same ones until an atom has moved too far."""
         candidates = self._candidates
         if candidates is None or cutoff + 2 * candidates.displacement(system) >= candidates.cutoff:
             self.n_searches += 1
-            self._candidates = candidates = _Candidates.search(system, cutoff + self.skin)
-        return candidates.within(system, cutoff)
+            self._reach = max(self._reach, cutoff)
+            self._candidates = candidates = Candidates.search(system, self._reach + self.skin)
+        return candidates
 
 
 @dataclass(frozen=True, eq=False)
-class _Candidates:
-    """The pairs of a structure up to a cutoff, and the offsets (3, E) of images in its cell, by component for speed."""
+class Candidates:
+    """Pairs of a structure up to a cutoff and a skin.
+
+    Parameters
+    ----------
+    system : System
+        Where the atoms were.
+    cutoff : float
+        With the skin, Bohr.
+    pairs : Pairs
+        All that were nearer.
+    offsets : (3, E), or None
+        Of images in a cell, Bohr, by component for speed.
+    kept : dict
+        What models derive from these pairs, and need as long as them: on their device, for example.
+    """
 
     system: System
     cutoff: float
     pairs: Pairs
     offsets: Array | None
+    kept: dict[Any, Any] = field(default_factory=dict)
 
     @classmethod
-    def search(cls, system: System, cutoff: float) -> _Candidates:
+    def search(cls, system: System, cutoff: float) -> Candidates:
         """Search up to the cutoff, with what rounding may leave beyond it; of few atoms give all pairs."""
         if system.cell is None and len(system) <= _FEW_ATOMS:
             return cls(system, np.inf, _all_pairs(len(system)), None)

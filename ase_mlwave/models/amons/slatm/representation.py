@@ -8,17 +8,24 @@ from typing import Any
 import numpy as np
 import torch
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ase_mlwave.models.amons.slatm.blocks import Rows
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
-from ase_mlwave.models.amons.slatm.neighbours import SlatmBatch, join_with_triangles
+from ase_mlwave.models.amons.slatm.neighbours import SlatmBatch, join_with_triangles, n_candidates
+from ase_mlwave.models.amons.slatm.spectra import Spectra, SpectrumShapes
 from ase_mlwave.models.amons.slatm.types import TypeTable
+from ase_mlwave.systems.batch import pairs_of
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
 __all__ = ["Slatm"]
+
+#: Relative distance beyond the cutoff that lists still include; what it contributes is decided by the cutoff itself.
+_SLACK = 1e-9
+#: Candidates for triangles up to which pairs and triangles are kept from step to step: some hundred megabytes.
+_KEPT = 1 << 23
 
 
 class Slatm:
@@ -58,12 +65,12 @@ class Slatm:
 
     def __init__(self, config: SlatmConfig) -> None:
         self.config = config
-        self._rows = Rows(config)
+        self._shapes = SpectrumShapes(config)
 
     @property
     def table(self) -> TypeTable:
         """Which columns belong to which type, in both layouts."""
-        return self._rows.table
+        return self._shapes.table
 
     @property
     def types(self) -> tuple[tuple[int, ...], ...]:
@@ -80,7 +87,13 @@ class Slatm:
         """Largest distance, Bohr."""
         return self.config.cutoff_angstrom / BOHR
 
-    def collate(self, systems: Sequence[System], neighbours: NeighbourList | None = None) -> SlatmBatch:
+    def collate(
+        self,
+        systems: Sequence[System],
+        neighbours: NeighbourList | None = None,
+        *,
+        device: torch.device | str = "cpu",
+    ) -> SlatmBatch:
         """Join systems to a batch, with the pairs and triangles within the cutoff.
 
         Parameters
@@ -88,21 +101,35 @@ class Slatm:
         systems : sequence of System, (B,)
             Molecules and cells.
         neighbours : NeighbourList, optional
-            As of `ase_mlwave.systems.batch.collate`.
+            As of `ase_mlwave.systems.batch.collate`; pairs and triangles of a batch of one are kept where the batch is,
+            with those a little beyond the cutoff, as long as the list keeps them.
+        device : torch.device or str
+            Where the batch is.
 
         Returns
         -------
         SlatmBatch
-            On the CPU.
 
         Raises
         ------
         ValueError
             If a system has coinciding atoms, or elements that the representation lacks.
         """
-        batch = join_with_triangles(systems, self.cutoff, neighbours)
-        self._refuse_unknown(batch.numbers)
-        return batch
+        for system in systems:
+            self._refuse_unknown(system.numbers)
+        reach = self.cutoff * (1 + _SLACK)
+        if neighbours is None or len(systems) != 1:
+            return join_with_triangles(systems, pairs_of(systems, reach), self.table).to(device)
+        system = systems[0]
+        candidates = neighbours.candidates(system, reach)
+        key = self.config, str(device)
+        if key not in candidates.kept:
+            if n_candidates(candidates.pairs) > _KEPT:
+                return join_with_triangles(systems, [candidates.within(system, reach)], self.table).to(device)
+            found = join_with_triangles(systems, [candidates.pairs], self.table, is_exact=False)
+            candidates.kept[key] = found.to(device)
+        batch: SlatmBatch = candidates.kept[key]
+        return batch.at(torch.tensor(system.positions, device=device))
 
     def environments(self, numbers: Any, positions: Tensor, cell: Any = None, pbc: Any = None) -> Tensor:
         """Represent the atoms of one system.
@@ -158,8 +185,19 @@ class Slatm:
         Without derivatives, memory is that of the result, for a moment twice, and of a few thousand triangles. With
         them it grows with all triangles; `pullback` and `pushforward` are what stays small.
         """
-        vectors = _vectors(batch)
-        return torch.cat([self._rows.values(vectors[block.pairs], block) for block in self._rows.blocks(batch)])
+        return Spectra(self._shapes, batch).rows()
+
+    def spectra(self, batch: SlatmBatch, *, slopes: bool = True) -> Spectra:
+        """Evaluate the spectra of a batch, such that rows and their derivatives come from one evaluation.
+
+        Parameters
+        ----------
+        batch : SlatmBatch
+        slopes : bool
+            Whether derivatives are wanted: in closed form, outside of autograd.
+        """
+        with torch.no_grad():
+            return Spectra(self._shapes, batch, slopes=slopes)
 
     def pullback(self, batch: SlatmBatch, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Turn the gradient of a scalar by the environments into that by positions and cells.
@@ -182,19 +220,8 @@ class Slatm:
         Blocks of atoms are computed again one after the other, so that memory does not grow with the batch
         (``test_pullback_and_pushforward_are_the_derivatives``).
         """
-        positions, cells = batch.positions.detach().requires_grad_(), batch.cells.detach().requires_grad_()
-        with torch.enable_grad():
-            vectors = _vectors(batch.at(positions, cells))
-            by_vectors = torch.zeros_like(vectors)
-            for block in self._rows.blocks(batch):
-                own = vectors[block.pairs].detach().requires_grad_()
-                rows = self._rows.values(own, block)
-                if rows.requires_grad:
-                    (by_vectors[block.pairs],) = torch.autograd.grad(rows, own, gradient[block.atoms])
-        by_positions, by_cells = torch.autograd.grad(
-            vectors, (positions, cells), by_vectors, allow_unused=True, materialize_grads=True
-        )
-        return by_positions, by_cells
+        with torch.no_grad():
+            return self.spectra(batch).pullback(gradient)
 
     def pushforward(self, batch: SlatmBatch, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiate the environments along directions.
@@ -216,15 +243,9 @@ class Slatm:
         Block by block, so that no graph is kept; derivatives by pair vectors are computed once for all directions, and
         many directions cost little more than one.
         """
-        plain = batch.at(batch.positions.detach(), batch.cells.detach())
-        vectors = _vectors(plain)
-        moved = (directions[:, batch.second] - directions[:, batch.first]) * BOHR
-        rows, derivatives = [], []
-        for block in self._rows.blocks(batch, len(directions)):
-            own = vectors[block.pairs]
-            rows.append(self._rows.values(own, block))
-            derivatives.append(self._rows.tangents(own, moved[:, block.pairs], block))
-        return torch.cat(rows), torch.cat(derivatives, dim=1)
+        with torch.no_grad():
+            spectra = self.spectra(batch)
+            return spectra.rows(), spectra.pushforward(directions)
 
     def expand(self, environments: Tensor, numbers: Tensor) -> Tensor:
         """Spread compact rows over the columns of all types.
@@ -253,15 +274,8 @@ class Slatm:
             begin += size
         return full
 
-    def _refuse_unknown(self, numbers: Tensor) -> None:
-        unknown = sorted(set(numbers.tolist()) - set(self.config.numbers))
+    def _refuse_unknown(self, numbers: NDArray[np.int64]) -> None:
+        unknown = sorted({*map(int, np.unique(numbers))} - set(self.config.numbers))
         if unknown:
             names = [chemical_symbols[z] if 0 < z < len(chemical_symbols) else str(z) for z in unknown]
             raise ValueError(f"elements {names} are unknown to this representation of {list(self.config.elements)}")
-
-
-def _vectors(batch: SlatmBatch) -> Tensor:
-    """Return the vectors (E, 3) of all pairs in Angstrom, the unit of the grids."""
-    if batch.positions.dtype != torch.float64:
-        raise ValueError(f"positions must be float64, got {batch.positions.dtype}: convert them with .double()")
-    return batch.vectors() * BOHR

@@ -51,10 +51,14 @@ class TypeTable:
         return len(self.numbers)
 
     @property
+    def n_pairs(self) -> int:
+        """Number of unordered pairs of elements."""
+        return self.n_elements * (self.n_elements + 1) // 2
+
+    @property
     def width(self) -> int:
         """Columns of the compact layout."""
-        n = self.n_elements
-        return 1 + n * self.n_distance + n * (n + 1) // 2 * self.n_angle
+        return self.pair_stop + self.n_pairs * self.n_angle
 
     @property
     def full_width(self) -> int:

@@ -9,9 +9,9 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from torch import Tensor
 
-from ase_mlwave.models.amons.slatm import blocks
+from ase_mlwave.models.amons.slatm import spectra
 from ase_mlwave.models.amons.slatm.representation import Slatm
-from ase_mlwave.models.amons.slatm.terms import angle
+from ase_mlwave.models.amons.slatm.terms import angle, triangle_terms
 from ase_mlwave.units import BOHR
 from tests.models.amons.slatm.systems import geometry, random_molecule, slatm
 
@@ -56,7 +56,7 @@ def test_forward_mode_equals_finite_differences(smooth: bool) -> None:
 
 
 def test_pullback_and_pushforward_are_the_derivatives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_TRIANGLES_ON_CPU", 40)  # several blocks
+    monkeypatch.setattr(spectra, "_GAUSSIANS_ON_CPU", 40)  # several blocks
     representation = slatm(*ELEMENTS)
     systems = [random_molecule(ELEMENTS, 8, seed=3, side=4.5), molecule("CO2"), Atoms("O")]
     batch = representation.collate([geometry(atoms) for atoms in systems])
@@ -136,9 +136,10 @@ def test_angles_near_180_degrees_are_precise() -> None:
     for bend in (1e-3, 1e-7, 1e-10, 0.0):
         u = torch.tensor([[1.3, 0.0, 0.0]], dtype=torch.float64)
         v = torch.tensor([[-1.1 * np.cos(bend), 1.1 * np.sin(bend), 0.0]], dtype=torch.float64)
-        found = angle(u, v, u.square().sum(-1), v.square().sum(-1), soften=0.0)
+        found = angle(u, v)
         assert float(np.pi - found) == pytest.approx(bend, rel=1e-5, abs=3e-16)
-        softened = angle(u, v, u.square().sum(-1), v.square().sum(-1), soften=0.05)
+        sides = torch.stack([u, v, u - v]).square().sum(-1)
+        softened = triangle_terms(sides, torch.ones(3, 1), None, torch.ones(1), 0.05, None)[0][0]
         assert float(np.pi - softened) == pytest.approx(np.hypot(bend, 0.05), rel=1e-3)
 
 

@@ -11,11 +11,13 @@ from ase import Atoms
 from ase.build import bulk
 
 from ase_mlwave.models.amons.slatm import neighbours
-from ase_mlwave.models.amons.slatm.neighbours import SlatmBatch, join_with_triangles
-from ase_mlwave.units import BOHR
-from tests.models.amons.slatm.systems import geometry, random_molecule
+from ase_mlwave.models.amons.slatm.neighbours import SlatmBatch
+from tests.models.amons.slatm.systems import geometry, random_molecule, slatm
 
-CUTOFF = 4.8 / BOHR
+
+def joined(*systems: Atoms) -> SlatmBatch:
+    """Join systems as the representation does."""
+    return slatm("H", "He", "B", "C", "N", "Na", "Si", "Cl").collate([geometry(atoms) for atoms in systems])
 
 
 def lists(batch: SlatmBatch) -> tuple[list[tuple[int, ...]], list[tuple[int, frozenset[tuple[int, ...]]]]]:
@@ -23,7 +25,7 @@ def lists(batch: SlatmBatch) -> tuple[list[tuple[int, ...]], list[tuple[int, fro
     shifts = torch.zeros(len(batch.first), 3) if batch.shifts is None else batch.shifts
     ends = [(j, *map(int, s)) for j, s in zip(batch.second.tolist(), shifts.tolist(), strict=True)]
     centres = batch.first.tolist()
-    triangles = [(centres[i], frozenset((ends[i], ends[k]))) for i, k in zip(*batch.sides.tolist(), strict=True)]
+    triangles = [(centres[i], frozenset((ends[i], ends[k]))) for i, k in zip(*batch.sides[:2].tolist(), strict=True)]
     pairs = [(i, *end) for i, end in zip(centres, ends, strict=True)]
     return sorted(pairs), sorted(triangles, key=lambda t: (t[0], sorted(t[1])))
 
@@ -63,14 +65,14 @@ SYSTEMS = {
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_lists_are_complete(name: str) -> None:
     atoms = SYSTEMS[name]
-    found = lists(join_with_triangles([geometry(atoms)], CUTOFF))
+    found = lists(joined(atoms))
     expected = by_loops(atoms, images=8 if name == "outside of its cell" else 4)
     assert found == expected
 
 
 def test_a_batch_has_the_lists_of_its_systems() -> None:
     systems = list(SYSTEMS.values())
-    pairs, triangles = lists(join_with_triangles([geometry(atoms) for atoms in systems], CUTOFF))
+    pairs, triangles = lists(joined(*systems))
     n_pairs, n_triangles = (sum(map(len, kind)) for kind in zip(*(by_loops(a, 8) for a in systems), strict=True))
     assert (len(pairs), len(triangles)) == (n_pairs, n_triangles)
     offsets = np.cumsum([0, *map(len, systems)])
@@ -78,29 +80,20 @@ def test_a_batch_has_the_lists_of_its_systems() -> None:
 
 
 def test_triangles_do_not_depend_on_how_many_are_tested_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    geometries = [geometry(atoms) for atoms in SYSTEMS.values()]
-    whole = join_with_triangles(geometries, CUTOFF)
+    whole = joined(*SYSTEMS.values())
     monkeypatch.setattr(neighbours, "_CANDIDATES", 7)
-    parts = join_with_triangles(geometries, CUTOFF)
+    parts = joined(*SYSTEMS.values())
     assert torch.equal(whole.sides, parts.sides)
 
 
-def test_portions_cover_everything_once_and_in_order() -> None:
-    batch = join_with_triangles([geometry(atoms) for atoms in SYSTEMS.values()], CUTOFF)
-    portions = list(batch.portions(50))
-    assert len(portions) > 3
-    for column, size in enumerate((len(batch.numbers), len(batch.first), batch.sides.shape[1])):
-        slices = [portion[column] for portion in portions]
-        assert [s.start for s in slices] == [0, *(s.stop for s in slices[:-1])]
-        assert slices[-1].stop == size
-    for atoms, pairs, triangles in portions:
-        owners = batch.first[pairs]
-        assert ((owners >= atoms.start) & (owners < atoms.stop)).all()
-        sides = batch.sides[:, triangles]
-        assert ((sides >= pairs.start) & (sides < pairs.stop)).all()
+def test_third_sides_lie_between_the_ends_of_the_others() -> None:
+    batch = joined(*SYSTEMS.values())
+    first, second, third = batch.vectors()[batch.sides]
+    torch.testing.assert_close(third, second - first, rtol=0, atol=1e-12)
+    assert torch.equal(batch.first[batch.sides[2]], batch.second[batch.sides[0]])
 
 
 def test_coinciding_atoms_are_refused() -> None:
     atom, three = Atoms("H", [[1, 1, 1]]), Atoms("HCH", [[0, 0, 0], [9, 9, 9], [0, 0, 0]])
     with pytest.raises(ValueError, match="system 1: atoms 0 and 2 coincide"):
-        join_with_triangles([geometry(atom), geometry(three)], CUTOFF)
+        joined(atom, three)
