@@ -329,5 +329,8 @@ TOLERANCES: dict[str, float] = {
     "labelled": 1e-7,  # SCF: matrices are known to the root of what the energy is converged to
 }
 
+#: Ends of names -> size below which all numbers are rounding: the root of a squared distance that is zero.
+ZERO: dict[str, float] = {"extras.novelty": 1e-6}
+
 #: Left to ``make test-all``.
 SLOW: frozenset[str] = frozenset()

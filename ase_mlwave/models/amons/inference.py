@@ -13,6 +13,8 @@ from torch import Tensor
 from ase_mlwave.models.amons.model import AmonModel
 from ase_mlwave.models.amons.regression.environments import Environments, collect
 from ase_mlwave.models.amons.regression.kernel import kernel_diagonal, kernel_matrix
+from ase_mlwave.models.amons.regression.variance import add_own_kernels, add_row_kernels
+from ase_mlwave.models.amons.slatm.neighbours import SlatmBatch
 from ase_mlwave.models.domain.wall import repulsion
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
@@ -102,24 +104,21 @@ def predict_batch(
     Forces cost one evaluation of the kernel and one pass back through the representation, however many rows the
     training set had (`ase_mlwave.models.amons.regression.expansion`).
     """
-    sizes = [len(system) for system in systems]
-    numbers = np.concatenate([system.numbers for system in systems])
-    batch = model.representation.collate(systems, neighbours).to(model.device)
     with torch.no_grad():
-        x = model.representation.environments_of(batch)
-        atomic, slopes, novelty = _atoms(model, numbers, x, forces)
-        gradient, by_cells = model.representation.pullback(batch, slopes) if forces else (None, None)
-        deviations = _deviations(model, systems, x) if uncertainty else [None] * len(sizes)
-    predictions = []
-    parts = [[_numpy(part) for part in tensor.split(sizes)] for tensor in (atomic, novelty)]
+        batch = model.representation.collate(systems, neighbours, device=model.device)
+        found = _on_device(model, batch, forces, uncertainty)
+    atomic, novelty, gradient, by_cells, variances = _fetched(found)
+    predictions, start = [], 0
     for index, system in enumerate(systems):
-        start = sum(sizes[:index])
-        force = None if gradient is None else -_numpy(gradient[start : start + sizes[index]])
-        virial = None
-        if force is not None and by_cells is not None and system.cell is not None:
-            strained = -system.positions.T @ force + system.cell.T @ _numpy(by_cells[index])
-            virial = (strained + strained.T) / 2
-        predictions.append(Prediction(parts[0][index], force, virial, deviations[index], parts[1][index]))
+        own = slice(start, start := start + len(system))
+        force = virial = None
+        if forces:
+            force = -gradient[own]
+            if system.cell is not None:
+                strained = -system.positions.T @ force + system.cell.T @ by_cells[index]
+                virial = (strained + strained.T) / 2
+        deviation = float(variances[index]) ** 0.5 if uncertainty else None
+        predictions.append(Prediction(atomic[own], force, virial, deviation, novelty[own]))
     return predictions
 
 
@@ -151,31 +150,51 @@ def force_uncertainty(model: AmonModel, system: System) -> Array:
     return _numpy(torch.cat(variances).sqrt()).reshape(-1, 3)
 
 
-def _atoms(model: AmonModel, numbers: NDArray[np.int64], x: Tensor, forces: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute atomic energies (N,) with the baseline, their slopes (N, D) and novelties (N,)."""
-    energies, novelty = x.new_zeros(len(x)), x.new_zeros(len(x))
-    slopes = torch.zeros_like(x) if forces else x.new_zeros(0, x.shape[1])
-    reaches = model.by_element("reach")
-    for index, (z, expansion) in enumerate(model.expansions().items()):
-        of_element = torch.from_numpy(np.flatnonzero(numbers == z)).to(x.device)
-        if not len(of_element):
+def _on_device(model: AmonModel, batch: SlatmBatch, forces: bool, uncertainty: bool) -> list[Tensor]:
+    """Compute atomic energies, novelties, gradients, derivatives by cells and variances.
+
+    Notes
+    -----
+    Nothing is waited for or copied where a neighbour list kept the batch (``test_a_prediction_waits_for_no_device``).
+    """
+    spectra = model.representation.spectra(batch, slopes=forces)
+    energies, novelty, slopes, variances = _evaluate(model, batch, spectra.rows(), forces, uncertainty)
+    gradients = spectra.pullback(slopes) if forces else (batch.positions[:0], batch.cells[:0])
+    return [energies, novelty, *gradients, variances]
+
+
+def _fetched(parts: Sequence[Tensor]) -> list[Array]:
+    """Copy tensors to the host at once."""
+    flat = torch.cat([part.flatten() for part in parts]).cpu().numpy()
+    ends = np.cumsum([part.numel() for part in parts])[:-1]
+    return [piece.reshape(part.shape) for piece, part in zip(np.split(flat, ends), parts, strict=True)]
+
+
+def _evaluate(
+    model: AmonModel, batch: SlatmBatch, x: Tensor, forces: bool, uncertainty: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Compute atomic energies (N,) with the baseline, novelties (N,), slopes (N, D) and variances (B,) of rows (N, D).
+
+    Slopes and variances are empty where they are not asked for.
+    """
+    n_systems, rows = len(batch.n_atoms), model.variance_rows() if uncertainty else None
+    across, own = x.new_zeros(n_systems, rows.n_rows if rows else 0), x.new_zeros(n_systems if rows else 0)
+    numbers, sizes = model.representation.config.numbers, [sum(counts) for counts in batch.counts]
+    baseline, expansions = dict(zip(model.config.numbers, model.baseline, strict=True)), model.expansions()
+    parts, found = zip(x[batch.order].split(sizes), batch.order.split(sizes), strict=True), []
+    for z, counts, (environments, atoms) in zip(numbers, batch.counts, parts, strict=True):
+        if not len(atoms):
             continue
-        terms = expansion(x[of_element], slopes=forces)
-        energies[of_element] = terms.energies + model.baseline[index]
-        novelty[of_element] = terms.nearest / (reaches[z] if reaches[z] > 0 else 1.0)
-        if forces:
-            slopes[of_element] = terms.slopes
-    return energies, slopes, novelty
-
-
-def _deviations(model: AmonModel, systems: Sequence[System], x: Tensor) -> list[float | None]:
-    """Compute the standard deviation of each system's energy."""
-    values = x.split([len(system) for system in systems])
-    rows = (
-        (s.numbers, environments, x.new_zeros(0, *environments.shape))
-        for s, environments in zip(systems, values, strict=True)
-    )
-    return [float(variance) ** 0.5 for variance in _variance(model, collect(rows))]
+        terms = expansions[z](environments, slopes=forces)
+        found.append((terms.energies + baseline[z], terms.nearest / model.reach(z), terms.slopes))
+        if rows is not None:
+            system, g = batch.system[atoms], expansions[z].constants.g
+            inside = expansions[z].inside(environments)
+            add_row_kernels(across, rows.blocks[z], rows.n_molecules, 1 + terms.changes, inside, system, g)
+            add_own_kernels(own, environments, system, counts, g)
+    energies, novelty, slopes = (torch.cat(part) for part in zip(*found, strict=True))
+    variances = model.predictive_variance(across, own) if rows else own
+    return energies[batch.place], novelty[batch.place], slopes[batch.place] if forces else slopes, variances
 
 
 def _variance(model: AmonModel, query: Environments) -> Tensor:

@@ -46,12 +46,13 @@ class AmonModel(nn.Module):
         super().__init__()
         self.config = config
         self._expansions: dict[int, Expansion] = {}
+        self._reaches: dict[int, float] = {}
         self._rows: Environments | None = None
+        self.register_buffer("prior", torch.zeros(0, 0, dtype=torch.float64), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module._check_loaded())  # type: ignore[no-untyped-call]
         self.representation = Slatm(config.representation)
         self._allocate("baseline", len(config.elements))
         self._allocate("amplitude")
-        self.register_buffer("prior", torch.zeros(0, 0, dtype=torch.float64), persistent=False)
         self._allocate("factor", config.n_rows, config.n_rows, dtype=torch.float32 if config.n_basis else torch.float64)
         for symbol, size in config.blocks.items():
             p, c, e = size.environments, size.columns, size.slopes
@@ -71,8 +72,9 @@ class AmonModel(nn.Module):
         self.register_buffer(name, torch.zeros(shape, dtype=dtype))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AmonModel:
-        """Move the arrays, and forget what was computed from them."""
-        self._clear_cache()
+        """Move the arrays, with what was computed from them."""
+        self._expansions = {z: expansion.map(fn) for z, expansion in self._expansions.items()}
+        self._rows = None
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
@@ -91,7 +93,7 @@ class AmonModel(nn.Module):
                 raise ValueError(f"{symbol}_width is {float(self._array(symbol, 'width')):g}, which is no width")
 
     def _clear_cache(self) -> None:
-        self._expansions, self._rows = {}, None
+        self._expansions, self._reaches, self._rows = {}, {}, None
         self.prior = self.prior.new_zeros(0, 0)
 
     def cast(self, dtype: torch.dtype) -> AmonModel:
@@ -202,14 +204,20 @@ class AmonModel(nn.Module):
             Hartree^2, of derivatives Hartree^2/Bohr^2.
         """
         if not self.config.n_basis:
-            return posterior_variance(self.factor, rows, own, float(self.amplitude))
+            return posterior_variance(self.factor, rows, own, self.amplitude)
         if not len(self.prior):
             self.prior = basis_factor(self.variance_rows(), self.by_element("width"))
-        return sparse_variance(self.prior, self.factor.double(), rows, own, float(self.amplitude))
+        return sparse_variance(self.prior, self.factor.double(), rows, own, self.amplitude)
 
     def by_element(self, name: str) -> dict[int, float]:
         """Return a number of every element, ``"width"`` or ``"reach"``."""
         return {z: float(self._array(symbol, name)) for symbol, z in self._elements()}
+
+    def reach(self, z: int) -> float:
+        """Return the largest distance between environments of an element; 1 where all are the same."""
+        if not self._reaches:
+            self._reaches = self.by_element("reach")
+        return self._reaches[z] if self._reaches[z] > 0 else 1.0
 
     def _elements(self) -> Iterator[tuple[str, int]]:
         return zip(self.config.elements, self.config.numbers, strict=True)

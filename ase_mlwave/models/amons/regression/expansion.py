@@ -8,22 +8,30 @@ p_J (of slopes along directions), so that an atom of a query has the energy
 whatever the number of directions. Its derivative is as cheap as itself:
 
     df/dx = g sum_J (w_J (x_J - x) + k p_J),   w_J = k (a_J + g (x - x_J) . p_J).
+
+Weights are large and cancel: of 1e5 Hartree each times a k near 1, rounding leaves 1e-7 eV in every order of summation
+another way. So what is summed is k - 1, which is small and known to as many digits, and the sums of weights with k = 1,
+constants, are taken once in extended precision (``test_energies_have_all_digits``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ase_mlwave.models.amons.regression.environments import Environments
 
-__all__ = ["AtomicTerms", "Expansion", "expand"]
+__all__ = ["AtomicTerms", "Expansion", "exact_sum", "expand"]
 
 #: Pairs of environments that are held at a time.
 _BLOCK = 4_000_000
+#: Environments whose products with weights are summed up at a time.
+_SUMMED = 1024
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,36 @@ class AtomicTerms:
         Derivatives of the energies with respect to the environments, or an empty tensor.
     nearest : Tensor, (N,)
         Distances to the nearest training environments.
+    changes : Tensor, (N, P)
+        k - 1 with every training environment.
     """
 
     energies: Tensor
     slopes: Tensor
     nearest: Tensor
+    changes: Tensor
+
+
+@dataclass(frozen=True)
+class _Constants:
+    """Sums over training environments, for k = 1.
+
+    Parameters
+    ----------
+    g : float
+        1 / s^2.
+    weights : Tensor, (P,)
+        a_J - g x_J . p_J.
+    energy : float
+        Their sum.
+    moment : Tensor, (C,)
+        Sum of weight x_J + p_J.
+    """
+
+    g: float
+    weights: Tensor
+    energy: float
+    moment: Tensor
 
 
 @dataclass(frozen=True)
@@ -52,7 +85,7 @@ class Expansion:
     Parameters
     ----------
     columns : Tensor, (C,) int64
-        Features in use.
+        Features in use, ascending.
     values : Tensor, (P, C)
         Training environments x_J.
     norms : Tensor, (P,)
@@ -72,6 +105,29 @@ class Expansion:
     vectors: Tensor
     width: Tensor
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> Expansion:
+        """Apply a function, such as a move to a device, to all tensors; constants are not summed up again."""
+        moved = Expansion(*(function(getattr(self, one.name)) for one in fields(self)))
+        if "constants" in vars(self):
+            c = self.constants
+            vars(moved)["constants"] = _Constants(c.g, function(c.weights), c.energy, function(c.moment))
+        return moved
+
+    @cached_property
+    def constants(self) -> _Constants:
+        """Sums for k = 1, on whatever device the same."""
+        g, weights = float(self.width) ** -2, self.weights
+        if len(self.vectors):
+            weights = weights - g * (self.values * self.vectors).sum(dim=1)
+        moment = exact_sum(weights, self.values)
+        if len(self.vectors):
+            moment = moment + self.vectors.sum(dim=0)
+        return _Constants(g, weights, float(exact_sum(weights, torch.ones_like(weights)[:, None])), moment)
+
+    def inside(self, environments: Tensor) -> Tensor:
+        """Return the features in use of environments (N, D), (N, C)."""
+        return environments if len(self.columns) == environments.shape[1] else environments[:, self.columns]
+
     def __call__(self, environments: Tensor, *, slopes: bool = True, block: int = _BLOCK) -> AtomicTerms:
         """Evaluate the atomic energies.
 
@@ -89,27 +145,41 @@ class Expansion:
         AtomicTerms
         """
         parts = [self._evaluate(x, slopes) for x in environments.split(max(1, block // len(self.values)))]
-        if not parts:
-            return AtomicTerms(environments.new_zeros(0), torch.zeros_like(environments), environments.new_zeros(0))
-        energies, gradients, nearest = zip(*parts, strict=True)
-        return AtomicTerms(torch.cat(energies), torch.cat(gradients), torch.cat(nearest))
+        if len(parts) == 1:
+            return AtomicTerms(*parts[0])
+        return AtomicTerms(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
-    def _evaluate(self, environments: Tensor, slopes: bool) -> tuple[Tensor, Tensor, Tensor]:
-        g = self.width**-2
-        x = environments[:, self.columns]
-        squares = (environments.square().sum(dim=1)[:, None] + self.norms - 2 * (x @ self.values.T)).clamp_(min=0)
-        k = torch.exp(-g / 2 * squares)  # (N, P)
-        w = k * self.weights
+    def _evaluate(self, environments: Tensor, slopes: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        constants, x = self.constants, self.inside(environments)
+        g = constants.g
+        norms = environments.square().sum(dim=1, keepdim=True) + self.norms
+        squares = torch.addmm(norms, x, self.values.T, alpha=-2.0).clamp_(min=0)  # (N, P)
+        changes = torch.expm1(squares * (-g / 2))
+        rest = changes * constants.weights  # w - a of k = 1
         if len(self.vectors):
-            w = k * (self.weights + g * (x @ self.vectors.T - (self.values * self.vectors).sum(dim=1)))
-        gradient = environments.new_zeros(len(environments) if slopes else 0, environments.shape[1])
-        if slopes:
-            gradient -= g * w.sum(dim=1)[:, None] * environments
-            along = w @ self.values
-            if len(self.vectors):
-                along += k @ self.vectors
-            gradient[:, self.columns] += g * along
-        return w.sum(dim=1), gradient, squares.min(dim=1).values.sqrt()
+            along = g * (x @ self.vectors.T)
+            rest = rest + (1 + changes) * along
+        total = rest.sum(dim=1) + constants.energy
+        nearest = squares.amin(dim=1).sqrt()
+        if not slopes:
+            return total, environments.new_zeros(0, environments.shape[1]), nearest, changes
+        pulled = torch.addmm(constants.moment, rest, self.values)
+        if len(self.vectors):
+            pulled = pulled + changes @ self.vectors
+        gradient = total[:, None] * environments
+        if x is environments:
+            gradient = torch.sub(pulled, gradient)
+        else:
+            gradient = gradient.neg_().index_add_(1, self.columns, pulled)
+        return total, gradient * g, nearest, changes
+
+
+def exact_sum(weights: Tensor, values: Tensor) -> Tensor:
+    """Sum up weights (P,) times rows (P, C) in extended precision, (C,): on the CPU, where there is such a number."""
+    total = np.zeros(values.shape[1], dtype=np.longdouble)
+    for some, rows in zip(weights.split(_SUMMED), values.split(_SUMMED), strict=True):
+        total += some.cpu().numpy().astype(np.longdouble) @ rows.cpu().numpy().astype(np.longdouble)
+    return torch.from_numpy(total.astype(np.float64)).to(weights.device)
 
 
 def expand(training: Environments, coefficients: Tensor, widths: Mapping[int, float]) -> dict[int, Expansion]:

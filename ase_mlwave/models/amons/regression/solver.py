@@ -142,7 +142,7 @@ def _amplitude(ratios: Tensor, n_energies: int, n_fitted: int) -> float:
     return max(of_energies, float(ratios.mean()))
 
 
-def posterior_variance(factor: Tensor, rows: Tensor, prior: Tensor, amplitude: float) -> Tensor:
+def posterior_variance(factor: Tensor, rows: Tensor, prior: Tensor, amplitude: float | Tensor) -> Tensor:
     """Compute the variance that training leaves.
 
     Parameters
@@ -153,7 +153,7 @@ def posterior_variance(factor: Tensor, rows: Tensor, prior: Tensor, amplitude: f
         Kernel between queries and training rows.
     prior : Tensor, (Q,)
         Kernel of each query with itself.
-    amplitude : float
+    amplitude : float or Tensor ()
         Hartree^2.
 
     Returns

@@ -191,7 +191,7 @@ def solve_sparse(
     return Solution(coefficients, factor, amplitude, likelihood, residuals, amplitude * claimed)
 
 
-def sparse_variance(prior: Tensor, factor: Tensor, rows: Tensor, own: Tensor, amplitude: float) -> Tensor:
+def sparse_variance(prior: Tensor, factor: Tensor, rows: Tensor, own: Tensor, amplitude: float | Tensor) -> Tensor:
     """Compute the variance that training leaves.
 
     Parameters
@@ -204,7 +204,7 @@ def sparse_variance(prior: Tensor, factor: Tensor, rows: Tensor, own: Tensor, am
         Kernel between queries and basis.
     own : Tensor, (Q,)
         Kernel of each query with itself.
-    amplitude : float
+    amplitude : float or Tensor ()
         Hartree^2.
 
     Returns

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from ase_mlwave.models.amons.regression.expansion import expand
+from ase_mlwave.models.amons.regression.expansion import Expansion, expand
 from ase_mlwave.models.amons.regression.kernel import kernel_matrix
 from tests.models.amons.regression.gaussians import Gaussians, described, random_geometry
 from tests.models.amons.regression.test_kernel import WIDTHS, molecules
@@ -42,3 +43,31 @@ def test_nearest_environment_of_a_training_molecule_is_its_own() -> None:
         moved = expansions[z](x[i : i + 1] + 0.1, slopes=False)
         assert moved.nearest.item() > 0.1
         assert not len(moved.slopes)
+
+
+def test_energies_have_all_digits() -> None:
+    """Weights of 1e5 Hartree that cancel, as those of fitted models do, and environments that are much alike."""
+    rng = np.random.default_rng(0)
+    values, x, width = rng.normal(scale=0.03, size=(400, 6)), rng.normal(scale=0.03, size=(5, 6)), 10.0
+    weights = rng.normal(scale=1e5, size=400)
+    weights -= weights.mean()
+    columns, vectors = torch.arange(6), torch.zeros(0, 6, dtype=torch.float64)
+    tensors = [torch.from_numpy(one) for one in (values, np.square(values).sum(axis=1), weights)]
+    expansion = Expansion(columns, *tensors, vectors, torch.tensor(width, dtype=torch.float64))
+    away = values.astype(np.longdouble) - x[:, None]
+    kernel = np.exp(-np.square(away).sum(axis=2) / (2 * width**2)) * weights
+    terms = expansion(torch.from_numpy(x))
+    plain = np.exp(-np.square(away.astype(float)).sum(axis=2) / (2 * width**2)) @ weights
+    assert np.abs(plain - kernel.sum(axis=1)).max() > 1e-10
+    np.testing.assert_allclose(terms.energies, kernel.sum(axis=1).astype(float), rtol=0, atol=1e-12)
+    slopes = (kernel[:, :, None] * away).sum(axis=1) / width**2
+    np.testing.assert_allclose(terms.slopes, slopes.astype(float), rtol=1e-13)
+
+
+def test_constants_move_with_an_expansion() -> None:
+    training = described(molecules(3))
+    coefficients = torch.linspace(-1, 1, training.n_rows, dtype=torch.float64)
+    expansion = expand(training, coefficients, WIDTHS)[6]
+    x = torch.ones(2, 32, dtype=torch.float64)
+    assert expansion(x).energies.isfinite().all()
+    assert expansion.map(lambda one: one.to("meta"))(x.to("meta")).slopes.shape == (2, 32)
