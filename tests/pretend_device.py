@@ -95,8 +95,8 @@ class _Uploads(TorchFunctionMode):
             args = (args[0], _without_lists(args[1]), *args[2:])
         elif func == Tensor.data.__set__:
             args[0].host = args[1].host
-        elif func == Tensor.is_meta.__get__:  # modules do not fill empty tensors
-            return False
+        elif func in (Tensor.is_meta.__get__, Tensor.is_cuda.__get__):  # a GPU's ways are taken
+            return func == Tensor.is_cuda.__get__
         return func(*args, **given)
 
 

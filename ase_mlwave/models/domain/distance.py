@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +52,7 @@ class DistanceFromTraining(nn.Module):
         shape = (len(numbers), n_kept, n_features(len(numbers)) if n_kept else 0)
         self.register_buffer("known", torch.zeros(shape, dtype=torch.float16))
         self.register_buffer("unit", torch.ones(len(numbers) if n_kept else 0, dtype=torch.float64))
+        self._copied: tuple[Any, tuple[Tensor, ...], tuple[Array, ...]] | None = None
 
     @property
     def measures(self) -> bool:
@@ -71,13 +73,21 @@ class DistanceFromTraining(nn.Module):
             Dimensionless; about 1 and less for what the model knows.
         """
         x = describe(system, self.numbers)
+        known, unit = self._on_host()
         distances = np.zeros(len(system))
         for index, z in enumerate(self.numbers):
             of_element = system.numbers == z
             if of_element.any():
-                training = self.known[index].cpu().double().numpy()
-                distances[of_element] = cdist(x[of_element], training).min(axis=1) / float(self.unit[index])
+                distances[of_element] = cdist(x[of_element], known[index]).min(axis=1) / unit[index]
         return distances
+
+    def _on_host(self) -> tuple[Array, ...]:
+        """Return the buffers in double precision on the host, copied only where they have changed."""
+        buffers = (self.known, self.unit)
+        state = [(id(buffer), buffer._version) for buffer in buffers]  # kept alive below: no other has their id
+        if self._copied is None or self._copied[0] != state:
+            self._copied = (state, buffers, tuple(buffer.cpu().double().numpy() for buffer in buffers))
+        return self._copied[2]
 
     def fit(self, systems: Sequence[System]) -> None:
         """Learn what training surroundings look like.

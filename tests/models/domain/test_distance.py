@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -100,3 +102,15 @@ def test_atoms_in_one_another_are_far(measure: DistanceFromTraining, shrink: flo
         atoms.positions *= shrink
         record = record_from_atoms(atoms)
         assert measure(record).max() > 1.8, name
+
+
+def test_what_the_host_keeps_follows_the_buffers() -> None:
+    measure = DistanceFromTraining((1, 8), 4)
+    measure.fit([shaken("H2O", seed) for seed in range(6)])
+    system = shaken("H2O", 9)
+    before = measure(system)
+    again = copy.deepcopy(measure)
+    measure.unit *= 2.0
+    np.testing.assert_allclose(measure(system), before / 2)
+    measure.load_state_dict(again.state_dict())
+    np.testing.assert_array_equal(measure(system), before)
