@@ -228,14 +228,14 @@ def _matrix_errors(
     network = calculator.members[0].network_as(PhiSNet)
     element, energy, overlap_sum = _Mean(), _Mean(), _Mean()
     for chunk, batch in calculator.in_batches(partial(predict_batch, network), records, ["energy"]):
-        for record, H, integrals, state in zip(chunk, batch.hamiltonians, batch.integrals, batch.states, strict=True):
+        for record, H, S, state in zip(chunk, batch.hamiltonians, batch.overlaps, batch.states, strict=True):
             reference = torch.from_numpy(np.array(record.matrices["hamiltonian"]))
             if reference.shape != H.shape:
                 raise InputError(
                     f"the Hamiltonian of {record.formula} has the shape {tuple(reference.shape)}, but the model's "
                     f"basis, {network.config.basis!r}, needs {tuple(H.shape)}"
                 )
-            S, n = integrals.overlap.cpu(), state.n_occupied
+            S, n = S.cpu(), state.n_occupied
             element.add((H.cpu() - reference).abs().numpy())
             predicted, energies = orbitals(H.cpu(), S)
             reference_orbitals, reference_energies = orbitals(reference, S)

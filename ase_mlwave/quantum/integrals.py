@@ -34,7 +34,7 @@ from torch import Tensor
 
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.gaussians.charges import SMEARING, PotentialName, charge_distribution
-from ase_mlwave.quantum.gaussians.layout import prepare
+from ase_mlwave.quantum.gaussians.layout import Potentials, prepare
 from ase_mlwave.quantum.gaussians.operators import matrices
 from ase_mlwave.quantum.gaussians.primitives import check_all_electron
 
@@ -58,7 +58,7 @@ IntegralProgram = Literal["torch", "pyscf"]
 
 @dataclass(frozen=True)
 class OneElectronIntegrals:
-    """One-electron matrices of one molecule, (M, M), or of several, (sum M_b^2,); Hartree, PySCF's AO order."""
+    """One-electron matrices of one molecule, Hartree, PySCF's AO order."""
 
     overlap: Tensor
     """S, (M, M), dimensionless."""
@@ -75,15 +75,6 @@ class OneElectronIntegrals:
     def core(self) -> Tensor:
         """Core Hamiltonian h = T + V_ne, (M, M)."""
         return self.kinetic + self.nuclear
-
-    def split(self, sizes: Sequence[int]) -> tuple[OneElectronIntegrals, ...]:
-        """Part those of several molecules, of the sizes M_b, into those of each, (M_b, M_b)."""
-        parts = {
-            name: [part.view(m, m) for part, m in zip(flat.split([m * m for m in sizes]), sizes, strict=True)]
-            for name, flat in vars(self).items()
-            if flat is not None
-        }
-        return tuple(OneElectronIntegrals(**{name: part[b] for name, part in parts.items()}) for b in range(len(sizes)))
 
 
 def one_electron_integrals(
@@ -164,32 +155,39 @@ def batch_integrals(
     derivatives with respect to positions are exact with ``"torch"``; with ``"pyscf"`` they are not implemented and come
     back as NaN, never as a wrong number (``test_second_position_derivative_of_pyscf_is_nan``).
     """
-    joined, sizes = joined_integrals(positions, molecules, basis, sap=sap, smeared=smeared, integrals=integrals)
-    return joined.split(sizes)
+    requested = {"nuclear": True, "sap": sap, "smeared": smeared}
+    names = [name for name in get_args(PotentialName) if requested[name]]
+    values, sizes = joined_integrals(positions, molecules, basis, [(name,) for name in names], integrals=integrals)
+    parts = values.split([m * m for m in sizes], 1)
+    return tuple(
+        OneElectronIntegrals(**dict(zip(["overlap", "kinetic", *names], part.view(-1, m, m).unbind(), strict=True)))
+        for part, m in zip(parts, sizes, strict=True)
+    )
 
 
 def joined_integrals(
     positions: Tensor,
     molecules: Sequence[Sequence[int] | NDArray[Any]],
     basis: str,
+    potentials: Sequence[Potentials] = (),
     *,
-    sap: bool = False,
-    smeared: bool = False,
     integrals: IntegralProgram = "torch",
-) -> tuple[OneElectronIntegrals, tuple[int, ...]]:
-    """Compute what `batch_integrals` does, the molecules' matrices (sum M_b^2,) one behind the other.
+) -> tuple[Tensor, tuple[int, ...]]:
+    """Compute S, T and sums of potentials of a batch, the molecules' matrices one behind the other.
 
     Parameters
     ----------
-    positions, molecules, basis, sap, smeared, integrals
+    positions, molecules, basis, integrals
         As of `batch_integrals`.
+    potentials : sequence of tuple of str, (V,)
+        Which of ``"nuclear"``, ``"sap"`` and ``"smeared"`` to add up: a sum takes no longer than one of them.
 
     Returns
     -------
-    integrals : OneElectronIntegrals
-        Of all molecules.
+    matrices : Tensor, (2 + V, sum M_b^2)
+        float64, on the device of ``positions``.
     sizes : tuple of int, (B,)
-        M_b of each.
+        M_b of each molecule.
 
     Raises
     ------
@@ -198,18 +196,12 @@ def joined_integrals(
     """
     atoms = tuple(tuple(np.asarray(numbers, dtype=np.int64).tolist()) for numbers in molecules)
     _check(positions, atoms)
-    requested = {"overlap": True, "kinetic": True, "nuclear": True, "sap": sap, "smeared": smeared}
-    names = [name for name in get_args(IntegralName) if requested[name]]
     if integrals == "torch":
-        potentials = tuple(name for name in get_args(PotentialName) if requested[name])
-        layout = prepare(atoms, basis, potentials, positions.device)
-        values, sizes = matrices(positions.double(), layout), layout.sizes
-    else:
-        on_host = positions.to(device="cpu", dtype=torch.float64).split([len(numbers) for numbers in atoms])
-        parts = [_by_pyscf(r, numbers, basis, names) for r, numbers in zip(on_host, atoms, strict=True)]
-        sizes = tuple(len(part[0]) for part in parts)
-        values = torch.cat([torch.stack(part).flatten(1) for part in parts], 1).to(positions.device)
-    return OneElectronIntegrals(**dict(zip(names, values.unbind(), strict=True))), sizes
+        layout = prepare(atoms, basis, tuple(potentials), positions.device)
+        return matrices(positions.double(), layout), layout.sizes
+    on_host = positions.to(device="cpu", dtype=torch.float64).split([len(numbers) for numbers in atoms])
+    parts = [_by_pyscf(r, numbers, basis, potentials) for r, numbers in zip(on_host, atoms, strict=True)]
+    return torch.cat([part.flatten(1) for part in parts], 1).to(positions.device), tuple(p.shape[-1] for p in parts)
 
 
 def integral_arrays(
@@ -461,10 +453,15 @@ def _mole_at(positions: NDArray[np.float64], numbers: tuple[int, ...], basis: st
     return mole
 
 
-def _by_pyscf(positions: Tensor, numbers: tuple[int, ...], basis: str, names: Sequence[IntegralName]) -> list[Tensor]:
-    """Evaluate the matrices of one molecule, (M, M) each."""
+def _by_pyscf(positions: Tensor, numbers: tuple[int, ...], basis: str, potentials: Sequence[Potentials]) -> Tensor:
+    """Evaluate the matrices of one molecule, (2 + V, M, M)."""
     mole = _mole_at(positions.detach().numpy(), numbers, basis)
-    return [_Integral.apply(positions, mole, name) for name in names]  # type: ignore[no-untyped-call]
+    operators = [("overlap",), ("kinetic",), *potentials]
+    found: dict[str, Tensor] = {
+        name: _Integral.apply(positions, mole, name)  # type: ignore[no-untyped-call]
+        for name in {name for together in operators for name in together}
+    }
+    return torch.stack([torch.stack([found[name] for name in together]).sum(0) for together in operators])
 
 
 def _check(positions: Tensor, molecules: Sequence[tuple[int, ...]]) -> None:

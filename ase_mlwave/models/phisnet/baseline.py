@@ -3,13 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ase_mlwave.quantum.integrals import OneElectronIntegrals
+from ase_mlwave.quantum.gaussians.layout import Potentials
+from ase_mlwave.quantum.integrals import IntegralProgram, OneElectronIntegrals, joined_integrals
 
-__all__ = ["baseline_matrix", "energy_core", "flatten"]
+__all__ = ["ExactMatrices", "baseline_matrix", "energy_core", "exact_matrices", "flatten"]
+
+#: Kind of baseline -> potentials that are added to the kinetic energy; None: the baseline is zero.
+_BASELINES: dict[str, Potentials | None] = {"none": None, "sap": ("nuclear", "sap")}
+#: The same of the core Hamiltonian of the energy, by whether it is of short range.
+_CORES: dict[bool, Potentials] = {False: ("nuclear",), True: ("nuclear", "smeared")}
+
+
+@dataclass(frozen=True)
+class ExactMatrices:
+    """What a batch needs beside the network, float64, matrices one behind the other, (sum M_b^2,) each.
+
+    Parameters
+    ----------
+    overlap : Tensor
+        S.
+    baseline : Tensor
+        H0 of `baseline_matrix`, Hartree.
+    core : Tensor
+        h of `energy_core`, Hartree.
+    """
+
+    overlap: Tensor
+    baseline: Tensor
+    core: Tensor
+
+
+def exact_matrices(
+    positions: Tensor,
+    molecules: Sequence[Sequence[int] | NDArray[Any]],
+    basis: str,
+    *,
+    baseline: str,
+    short_range: bool,
+    integrals: IntegralProgram = "torch",
+) -> ExactMatrices:
+    """Compute overlap, baseline and core Hamiltonian of a batch of molecules.
+
+    Parameters
+    ----------
+    positions, molecules, basis, integrals
+        As of `ase_mlwave.quantum.integrals.batch_integrals`.
+    baseline, short_range
+        As of `baseline_matrix` and `energy_core`.
+
+    Returns
+    -------
+    ExactMatrices
+
+    Raises
+    ------
+    ValueError
+        As `ase_mlwave.quantum.integrals.batch_integrals`.
+
+    Notes
+    -----
+    What is added up is not computed one by one (``test_exact_matrices_are_sums_of_integrals``).
+    """
+    zero, core = _BASELINES[baseline], _CORES[short_range]
+    wanted = [core] if zero is None else [core, zero]
+    values, _ = joined_integrals(positions, molecules, basis, wanted, integrals=integrals)
+    overlap, kinetic, *potentials = values.unbind()
+    sums = [kinetic + potential for potential in potentials]
+    return ExactMatrices(overlap, torch.zeros_like(overlap) if zero is None else sums[1], sums[0])
 
 
 def baseline_matrix(kind: str, integrals: OneElectronIntegrals) -> Tensor:
@@ -21,11 +88,11 @@ def baseline_matrix(kind: str, integrals: OneElectronIntegrals) -> Tensor:
         ``"none"``: zero. ``"sap"``: T + V_ne + V_SAP, kinetic energy and the superposition of screened atomic
         potentials (Lehtola, Visscher and Engel 2020).
     integrals : OneElectronIntegrals
-        Of one molecule, or of several one behind the other; with ``sap`` where the kind needs it.
+        Of one molecule; with ``sap`` where the kind needs it.
 
     Returns
     -------
-    Tensor, (M, M) or (sum M_b^2,)
+    Tensor, (M, M)
         Hartree, differentiable with respect to the positions as the integrals are.
 
     Raises
@@ -46,13 +113,13 @@ def energy_core(integrals: OneElectronIntegrals, *, short_range: bool) -> Tensor
     Parameters
     ----------
     integrals : OneElectronIntegrals
-        Of one molecule, or of several one behind the other; with ``smeared`` for ``short_range``.
+        Of one molecule; with ``smeared`` for ``short_range``.
     short_range : bool
         Add the smeared charges' repulsion, so that nuclear attraction is of short range.
 
     Returns
     -------
-    Tensor, (M, M) or (sum M_b^2,)
+    Tensor, (M, M)
 
     Raises
     ------

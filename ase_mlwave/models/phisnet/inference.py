@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
-from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core
+from ase_mlwave.models.phisnet.baseline import ExactMatrices, exact_matrices
 from ase_mlwave.models.phisnet.energy import (
     ElectronicState,
     ElectronicStates,
@@ -18,7 +18,7 @@ from ase_mlwave.models.phisnet.energy import (
     wavefunction_energies,
 )
 from ase_mlwave.models.phisnet.model import PhiSNet
-from ase_mlwave.quantum.integrals import IntegralProgram, OneElectronIntegrals, joined_integrals
+from ase_mlwave.quantum.integrals import IntegralProgram
 from ase_mlwave.systems.batch import SystemBatch, collate
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
@@ -36,8 +36,8 @@ class PredictedBatch:
         Geometry; its positions carry gradients where they were asked for.
     hamiltonian : MatrixBatch
         H with its baseline.
-    joined_integrals : OneElectronIntegrals
-        Exact S, T and V_ne of all molecules, one behind the other.
+    exact : ExactMatrices
+        S, baseline and core Hamiltonian.
     joined_states : ElectronicStates
         Densities and orbital energies.
     atomic_energies : Tensor, (N,)
@@ -50,7 +50,7 @@ class PredictedBatch:
 
     molecules: SystemBatch
     hamiltonian: MatrixBatch
-    joined_integrals: OneElectronIntegrals
+    exact: ExactMatrices
     joined_states: ElectronicStates
     atomic_energies: Tensor
     joined_distances: Tensor
@@ -72,9 +72,9 @@ class PredictedBatch:
         return self.hamiltonian.matrices()
 
     @property
-    def integrals(self) -> tuple[OneElectronIntegrals, ...]:
-        """Integrals of each molecule, (M_b, M_b)."""
-        return self.joined_integrals.split(self.hamiltonian.sizes)
+    def overlaps(self) -> tuple[Tensor, ...]:
+        """S of each molecule, (M_b, M_b)."""
+        return MatrixBatch(self.exact.overlap, self.hamiltonian.sizes).matrices()
 
     @property
     def states(self) -> tuple[ElectronicState, ...]:
@@ -86,7 +86,7 @@ class PredictedBatch:
         return wavefunction_energies(
             self.molecules,
             self.hamiltonian,
-            energy_core(self.joined_integrals, short_range=self.short_range),
+            self.exact.core,
             self.joined_states,
             self.atomic_energies,
             short_range=self.short_range,
@@ -136,22 +136,21 @@ def predict_batch(
         if gradients:
             molecules = molecules.at(molecules.positions.clone().requires_grad_())
         output = network(molecules)
-        exact, _ = joined_integrals(
+        exact = exact_matrices(
             molecules.positions,
             [s.numbers for s in systems],
             config.basis,
-            sap=config.baseline == "sap",
-            smeared=config.short_range,
+            baseline=config.baseline,
+            short_range=config.short_range,
             integrals=integrals,
         )
-        baseline = baseline_matrix(config.baseline, exact)
-        hamiltonian = MatrixBatch(output.hamiltonian.flat + baseline, output.hamiltonian.sizes)
+        hamiltonian = MatrixBatch(output.hamiltonian.flat + exact.baseline, output.hamiltonian.sizes)
         occupied = [n_occupied(s.numbers, s.charge) for s in systems]
         states = electronic_states(hamiltonian, exact.overlap, occupied)
     return PredictedBatch(
         molecules=molecules,
         hamiltonian=hamiltonian,
-        joined_integrals=exact,
+        exact=exact,
         joined_states=states,
         atomic_energies=output.atomic_energies,
         joined_distances=output.distances,

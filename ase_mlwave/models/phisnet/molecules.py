@@ -99,7 +99,7 @@ def matrices_of(batch: PredictedBatch) -> list[Values]:
     atoms, squares = batch.molecules.n_atoms, [(m, m) for m in H.sizes]
     columns = {
         "hamiltonian": _parts(H.flat, squares),
-        "overlap": _parts(batch.joined_integrals.overlap, squares),
+        "overlap": _parts(batch.exact.overlap, squares),
         "density_matrix": _parts(states.density.flat, squares),
         "orbital_energies": _parts(states.orbital_energies, [(m,) for m in H.sizes]),
         "domain_distance": _parts(batch.joined_distances, [(n,) for n in atoms]),

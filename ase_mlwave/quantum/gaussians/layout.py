@@ -11,7 +11,6 @@ from math import pi
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import block_diag
 from torch import Tensor
 
 from ase_mlwave.quantum.gaussians.blocks import Block, Products, make_blocks, powers
@@ -25,7 +24,10 @@ from ase_mlwave.quantum.gaussians.pairlist import Pairs, centres_by_element, col
 from ase_mlwave.quantum.gaussians.primitives import molecule_primitives
 from ase_mlwave.quantum.gaussians.radial import Charges, Table
 
-__all__ = ["Group", "Kind", "Layout", "prepare"]
+__all__ = ["Group", "Kind", "Layout", "Potentials", "prepare"]
+
+Potentials = tuple[PotentialName, ...]
+"""Potentials that are added up."""
 
 #: Groups of fewer pairs times centres join the next larger order: a kernel's start costs more than its work.
 _SMALLEST_GROUP = 2000
@@ -132,8 +134,8 @@ class Layout:
     order : Tensor, (sum M_b^2,), or None
         Place of each element of the batch's matrices among those of all kinds, one behind the other; None where it is
         its own.
-    potentials : tuple of str
-        The V potentials, in the order of results.
+    potentials : tuple of tuple of str
+        The V sums of potentials, in the order of results.
     groups : tuple of Group
         Pairs of primitives.
     kinds : tuple of Kind
@@ -149,7 +151,7 @@ class Layout:
     n_atoms: int
     sizes: tuple[int, ...]
     order: Tensor | None
-    potentials: tuple[PotentialName, ...]
+    potentials: tuple[Potentials, ...]
     groups: tuple[Group, ...]
     kinds: tuple[Kind, ...]
     n_elements: int
@@ -162,7 +164,7 @@ class Layout:
 def prepare(
     molecules: tuple[tuple[int, ...], ...],
     basis: str,
-    potentials: tuple[PotentialName, ...],
+    potentials: tuple[Potentials, ...],
     device: torch.device,
 ) -> Layout:
     """Prepare index maps and constants, which do not depend on positions.
@@ -173,8 +175,9 @@ def prepare(
         Atomic numbers of each molecule.
     basis : str
         Name of a spherical basis.
-    potentials : tuple of str
-        Any of ``"nuclear"``, ``"sap"``, ``"smeared"``.
+    potentials : tuple of tuple of str, (V,)
+        Sums of potentials, of any of ``"nuclear"``, ``"sap"``, ``"smeared"``: what is wanted together takes no longer
+        than one of them.
     device : torch.device
         Where the integrals will be computed.
 
@@ -232,7 +235,7 @@ def _group(
     members: Sequence[Pairs],
     elements: Sequence[int],
     counts: Sequence[int],
-    potentials: tuple[PotentialName, ...],
+    potentials: tuple[Potentials, ...],
     present: NDArray[np.bool_],
     n_atoms: int,
     upload: _Upload,
@@ -269,7 +272,7 @@ def _group(
 def _charges(
     elements: Sequence[int],
     counts: Sequence[int],
-    potentials: tuple[PotentialName, ...],
+    potentials: tuple[Potentials, ...],
     exponents: NDArray[np.float64],
     order: int,
     upload: _Upload,
@@ -288,10 +291,16 @@ def _charges(
 
 
 @lru_cache(maxsize=128)
-def _table(number: int, potentials: tuple[PotentialName, ...], exponents: tuple[float, ...], orders: int) -> Table:
+def _table(number: int, potentials: tuple[Potentials, ...], exponents: tuple[float, ...], orders: int) -> Table:
     """Keep what molecules of the same elements have in common."""
-    parts = [charge_distribution(name, number) for name in potentials]
+    names = list(dict.fromkeys(name for together in potentials for name in together))
+    parts = [charge_distribution(name, number) for name in names]
     widths = np.concatenate([widths for widths, _ in parts])
-    strength = block_diag(*(charges for _, charges in parts))
+    strength = np.stack(
+        [
+            np.concatenate([(name in together) * charges for name, (_, charges) in zip(names, parts, strict=True)])
+            for together in potentials
+        ]
+    )
     given = map(torch.from_numpy, (widths, strength, np.array(exponents)))
     return Table.of(*given, orders=orders)

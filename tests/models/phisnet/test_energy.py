@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -10,13 +12,14 @@ from torch import Tensor
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
-from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core
+from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, exact_matrices
 from ase_mlwave.models.phisnet.energy import ElectronicStates, electronic_states, n_occupied, wavefunction_energies
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.losses import predict_batch
 from ase_mlwave.models.phisnet.training.prepared import Preparation, PreparedDataset, join
 from ase_mlwave.models.phisnet.training.statistics import fit_statistics
-from ase_mlwave.quantum.integrals import joined_integrals
+from ase_mlwave.quantum.basis import n_functions
+from ase_mlwave.quantum.integrals import IntegralProgram, batch_integrals
 from ase_mlwave.systems.batch import collate
 from ase_mlwave.systems.system import System
 from tests.models.phisnet.systems import geometry, network
@@ -66,13 +69,12 @@ def _energies(molecules: list[System], device: str = "cpu") -> tuple[ElectronicS
     """Solve T + V_ne + V_SAP of molecules: states, wavefunction energies, and their gradient."""
     batch = collate(molecules, 1.0).to(device)
     batch = batch.at(batch.positions.requires_grad_())
-    exact, sizes = joined_integrals(
-        batch.positions, [one.numbers for one in molecules], "sto-3g", sap=True, smeared=True
-    )
-    H = MatrixBatch(baseline_matrix("sap", exact), sizes)
+    numbers = [one.numbers for one in molecules]
+    exact = exact_matrices(batch.positions, numbers, "sto-3g", baseline="sap", short_range=True)
+    H = MatrixBatch(exact.baseline, tuple(sum(n_functions("sto-3g", z) for z in each.tolist()) for each in numbers))
     states = electronic_states(H, exact.overlap, [n_occupied(one.numbers) for one in molecules])
-    core, none = energy_core(exact, short_range=True), batch.positions.new_zeros(len(batch.numbers))
-    energies = wavefunction_energies(batch, H, core, states, none, short_range=True)
+    none = batch.positions.new_zeros(len(batch.numbers))
+    energies = wavefunction_energies(batch, H, exact.core, states, none, short_range=True)
     return states, energies, torch.autograd.grad(energies.sum(), batch.positions)[0]
 
 
@@ -99,3 +101,20 @@ def test_a_pass_needs_nothing_from_the_host(molecules: list[System]) -> None:
     assert energies.shape == (len(molecules),)
     assert gradient.shape == (sum(map(len, molecules)), 3)
     assert states.orbital_energies.shape == (sum(states.density.sizes),)
+
+
+@pytest.mark.parametrize("program", get_args(IntegralProgram))
+@pytest.mark.parametrize("short_range", [False, True])
+@pytest.mark.parametrize("kind", ["none", "sap"])
+def test_exact_matrices_are_sums_of_integrals(kind: str, short_range: bool, program: IntegralProgram) -> None:
+    positions = torch.from_numpy(np.concatenate([one.positions for one in MIXED[1:4]]))
+    numbers = [one.numbers for one in MIXED[1:4]]
+    found = exact_matrices(positions, numbers, "sto-3g", baseline=kind, short_range=short_range, integrals=program)
+    every = batch_integrals(positions, numbers, "sto-3g", sap=True, smeared=True)
+    for name, parts in {
+        "overlap": [one.overlap for one in every],
+        "baseline": [baseline_matrix(kind, one) for one in every],
+        "core": [energy_core(one, short_range=short_range) for one in every],
+    }.items():
+        expected = torch.cat([part.reshape(-1) for part in parts])
+        torch.testing.assert_close(getattr(found, name), expected, rtol=1e-10, atol=1e-11)

@@ -11,12 +11,12 @@ from torch.autograd import gradcheck, gradgradcheck
 from ase_mlwave.quantum.ao_order import rotate_aos
 from ase_mlwave.quantum.basis import build_mole, shells
 from ase_mlwave.quantum.gaussians import layout, operators, pairs
-from ase_mlwave.quantum.gaussians.layout import prepare
+from ase_mlwave.quantum.gaussians.layout import Potentials, prepare
 from ase_mlwave.quantum.integrals import IntegralName, derivative_arrays, integral_arrays
 
 CPU = torch.device("cpu")
 NAMES: tuple[IntegralName, ...] = ("overlap", "kinetic", "nuclear", "sap", "smeared")
-POTENTIALS = ("nuclear", "sap", "smeared")
+POTENTIALS: tuple[Potentials, ...] = (("nuclear",), ("sap",), ("smeared",))
 NUMBERS = (8, 6, 1, 1)
 POSITIONS = np.array([[0.1, -0.05, 2.25], [0.0, 0.1, 0.0], [0.05, 1.8, -1.1], [-0.2, -1.7, -1.0]])
 

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
-from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core
+from ase_mlwave.models.phisnet.baseline import exact_matrices
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.energy import electronic_states, wavefunction_energies
 from ase_mlwave.models.phisnet.model import PhiSNet, PhiSNetOutput
 from ase_mlwave.models.phisnet.training.prepared import TrainingBatch
 from ase_mlwave.models.phisnet.training.settings import LossWeights
-from ase_mlwave.quantum.integrals import joined_integrals
 
 __all__ = ["Prediction", "loss_terms", "predict_batch"]
 
@@ -72,13 +71,10 @@ def predict_batch(
 
 def _integrals(batch: TrainingBatch, positions: Tensor, config: PhiSNetConfig) -> dict[str, Tensor]:
     """Compute what the energy needs as a function of the positions; each (sum M_b^2,), named as what is kept."""
-    sap, smeared = config.baseline == "sap", config.short_range
-    exact, _ = joined_integrals(positions, batch.numbers, config.basis, sap=sap, smeared=smeared)
-    return {
-        "baseline": baseline_matrix(config.baseline, exact),
-        "overlap": exact.overlap,
-        "energy_core": energy_core(exact, short_range=smeared),
-    }
+    exact = exact_matrices(
+        positions, batch.numbers, config.basis, baseline=config.baseline, short_range=config.short_range
+    )
+    return {"baseline": exact.baseline, "overlap": exact.overlap, "energy_core": exact.core}
 
 
 def loss_terms(prediction: Prediction, batch: TrainingBatch, weights: LossWeights) -> dict[str, Tensor]:
