@@ -89,6 +89,8 @@ class RunData:
         self.train_set, self.valid_set, self.join = train, valid, join
         self.batch_size, self.seed = batch_size, seed
         self.sizes, self.bucketing = sizes, bucketing
+        self.n_validated = max(1, min(len(valid), max(_VALIDATED, batch_size)))
+        """Molecules that are validated at a time."""
 
     def train_batches(
         self, span: range, device: torch.device = _CPU, *, rank: int = 0, world_size: int = 1
@@ -110,7 +112,7 @@ class RunData:
 
     def valid_batches(self, device: torch.device = _CPU) -> Iterator[tuple[int, Any]]:
         """Give the validation molecules in their order: (number of molecules, batch)."""
-        n, size = len(self.valid_set), max(_VALIDATED, self.batch_size)
+        n, size = len(self.valid_set), self.n_validated
         sizes = (min(size, n - start) for start in range(0, n, size))
         return zip(sizes, self._on_device(chunks(self.valid_set, size), device), strict=True)
 

@@ -111,6 +111,11 @@ class _Run:
                     break
                 self._step(batch)
                 bar.advance()
+        except torch.OutOfMemoryError as error:
+            raise CalculationFailed(
+                f"the device's memory does not hold the batch after step {self.step}. Write batch_size="
+                f"{max(1, self.settings.batch_size // 2)} and another folder, output={self.settings.output}-2"
+            ) from error
         except KeyboardInterrupt as interrupt:
             self._write()
             where = "" if self._step_done else ", in the middle of the next: the last checkpoint counts"
@@ -177,8 +182,18 @@ class _Run:
         mean: Any = self.fabric.all_reduce(value, reduce_op="mean")
         return float(mean)
 
-    @torch.no_grad()
     def _errors(self, network: Any, stop: StopRequest) -> dict[str, float] | None:
+        """Average errors over the validation molecules, half as many at a time where the memory does not hold them."""
+        while True:
+            try:
+                return self._averages(network, stop)
+            except torch.OutOfMemoryError:
+                if self.data.n_validated == 1 or self.fabric.world_size > 1:  # processes keep in step
+                    raise
+            self.data.n_validated //= 2
+
+    @torch.no_grad()
+    def _averages(self, network: Any, stop: StopRequest) -> dict[str, float] | None:
         """Average errors over the validation molecules; None if asked to stop before the end."""
         sums: dict[str, float] = {}
         total = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from ase.calculators.calculator import InputError
+from ase.calculators.calculator import CalculationFailed, InputError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -84,6 +84,33 @@ def test_resumed_run_equals_uninterrupted(finished: Path, tmp_path: Path, monkey
         train(tiny_settings(output), progress=False)
     train(tiny_settings(output), resume=True, progress=False)
     _assert_same_weights(finished, output)
+
+
+def test_validation_that_does_not_fit_the_memory_is_halved(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate, sizes = QDFModule.validation_step, []
+
+    def small_device(module: Any, network: Any, batch: Any) -> dict[str, Tensor]:
+        sizes.append(len(batch.energies))
+        if sizes[-1] > 1:
+            raise torch.OutOfMemoryError("pretend")
+        return validate(module, network, batch)
+
+    monkeypatch.setattr(QDFModule, "validation_step", small_device)
+    train(tiny_settings(tmp_path / "run"), progress=False)
+    assert sizes[0] == 2
+    assert set(sizes[1:]) == {1}, "it stays so for the rest of the run"
+    _assert_same_weights(finished, tmp_path / "run")
+
+
+def test_step_that_does_not_fit_the_memory_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small_device(*_: Any) -> Tensor:
+        raise torch.OutOfMemoryError("pretend")
+
+    monkeypatch.setattr(QDFModule, "training_step", small_device)
+    with pytest.raises(CalculationFailed, match=r"after step 0\. Write batch_size=1 and another folder"):
+        train(tiny_settings(tmp_path / "run"), progress=False)
 
 
 @pytest.mark.slow
