@@ -81,7 +81,7 @@ def _ladder(degree: int, device: torch.device) -> tuple[Tensor, Tensor]:
     count = n_components(degree - 1)
     lower = [*range(count), *range(count - degree, count), count - 1]
     axes = [0] * count + [1] * degree + [2]
-    return torch.tensor(lower, device=device), torch.tensor(axes, device=device)
+    return torch.tensor(lower).to(device), torch.tensor(axes).to(device)
 
 
 def monomials_gradient(powers: Tensor, gradients: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def _slopes(height: int, device: torch.device) -> tuple[Tensor, Tensor]:
     below = [powers for n in range(degree) for powers in _components(n)]
     factors = [float(powers[axis] + 1) for axis in range(3) for powers in below]
     places = raised(degree - 1) if degree else np.zeros((3, 0), dtype=np.int64)
-    return torch.from_numpy(places.ravel()).to(device), torch.tensor(factors, dtype=torch.float64, device=device)
+    return torch.from_numpy(places.ravel()).to(device), torch.tensor(factors, dtype=torch.float64).to(device)
 
 
 @lru_cache(maxsize=16)
