@@ -7,12 +7,11 @@ kinds, a tensor of the device given to NumPy, a buffer left behind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map_only
 
@@ -28,6 +27,8 @@ class DeviceTensor(Tensor):
     """A tensor that says it is on the device; its numbers are ``host``."""
 
     host: Tensor
+    is_cuda = True  # a GPU's ways are taken
+    is_meta = False
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
@@ -54,19 +55,45 @@ class DeviceTensor(Tensor):
         """Compute where the device is not switched on, as in a backward pass of another thread."""
         return _run(func, args, dict(kwargs or {}))
 
+    # What PyTorch does for a tensor of "meta", or of a subclass, without a word to ``__torch_dispatch__``.
+
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(_without_lists(index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(_without_lists(index), value)
+
+    def tolist(self) -> Any:
+        """Copy to the host, which subclasses have not."""
+        return self.host.tolist()
+
+    def new_tensor(self, data: Any, **options: Any) -> Any:
+        """Make a tensor of Python's numbers beside this one."""
+        return self.host.new_tensor(data, **options).to(PRETENDED)
+
+    @property
+    def data(self) -> Any:
+        """The numbers without their history; to set them is to change them for all who hold the tensor."""
+        return Tensor.data.__get__(self)
+
+    @data.setter
+    def data(self, other: DeviceTensor) -> None:
+        Tensor.data.__set__(self, other)
+        self.host = other.host
+
 
 class PretendDevice(TorchDispatchMode):
     """Switch the device on."""
 
     def __enter__(self) -> PretendDevice:
-        self._uploads = _Uploads()
-        self._uploads.__enter__()
+        self._before = torch.tensor, torch.as_tensor
+        torch.tensor, torch.as_tensor = map(_made_on_the_host, self._before)
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        self._uploads.__exit__(*error)
+        torch.tensor, torch.as_tensor = self._before
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -75,29 +102,16 @@ class PretendDevice(TorchDispatchMode):
         return _run(func, args, dict(kwargs or {}))
 
 
-class _Uploads(TorchFunctionMode):
+def _made_on_the_host(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Make tensors of Python's numbers on the host, and then move them: PyTorch makes empty ones on "meta"."""
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        given = dict(kwargs or {})
-        if func in (torch.tensor, torch.as_tensor) and torch.device(given.get("device") or "cpu").type == PRETENDED:
-            device, wanted = given.pop("device"), given.pop("requires_grad", False)
-            return func(*args, **given).to(device).requires_grad_(wanted)
-        if not (args and isinstance(args[0], DeviceTensor)):
-            return func(*args, **given)
-        if func is Tensor.new_tensor:
-            return torch.tensor(args[1], dtype=given.get("dtype", args[0].dtype)).to(PRETENDED)
-        if func is Tensor.tolist:  # a GPU's tensors have it, subclasses have not
-            return args[0].host.tolist()
-        if func in (Tensor.__getitem__, Tensor.__setitem__):
-            args = (args[0], _without_lists(args[1]), *args[2:])
-        elif func == Tensor.data.__set__:
-            args[0].host = args[1].host
-        elif func in (Tensor.is_meta.__get__, Tensor.is_cuda.__get__):  # a GPU's ways are taken
-            return func == Tensor.is_cuda.__get__
-        return func(*args, **given)
+    def made(data: Any, *, device: Any = None, requires_grad: bool = False, **options: Any) -> Tensor:
+        if torch.device(device or "cpu").type == PRETENDED:
+            return make(data, **options).to(device).requires_grad_(requires_grad)
+        given = {"requires_grad": True} if requires_grad else {}
+        return make(data, device=device, **given, **options)
+
+    return made
 
 
 def _without_lists(index: Any) -> Any:
