@@ -289,11 +289,12 @@ class AmonsCalculator(MlwaveCalculator):
             neighbours=self.neighbours,
         )
         outcomes, amons = [], list(network.config.amons)
+        contacts = self.contacts if len(systems) == 1 else None
         for system, result in zip(systems, predictions, strict=True):
             extras = _extras(result) | {"amons": amons}
             if uncertainty == "forces":
                 extras["forces_uncertainty"] = force_uncertainty(network, system)
-            outcomes.append(Outcome(_values(system, result), extras))
+            outcomes.append(Outcome(_values(system, result.with_wall(system, contacts)), extras))
         return outcomes
 
 
@@ -304,9 +305,8 @@ def _refuse_stress_without_volume(systems: Sequence[System]) -> None:
         )
 
 
-def _values(system: System, prediction: Prediction) -> dict[str, Any]:
-    """Collect what ASE knows, in atomic units; atoms nearer than bonds are pushed apart."""
-    result = prediction.with_wall(system)
+def _values(system: System, result: Prediction) -> dict[str, Any]:
+    """Collect what ASE knows, in atomic units."""
     values: dict[str, Any] = {"energy": result.energy, "energies": result.atomic_energies}
     if result.forces is not None:
         values["forces"] = result.forces

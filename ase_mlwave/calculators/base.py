@@ -101,6 +101,8 @@ class MlwaveCalculator(Calculator):
     """Divides what `predict` is given by the device's memory."""
     neighbours: NeighbourList
     """Remembers pairs of atoms from one step of a simulation to the next; each calculator has its own."""
+    contacts: NeighbourList
+    """Remembers those that are nearer than bonds are long, or little further."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Complete the subclass's options and enter it in ASE's registry."""
@@ -117,7 +119,7 @@ class MlwaveCalculator(Calculator):
 
     def __init__(self, model: ModelName | Sequence[ModelName], **options: Any) -> None:
         self.extras = {}
-        self.neighbours = NeighbourList()
+        self.neighbours, self.contacts = NeighbourList(), NeighbourList(skin=1.0)
         super().__init__()  # type: ignore[no-untyped-call]
         self.set(model=model, **options)
 
@@ -231,7 +233,8 @@ class MlwaveCalculator(Calculator):
             self.reset()
         checked = self._checked_properties(properties)
         try:
-            (outcome,) = self._evaluate([read_atoms(atoms, self.domain)], checked, keep=lambda name: True)
+            system = read_atoms(atoms, self.domain, self.contacts)
+            (outcome,) = self._evaluate([system], checked, keep=lambda name: True)
         except OutOfDomainError as error:
             self.extras.update(error.extras)
             raise

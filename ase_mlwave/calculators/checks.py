@@ -16,6 +16,7 @@ from ase_mlwave.models.domain.scope import Domain, check_elements, check_system
 from ase_mlwave.quantum.cubes import CubeGrid
 from ase_mlwave.systems.charge_spin import charge_and_spin as read_charge_and_spin
 from ase_mlwave.systems.charge_spin import other_statements
+from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.structures import check_arrays, check_cell
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
@@ -49,7 +50,7 @@ def charge_and_spin(atoms: Atoms) -> tuple[int, int]:
         raise InputError(str(error)) from None
 
 
-def read_atoms(atoms: Any, domain: Domain) -> System:
+def read_atoms(atoms: Any, domain: Domain, contacts: NeighbourList | None = None) -> System:
     """Check one structure and convert it to atomic units.
 
     Parameters
@@ -58,6 +59,8 @@ def read_atoms(atoms: Any, domain: Domain) -> System:
         Not changed.
     domain : Domain
         What the model was made for.
+    contacts : NeighbourList, optional
+        As of `check_system`.
 
     Returns
     -------
@@ -71,9 +74,8 @@ def read_atoms(atoms: Any, domain: Domain) -> System:
     """
     check_arrays(atoms)
     charge, spin = charge_and_spin(atoms)
-    system = read_arrays(
-        atoms.numbers, atoms.positions, domain, cell=atoms.cell.array, pbc=atoms.pbc, charge=charge, spin=spin
-    )
+    given = {"cell": atoms.cell.array, "pbc": atoms.pbc, "charge": charge, "spin": spin}
+    system = read_arrays(atoms.numbers, atoms.positions, domain, **given, contacts=contacts)
     others = "; ".join(other_statements(atoms, system.charge, system.spin))
     if others:
         warnings.warn(f"{system.formula}: {others}. Set atoms.info to what is meant.", stacklevel=2)
@@ -89,6 +91,7 @@ def read_arrays(
     pbc: NDArray[np.bool_],
     charge: int = 0,
     spin: int = 0,
+    contacts: NeighbourList | None = None,
 ) -> System:
     """Check what describes a structure, in ASE's units, and convert it to atomic units.
 
@@ -102,6 +105,8 @@ def read_arrays(
         Cell vectors in rows, Angstrom, and which are periods.
     charge, spin : int
         Total charge, and number of unpaired electrons.
+    contacts : NeighbourList, optional
+        As of `check_system`.
 
     Returns
     -------
@@ -127,7 +132,7 @@ def read_arrays(
         system = System(numbers, positions / BOHR, charge=charge, spin=spin, cell=cell / BOHR, pbc=pbc)
     except ValueError as error:
         raise InputError(str(error)) from None
-    check_system(system, domain)
+    check_system(system, domain, contacts)
     return system
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.systems.charge_spin import electrons_at_fault
-from ase_mlwave.systems.neighbours import find_pairs
+from ase_mlwave.systems.neighbours import NeighbourList, find_pairs
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
@@ -18,7 +18,7 @@ _MIN_DISTANCE: float = 0.1 / BOHR
 _SEARCHED = 3.0
 
 
-def check_distances(system: System, of_what: str = "") -> None:
+def check_distances(system: System, of_what: str = "", contacts: NeighbourList | None = None) -> None:
     """Refuse atoms that coincide with another, or with an image of one.
 
     Parameters
@@ -27,13 +27,15 @@ def check_distances(system: System, of_what: str = "") -> None:
         A molecule or a cell.
     of_what : str
         Its name for the message, beginning with a space.
+    contacts : NeighbourList, optional
+        Remembers near atoms from one step of a simulation to the next.
 
     Raises
     ------
     InputError
         With the two nearest atoms.
     """
-    pairs = find_pairs(system, _SEARCHED)
+    pairs = find_pairs(system, _SEARCHED) if contacts is None else contacts.find_pairs(system, _SEARCHED)
     distances = np.linalg.norm(pairs.vectors(system), axis=1)
     nearest = int(np.argmin(distances)) if len(pairs) else None
     if nearest is None or distances[nearest] >= _MIN_DISTANCE:

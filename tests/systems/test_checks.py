@@ -8,6 +8,7 @@ import pytest
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.systems.checks import check_distances, check_molecule
+from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
@@ -23,6 +24,16 @@ def test_atoms_and_images_that_coincide_are_named() -> None:
     with pytest.raises(InputError, match=r"^atoms 1 and 2 coincide: they, or images of them, are 0\.0265 Angstrom"):
         check_distances(cell)
     check_distances(replace(cell, cell=np.diag([9.0, 3.1, 9.0])))
+
+
+def test_atoms_that_come_together_on_the_way_are_refused() -> None:
+    chain = System(np.full(30, 6), np.arange(30)[:, None] * np.array([2.5, 0.0, 0.0]))
+    contacts = NeighbourList(skin=1.0)
+    for step in np.arange(0.0, 2.3, 0.2):
+        check_distances(replace(chain, positions=chain.positions + step * np.eye(30, 3) * [1, 0, 0]), contacts=contacts)
+    assert 2 <= contacts.n_searches <= 8
+    with pytest.raises(InputError, match="atoms 0 and 1 coincide"):
+        check_distances(replace(chain, positions=chain.positions + 2.4 * np.eye(30, 3) * [1, 0, 0]), contacts=contacts)
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,9 @@ class Prediction:
         least = _SHARE * self.novelty[order[0]]
         return [int(i) for i in order if self.novelty[i] > 0 and self.novelty[i] >= least]
 
-    def with_wall(self, system: System) -> Prediction:
+    def with_wall(self, system: System, contacts: NeighbourList | None = None) -> Prediction:
         """Add the repulsion that pushes apart atoms nearer than bonds are long."""
-        wall = repulsion(system)
+        wall = repulsion(system, contacts)
         forces = None if self.forces is None else self.forces + wall.forces
         virial = None if self.virial is None else self.virial + wall.virial
         return replace(self, atomic_energies=self.atomic_energies + wall.energies, forces=forces, virial=virial)

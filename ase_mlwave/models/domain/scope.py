@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ase_mlwave.systems.charge_spin import electrons_at_fault
 from ase_mlwave.systems.checks import check_distances
+from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
@@ -55,7 +56,7 @@ def _smaller(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, 
     return {name: min(one.get(name, infinity), other.get(name, infinity)) for name in {*one, *other}}
 
 
-def check_system(system: System, domain: Domain) -> None:
+def check_system(system: System, domain: Domain, contacts: NeighbourList | None = None) -> None:
     """Refuse a structure that is not what a model was made for.
 
     Parameters
@@ -64,6 +65,8 @@ def check_system(system: System, domain: Domain) -> None:
         A molecule or a cell.
     domain : Domain
         What the model was made for.
+    contacts : NeighbourList, optional
+        As of `ase_mlwave.systems.checks.check_distances`.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def check_system(system: System, domain: Domain) -> None:
     check_elements(system.numbers, domain)
     if np.abs(system.positions).max() * BOHR > _MAX_COORDINATE:
         raise InputError(f"positions must lie within {_MAX_COORDINATE:g} Angstrom of the origin. Move the structure.")
-    check_distances(system)
+    check_distances(system, contacts=contacts)
     for name, value, allowed in (("charge", system.charge, domain.charges), ("spin", system.spin, domain.spins)):
         if value not in allowed:
             raise InputError(

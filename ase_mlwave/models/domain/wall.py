@@ -9,7 +9,7 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 
 from ase_mlwave.models.domain.screening import FACTORS, LENGTH, POWER, RATES
-from ase_mlwave.systems.neighbours import find_pairs
+from ase_mlwave.systems.neighbours import NeighbourList, find_pairs
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
@@ -38,13 +38,15 @@ class Wall:
         return float(self.energies.sum())
 
 
-def repulsion(system: System) -> Wall:
+def repulsion(system: System, contacts: NeighbourList | None = None) -> Wall:
     """Compute the repulsion of atoms that are nearer than bonds are.
 
     Parameters
     ----------
     system : System
         A molecule or a cell.
+    contacts : NeighbourList, optional
+        Remembers near atoms from one step of a simulation to the next.
 
     Returns
     -------
@@ -58,7 +60,8 @@ def repulsion(system: System) -> Wall:
     Source of the screening phi: Ziegler, Biersack and Littmark, "The stopping and range of ions in solids" (1985).
     """
     radii = _BEGIN * covalent_radii[system.numbers] / BOHR
-    pairs = find_pairs(system, 2 * float(radii.max()))
+    search = find_pairs if contacts is None else contacts.find_pairs
+    pairs = search(system, 2 * float(radii.max()))
     vectors, begin = pairs.vectors(system), radii[pairs.first] + radii[pairs.second]
     r = np.maximum(np.linalg.norm(vectors, axis=1), 1e-6)
     forces, near = np.zeros((len(system), 3)), r < begin

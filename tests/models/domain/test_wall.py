@@ -8,6 +8,7 @@ from ase.collections import g2
 
 from ase_mlwave.models.domain.wall import Wall, repulsion
 from ase_mlwave.systems.conversion import system_from_atoms
+from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.units import BOHR
 
 
@@ -53,3 +54,13 @@ def test_wall_pushes_with_minus_its_derivative(periodic: bool) -> None:
         ends.append(of(strained).energy)
     along = (wall.virial * np.array([[1, 0.5, 0], [0.5, 0, 0], [0, 0, -0.3]])).sum()
     assert along == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-5)
+
+
+def test_wall_of_remembered_contacts_is_the_same() -> None:
+    atoms, contacts = bulk("Si", "diamond", a=3.6).repeat(2), NeighbourList(skin=1.0)
+    for seed in range(5):
+        atoms.rattle(0.1, seed=seed)
+        system = system_from_atoms(atoms)
+        remembered, wall = repulsion(system, contacts), repulsion(system)
+        assert remembered.energy == wall.energy > 0
+        np.testing.assert_array_equal(remembered.forces, wall.forces)
