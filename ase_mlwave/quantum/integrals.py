@@ -33,8 +33,9 @@ from pyscf import gto, lib
 from torch import Tensor
 
 from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.quantum.gaussians.batches import prepare
 from ase_mlwave.quantum.gaussians.charges import SMEARING, PotentialName, charge_distribution
-from ase_mlwave.quantum.gaussians.layout import Potentials, prepare
+from ase_mlwave.quantum.gaussians.layout import Potentials
 from ase_mlwave.quantum.gaussians.operators import matrices
 from ase_mlwave.quantum.gaussians.primitives import check_all_electron
 
@@ -197,8 +198,8 @@ def joined_integrals(
     atoms = tuple(tuple(np.asarray(numbers, dtype=np.int64).tolist()) for numbers in molecules)
     _check(positions, atoms)
     if integrals == "torch":
-        layout = prepare(atoms, basis, tuple(potentials), positions.device)
-        return matrices(positions.double(), layout), layout.sizes
+        batch = prepare(atoms, basis, tuple(potentials), positions.device)
+        return matrices(positions.double(), batch), batch.sizes
     on_host = positions.to(device="cpu", dtype=torch.float64).split([len(numbers) for numbers in atoms])
     parts = [_by_pyscf(r, numbers, basis, potentials) for r, numbers in zip(on_host, atoms, strict=True)]
     return torch.cat([part.flatten(1) for part in parts], 1).to(positions.device), tuple(p.shape[-1] for p in parts)

@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 from ase_mlwave.quantum.gaussians.cartesians import n_components, n_derivatives, product_rule
 from ase_mlwave.quantum.gaussians.pairlist import Pairs
 
-__all__ = ["Block", "Products", "make_blocks"]
+__all__ = ["Block", "Products", "make_blocks", "powers"]
 
 #: Products that are listed, of a group, at most: 24 bytes each.
 _MOST_PRODUCTS, _MOST_PRODUCTS_ON_GPU = 2**14, 2**20

@@ -24,7 +24,7 @@ from ase_mlwave.quantum.gaussians.pairlist import Pairs, centres_by_element, col
 from ase_mlwave.quantum.gaussians.primitives import molecule_primitives
 from ase_mlwave.quantum.gaussians.radial import Charges, Table
 
-__all__ = ["Group", "Kind", "Layout", "Potentials", "prepare"]
+__all__ = ["Group", "Kind", "Layout", "Potentials", "prepare_layout"]
 
 Potentials = tuple[PotentialName, ...]
 """Potentials that are added up."""
@@ -111,35 +111,30 @@ class Kind:
 
     Parameters
     ----------
-    members : tuple of int
-        Their places in the batch.
+    n_molecules : int
+        How many.
     contraction : Tensor, (K, M)
         From primitive to contracted functions.
     """
 
-    members: tuple[int, ...]
+    n_molecules: int
     contraction: Tensor
 
 
 @dataclass(frozen=True)
 class Layout:
-    """All that integrals of B molecules need besides positions; see `prepare`.
+    """What molecules that are computed together need besides positions; see `prepare_layout`.
 
     Parameters
     ----------
     n_atoms : int
         N of all together.
-    sizes : tuple of int, (B,)
-        M_b, the functions of each molecule.
-    order : Tensor, (sum M_b^2,), or None
-        Place of each element of the batch's matrices among those of all kinds, one behind the other; None where it is
-        its own.
     potentials : tuple of tuple of str
         The V sums of potentials, in the order of results.
     groups : tuple of Group
         Pairs of primitives.
     kinds : tuple of Kind
-        Molecules by their atoms; primitive matrices lie in this order, one behind the other.
+        Molecules by their atoms; matrices lie in this order, one behind the other.
     n_elements : int
         Elements of all primitive matrices together.
     n_terms : int
@@ -149,8 +144,6 @@ class Layout:
     """
 
     n_atoms: int
-    sizes: tuple[int, ...]
-    order: Tensor | None
     potentials: tuple[Potentials, ...]
     groups: tuple[Group, ...]
     kinds: tuple[Kind, ...]
@@ -159,27 +152,20 @@ class Layout:
     centres: Tensor
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 @torch.inference_mode(False)  # what is kept must serve gradients later
-def prepare(
+def prepare_layout(
     molecules: tuple[tuple[int, ...], ...],
     basis: str,
     potentials: tuple[Potentials, ...],
     device: torch.device,
 ) -> Layout:
-    """Prepare index maps and constants, which do not depend on positions.
+    """Prepare index maps and constants of molecules that are sorted by their atoms.
 
     Parameters
     ----------
-    molecules : tuple of tuple of int, (B,)
-        Atomic numbers of each molecule.
-    basis : str
-        Name of a spherical basis.
-    potentials : tuple of tuple of str, (V,)
-        Sums of potentials, of any of ``"nuclear"``, ``"sap"``, ``"smeared"``: what is wanted together takes no longer
-        than one of them.
-    device : torch.device
-        Where the integrals will be computed.
+    molecules, basis, potentials, device
+        As of `ase_mlwave.quantum.gaussians.batches.prepare`.
 
     Returns
     -------
@@ -191,8 +177,7 @@ def prepare(
     ValueError
         If PySCF has no such basis, or an element needs an effective core potential.
     """
-    order = sorted(range(len(molecules)), key=lambda index: molecules[index])
-    by_kind = [(numbers, tuple(members)) for numbers, members in groupby(order, key=lambda index: molecules[index])]
+    by_kind = [(numbers, tuple(group)) for numbers, group in groupby(range(len(molecules)), key=molecules.__getitem__)]
     pairs, n_elements = collect(molecules, by_kind, basis)
     elements, counts, centres, present = centres_by_element(molecules)
     upload, n_atoms, n_centres = _Upload(device), sum(map(len, molecules)), sum(counts)
@@ -200,25 +185,10 @@ def prepare(
     grouped = group_pairs(pairs, _SMALLEST_GROUP // n_centres, max(1, largest // n_centres))
     groups = tuple(_group(members, elements, counts, potentials, present, n_atoms, upload) for members in grouped)
     kinds = tuple(
-        Kind(members, upload(molecule_primitives(basis, numbers).contraction)) for numbers, members in by_kind
+        Kind(len(members), upload(molecule_primitives(basis, numbers).contraction)) for numbers, members in by_kind
     )
     n_terms = n_centres * sum(len(part.first) for part in pairs)
-    widths = {numbers: kind.contraction.shape[1] for (numbers, _), kind in zip(by_kind, kinds, strict=True)}
-    sizes = tuple(widths[numbers] for numbers in molecules)
-    return Layout(
-        n_atoms, sizes, _order(sizes, order, upload), potentials, groups, kinds, n_elements, n_terms, upload(centres)
-    )
-
-
-def _order(sizes: Sequence[int], order: Sequence[int], upload: _Upload) -> Tensor | None:
-    """Tell how to bring matrices of kinds, sorted by ``order``, back to the order of the batch."""
-    if list(order) == sorted(order):
-        return None
-    squares = np.array(sizes) ** 2
-    ends = np.cumsum(squares[list(order)])
-    starts = np.empty_like(squares)
-    starts[list(order)] = ends - squares[list(order)]
-    return upload(np.concatenate([start + np.arange(n) for start, n in zip(starts, squares, strict=True)]))
+    return Layout(n_atoms, potentials, groups, kinds, n_elements, n_terms, upload(centres))
 
 
 class _Upload:

@@ -7,13 +7,14 @@ Reine, Tellgren and Helgaker 2007 (doi:10.1039/b705594c); densities in Hermite G
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ase_mlwave.quantum.gaussians.batches import Batch
 from ase_mlwave.quantum.gaussians.layout import Group, Layout
 from ase_mlwave.quantum.gaussians.pairs import State, elements, gradient, overlapping, prepare_state
 
@@ -25,31 +26,38 @@ _MANY_TERMS = 2**17
 _MOST_TERMS = 2**23
 
 
-def matrices(positions: Tensor, layout: Layout) -> Tensor:
+def matrices(positions: Tensor, batch: Batch) -> Tensor:
     """Compute the one-electron matrices of a batch.
 
     Parameters
     ----------
     positions : Tensor, (N, 3)
-        Of all atoms, molecule by molecule, Bohr, float64, on the layout's device.
-    layout : Layout
-        From `ase_mlwave.quantum.gaussians.layout.prepare`.
+        Of all atoms, molecule by molecule, Bohr, float64, on the batch's device.
+    batch : Batch
+        From `ase_mlwave.quantum.gaussians.batches.prepare`.
 
     Returns
     -------
     Tensor, (2 + V, sum M_b^2)
-        Overlap, kinetic energy (Hartree) and the layout's potentials (Hartree), in PySCF's AO order, the molecules'
+        Overlap, kinetic energy (Hartree) and the batch's potentials (Hartree), in PySCF's AO order, the molecules'
         matrices one behind the other.
     """
-    primitive: Tensor = _Primitive.apply(positions.t().reshape(-1), layout)  # type: ignore[no-untyped-call]
     results: list[Tensor] = []
-    shapes = [(len(kind.members), *kind.contraction.shape) for kind in layout.kinds]
+    for part in batch.parts:
+        inside = positions if part.atoms is None else positions.index_select(0, part.atoms)
+        results += _contracted(inside, part.layout)
+    joined = torch.cat(results, 1) if len(results) > 1 else results[0]
+    return joined if batch.order is None else joined.index_select(1, batch.order)
+
+
+def _contracted(positions: Tensor, layout: Layout) -> Iterator[Tensor]:
+    """Compute the matrices of each kind of molecules of a layout, (2 + V, B M^2)."""
+    primitive: Tensor = _Primitive.apply(positions.t().reshape(-1), layout)  # type: ignore[no-untyped-call]
+    shapes = [(kind.n_molecules, *kind.contraction.shape) for kind in layout.kinds]
     parts = primitive.split([count * size**2 for count, size, _ in shapes], 1)
     for part, kind, (count, size, _) in zip(parts, layout.kinds, shapes, strict=True):
         half = kind.contraction.t() @ (part.view(-1, count, size, size) @ kind.contraction)
-        results.append((half + half.mT).flatten(1))
-    joined = torch.cat(results, 1) if len(results) > 1 else results[0]
-    return joined if layout.order is None else joined.index_select(1, layout.order)
+        yield (half + half.mT).flatten(1)
 
 
 class _Primitive(torch.autograd.Function):

@@ -10,8 +10,9 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from ase_mlwave.quantum.ao_order import rotate_aos
 from ase_mlwave.quantum.basis import build_mole, shells
-from ase_mlwave.quantum.gaussians import layout, operators, pairs
-from ase_mlwave.quantum.gaussians.layout import Potentials, prepare
+from ase_mlwave.quantum.gaussians import batches, layout, operators, pairs
+from ase_mlwave.quantum.gaussians.batches import Batch, prepare
+from ase_mlwave.quantum.gaussians.layout import Potentials
 from ase_mlwave.quantum.integrals import IntegralName, derivative_arrays, integral_arrays
 
 CPU = torch.device("cpu")
@@ -21,7 +22,7 @@ NUMBERS = (8, 6, 1, 1)
 POSITIONS = np.array([[0.1, -0.05, 2.25], [0.0, 0.1, 0.0], [0.05, 1.8, -1.1], [-0.2, -1.7, -1.0]])
 
 
-def _each(positions: Tensor, prepared: layout.Layout) -> list[Tensor]:
+def _each(positions: Tensor, prepared: Batch) -> list[Tensor]:
     """Compute the matrices of each molecule, (5, M_b, M_b)."""
     parts = operators.matrices(positions, prepared).split([m * m for m in prepared.sizes], 1)
     return [part.view(-1, m, m) for part, m in zip(parts, prepared.sizes, strict=True)]
@@ -82,6 +83,7 @@ def test_gradients_equal_contracted_derivatives_of_pyscf(numbers: tuple[int, ...
 def _small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Part classes into groups of a few pairs, and let backward passes compute all again."""
     prepare.cache_clear()
+    layout.prepare_layout.cache_clear()
     monkeypatch.setattr(layout, "_LARGEST_GROUP", 500)
     monkeypatch.setattr(layout, "_SMALLEST_GROUP", 100)
     monkeypatch.setattr(operators, "_MOST_TERMS", 0)
@@ -111,8 +113,13 @@ def _check_batch() -> None:
         )
 
 
-def test_batch_equals_single_molecules() -> None:
+@pytest.mark.parametrize("large", [0, 2**11, 2**30])
+def test_batch_equals_single_molecules(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kind of molecules apart, only the larger ones, or all together."""
+    prepare.cache_clear()
+    monkeypatch.setattr(batches, "_LARGE", large)
     _check_batch()
+    assert len(prepare(MOLECULES, "def2-svp", POTENTIALS, CPU).parts) == {0: 3, 2**11: 2, 2**30: 1}[large]
 
 
 @pytest.mark.usefixtures("_small_groups")
@@ -129,8 +136,8 @@ def test_pairs_that_are_left_out_do_not_matter(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(operators, "_MANY_TERMS", limit)
         (result,) = _each(positions, prepared)
         found.append((result, torch.autograd.grad((result * result).sum(), positions)[0]))
-    assert len(pairs.overlapping(positions.detach().t().reshape(-1), prepared.groups[-1]).scale) < len(
-        prepared.groups[-1].scale
+    assert len(pairs.overlapping(positions.detach().t().reshape(-1), prepared.parts[0].layout.groups[-1]).scale) < len(
+        prepared.parts[0].layout.groups[-1].scale
     )
     for few, every in zip(*found, strict=True):
         torch.testing.assert_close(few, every, rtol=1e-12, atol=1e-12)
@@ -186,6 +193,7 @@ def test_matrices_rotate_with_the_molecule(determinant: int) -> None:
 
 def test_what_is_kept_from_inference_serves_gradients() -> None:
     prepare.cache_clear()
+    layout.prepare_layout.cache_clear()
     with torch.inference_mode():
         _matrices(POSITIONS, NUMBERS, "sto-3g")
     positions = torch.from_numpy(POSITIONS).requires_grad_()
