@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ase_mlwave.models.amons.model import AmonModel
+from ase_mlwave.models.amons.model import AmonModel, Part
 from ase_mlwave.models.amons.regression.environments import Environments, collect
 from ase_mlwave.models.amons.regression.kernel import kernel_diagonal, kernel_matrix
 from ase_mlwave.models.amons.regression.variance import add_own_kernels, add_row_kernels
@@ -93,7 +93,7 @@ def predict_batch(
     forces, uncertainty : bool
         Compute these, too.
     neighbours : NeighbourList, optional
-        As of `ase_mlwave.systems.batch.collate`.
+        As of `ase_mlwave.systems.batch.collate`; of a batch of one also the model's part for its elements is kept.
 
     Returns
     -------
@@ -105,8 +105,10 @@ def predict_batch(
     training set had (`ase_mlwave.models.amons.regression.expansion`).
     """
     with torch.no_grad():
-        batch = model.representation.collate(systems, neighbours, device=model.device)
-        found = _on_device(model, batch, forces, uncertainty)
+        is_flight = neighbours is not None and len(systems) == 1
+        part = model.part({*systems[0].numbers.tolist()} if is_flight else None)
+        batch = part.representation.collate(systems, neighbours, device=model.device)
+        found = _on_device(model, part, batch, forces, uncertainty)
     atomic, novelty, gradient, by_cells, variances = _fetched(found)
     predictions, start = [], 0
     for index, system in enumerate(systems):
@@ -150,15 +152,15 @@ def force_uncertainty(model: AmonModel, system: System) -> Array:
     return _numpy(torch.cat(variances).sqrt()).reshape(-1, 3)
 
 
-def _on_device(model: AmonModel, batch: SlatmBatch, forces: bool, uncertainty: bool) -> list[Tensor]:
+def _on_device(model: AmonModel, part: Part, batch: SlatmBatch, forces: bool, uncertainty: bool) -> list[Tensor]:
     """Compute atomic energies, novelties, gradients, derivatives by cells and variances.
 
     Notes
     -----
     Nothing is waited for or copied where a neighbour list kept the batch (``test_a_prediction_waits_for_no_device``).
     """
-    spectra = model.representation.spectra(batch, slopes=forces)
-    energies, novelty, slopes, variances = _evaluate(model, batch, spectra.rows(), forces, uncertainty)
+    spectra = part.representation.spectra(batch, slopes=forces)
+    energies, novelty, slopes, variances = _evaluate(model, part, batch, spectra.rows(), forces, uncertainty)
     gradients = spectra.pullback(slopes) if forces else (batch.positions[:0], batch.cells[:0])
     return [energies, novelty, *gradients, variances]
 
@@ -171,7 +173,7 @@ def _fetched(parts: Sequence[Tensor]) -> list[Array]:
 
 
 def _evaluate(
-    model: AmonModel, batch: SlatmBatch, x: Tensor, forces: bool, uncertainty: bool
+    model: AmonModel, part: Part, batch: SlatmBatch, x: Tensor, forces: bool, uncertainty: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute atomic energies (N,) with the baseline, novelties (N,), slopes (N, D) and variances (B,) of rows (N, D).
 
@@ -179,8 +181,8 @@ def _evaluate(
     """
     n_systems, rows = len(batch.n_atoms), model.variance_rows() if uncertainty else None
     across, own = x.new_zeros(n_systems, rows.n_rows if rows else 0), x.new_zeros(n_systems if rows else 0)
-    numbers, sizes = model.representation.config.numbers, [sum(counts) for counts in batch.counts]
-    baseline, expansions = dict(zip(model.config.numbers, model.baseline, strict=True)), model.expansions()
+    numbers, sizes = part.representation.config.numbers, [sum(counts) for counts in batch.counts]
+    baseline, expansions = dict(zip(model.config.numbers, model.baseline, strict=True)), part.expansions
     parts, found = zip(x[batch.order].split(sizes), batch.order.split(sizes), strict=True), []
     for z, counts, (environments, atoms) in zip(numbers, batch.counts, parts, strict=True):
         if not len(atoms):
@@ -190,7 +192,7 @@ def _evaluate(
         if rows is not None:
             system, g = batch.system[atoms], expansions[z].constants.g
             inside = expansions[z].inside(environments)
-            add_row_kernels(across, rows.blocks[z], rows.n_molecules, 1 + terms.changes, inside, system, g)
+            add_row_kernels(across, part.block(z, rows), rows.n_molecules, 1 + terms.changes, inside, system, g)
             add_own_kernels(own, environments, system, counts, g)
     energies, novelty, slopes = (torch.cat(part) for part in zip(*found, strict=True))
     variances = model.predictive_variance(across, own) if rows else own

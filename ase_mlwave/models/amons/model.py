@@ -2,20 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
+from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from ase_mlwave.models.amons.config import AmonConfig
 from ase_mlwave.models.amons.regression.basis import basis_factor, leading
 from ase_mlwave.models.amons.regression.environments import Block, Environments
-from ase_mlwave.models.amons.regression.expansion import Expansion
+from ase_mlwave.models.amons.regression.expansion import Expansion, common_features
 from ase_mlwave.models.amons.regression.solver import posterior_variance
 from ase_mlwave.models.amons.regression.sparse import sparse_variance
 from ase_mlwave.models.amons.slatm.representation import Slatm
 
-__all__ = ["AmonModel"]
+__all__ = ["AmonModel", "Part"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What queries of some of a model's elements need of it.
+
+    Parameters
+    ----------
+    representation : Slatm
+        Of these elements alone: spectra of others are zero.
+    expansions : mapping of int to Expansion
+        By atomic number, in the columns of that representation.
+    features : Tensor, (D',), or None
+        These columns in the model's own representation; None for all.
+    """
+
+    representation: Slatm
+    expansions: Mapping[int, Expansion]
+    features: Tensor | None
+    _slopes: dict[int, Tensor] = field(default_factory=dict)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Part:
+        """Apply a function, such as a move to a device, to all tensors."""
+        expansions = {z: expansion.map(function) for z, expansion in self.expansions.items()}
+        features = None if self.features is None else function(self.features)
+        return Part(self.representation, expansions, features, {z: function(one) for z, one in self._slopes.items()})
+
+    def block(self, z: int, rows: Environments) -> Block:
+        """Return the rows that are kept for variances of one element, slopes in the columns of the expansion."""
+        block = rows.blocks[z]
+        if self.features is None or not len(block.slopes):
+            return block
+        if z not in self._slopes:
+            self._slopes[z] = block.slopes[:, common_features(self.features, block.columns)[1]].contiguous()
+        return replace(block, slopes=self._slopes[z])
 
 
 class AmonModel(nn.Module):
@@ -48,6 +85,7 @@ class AmonModel(nn.Module):
         self._expansions: dict[int, Expansion] = {}
         self._reaches: dict[int, float] = {}
         self._rows: Environments | None = None
+        self._part: Part | None = None
         self.register_buffer("prior", torch.zeros(0, 0, dtype=torch.float64), persistent=False)
         self.register_load_state_dict_post_hook(lambda module, _: module._check_loaded())  # type: ignore[no-untyped-call]
         self.representation = Slatm(config.representation)
@@ -74,6 +112,7 @@ class AmonModel(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AmonModel:
         """Move the arrays, with what was computed from them."""
         self._expansions = {z: expansion.map(fn) for z, expansion in self._expansions.items()}
+        self._part = None if self._part is None else self._part.map(fn)
         self._rows = None
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
@@ -93,7 +132,7 @@ class AmonModel(nn.Module):
                 raise ValueError(f"{symbol}_width is {float(self._array(symbol, 'width')):g}, which is no width")
 
     def _clear_cache(self) -> None:
-        self._expansions, self._reaches, self._rows = {}, {}, None
+        self._expansions, self._reaches, self._rows, self._part = {}, {}, None, None
         self.prior = self.prior.new_zeros(0, 0)
 
     def cast(self, dtype: torch.dtype) -> AmonModel:
@@ -143,6 +182,25 @@ class AmonModel(nn.Module):
             arrays[f"{symbol}_reach"] = torch.tensor(reaches[z], dtype=torch.float64)
         self.load_state_dict(arrays)
         return self
+
+    def part(self, elements: Collection[int] | None = None) -> Part:
+        """Return what queries of some elements need, by default of all.
+
+        Parameters
+        ----------
+        elements : collection of int, optional
+            Atomic numbers. This part is kept until one of other elements is asked for.
+        """
+        numbers = self.representation.config.numbers
+        key = numbers if elements is None else tuple(z for z in numbers if z in elements)
+        if key == numbers:
+            return Part(self.representation, self.expansions(), None)
+        if self._part is None or self._part.representation.config.numbers != key:
+            symbols = tuple(chemical_symbols[z] for z in key)
+            representation = Slatm(self.config.representation.model_copy(update={"elements": symbols}))
+            features = torch.from_numpy(representation.table.columns_in(self.representation.table)).to(self.device)
+            self._part = Part(representation, {z: self.expansions()[z].among(features) for z in key}, features)
+        return self._part
 
     def expansions(self) -> dict[int, Expansion]:
         """Return the weighted training environments by atomic number; made once, in double precision."""

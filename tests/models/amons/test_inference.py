@@ -106,12 +106,14 @@ def test_a_prediction_waits_for_no_device(
     """On "meta" tensors have no numbers: what asks for one, or mixes devices, raises."""
     model, system, neighbours = models[name], CASES[name], NeighbourList()
     predict_batch(model, [system], forces=True, uncertainty=True, neighbours=neighbours)
-    batch = model.representation.collate([system], neighbours)
+    part = model.part({*system.numbers.tolist()})
+    batch = part.representation.collate([system], neighbours)
     monkeypatch.setattr(spectra, "_SELECTS", frozenset())
     with torch.no_grad(), Kernels() as kernels:
-        parts = _on_device(model, batch, forces=True, uncertainty=True)
+        parts = _on_device(model, part, batch, forces=True, uncertainty=True)
     with torch.no_grad():
-        found = _on_device(copy.deepcopy(model).to("meta"), batch.to("meta"), forces=True, uncertainty=True)
+        away = copy.deepcopy(model).to("meta")
+        found = _on_device(away, away.part({*system.numbers.tolist()}), batch.to("meta"), forces=True, uncertainty=True)
     assert [part.shape for part in found] == [part.shape for part in parts]
     launched = sum(count for kind, count in kernels.counts.items() if kind not in _VIEWS)
     assert launched < 400  # 2 ms where each takes 5 us

@@ -17,7 +17,7 @@ constants, are taken once in extended precision (``test_energies_have_all_digits
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ase_mlwave.models.amons.regression.environments import Environments
 
-__all__ = ["AtomicTerms", "Expansion", "exact_sum", "expand"]
+__all__ = ["AtomicTerms", "Expansion", "common_features", "exact_sum", "expand"]
 
 #: Pairs of environments that are held at a time.
 _BLOCK = 4_000_000
@@ -124,6 +124,19 @@ class Expansion:
             moment = moment + self.vectors.sum(dim=0)
         return _Constants(g, weights, float(exact_sum(weights, torch.ones_like(weights)[:, None])), moment)
 
+    def among(self, features: Tensor) -> Expansion:
+        """Keep the features (D',), ascending, that queries have: of environments that are zero in all others.
+
+        Notes
+        -----
+        Norms and constants stay those of all features, so that energies do.
+        """
+        known, places = common_features(features, self.columns)
+        values, vectors = (array[:, places].contiguous() for array in (self.values, self.vectors))
+        kept = Expansion(known, values, self.norms, self.weights, vectors, self.width)
+        vars(kept)["constants"] = replace(self.constants, moment=self.constants.moment[places])
+        return kept
+
     def inside(self, environments: Tensor) -> Tensor:
         """Return the features in use of environments (N, D), (N, C)."""
         return environments if len(self.columns) == environments.shape[1] else environments[:, self.columns]
@@ -172,6 +185,13 @@ class Expansion:
         else:
             gradient = gradient.neg_().index_add_(1, self.columns, pulled)
         return total, gradient * g, nearest, changes
+
+
+def common_features(features: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Find features among columns, both ascending: which ones are there, and where."""
+    places = torch.searchsorted(columns, features).clamp(max=len(columns) - 1)
+    known = (columns[places] == features).nonzero()[:, 0]
+    return known, places[known]
 
 
 def exact_sum(weights: Tensor, values: Tensor) -> Tensor:

@@ -70,6 +70,14 @@ class TypeTable:
         """First column of the compact layout behind the pairs."""
         return 1 + self.n_elements * self.n_distance
 
+    def columns_in(self, other: TypeTable) -> NDArray[np.int64]:
+        """Find the columns of the compact layout in that of more elements, on the same grids; (width,)."""
+        places = other.element_index[list(self.numbers)]
+        pairs = 1 + places[:, None] * self.n_distance + np.arange(self.n_distance)
+        first, second = np.array(list(combinations_with_replacement(places.tolist(), 2))).T
+        triangles = other.pair_stop + other.pair_index[first, second][:, None] * self.n_angle + np.arange(self.n_angle)
+        return np.concatenate([[0], pairs.ravel(), triangles.ravel()])
+
     def block_width(self, of: Sequence[int]) -> int:
         """Give the number of columns of a type."""
         return (1, self.n_distance, self.n_angle)[len(of) - 1]

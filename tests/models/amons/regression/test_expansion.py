@@ -71,3 +71,16 @@ def test_constants_move_with_an_expansion() -> None:
     x = torch.ones(2, 32, dtype=torch.float64)
     assert expansion(x).energies.isfinite().all()
     assert expansion.map(lambda one: one.to("meta"))(x.to("meta")).slopes.shape == (2, 32)
+
+
+def test_an_expansion_among_fewer_features_gives_the_same() -> None:
+    training = described(molecules(3))
+    coefficients = torch.linspace(-1, 1, training.n_rows, dtype=torch.float64)
+    features = torch.arange(4, 29)
+    x = torch.rand(3, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x[:, :4] = x[:, 29:] = 0
+    for expansion in expand(training, coefficients, WIDTHS).values():
+        whole, part = expansion(x), expansion.among(features)(x[:, features])
+        torch.testing.assert_close(part.energies, whole.energies, rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(part.slopes, whole.slopes[:, features], rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(part.nearest, whole.nearest, rtol=1e-11, atol=0)

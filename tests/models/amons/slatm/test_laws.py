@@ -115,6 +115,17 @@ def test_distances_are_those_of_the_full_layout() -> None:
         same(torch.pdist(x[numbers == z]), torch.pdist(full[numbers == z]))
 
 
+def test_columns_of_fewer_elements_are_found_among_those_of_more() -> None:
+    ethanol, large = molecule("CH3CH2OH"), slatm("H", "C", "N", "O", "F")
+    for elements in (("H", "C", "O"), ("H", "C", "O", "F"), ("H", "C", "N", "O", "F")):
+        small = slatm(*elements)
+        columns = small.table.columns_in(large.table)
+        assert (np.diff(columns) > 0).all()
+        rest = np.setdiff1d(np.arange(large.width), columns)
+        assert torch.equal(rows(large, ethanol)[:, columns], rows(small, ethanol))
+        assert not rows(large, ethanol)[:, rest].any()
+
+
 def test_smooth_and_abrupt_cutoffs_agree_where_nothing_is_near_them() -> None:
     water = molecule("H2O")
     abrupt, smooth = (rows(slatm("H", "O", smooth=s), water) for s in (False, True))
