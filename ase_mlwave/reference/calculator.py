@@ -20,7 +20,7 @@ class ReferenceCalculator(Calculator):
     Parameters
     ----------
     level : str or LevelOfTheory
-        Such as ``"pbe/def2-svp"``; a string is parsed.
+        Such as ``"pbe/def2-svp"``; a string is parsed. On a GPU: ``LevelOfTheory.parse("pbe/def2-svp").on("cuda")``.
 
     Raises
     ------
