@@ -21,6 +21,8 @@ _aten = torch.ops.aten
 _CROSSING = {_aten._to_copy.default, _aten.copy_.default}
 #: What may index a tensor of the device with one of the host.
 _INDEXING = {_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default}
+#: What the host waits for: numbers, or shapes that depend on numbers.
+_WAITING = {_aten._local_scalar_dense.default, _aten.nonzero.default, _aten.equal.default, _aten._unique2.default}
 
 
 class DeviceTensor(Tensor):
@@ -83,7 +85,10 @@ class DeviceTensor(Tensor):
 
 
 class PretendDevice(TorchDispatchMode):
-    """Switch the device on."""
+    """Switch the device on, and count what a GPU and its host do to each other."""
+
+    n_crossings = 0
+    """Copies from one to the other, and waits of the host for the device."""
 
     def __enter__(self) -> PretendDevice:
         self._before = torch.tensor, torch.as_tensor
@@ -99,7 +104,14 @@ class PretendDevice(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Compute an operation on whichever side its tensors are."""
-        return _run(func, args, dict(kwargs or {}))
+        result = _run(func, args, dict(kwargs or {}))
+        tensors = [value for value in tree_flatten((args, kwargs, result))[0] if isinstance(value, Tensor)]
+        there = [tensor for tensor in tensors if isinstance(tensor, DeviceTensor)]
+        mixed = there and any(tensor.dim() for tensor in tensors if not isinstance(tensor, DeviceTensor))
+        masked = func in _INDEXING and any(tensor.dtype is torch.bool for tensor in there[1:])
+        if there and (func in _WAITING or masked or mixed or (func in _CROSSING and len(there) < len(tensors))):
+            self.n_crossings += 1
+        return result
 
 
 def _made_on_the_host(make: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -14,9 +14,9 @@ from tests.pretend_device import PRETENDED, PretendDevice
 
 
 @pytest.fixture(autouse=True)
-def _on() -> Iterator[None]:
-    with PretendDevice():
-        yield
+def device() -> Iterator[PretendDevice]:
+    with PretendDevice() as device:
+        yield device
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,25 @@ def test_modules_move_and_change_their_precision() -> None:
     moved = torch.nn.Linear(3, 2).to(PRETENDED).double()
     moved.load_state_dict(weights)
     assert torch.equal(moved(torch.ones(3, dtype=torch.float64, device=PRETENDED)).cpu(), expected)
+
+
+@pytest.mark.parametrize(
+    ("operation", "n_crossings"),
+    [
+        (lambda x: x.cpu(), 1),
+        (lambda x: x.sum().item(), 1),
+        (lambda x: x[x > 0], 1),
+        (lambda x: x[torch.tensor([0])], 1),
+        (lambda x: x[[0]], 1),
+        (lambda x: x + torch.ones(3).to(PRETENDED), 1),
+        (lambda x: bool((x > 0).all()), 1),
+        (lambda x: (x[0] * 2 + x.flip(0)).sum(), 0),
+    ],
+)
+def test_what_a_gpu_would_wait_for_is_counted(
+    operation: Callable[[Tensor], Any], n_crossings: int, device: PretendDevice
+) -> None:
+    x = torch.ones(3, device=PRETENDED)
+    before = device.n_crossings
+    operation(x)
+    assert device.n_crossings - before == n_crossings

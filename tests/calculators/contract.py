@@ -67,6 +67,8 @@ class CalculatorContract:
     """Between float32 and float64; None for models of float64 only."""
     device_tolerance: float = 1e-8
     """Between a GPU and the CPU."""
+    crossings: int = 40
+    """Copies between a device and its host, and waits for it, in a step of two structures: at most."""
     apart: float = 30.0
     """Distance at which two molecules do not see each other, Angstrom."""
     foreign: str = "Xe"
@@ -300,6 +302,17 @@ class CalculatorContract:
         if self.float32_tolerance is None:
             pytest.skip("float64 only")
         self.agree(*self.on_both(accelerator, model, dtype="float32"), self.float32_tolerance)
+
+    def test_step_on_a_device_seldom_waits_for_it(self, model: str) -> None:
+        batch = [self.atoms(seed) for seed in range(2)]
+        with PretendDevice() as device:
+            calc = self.calculator(model, **self.options, device=PRETENDED)
+            for _ in range(2):
+                before = device.n_crossings
+                calc.predict(batch)
+                for atoms in batch:
+                    atoms.positions[0] += 0.01
+        assert device.n_crossings - before <= self.crossings
 
     # --- the domain ---------------------------------------------------------------------------------------------------
 

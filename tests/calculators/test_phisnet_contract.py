@@ -30,6 +30,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 class PhiSNetContract(CalculatorContract):
     calculator = PhiSNetCalculator
+    crossings = 60
 
     @pytest.fixture
     def model(self, small_model: str) -> str:
