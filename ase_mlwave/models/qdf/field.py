@@ -7,7 +7,30 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["FieldValues", "ScaledField", "count_electrons", "integrate"]
+__all__ = ["FieldValues", "ScaledField", "Surroundings", "count_electrons", "integrate"]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the field on the points of a block depends on, but for the vectors from its C centres to their neighbours.
+
+    Parameters
+    ----------
+    own, element : Tensor, (C,) and (K,)
+        Element index of the centres, and of the atoms in each column of neighbours.
+    charges : Tensor, (C, K)
+        Nuclear charges of neighbours; 0 for padding.
+    offsets : Tensor, (C, P, 3)
+        Points, from the centre, Bohr.
+    weights : Tensor, (C, P)
+        Bohr^3.
+    """
+
+    own: Tensor
+    element: Tensor
+    charges: Tensor
+    offsets: Tensor
+    weights: Tensor
 
 
 @dataclass(frozen=True)
@@ -16,19 +39,22 @@ class FieldValues:
 
     Parameters
     ----------
-    psi : Tensor, (C, P, d)
-        Molecular orbitals.
+    basis : Tensor, (M, C, P)
+        What the molecular orbitals are made of, see `AtomicOrbitals.basis`.
     squared : Tensor, (C, P)
         sum_n psi_n^2.
-    shares : Tensor, (C, P, K)
-        w_B of every neighbour; the first is the centre's own.
-    r2 : Tensor, (C, P, K)
+    ratios : Tensor, (K, C, P)
+        w_B of every neighbour relative to the centre's own.
+    own : Tensor, (C, P)
+        The centre's own w_A.
+    r2 : Tensor, (K, C, P)
         Squared distances, Bohr^2.
     """
 
-    psi: Tensor
+    basis: Tensor
     squared: Tensor
-    shares: Tensor
+    ratios: Tensor
+    own: Tensor
     r2: Tensor
 
 
@@ -38,8 +64,8 @@ class ScaledField:
 
     Parameters
     ----------
-    psi : Tensor, (C, P, d)
-        Molecular orbitals.
+    basis : Tensor, (M, C, P)
+        What the molecular orbitals are made of.
     rho : Tensor, (C, P)
         Density.
     cell_weights : Tensor, (C, P)
@@ -48,7 +74,7 @@ class ScaledField:
         W_p w_A g(rho), in Hartree: weights of the energy functional.
     """
 
-    psi: Tensor
+    basis: Tensor
     rho: Tensor
     cell_weights: Tensor
     measure: Tensor
@@ -56,9 +82,9 @@ class ScaledField:
 
 def count_electrons(values: FieldValues, weights: Tensor) -> Tensor:
     """Integrate sum_n psi_n^2 over cells, (C,), float64."""
-    return (weights * values.shares[..., 0] * values.squared).sum(1).double()
+    return (weights * values.own * values.squared).sum(1).double()
 
 
 def integrate(field: ScaledField, features: Tensor) -> Tensor:
-    """Integrate g(rho) times features (C, P, K) over cells, (C, K), float64."""
-    return torch.matmul(field.measure[:, None], features)[:, 0].double()
+    """Integrate g(rho) times features (K, C, P) over cells, (C, K), float64."""
+    return torch.bmm(features.transpose(0, 1), field.measure[..., None])[..., 0].double()

@@ -24,17 +24,28 @@ from pyscf.dft.gen_grid import MakeAngularGrid
 from torch import Tensor
 
 from ase_mlwave.models.qdf.config import GRID_LEVELS
+from ase_mlwave.models.qdf.exponentials import LOG2_E
 
-__all__ = ["AtomGrid", "FieldGrid", "atom_grid", "cell_ratios", "envelope", "field_grid", "radial_grid"]
+__all__ = [
+    "AtomGrid",
+    "FieldGrid",
+    "Patches",
+    "atom_grid",
+    "cell_table",
+    "envelope",
+    "field_grid",
+    "grid_patches",
+    "radial_grid",
+]
 
 Array = NDArray[np.float64]
 
 #: r = c t^_MAP: shells are denser towards the nucleus, where orbitals vary faster.
 _MAP = 1.5
-#: Power and width b (Bohr^2) of the peak of p_A.
-_PEAK_POWER, _PEAK_WIDTH = 1.5, 0.08
 #: Shells inside the first of these fractions of the cutoff are inner, beyond the second outer.
 _INNER, _OUTER = 0.12, 0.62
+#: Largest number of points of a patch.
+_PATCH = 128
 
 
 @dataclass(frozen=True)
@@ -118,18 +129,54 @@ def atom_grid(level: int, cutoff: float) -> AtomGrid:
 
 
 @dataclass(frozen=True)
-class FieldGrid:
-    """The points of one atom as a network takes them, float64, on its device; shared, never to be changed.
+class Patches:
+    """The points of one atom in groups of near ones, to leave out what does not reach a group.
 
     Parameters
     ----------
-    offsets : Tensor, (P, 3)
-        From the nucleus, Bohr.
-    weights : Tensor, (P,)
+    offsets : (Q, P, 3)
+        Points of each patch, Bohr; short ones are padded with a point of theirs.
+    weights : (Q, P)
+        Bohr^3; zero for padding.
+    """
+
+    offsets: Array
+    weights: Array
+
+
+@lru_cache
+def grid_patches(level: int, cutoff: float) -> Patches:
+    """Cut the points of one atom into patches; parameters and errors as for `atom_grid`."""
+    grid = atom_grid(level, cutoff)
+    groups = _halved(np.arange(len(grid.weights)), grid.offsets)
+    table = np.stack([np.resize(group, max(map(len, groups))) for group in groups])
+    padding = np.arange(table.shape[1]) >= np.array([[len(group)] for group in groups])
+    return Patches(grid.offsets[table], np.where(padding, 0.0, grid.weights[table]))
+
+
+def _halved(points: NDArray[np.int64], offsets: Array) -> list[NDArray[np.int64]]:
+    """Halve a group of points along its longest extent until it is small enough."""
+    if len(points) <= _PATCH:
+        return [points]
+    axis = int(np.ptp(offsets[points], axis=0).argmax())
+    order = points[np.argsort(offsets[points, axis], kind="stable")]
+    half = len(order) // 2
+    return [group for part in (order[:half], order[half:]) for group in _halved(part, offsets)]
+
+
+@dataclass(frozen=True)
+class FieldGrid:
+    """The points of one atom as a network takes them, on its device; shared, never to be changed.
+
+    Parameters
+    ----------
+    offsets : Tensor, (Q, P, 3)
+        From the nucleus, Bohr, by patches; the whole grid is one patch also.
+    weights : Tensor, (Q, P)
         Bohr^3.
-    shell_offsets : Tensor, (S, 3)
+    shell_offsets : Tensor, (1, S, 3)
         One point for every shell, for what is spherical.
-    shell_weights : Tensor, (S,)
+    shell_weights : Tensor, (1, S)
         Bohr^3.
     """
 
@@ -140,15 +187,15 @@ class FieldGrid:
 
 
 @lru_cache
-def field_grid(level: int, cutoff: float, device: torch.device) -> FieldGrid:
+def field_grid(level: int, cutoff: float, device: torch.device, dtype: torch.dtype, *, patched: bool) -> FieldGrid:
     """Put the points of one atom on a device; ``level``, ``cutoff`` and errors as for `atom_grid`."""
-    grid = atom_grid(level, cutoff)
+    grid = grid_patches(level, cutoff) if patched else atom_grid(level, cutoff)
     radii, volumes = radial_grid(GRID_LEVELS[level][0], cutoff)
-    shells = np.zeros((len(radii), 3))
-    shells[:, 0] = radii
-    arrays = (grid.offsets, grid.weights, shells, 4 * np.pi * volumes)
+    spread = radii[:, None] * np.eye(3)[0]
     with torch.inference_mode(False):  # what is kept must serve passes with gradients, too
-        return FieldGrid(*(torch.tensor(array, device=device) for array in arrays))
+        points = [torch.tensor(array, device=device, dtype=dtype) for array in (grid.offsets, grid.weights)]
+        shells = [torch.tensor(array, device=device, dtype=dtype)[None] for array in (spread, 4 * np.pi * volumes)]
+    return FieldGrid(*(points if patched else [array[None] for array in points]), *shells)
 
 
 def envelope(r2: Tensor, cutoff: float) -> Tensor:
@@ -161,26 +208,19 @@ def envelope(r2: Tensor, cutoff: float) -> Tensor:
     return (1 - r2 / cutoff**2).clamp(min=0) ** 3
 
 
-def cell_ratios(r2: Tensor, own_r2: Tensor, cut: Tensor, own_cut: Tensor, shift: Tensor, alpha: float) -> Tensor:
-    """Evaluate p_B / p_A at the points of A for all its neighbours B (any A will do: a common factor cancels).
+def cell_table(shifts: Tensor, alpha: float) -> Tensor:
+    """Tabulate log2 p_A of every element over that of a point's own atom, for `powers`.
 
     Parameters
     ----------
-    r2 : Tensor, (N, P, K)
-        Squared distances from the points of every centre to its neighbours, Bohr^2.
-    own_r2 : Tensor, (P, 1)
-        Squared distances to the centre itself.
-    cut, own_cut : Tensor
-        `envelope` of both.
-    shift : Tensor, (N, 1, K)
-        beta_B - beta_A.
+    shifts : Tensor, (n_elements,)
+        beta_A.
     alpha : float
         Bohr^-2.
 
     Returns
     -------
-    Tensor, (N, P, K)
-        Zero for neighbours beyond the cutoff of a point; w_B = ratio_B / sum of ratios, the centre's own ratio being 1.
+    Tensor, (n_elements, 6)
     """
-    peak = (own_r2 + _PEAK_WIDTH) / (r2 + _PEAK_WIDTH)
-    return torch.exp(shift - alpha * (r2 - own_r2)) * peak**_PEAK_POWER * (cut / own_cut)
+    columns = (torch.full_like(shifts, factor) for factor in (-alpha * LOG2_E, 0.0, -1.5, 1.0, -1.0))
+    return torch.stack([shifts * LOG2_E, *columns], 1)

@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ase_mlwave.models.qdf.batch import FieldBatch, with_blocks
+from ase_mlwave.models.qdf.batch import FieldBatch
 from ase_mlwave.models.qdf.model import QDF
-from ase_mlwave.systems.batch import collate
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
 
@@ -76,10 +75,10 @@ def predict_batch(
     -------
     list of Prediction, (B,)
     """
-    batch = _batch(network, systems, neighbours)
+    batch = network.collate(systems, grid_level=grid_level, neighbours=neighbours)
     with torch.set_grad_enabled(forces):
         positions = batch.positions.requires_grad_(forces)
-        output = network(batch, grid_level=grid_level)
+        output = network(batch)
         gradient = torch.autograd.grad(output.energies.sum(), positions)[0] if forces else None
     parts = [_split(batch, tensor) for tensor in (output.atomic_energies, output.cell_electrons)]
     forces_of = [None] * len(systems) if gradient is None else _split(batch, -gradient)
@@ -112,17 +111,13 @@ def density_on_points(network: QDF, system: System, points: Array, *, grid_level
     (G,)
         e/Bohr^3.
     """
-    batch = _batch(network, [system])
+    batch = network.collate([system], grid_level=grid_level)
     with torch.no_grad():
-        electrons = network(batch, grid_level=grid_level).cell_electrons
+        electrons = network(batch).cell_electrons
         step = max(1, _BLOCK // len(system))
         flat = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float64)).to(batch.positions.device)
         blocks = [network.density(block, batch, electrons) for block in flat.split(step)]
     return np.concatenate([_numpy(block) for block in blocks])
-
-
-def _batch(network: QDF, systems: Sequence[System], neighbours: NeighbourList | None = None) -> FieldBatch:
-    return with_blocks(collate(systems, 2 * network.config.cutoff, neighbours)).to(network.references.device)
 
 
 def _split(batch: FieldBatch, tensor: Tensor) -> list[Array]:

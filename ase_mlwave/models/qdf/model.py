@@ -15,28 +15,37 @@ the screened repulsion of nuclei, which is no functional of the field.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ase_mlwave.models.domain.distance import DistanceFromTraining
-from ase_mlwave.models.qdf.batch import Block, FieldBatch
+from ase_mlwave.models.qdf.batch import FieldBatch, with_patches
 from ase_mlwave.models.qdf.config import QDFConfig
-from ase_mlwave.models.qdf.field import FieldValues, ScaledField, count_electrons, integrate
-from ase_mlwave.models.qdf.grids import FieldGrid, cell_ratios, envelope, field_grid
+from ase_mlwave.models.qdf.exponentials import PEAK_WIDTH, log_envelope, log_terms, powers
+from ase_mlwave.models.qdf.field import FieldValues, ScaledField, Surroundings, count_electrons, integrate
+from ase_mlwave.models.qdf.grids import FieldGrid, cell_table, field_grid
 from ase_mlwave.models.qdf.networks import EnergyFunctional, HohenbergKohnMap
 from ase_mlwave.models.qdf.orbitals import AtomicOrbitals
 from ase_mlwave.models.qdf.repulsion import NuclearRepulsion
+from ase_mlwave.models.qdf.rows import directly, eagerly, with_recomputation
+from ase_mlwave.systems.batch import SystemBatch, collate
+from ase_mlwave.systems.neighbours import NeighbourList
+from ase_mlwave.systems.system import System
 
 __all__ = ["QDF", "QDFOutput"]
 
-#: Values (centres x points x neighbours) that are kept for the backward pass; of larger batches blocks are recomputed.
-KEPT_VALUES = 4_000_000
+#: Values (centres x points x neighbours) that are kept for the backward pass, 300 bytes each; the blocks of larger
+#: batches are recomputed, or differentiated at once where no weight is learned.
+KEPT_VALUES = 2_000_000
+#: Where padding lies, Bohr: out of every reach.
+_FAR = 1e3
+#: Points of a block on a CPU, whose cache holds what a block computes, and elsewhere.
+_POINTS_IN_CACHE, _POINTS = 1536, 2**16
 
 #: rho_0, e/Bohr^3: about the density inside a bond.
 _SATURATION = 0.3
@@ -109,7 +118,7 @@ class QDF(nn.Module):
 
     # --- settings ---------------------------------------------------------------------------------------------------
 
-    def grid(self, level: int | None = None) -> FieldGrid:
+    def grid(self, level: int | None = None, *, patched: bool = False) -> FieldGrid:
         """Give the points of one atom: the model's own, or those of another level (``ValueError`` if there is none).
 
         Notes
@@ -117,7 +126,8 @@ class QDF(nn.Module):
         A pass is told its grid and the network does not remember it: passes on different grids may run side by side.
         """
         config = self.config
-        return field_grid(config.grid_level if level is None else level, config.cutoff, self.references.device)
+        level = config.grid_level if level is None else level
+        return field_grid(level, config.cutoff, self.references.device, self.dtype, patched=patched)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -125,57 +135,83 @@ class QDF(nn.Module):
         return self.cell_shifts.dtype
 
     def cast(self, dtype: torch.dtype) -> QDF:
-        """Set the precision of the weights in place; the grid and the references stay in float64."""
+        """Set the precision of the weights in place; the references stay in float64."""
         for parameter in self.parameters():
             parameter.data = parameter.data.to(dtype)
         return self
 
-    def elements_of(self, numbers: Tensor) -> Tensor:
-        """Map atomic numbers (N,) to indices of the model's elements.
+    def collate(
+        self, systems: Sequence[System], *, grid_level: int | None = None, neighbours: NeighbourList | None = None
+    ) -> FieldBatch:
+        """Join molecules to a batch on the network's device: all that a pass needs to know from outside.
+
+        Parameters
+        ----------
+        systems : sequence of System, (B,)
+            Molecules of the model's elements.
+        grid_level : int, optional
+            Size of the grid, index into ``GRID_LEVELS``; the model's own by default.
+        neighbours : NeighbourList, optional
+            As of `ase_mlwave.systems.batch.collate`.
+
+        Returns
+        -------
+        FieldBatch
 
         Raises
         ------
         ValueError
             If an element is unknown to the model.
         """
-        in_table = (numbers > 0) & (numbers < len(self.element_index))
-        element = torch.where(in_table, self.element_index[numbers.clamp(0, len(self.element_index) - 1)], -1)
-        if bool((element < 0).any()):
-            unknown = sorted({chemical_symbols[z] for z in numbers[element < 0].tolist()})
-            raise ValueError(f"elements {unknown} are unknown to this model, which has {list(self.config.elements)}")
-        return element
+        config, device = self.config, self.references.device
+        unknown = set().union(*(system.numbers.tolist() for system in systems)) - set(config.numbers)
+        if unknown:
+            symbols = sorted(chemical_symbols[z] for z in unknown)
+            raise ValueError(f"elements {symbols} are unknown to this model, which has {list(config.elements)}")
+        level = config.grid_level if grid_level is None else grid_level
+        points = _POINTS_IN_CACHE if device.type == "cpu" else _POINTS
+        return with_patches(collate(systems, 2 * config.cutoff, neighbours), level, config.cutoff, points).to(device)
+
+    def elements_of(self, numbers: Tensor) -> Tensor:
+        """Map atomic numbers (N,) to indices of the model's elements; -1 for others."""
+        return self.element_index[numbers]
 
     # --- the field --------------------------------------------------------------------------------------------------
 
-    def field(self, vectors: Tensor, element: Tensor, present: Tensor, offsets: Tensor) -> FieldValues:
-        """Evaluate orbitals and cells on the points around centres.
+    def _places(self, batch: FieldBatch, grid: FieldGrid) -> list[tuple[Tensor, Surroundings]]:
+        """Give for every block the vectors (C, K, 3), Bohr, from centres to neighbours, and what else there is."""
+        dtype = self.dtype
+        places = []
+        for block in batch.blocks:
+            centres, near, present = block.centres, block.neighbours, block.present
+            vectors = batch.positions[near] - batch.positions[centres][:, None]
+            vectors = vectors.masked_fill(~present[..., None], _FAR).to(dtype)
+            elements = self.elements_of(batch.numbers[centres]), self.elements_of(block.numbers)
+            points = grid.offsets[block.patches], grid.weights[block.patches]
+            places.append((vectors, Surroundings(*elements, (block.numbers * present).to(dtype), *points)))
+        return places
 
-        Parameters
-        ----------
-        vectors : Tensor, (C, K, 3)
-            From every centre to its neighbours (the first is itself), Bohr, in the network's precision.
-        element : Tensor, (C, K)
-            Element index of the neighbours.
-        present : Tensor, (C, K)
-            0 for padding.
-        offsets : Tensor, (P, 3)
-            Points, from the centre.
-
-        Returns
-        -------
-        FieldValues
-        """
+    def field(self, vectors: Tensor, here: Surroundings) -> FieldValues:
+        """Evaluate orbitals and cells on the points around centres; vectors (C, K, 3) to neighbours, Bohr."""
         config = self.config
-        own_r2 = offsets.square().sum(1, keepdim=True)  # (P, 1)
-        cross = torch.matmul(offsets, vectors.transpose(1, 2))  # (C, P, K)
-        r2 = torch.add(own_r2 + vectors.square().sum(2)[:, None], cross, alpha=-2)
-        cut = envelope(r2, config.cutoff) * present[:, None]
-        shift = self.cell_shifts[element]
-        ratios = cell_ratios(
-            r2, own_r2, cut, envelope(own_r2, config.cutoff), (shift - shift[:, :1])[:, None], config.partition
-        )
-        psi = self.orbitals(r2, cut, element)
-        return FieldValues(psi, psi.square().sum(2), ratios / ratios.sum(2, keepdim=True), r2)
+        own_r2 = here.offsets.square().sum(2)  # (C, P)
+        cross = torch.bmm(vectors, here.offsets.transpose(1, 2)).transpose(0, 1)  # (K, C, P)
+        r2 = torch.add(own_r2 + vectors.square().sum(2).T[..., None], cross, alpha=-2)
+        cells = cell_table(self.cell_shifts, config.partition)
+        own = self._own(own_r2, cells[here.own])
+        terms = log_terms(r2.flatten(1), own.flatten(), config.softening, config.cutoff)
+        ratios = powers(cells[here.element][:, None], terms).reshape(r2.shape)
+        basis, mixing = self.orbitals.basis(terms, here.element), self.orbitals.mixing()
+        squared = (((mixing @ mixing.T) @ basis) * basis).sum(0)
+        shape = own.shape
+        return FieldValues(basis.unflatten(1, shape), squared.unflatten(0, shape), ratios, 1 / ratios.sum(0), r2)
+
+    def _own(self, r2: Tensor, cells: Tensor) -> Tensor:
+        """Evaluate log2 p_A at points of A: squared distances (C, P) and rows of the cells' table (C, 6) -> (C, P)."""
+        constant, gaussian, _, peak, envelope, _ = cells.T[..., None]
+        logs = peak * torch.log2(r2 + PEAK_WIDTH) + envelope * log_envelope(r2, self.config.cutoff)
+        logarithm: Tensor = constant + gaussian * r2 + logs
+        return logarithm
 
     def _scaled(self, values: FieldValues, quota: Tensor, weights: Tensor) -> ScaledField:
         """Give every cell its electrons.
@@ -186,43 +222,66 @@ class QDF(nn.Module):
             Of C centres.
         quota : Tensor, (C, K)
             Z_B / N_B of their neighbours.
-        weights : Tensor, (P,)
+        weights : Tensor, (C, P)
             Of the points.
 
         Returns
         -------
         ScaledField
         """
-        scale = torch.matmul(values.shares, quota[..., None])[..., 0]  # (C, P)
+        scale = (values.ratios * quota.T[..., None]).sum(0) * values.own  # (C, P)
         rho = values.squared * scale
-        cell_weights = weights * values.shares[..., 0]
+        cell_weights = weights * values.own
         measure = _UNIT * cell_weights * rho / (1 + rho / _SATURATION)
-        return ScaledField(values.psi * scale.sqrt()[..., None], rho, cell_weights, measure)
+        return ScaledField(values.basis * scale.sqrt(), rho, cell_weights, measure)
 
     def _free_fields(self, grid: FieldGrid) -> tuple[Tensor, ScaledField]:
         """Evaluate the field of the isolated atom of every element: one point per shell equals the full grid."""
-        count, dtype = len(self.config.numbers), self.dtype
-        element = torch.arange(count, device=self.references.device)
-        vectors = torch.zeros(count, 1, 3, dtype=dtype, device=element.device)
-        weights = grid.shell_weights.to(dtype)
-        values = self.field(vectors, element[:, None], torch.ones_like(vectors[..., 0]), grid.shell_offsets.to(dtype))
-        quota = self.charges.to(dtype) / (weights * values.squared).sum(1)
-        return element, self._scaled(values, quota[:, None], weights)
+        count, charges = len(self.config.numbers), self.charges.to(self.dtype)
+        element = torch.arange(count, device=charges.device)
+        present = element[:, None] == element
+        points = grid.shell_offsets.expand(count, -1, -1), grid.shell_weights.expand(count, -1)
+        here = Surroundings(element, element, charges * present, *points)
+        vectors = charges.new_zeros(count, count, 3).masked_fill(~present[..., None], _FAR)
+        values = self.field(vectors, here)
+        quota = here.charges / (here.weights * values.squared).sum(1)[:, None]
+        return element, self._scaled(values, quota, here.weights)
 
     def _free_atoms(self, grid: FieldGrid) -> Tensor:
         """Integrate g(rho) f(psi) for the isolated atom of every element, (n_elements,), Hartree, float64."""
         element, field = self._free_fields(grid)
-        energies: Tensor = (field.measure * self.functional(field.psi, element)).sum(1).double()
+        return self._energies(field, element)
+
+    def _energies(self, field: ScaledField, element: Tensor) -> Tensor:
+        """Integrate g(rho) f(psi) over cells of elements (C,), Hartree, float64."""
+        values = self.functional(field.basis, self.orbitals.mixing(), field.rho, element)
+        energies: Tensor = (field.measure * values).sum(1).double()
         return energies
+
+    def _electrons(self, here: Surroundings, values: FieldValues | None, vectors: Tensor) -> Tensor:
+        """Count the electrons of cells before scaling, (C, 1, 1); ``values`` are computed where there are none."""
+        return count_electrons(values or self.field(vectors, here), here.weights)[:, None, None]
+
+    def _cells(
+        self, here: Surroundings, values: FieldValues | None, potential: bool, vectors: Tensor, quota: Tensor
+    ) -> Tensor:
+        """Integrate over cells: energies, and where asked for errors of the potential, (C, 1 or 2, 1), float64."""
+        values = values or self.field(vectors, here)
+        field = self._scaled(values, quota[..., 0], here.weights)
+        columns = [self._energies(field, here.own)]
+        if potential:
+            target = -(torch.exp(-values.r2) * here.charges.T[..., None]).sum(0)
+            columns.append((field.cell_weights * (self.potential(field.rho) - target).square()).sum(1).double())
+        return torch.stack(columns, 1)[..., None]
+
+    # --- energies ---------------------------------------------------------------------------------------------------
 
     def linear_terms(self, batch: FieldBatch, *, grid_level: int | None = None) -> tuple[Tensor, Tensor]:
         """Evaluate what the energy is linear in.
 
         Parameters
         ----------
-        batch : FieldBatch
-            Molecules, as for ``forward``.
-        grid_level : int, optional
+        batch, grid_level
             As for ``forward``.
 
         Returns
@@ -235,35 +294,33 @@ class QDF(nn.Module):
             ``linear_weights()`` plus ``fixed`` is the energy less the atoms' references
             (``test_energy_is_linear_in_the_readout``). Works under forward-mode differentiation.
         """
-        element, dtype, grid = self.elements_of(batch.numbers), self.dtype, self.grid(grid_level)
-        values = [self._block_values(block, batch.positions, element, grid) for block in batch.blocks]
-        weights = grid.weights.to(dtype)
-        centres = torch.cat([block.centres for block in batch.blocks])
-        counts = torch.cat([count_electrons(v, weights) for v in values])[centres.argsort()]
-        quota = (batch.numbers.double() / counts).to(dtype)
-        fields = [self._scaled(v, quota[b.neighbours], weights) for v, b in zip(values, batch.blocks, strict=True)]
-        cells = torch.cat([integrate(field, self.functional.features(field.psi)) for field in fields])
+        grid = self._grid_of(batch, grid_level)
+        places, mixing = self._places(batch, grid), self.orbitals.mixing()
+        values = [self.field(*place) for place in places]
+        counted = [count_electrons(v, here.weights) for v, (_, here) in zip(values, places, strict=True)]
+        quota = (batch.numbers.double() / _by_atom(batch, counted)).to(self.dtype)
+        cells = []
+        for v, (_, here), block in zip(values, places, batch.blocks, strict=True):
+            field = self._scaled(v, quota[block.neighbours], here.weights)
+            cells.append(integrate(field, self.functional.features(field.basis, mixing, field.rho)))
         free = self._free_fields(grid)[1]
-        excess = cells - integrate(free, self.functional.features(free.psi))[element[centres]]
-        rows = batch.system[centres] * len(self.config.elements) + element[centres]
-        count = len(batch.n_atoms)
-        total = excess.new_zeros(count * len(self.config.elements), excess.shape[1]).index_add(0, rows, excess)
-        terms = [self.repulsion.terms(*_pairs(block, batch.positions, element)) for block in batch.blocks]
-        system = batch.system[centres]
-        fixed = excess.new_zeros(count).index_add(0, system, torch.cat([wall for wall, _ in terms]))
-        pairs = torch.cat([functions for _, functions in terms]).flatten(1)
-        pairs = excess.new_zeros(count, pairs.shape[1]).index_add(0, system, pairs)
-        return fixed, torch.cat([total.reshape(count, -1), pairs], 1)
+        element, count = self.elements_of(batch.numbers), len(batch.n_atoms)
+        atoms = integrate(free, self.functional.features(free.basis, mixing, free.rho))
+        excess = _by_atom(batch, cells) - atoms[element]
+        features = _sums(excess, batch.system * len(atoms) + element, count * len(atoms))
+        wall, functions, kind = self.repulsion.terms(*self._pairs(batch))
+        system, n_kinds = batch.system[batch.first], len(self.repulsion.weight)
+        pairs = _sums(functions, system * n_kinds + kind, count * n_kinds)
+        return _sums(wall, system, count), torch.cat([features.reshape(count, -1), pairs.reshape(count, -1)], 1)
 
-    def pair_energies(self, batch: FieldBatch) -> Tensor:
+    def pair_energies(self, batch: SystemBatch) -> Tensor:
         """Evaluate the repulsion of nuclei of every molecule, (B,), Hartree, float64."""
-        centres = torch.cat([block.centres for block in batch.blocks])
-        halves = self._pair_halves(batch, self.elements_of(batch.numbers))
-        return halves.new_zeros(len(batch.n_atoms)).index_add(0, batch.system[centres], halves)
+        return _sums(self.repulsion(*self._pairs(batch)), batch.system[batch.first], len(batch.n_atoms))
 
-    def _pair_halves(self, batch: FieldBatch, element: Tensor) -> Tensor:
-        """Evaluate every centre's half of its pair energies, (N,), in the order of the blocks."""
-        return torch.cat([self.repulsion(*_pairs(block, batch.positions, element)) for block in batch.blocks])
+    def _pairs(self, batch: SystemBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Give what the repulsion is a function of: vectors (E, 3), elements (E,) of first and second atoms."""
+        element = self.elements_of(batch.numbers)
+        return batch.vectors(), element[batch.first], element[batch.second]
 
     def linear_weights(self) -> Tensor:
         """Give the weights (M,) that `linear_terms` are multiplied by, float64."""
@@ -279,11 +336,10 @@ class QDF(nn.Module):
     def _linear_parameters(self) -> tuple[Tensor, Tensor]:
         return self.functional.readout.weight, self.repulsion.weight
 
-    def _block_values(self, block: Block, positions: Tensor, element: Tensor, grid: FieldGrid) -> FieldValues:
-        """Evaluate the field of a block on a grid."""
-        dtype = self.dtype
-        vectors = positions[block.neighbours] - positions[block.centres][:, None]
-        return self.field(vectors.to(dtype), element[block.neighbours], block.present.to(dtype), grid.offsets.to(dtype))
+    def _grid_of(self, batch: FieldBatch, level: int | None) -> FieldGrid:
+        """Give the grid that a batch was made for, or one of any level where it serves all."""
+        patched = batch.grid_level is not None
+        return self.grid(batch.grid_level if patched else level, patched=patched)
 
     def forward(self, batch: FieldBatch, *, potential: bool = False, grid_level: int | None = None) -> QDFOutput:
         """Predict energies.
@@ -291,63 +347,47 @@ class QDF(nn.Module):
         Parameters
         ----------
         batch : FieldBatch
-            Molecules of the model's elements, collated with a reach of twice the cutoff.
+            Molecules of the model's elements, from `collate` or `with_blocks` with a reach of twice the cutoff.
         potential : bool
             Evaluate the Hohenberg-Kohn map also.
         grid_level : int, optional
-            Size of the grid, index into ``GRID_LEVELS``; the model's own by default.
+            Size of the grid of a batch that serves all; the model's own by default.
 
         Returns
         -------
         QDFOutput
             Differentiable with respect to ``batch.positions`` and the weights, to second order.
 
-        Raises
-        ------
-        ValueError
-            If an element is unknown to the model.
-
         Notes
         -----
-        Cells couple through N_A: one pass over the blocks for these, one for the energies. Where the batch is large,
-        what the backward pass needs is computed again block by block instead of being kept.
+        Cells couple through N_A: one pass over the blocks for these, one for the energies. Nothing is copied between
+        devices (``test_a_pass_runs_on_the_meta_device``).
         """
-        element, grid = self.elements_of(batch.numbers), self.grid(grid_level)
+        grid = self._grid_of(batch, grid_level)
+        places = self._places(batch, grid)
+        run, keep = self._way(batch, grid, eager=not potential)
+        values = [self.field(*place) if keep else None for place in places]
+        known = list(zip(places, values, batch.blocks, strict=True))
+        counts = _by_atom(batch, [run(partial(self._electrons, here, v), r) for (r, here), v, _ in known])[:, 0, 0]
+        quota = (batch.numbers.double() / counts).to(self.dtype)[:, None]
+        parts = [
+            run(partial(self._cells, here, v, potential), r, quota[block.neighbours]) for (r, here), v, block in known
+        ]
+        cells, element = _by_atom(batch, parts), self.elements_of(batch.numbers)
+        pairs = _sums(self.repulsion(*self._pairs(batch)), batch.first, len(element))
+        atomic = self.references[element] + cells[:, 0, 0] + pairs - self._free_atoms(grid)[element]
+        total = _sums(atomic, batch.system, len(batch.n_atoms))
+        return QDFOutput(total, atomic, counts, cells[:, 1, 0] if potential else None)
+
+    def _way(self, batch: FieldBatch, grid: FieldGrid, *, eager: bool) -> tuple[Callable[..., Tensor], bool]:
+        """Choose how blocks are evaluated, and whether the field is kept from the first pass to the second."""
         width = max(self.config.dimension, self.config.readout_width) // 64 + 1
-        size = sum(max(block.neighbours.numel(), width * len(block.centres)) for block in batch.blocks)
-        small = size * len(grid.offsets) <= KEPT_VALUES
-        run = _directly if small or not torch.is_grad_enabled() else _with_recomputation
-        dtype = self.dtype
-        weights = grid.weights.to(dtype)
-
-        def electrons(block: Block, positions: Tensor, values: FieldValues | None = None) -> Tensor:
-            return count_electrons(values or self._block_values(block, positions, element, grid), weights)
-
-        def energies(
-            block: Block, positions: Tensor, quota: Tensor, values: FieldValues | None = None
-        ) -> tuple[Tensor, Tensor]:
-            values = values or self._block_values(block, positions, element, grid)
-            field = self._scaled(values, quota[block.neighbours].to(dtype), weights)
-            energy = (field.measure * self.functional(field.psi, element[block.centres])).sum(1).double()
-            error = energy.new_zeros(len(energy))
-            if potential:
-                charge = batch.numbers[block.neighbours].to(dtype) * block.present.to(dtype)
-                target = -torch.matmul(torch.exp(-values.r2), charge[..., None])[..., 0]
-                error = (field.cell_weights * (self.potential(field.rho) - target).square()).sum(1).double()
-            return energy, error
-
-        order = torch.cat([block.centres for block in batch.blocks]).argsort()
-        r = batch.positions
-        first_pass = [(self._block_values(block, r, element, grid),) if small else () for block in batch.blocks]
-        counts = torch.cat([run(electrons, b, r, *v) for b, v in zip(batch.blocks, first_pass, strict=True)])[order]
-        quota = batch.numbers.double() / counts
-        parts = [run(energies, b, r, quota, *v) for b, v in zip(batch.blocks, first_pass, strict=True)]
-        pairs = self._pair_halves(batch, element)
-        cells = (torch.cat([energy for energy, _ in parts]) + pairs)[order]
-        atomic = self.references[element] + cells - self._free_atoms(grid)[element]
-        total = atomic.new_zeros(len(batch.n_atoms)).index_add(0, batch.system, atomic)
-        error = torch.cat([error for _, error in parts])[order] if potential else None
-        return QDFOutput(total, atomic, counts, error)
+        size = sum(max(block.table.numel(), width * len(block.table)) for block in batch.blocks)
+        small = size * grid.weights.shape[1] <= KEPT_VALUES
+        if small or not torch.is_grad_enabled():
+            return directly, small
+        learned = any(parameter.requires_grad for parameter in self.parameters())
+        return with_recomputation if learned or not eager else eagerly, False
 
     @torch.no_grad()
     def density(self, points: Tensor, batch: FieldBatch, cell_electrons: Tensor) -> Tensor:
@@ -373,27 +413,23 @@ class QDF(nn.Module):
         """
         config, dtype = self.config, self.dtype
         element = self.elements_of(batch.numbers)
-        r2 = (points[:, None] - batch.positions).square().sum(2).to(dtype)  # (G, N)
-        cut = envelope(r2, config.cutoff)
-        psi = self.orbitals(r2[None], cut[None], element[None])[0]
-        nearest = r2.min(1, keepdim=True).values
-        shift = self.cell_shifts[element]
-        shares = cell_ratios(r2, nearest, cut, torch.ones_like(nearest), shift, config.partition)
-        shares = shares / shares.sum(1, keepdim=True).clamp(min=torch.finfo(dtype).tiny)
+        r2 = (batch.positions[:, None] - points).square().sum(2).to(dtype)  # (N, G)
+        cells = cell_table(self.cell_shifts, config.partition)
+        largest = cells[0, 1] * r2.min(0).values  # of the Gaussians, so that one at least is no zero
+        terms = log_terms(r2, largest, config.softening, config.cutoff)
+        psi = self.orbitals.mixing().T @ self.orbitals.basis(terms, element)
+        shares = powers(cells[element][:, None], terms)[:, 0]
+        shares = shares / shares.sum(0).clamp(min=torch.finfo(dtype).tiny)
         quota = (batch.numbers.double() / cell_electrons).to(dtype)
-        rho: Tensor = psi.square().sum(1) * (shares @ quota)
+        rho: Tensor = psi.square().sum(0) * (quota @ shares)
         return rho.double()
 
 
-def _pairs(block: Block, positions: Tensor, element: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give what the repulsion is a function of: vectors (C, K, 3), elements and presence (C, K) of neighbours."""
-    vectors = positions[block.neighbours] - positions[block.centres][:, None]
-    return vectors, element[block.neighbours], block.present
+def _by_atom(batch: FieldBatch, parts: Sequence[Tensor]) -> Tensor:
+    """Sum what the blocks gave for their centres, (C, ...) each, by atoms, (N, ...)."""
+    return _sums(torch.cat(list(parts)), torch.cat([block.centres for block in batch.blocks]), len(batch.numbers))
 
 
-def _directly(function: Callable[..., Any], *arguments: Any) -> Any:
-    return function(*arguments)
-
-
-def _with_recomputation(function: Callable[..., Any], *arguments: Any) -> Any:
-    return checkpoint(function, *arguments, use_reentrant=False)
+def _sums(values: Tensor, index: Tensor, count: int) -> Tensor:
+    """Sum rows by their index, (n, ...) -> (count, ...)."""
+    return values.new_zeros(count, *values.shape[1:]).index_add(0, index, values)

@@ -8,7 +8,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ase_mlwave.models.qdf.rows import eagerly
+
 __all__ = ["EnergyFunctional", "HohenbergKohnMap"]
+
+#: Weights and offsets of dense layers.
+_Layers = list[tuple[Tensor, Tensor]]
+
+#: Points that go through the functional together on a CPU: what they need stays in its cache.
+_TILE = 320
 
 #: Density below which the Hohenberg-Kohn map's input is flat, e/Bohr^3.
 _FAINT = 1e-4
@@ -58,18 +66,90 @@ class EnergyFunctional(nn.Module):
         self.readout = nn.Linear(readout_width, n_elements, bias=False, dtype=torch.float64)
         nn.init.zeros_(self.readout.weight)
 
-    def features(self, psi: Tensor) -> Tensor:
-        """Evaluate h(psi); psi (..., d) in Bohr^-3/2 -> (..., K)."""
-        rho = psi.square().sum(-1, keepdim=True)
-        x = psi * (self.scale * (rho + _DIM) ** -0.25)
-        for layer in self.layers:
-            x = nn.functional.silu(layer(x))
-        return x
+    def features(self, basis: Tensor, mixing: Tensor, rho: Tensor) -> Tensor:
+        """Evaluate h(psi) with psi_n = sum_m basis_m mixing_mn.
 
-    def forward(self, psi: Tensor, element: Tensor) -> Tensor:
-        """Evaluate f in cells; psi (C, P, d) in Bohr^-3/2, element (C,) -> (C, P), in the model's unit of energy."""
-        readout: Tensor = self.readout.weight[element]
-        return torch.matmul(self.features(psi), readout[..., None])[..., 0]
+        Parameters
+        ----------
+        basis : Tensor, (M, C, P)
+            What the orbitals are made of, Bohr^-3/2.
+        mixing : Tensor, (M, d)
+            Their coefficients; they are multiplied into the first layer, which then needs no psi.
+        rho : Tensor, (C, P)
+            Sum of psi_n^2, e/Bohr^3.
+
+        Returns
+        -------
+        Tensor, (K, C, P)
+        """
+        return _features(self._input(basis, rho), self._folded(mixing))
+
+    def forward(self, basis: Tensor, mixing: Tensor, rho: Tensor, element: Tensor) -> Tensor:
+        """Evaluate f in cells of elements (C,); others as for `features`; (C, P), in the model's unit of energy.
+
+        Notes
+        -----
+        Where no weight is learned, tile by tile, which stay in the cache, and with the derivative at once.
+        """
+        x, layers, readout = self._input(basis, rho), self._folded(mixing), self.readout.weight[element]
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (mixing, *self.parameters())):
+            return _weighed(_features(x, layers), readout)
+        tiles = max(1, _TILE // x.shape[2]) if x.device.type == "cpu" else len(readout)
+        if torch.is_grad_enabled() and x.requires_grad:
+            return eagerly(
+                lambda x: _weighed(_features(x, layers), readout),
+                x,
+                by_hand=lambda x: _values_and_slopes(x, layers, readout, tiles),
+            )
+        parts = zip(x.split(tiles, 1), readout.split(tiles), strict=True)
+        return torch.cat([_weighed(_features(part, layers, inplace=True), weights) for part, weights in parts])
+
+    def _input(self, basis: Tensor, rho: Tensor) -> Tensor:
+        """Scale the basis (M, C, P) as the network sees it."""
+        return basis * (self.scale * (rho + _DIM) ** -0.25)
+
+    def _folded(self, mixing: Tensor) -> _Layers:
+        """Give weights and offsets of the layers, the first one's for the basis instead of psi."""
+        layers = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+        weights = [layers[0].weight @ mixing.T, *(layer.weight for layer in layers[1:])]
+        return [(weight, layer.bias[:, None]) for weight, layer in zip(weights, layers, strict=True)]
+
+
+def _features(x: Tensor, layers: _Layers, *, inplace: bool = False) -> Tensor:
+    """Evaluate dense layers, (M, C, P) -> (K, C, P)."""
+    h: Tensor = x.flatten(1)
+    for weight, bias in layers:
+        h = weight @ h
+        h = nn.functional.silu(h.add_(bias) if inplace else h + bias, inplace=inplace)
+    features: Tensor = h.unflatten(1, x.shape[1:])
+    return features
+
+
+def _weighed(features: Tensor, readout: Tensor) -> Tensor:
+    """Weigh features (K, C, P) by readouts (C, K): (C, P)."""
+    return torch.bmm(readout[:, None], features.transpose(0, 1))[:, 0]
+
+
+def _values_and_slopes(x: Tensor, layers: _Layers, readout: Tensor, tiles: int) -> tuple[Tensor, Tensor]:
+    """Evaluate f (C, P), and its derivative with respect to x, (M, C, P)."""
+    parts = [_tile(*rows, layers) for rows in zip(x.split(tiles, 1), readout.split(tiles), strict=True)]
+    return torch.cat([value for value, _ in parts]), torch.cat([slope for _, slope in parts], 1)
+
+
+def _tile(x: Tensor, readout: Tensor, layers: _Layers) -> tuple[Tensor, Tensor]:
+    """Go forward and back through the layers, in place: f = z s and df/dz = f + s - f s with the sigmoid s of z."""
+    h, passed = x.flatten(1), []
+    for weight, bias in layers:
+        z = (weight @ h).add_(bias)
+        s = torch.sigmoid(z)
+        h = z.mul_(s)
+        passed.append((h, s, weight))
+    values = _weighed(h.unflatten(1, x.shape[1:]), readout)
+    slope = readout.T[..., None]  # (K, C, 1)
+    for h, s, weight in reversed(passed):
+        inner = h.addcmul_(h, s, value=-1).add_(s).unflatten(1, x.shape[1:]).mul_(slope)
+        slope = (weight.T @ inner.flatten(1)).unflatten(1, x.shape[1:])
+    return values, slope
 
 
 class HohenbergKohnMap(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ase_mlwave.models.qdf.config import QDFConfig
+from ase_mlwave.models.qdf.exponentials import LOG2_E, powers
 
 __all__ = ["AtomicOrbitals"]
 
@@ -58,32 +59,39 @@ class AtomicOrbitals(nn.Module):
         """Give zeta, (n_elements, T), Bohr^-2; padded types included."""
         return self.low + (self.high - self.low) * torch.sigmoid(self.raw_exponents)
 
-    def forward(self, r2: Tensor, cut: Tensor, element: Tensor) -> Tensor:
-        """Combine the orbitals of neighbours to molecular orbitals on points.
+    def mixing(self) -> Tensor:
+        """Give the coefficients c of psi_n = sum_m basis_m c_mn, (M, d), in the order of `basis`."""
+        c: Tensor = self.coefficients * self.present[..., None].to(self.coefficients.dtype)
+        return c.flatten(0, 1)
+
+    def table(self) -> Tensor:
+        """Tabulate log2 of the orbital types, but for their coefficients, for `powers`: (n_elements, T, 6)."""
+        zeta = self.exponents()
+        half_power = self.half_power.to(zeta.dtype)
+        moment = 2 * half_power + 1.5  # q + 1/2
+        log_norm = 0.5 * (moment * torch.log(2 * zeta) - math.log(2 * math.pi) - torch.lgamma(moment))
+        zero, one = torch.zeros_like(zeta), torch.ones_like(zeta)
+        return torch.stack([log_norm * LOG2_E, -zeta * LOG2_E, half_power, zero, one, zero], 2)
+
+    def basis(self, terms: Tensor, element: Tensor) -> Tensor:
+        """Sum the atomic orbitals of every type of every element.
 
         Parameters
         ----------
-        r2, cut : Tensor, (N, P, K)
-            Squared distances from points to neighbours, Bohr^2, and their envelope (0 for padding).
-        element : Tensor, (N, K)
-            Element index of every neighbour.
+        terms : Tensor, (K, 6, G)
+            Of the distances from K atoms to each of G points, see `log_terms`.
+        element : Tensor, (K,)
+            Element index of the atoms: a row has atoms of one element.
 
         Returns
         -------
-        Tensor, (N, P, d)
-            psi_n, not normalised, Bohr^-3/2.
+        Tensor, (M, G)
+            By elements, then types, Bohr^-3/2.
+
+        Notes
+        -----
+        Atoms of an element share their coefficients, so M numbers at a point hold all that any psi_n can be made of.
         """
-        half_power, present = self.half_power.to(r2.dtype), self.present.to(r2.dtype)
-        zeta = self.exponents()
-        moment = 2 * half_power + 1.5  # q + 1/2
-        log_norm = 0.5 * (moment * torch.log(2 * zeta) - math.log(2 * math.pi) - torch.lgamma(moment))
-        log_r = torch.log(r2 + self.softening**2)
-
-        def rows(table: Tensor) -> Tensor:
-            return table[element][:, None]  # (N, 1, K, T)
-
-        exponent = torch.addcmul(rows(log_norm), rows(zeta), r2[..., None], value=-1)
-        exponent = torch.addcmul(exponent, rows(half_power), log_r[..., None])
-        phi = torch.exp(exponent) * cut[..., None]  # (N, P, K, T)
-        c = (self.coefficients * present[..., None])[element]  # (N, K, T, d)
-        return torch.bmm(phi.flatten(2), c.flatten(1, 2))
+        table = self.table()
+        phi = powers(table[element], terms)  # (K, T, G)
+        return phi.new_zeros(len(table), *phi.shape[1:]).index_add(0, element, phi).flatten(0, 1)

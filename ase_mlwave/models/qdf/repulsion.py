@@ -63,42 +63,37 @@ class NuclearRepulsion(nn.Module):
         self.register_buffer("factors", torch.tensor(FACTORS, dtype=torch.float64), persistent=False)
         self.weight = nn.Parameter(torch.zeros(len(combined), n_functions, dtype=torch.float64))
 
-    def terms(self, vectors: Tensor, element: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        """Evaluate half of the pair energies of centres with their neighbours.
+    def terms(self, vectors: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Evaluate half of the energies of pairs.
 
         Parameters
         ----------
-        vectors : Tensor, (C, K, 3)
-            From every centre to its neighbours (the first is itself), Bohr, float64.
-        element : Tensor, (C, K)
-            Element index of the neighbours.
-        present : Tensor, (C, K)
-            0 for padding.
+        vectors : Tensor, (E, 3)
+            From the first atom to the second, Bohr, float64.
+        first, second : Tensor, (E,)
+            Element indices of the atoms.
 
         Returns
         -------
-        wall : Tensor, (C,)
+        wall : Tensor, (E,)
             The fixed term, Hartree.
-        functions : Tensor, (C, n_pairs, m)
-            Sums of the learned functions by pairs of elements; their product with the weights is in Hartree.
+        functions : Tensor, (E, m)
+            The learned functions; their product with the weights of the kind is in Hartree.
+        kind : Tensor, (E,)
+            Which pair of elements it is: row of the weights.
         """
-        other = present.double().clone()
-        other[:, 0] = 0.0
-        r2 = torch.where(other > 0, vectors.square().sum(2) + _SOFTENING, torch.ones_like(other))
-        fade = 0.5 * other * envelope(r2, self.cutoff)
-        charge = self.charges[element]
-        powers = charge**POWER
-        lengths = LENGTH / (powers + powers[:, :1])
+        r2 = vectors.square().sum(1) + _SOFTENING
+        fade = 0.5 * envelope(r2, self.cutoff)
+        charges = self.charges[first], self.charges[second]
+        lengths = LENGTH / (charges[0] ** POWER + charges[1] ** POWER)
         r = r2.sqrt()
-        screening = torch.exp(-(r / lengths)[..., None] * self.rates) @ self.factors
-        wall = (fade * charge * charge[:, :1] / r * screening).sum(1)
-        steps = (0.5 * torch.log(r2)[..., None] - self.centres) / self.width
-        functions = torch.exp(-0.5 * steps.square()) * fade[..., None]
-        pair = nn.functional.one_hot(self.pairs[element[:, :1], element], len(self.weight)).double()
-        return wall, torch.matmul(pair.transpose(1, 2), functions)
+        screening = torch.exp(-(r / lengths)[:, None] * self.rates) @ self.factors
+        wall = fade * charges[0] * charges[1] / r * screening
+        steps = (0.5 * torch.log(r2)[:, None] - self.centres) / self.width
+        return wall, torch.exp(-0.5 * steps.square()) * fade[:, None], self.pairs[first, second]
 
-    def forward(self, vectors: Tensor, element: Tensor, present: Tensor) -> Tensor:
-        """Evaluate the centres' halves of their pair energies; arguments as for `terms`; (C,), Hartree, float64."""
-        wall, functions = self.terms(vectors, element, present)
-        energies: Tensor = wall + (functions * self.weight.double()).sum((1, 2))
+    def forward(self, vectors: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Evaluate halves of the energies of pairs; arguments as for `terms`; (E,), Hartree, float64."""
+        wall, functions, kind = self.terms(vectors, first, second)
+        energies: Tensor = wall + (functions * self.weight.double()[kind]).sum(1)
         return energies

@@ -151,7 +151,7 @@ def test_second_derivatives_are_finite_and_right() -> None:
 @pytest.mark.parametrize("where", ["on a point", "on the other nucleus"])
 def test_derivatives_are_finite_where_points_and_nuclei_coincide(where: str) -> None:
     network = random_network()
-    other = network.grid().offsets[40] if where == "on a point" else torch.zeros(3, dtype=torch.float64)
+    other = network.grid().offsets[0, 40] if where == "on a point" else torch.zeros(3, dtype=torch.float64)
     positions = torch.stack([torch.zeros(3, dtype=torch.float64), other]).requires_grad_()
     (force,) = torch.autograd.grad(energy_of(network, (8, 1), positions), positions, create_graph=True)
     gradients = torch.autograd.grad(force.square().sum(), [positions, *network.orbitals.parameters()])
@@ -166,6 +166,60 @@ def test_recomputed_blocks_give_the_same_gradients(monkeypatch: pytest.MonkeyPat
     for one, other in zip(kept, predict_batch(network, systems, forces=True), strict=True):
         assert one.energy == pytest.approx(other.energy, abs=1e-12)
         np.testing.assert_allclose(one.forces, other.forces, atol=1e-12)
+
+
+@pytest.mark.parametrize("kept", [0, 10**9])
+def test_frozen_network_has_the_same_forces(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    systems = [rattled("CH3OH"), rattled("H2O")]
+    learned = predict_batch(random_network(functional_layers=2), systems, forces=True)
+    monkeypatch.setattr(qdf_model, "KEPT_VALUES", kept)
+    frozen = predict_batch(random_network(functional_layers=2).requires_grad_(False), systems, forces=True)
+    for one, other in zip(learned, frozen, strict=True):
+        assert one.energy == pytest.approx(other.energy, abs=1e-12)
+        np.testing.assert_allclose(one.forces, other.forces, atol=1e-12)
+
+
+@pytest.mark.parametrize("kept", [0, 10**9])
+def test_frozen_network_has_second_derivatives(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    monkeypatch.setattr(qdf_model, "KEPT_VALUES", kept)
+    network = random_network(dimension=4).requires_grad_(False)
+    positions = torch.tensor([[0.0, 0, 0], [1.0, 0.5, 1.2]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda r: energy_of(network, (8, 1), r), positions, atol=1e-6)
+
+
+def test_patches_change_rounding_only() -> None:
+    network = random_network(grid_level=1).requires_grad_(False)
+    chain = Atoms("CHO" * 7, [[1.2 * i, 0.4 * (i % 2), 0.1 * i] for i in range(21)])
+    batches = with_blocks(collate([record(chain)], REACH)), network.collate([record(chain)])
+    whole, patched = (
+        sum(int(block.present.sum()) for block in batch.blocks) * network.grid(patched=cut).offsets.shape[1]
+        for batch, cut in zip(batches, (False, True), strict=True)
+    )
+    assert patched < 0.9 * whole  # pairs of a point and an atom
+    results = []
+    for batch in batches:
+        positions = batch.positions.clone().requires_grad_()
+        energy = network(batch.at(positions)).energies[0]
+        results.append((energy.item(), torch.autograd.grad(energy, positions)[0]))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-11)
+    assert torch.allclose(results[0][1], results[1][1], rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("kept", [0, 10**9])
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_pass_runs_on_the_meta_device(monkeypatch: pytest.MonkeyPatch, kept: int, learned: bool) -> None:
+    """Where tensors have no values, whatever asks for one, or mixes in a tensor of the CPU, raises."""
+    monkeypatch.setattr(qdf_model, "KEPT_VALUES", kept)
+    network = random_network().requires_grad_(learned)
+    batch = network.collate([rattled("CH3OH"), rattled("H2O")]).to("meta")
+    network = network.to("meta")
+    positions = batch.positions.clone().requires_grad_()
+    output = network(batch.at(positions), potential=learned)
+    (gradient,) = torch.autograd.grad(output.energies.sum(), positions, create_graph=learned)
+    if learned:
+        torch.autograd.grad(gradient.square().sum() + output.potential_error.sum(), network.cell_shifts)
+    assert gradient.device.type == "meta"
+    assert gradient.shape == batch.positions.shape
 
 
 def test_long_chain_does_not_depend_on_how_it_is_cut_into_blocks() -> None:

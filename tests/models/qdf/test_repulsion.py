@@ -24,9 +24,8 @@ def pair(distance: float, numbers: tuple[int, int] = (6, 8), *, seed: int | None
         with torch.no_grad():
             repulsion.weight.copy_(torch.from_numpy(np.random.default_rng(seed).normal(size=repulsion.weight.shape)))
     element = torch.tensor([(1, 6, 8).index(z) for z in numbers])
-    both = torch.stack([element, element.flip(0)])
-    vectors = torch.tensor([[[0.0, 0, 0], [distance, 0, 0]], [[0, 0, 0], [-distance, 0, 0]]], dtype=torch.float64)
-    energies = repulsion(vectors, both, torch.ones(2, 2))
+    vectors = torch.tensor([[distance, 0, 0], [-distance, 0, 0]], dtype=torch.float64)
+    energies = repulsion(vectors, element, element.flip(0))
     assert energies[0].item() == pytest.approx(energies[1].item(), abs=1e-15)
     return float(energies.detach().sum())
 
@@ -64,16 +63,14 @@ def test_forces_of_pairs_are_derivatives() -> None:
     repulsion = NuclearRepulsion((1, 6), 8, CUTOFF)
     with torch.no_grad():
         repulsion.weight.copy_(torch.from_numpy(np.random.default_rng(0).normal(size=repulsion.weight.shape)))
-    element = torch.tensor([[1, 0, 0, 1]])
-    present = torch.tensor([[1.0, 1.0, 1.0, 0.0]])
+    first, second = torch.tensor([1, 1]), torch.tensor([0, 0])
 
-    def energy(others: torch.Tensor) -> torch.Tensor:
-        start = torch.zeros(1, 1, 3, dtype=torch.float64)
-        return repulsion(torch.cat([start, others, start], 1), element, present)
+    def energies(vectors: torch.Tensor) -> torch.Tensor:
+        return repulsion(vectors, first, second)
 
-    others = torch.tensor([[[1.9, 0.2, 0.1], [-1.0, 1.8, 0.3]]], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(energy, others)
-    assert torch.autograd.gradgradcheck(energy, others)
+    vectors = torch.tensor([[1.9, 0.2, 0.1], [-1.0, 1.8, 0.3]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(energies, vectors)
+    assert torch.autograd.gradgradcheck(energies, vectors)
 
 
 def test_a_model_without_learned_pairs_keeps_the_wall() -> None:

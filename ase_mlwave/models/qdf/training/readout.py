@@ -27,13 +27,11 @@ from torch import Tensor
 from torch.func import jvp, vmap
 
 from ase_mlwave.data.record import Dataset, Record
-from ase_mlwave.models.qdf.batch import with_blocks
 from ase_mlwave.models.qdf.config import MAX_GRID_LEVEL
 from ase_mlwave.models.qdf.model import QDF
 from ase_mlwave.models.qdf.training.normal_equations import NormalEquations
 from ase_mlwave.models.qdf.training.settings import ReadoutSettings
 from ase_mlwave.models.training.stopping import TrainingInterrupted, stop_request
-from ase_mlwave.systems.batch import collate
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 __all__ = ["ReadoutFit", "fit_readout", "write_summary"]
@@ -216,9 +214,7 @@ def _candidates(
 def _rows(network: QDF, record: Record, settings: ReadoutSettings, rng: np.random.Generator, *, rotate: bool) -> _Rows:
     """Differentiate what the energy of one molecule is linear in."""
     turn = Rotation.random(rng=rng).as_matrix() if rotate else np.eye(3)
-    reach = 2 * network.config.cutoff
-    turned = replace(record, positions=record.positions @ turn.T)
-    batch = with_blocks(collate([turned], reach)).to(network.references.device)
+    batch = network.collate([replace(record, positions=record.positions @ turn.T)])
     composition = np.array([np.count_nonzero(record.numbers == z) for z in network.config.numbers], dtype=np.float64)
     references = network.references.cpu().numpy()
 
@@ -254,8 +250,7 @@ def _differences(network: QDF, record: Record, value: Array, count: int, rng: np
     turned = [
         replace(record, positions=record.positions @ turn.T) for turn in Rotation.random(count, rng=rng).as_matrix()
     ]
-    batch = with_blocks(collate(turned, 2 * network.config.cutoff)).to(network.references.device)
-    others: Array = network.linear_terms(batch, grid_level=finer)[1].cpu().numpy()
+    others: Array = network.linear_terms(network.collate(turned, grid_level=finer))[1].cpu().numpy()
     return value - others
 
 

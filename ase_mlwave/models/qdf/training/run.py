@@ -13,7 +13,6 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.models.domain.limits import SURROUNDINGS_LIMIT, SURROUNDINGS_THRESHOLD
-from ase_mlwave.models.qdf.batch import with_blocks
 from ase_mlwave.models.qdf.model import QDF
 from ase_mlwave.models.qdf.training.module import QDFModule, join
 from ase_mlwave.models.qdf.training.readout import fit_readout, write_summary
@@ -130,7 +129,6 @@ def _fitted_references(dataset: Dataset, network: QDF) -> np.ndarray:
     composition = np.array([[np.count_nonzero(r.numbers == z) for z in numbers] for r in dataset], dtype=np.float64)
     energies = np.array([r.energy for r in dataset], dtype=np.float64)
     with torch.no_grad():
-        batches = (with_blocks(collate([record], 2 * network.config.cutoff)) for record in dataset)
-        pairs = [network.pair_energies(batch) for batch in batches]
+        pairs = [network.pair_energies(collate([record], 2 * network.config.cutoff)) for record in dataset]
     references: np.ndarray = np.linalg.lstsq(composition, energies - torch.cat(pairs).numpy(), rcond=None)[0]
     return references
