@@ -23,7 +23,7 @@ from ase.calculators.calculator import (
     all_changes,
 )
 
-from ase_mlwave.calculators.checks import charge_and_spin, property_names, read_atoms, read_each
+from ase_mlwave.calculators.checks import charge_and_spin, check_batch_size, property_names, read_atoms, read_each
 from ase_mlwave.calculators.domain import check_outside, enforce, judge
 from ase_mlwave.calculators.members import Member, ModelName, common_domain, model_names, pick_device, pick_dtype
 from ase_mlwave.calculators.outcome import Outcome, average, to_ase
@@ -154,7 +154,7 @@ class MlwaveCalculator(Calculator):
         if not changed:
             return {}
         parameters = {**self.parameters, **changed}
-        _check_batch_size(parameters["batch_size"])
+        check_batch_size(parameters["batch_size"])
         check_outside(parameters["outside"])
         self._check_options(parameters)
         if changed.keys() & {"model", "device", "dtype"}:
@@ -408,7 +408,7 @@ class MlwaveCalculator(Calculator):
             raise InputError("predict needs a list of Atoms, got one Atoms object. Write predict([atoms]).")
         if not isinstance(given, Iterable):
             raise InputError(f"predict needs a list of Atoms, got {type(given).__name__}.")
-        _check_batch_size(batch_size)
+        check_batch_size(batch_size)
         return read_each(lambda atoms: read_atoms(atoms, self.domain), structures)
 
     def _evaluate(
@@ -500,8 +500,3 @@ class MlwaveCalculator(Calculator):
             return self._compute(member, systems, properties)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise CalculationFailed(f"the linear algebra of the model failed: {error}") from error
-
-
-def _check_batch_size(batch_size: Any) -> None:
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
-        raise InputError(f"batch_size is {batch_size!r}, but must be a whole number of at least 1, or None.")

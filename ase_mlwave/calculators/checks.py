@@ -21,7 +21,16 @@ from ase_mlwave.systems.structures import check_arrays, check_cell
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
-__all__ = ["charge_and_spin", "check_choice", "cube_grid", "property_names", "read_arrays", "read_atoms", "read_each"]
+__all__ = [
+    "charge_and_spin",
+    "check_batch_size",
+    "check_choice",
+    "cube_grid",
+    "property_names",
+    "read_arrays",
+    "read_atoms",
+    "read_each",
+]
 
 T = TypeVar("T")
 
@@ -176,6 +185,12 @@ def property_names(given: Any) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names):
         raise InputError(f"properties are {given!r}. Give names, such as ['energy', 'forces'].")
     return names
+
+
+def check_batch_size(given: Any) -> None:
+    """Raise ``InputError`` if ``given`` is no value of the option ``batch_size``."""
+    if given is not None and (not isinstance(given, int) or given < 1):
+        raise InputError(f"batch_size is {given!r}, but must be a whole number of at least 1, or None.")
 
 
 def check_choice(option: str, given: Any, allowed: Iterable[str]) -> None:

@@ -81,10 +81,10 @@ class Batches:
         start = 0
         while start < len(systems):
             end, estimate = (start + size, 0.0) if size else self._next(systems, start, bytes_of)
-            scale, (before, known_peak) = self.scale, allocated_bytes(self.device)
+            scale, (before, known_peak) = self.scale, allocated_bytes(self.device) if estimate else (0, 0)
             yield from self._halved(work, list(systems[start:end]))
-            peak = allocated_bytes(self.device)[1]
-            if estimate and self.scale == scale and peak > known_peak:
+            peak = allocated_bytes(self.device)[1] if estimate and self.scale == scale else 0
+            if peak > known_peak:
                 self.scale = (peak - before) / estimate
             start = end
 

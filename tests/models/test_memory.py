@@ -83,6 +83,12 @@ def test_batch_that_does_not_fit_is_halved(device: Device) -> None:
         _compute(device, Batches(GPU, 1), _molecules(5), each=1.0)
 
 
+def test_nothing_is_asked_at_a_step_of_a_simulation(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    for figure in ("free_bytes", "allocated_bytes"):
+        monkeypatch.setattr(memory, figure, lambda _: pytest.fail("asked the device"))
+    _compute(device, Batches(GPU, 1), _molecules(2), each=10.0)
+
+
 def test_a_size_that_is_given_counts(device: Device) -> None:
     _compute(device, Batches(CPU, 1), _molecules(*[2] * 5), each=1e9, size=3)
     assert device.sizes == [3, 2]
