@@ -67,7 +67,10 @@ def rectified_dense(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     -----
     Exact: such a column adds nothing, and no gradient passes the ReLU that made it
     (``test_dead_columns_change_neither_energy_nor_gradient``). In the published model two columns of three are dead.
+    On a GPU, which would wait for their number, they are kept.
     """
+    if x.device.type != "cpu":
+        return dense(x, weight, bias, rectify=True)
     live = x.detach().sum(dim=0).nonzero()[:, 0]
     if 4 * len(live) < 3 * x.shape[1]:
         x, weight = x.index_select(1, live), weight.index_select(1, live)

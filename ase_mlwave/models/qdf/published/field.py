@@ -20,6 +20,8 @@ from ase_mlwave.systems.system import System
 
 __all__ = ["Block", "OrbitalTable", "cut_into_blocks", "external_potential", "grid_sphere", "squared_distances"]
 
+Index = NDArray[np.int64]
+
 #: A molecule of at most so many atoms is one block.
 ATOMS_IN_ONE_BLOCK = 32
 #: Centres of a block of a larger molecule.
@@ -37,37 +39,34 @@ class OrbitalTable:
 
     Parameters
     ----------
-    first, second : Tensor, (Z_max + 1, K)
+    first, second : (Z_max + 1, K)
         Rows of the model's parameters with principal quantum number q = 1 and q = 2; -1 where an element has fewer.
     """
 
-    first: Tensor
-    second: Tensor
+    first: Index
+    second: Index
 
-    def of(self, numbers: Tensor) -> tuple[Tensor, Tensor, int]:
+    def of(self, numbers: Index) -> tuple[Index, Index, int]:
         """List the orbitals of atoms.
 
         Parameters
         ----------
-        numbers : Tensor, (N,)
+        numbers : (N,)
             Atomic numbers.
 
         Returns
         -------
-        types : Tensor, (M,)
+        types : (M,)
             Row of each orbital; those with q = 1 come first.
-        atoms : Tensor, (M,)
+        atoms : (M,)
             Its atom.
         n_first : int
             How many have q = 1.
         """
-        types, atoms = [], []
-        for table in (self.first, self.second):
-            rows = table[numbers]
-            present = rows >= 0
-            types.append(rows[present])
-            atoms.append(present.nonzero()[:, 0])
-        return torch.cat(types), torch.cat(atoms), len(types[0])
+        rows = [table[numbers] for table in (self.first, self.second)]
+        types = [row[row >= 0] for row in rows]
+        atoms = [np.nonzero(row >= 0)[0] for row in rows]
+        return np.concatenate(types), np.concatenate(atoms), len(types[0])
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,22 @@ class Block:
     """Indices of the atoms whose points these are, (I,)."""
     atoms: Tensor
     """Indices of the atoms whose orbitals reach them, (J,)."""
+    members: Tensor
+    """Indices of these orbitals, (M_J,)."""
+    rows: Tensor
+    """Place of their atoms in ``atoms``, (M_J,)."""
+    n_first: int
+    """How many of them have q = 1; they come first."""
+
+    @classmethod
+    def of(cls, centres: Index, atoms: Index, owners: Index, n_first: int, device: torch.device) -> Block:
+        """Find the orbitals of a group's atoms among all; ``owners`` are the atoms of these, (M,)."""
+        place = np.full(max(owners.max(), atoms.max()) + 1, -1)
+        place[atoms] = np.arange(len(atoms))
+        members = np.flatnonzero(place[owners] >= 0)
+        tables = (centres, atoms, members, place[owners[members]])
+        centre, near, member, row = (torch.as_tensor(table, device=device) for table in tables)
+        return cls(centre, near, member, row, int(np.count_nonzero(members < n_first)))
 
 
 def grid_sphere(radius: float, interval: float) -> Tensor:

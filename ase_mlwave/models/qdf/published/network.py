@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ase_mlwave.models.qdf.published.config import PublishedConfig
 from ase_mlwave.models.qdf.published.dense import dense, rectified_dense
 from ase_mlwave.models.qdf.published.field import (
+    ATOMS_IN_ONE_BLOCK,
     NEGLIGIBLE,
     Block,
     OrbitalTable,
@@ -26,6 +27,8 @@ from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR, HARTREE
 
 __all__ = ["PublishedQDF"]
+
+Index = NDArray[np.int64]
 
 #: Smallest norm that orbitals are divided by.
 _TINY = 1e-12
@@ -67,11 +70,7 @@ class PublishedQDF(nn.Module):
         self.register_buffer(
             "sphere", grid_sphere(config.radius_angstrom, config.grid_interval_angstrom), persistent=False
         )
-        first, second = _tables(config)
-        self.first: Tensor
-        self.second: Tensor
-        self.register_buffer("first", first, persistent=False)
-        self.register_buffer("second", second, persistent=False)
+        self.table = OrbitalTable(*_tables(config))  # stays on the CPU, where molecules come from
 
     def cast(self, dtype: torch.dtype) -> Self:
         """Set the precision of the parameters; geometry is always float64."""
@@ -102,7 +101,7 @@ class PublishedQDF(nn.Module):
                 values += self._pooled(pending)
                 pending = []
         values += self._pooled(pending)
-        electronvolts = torch.stack(values) if values else torch.zeros(0, len(self.config.outputs))
+        electronvolts = torch.stack(values) if values else self.sphere.new_zeros(0, len(self.config.outputs))
         return electronvolts.double() / HARTREE
 
     def orbitals(self, system: System) -> Tensor:
@@ -191,11 +190,9 @@ class PublishedQDF(nn.Module):
         hidden = torch.cat(first) if len(first) > 1 else first[0]
         for layer in _linear_layers(self.functional)[1:]:
             hidden = rectified_dense(hidden, layer.weight, layer.bias)
+        mean = self.config.pooling == "mean"
         parts = hidden.split([len(rows) for rows in first])
-        pooled = torch.stack([rows.sum(dim=0) for rows in parts])
-        if self.config.pooling == "mean":
-            pooled = pooled / torch.tensor([[len(rows)] for rows in parts], dtype=pooled.dtype, device=pooled.device)
-        return list(self.output(pooled))
+        return list(self.output(torch.stack([rows.sum(dim=0) / (len(rows) if mean else 1) for rows in parts])))
 
 
 class _Molecule:
@@ -207,11 +204,14 @@ class _Molecule:
         self.n_atoms = len(system)
         self.numbers = torch.as_tensor(np.array(system.numbers), device=device)
         self.positions = torch.as_tensor(system.positions * BOHR, device=device)
-        self.types, self.atoms, self.n_first = OrbitalTable(network.first, network.second).of(self.numbers)
-        self.blocks = [Block(*(torch.as_tensor(part, device=device) for part in b)) for b in self._cut(system)]
+        types, atoms, n_first = network.table.of(system.numbers)
+        self.types = torch.as_tensor(types, device=device)
+        self.blocks = [Block.of(*part, atoms, n_first, device) for part in self._cut(system)]
         self.amplitude = math.sqrt(system.n_electrons / network.config.width)
 
-    def _cut(self, system: System) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    def _cut(self, system: System) -> list[tuple[Index, Index]]:
+        if len(system) <= ATOMS_IN_ONE_BLOCK:  # one block, whose exponents need not be asked for
+            return cut_into_blocks(system, math.inf)
         smallest = float(self.network.exponents.detach().min())
         reach = math.sqrt(-math.log(NEGLIGIBLE) / smallest) if smallest > 0 else math.inf
         return cut_into_blocks(system, (reach + self.network.config.radius_angstrom) / BOHR)
@@ -219,23 +219,20 @@ class _Molecule:
     def geometry(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Give for every block the squared distances (J, G) and the atoms (J,)."""
         for block in self.blocks:
-            atoms, centres = self.positions[block.atoms], self.positions[block.centres]
-            yield squared_distances(self.network.sphere, centres, atoms), block.atoms
+            yield self._squared(block), block.atoms
+
+    def _squared(self, block: Block) -> Tensor:
+        return squared_distances(self.network.sphere, self.positions[block.centres], self.positions[block.atoms])
 
     def basis(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Give for every block its orbitals on its points, (M_J, G), not normalised, and their indices (M_J,)."""
         minus_zetas = -self.network.exponents[self.types][:, None]
-        place = torch.full((self.n_atoms,), -1, device=self.atoms.device)
-        for squared, atoms in self.geometry():
-            place.fill_(-1)
-            place[atoms] = torch.arange(len(atoms), device=place.device)
-            rows = place[self.atoms]  # of each orbital in `squared`
-            members = (rows >= 0).nonzero()[:, 0]
-            rows, n_first = rows[members], int((members < self.n_first).sum())
-            distances = squared.to(minus_zetas.dtype)
-            powers = distances.index_select(0, rows) * minus_zetas[members]
-            powers[n_first:].add_(distances.log().index_select(0, rows[n_first:]), alpha=0.5)  # the factor |r - R|
-            yield powers.exp_(), members
+        for block in self.blocks:
+            distances = self._squared(block).to(minus_zetas.dtype)
+            powers = distances.index_select(0, block.rows) * minus_zetas[block.members]
+            second = block.rows[block.n_first :]
+            powers[block.n_first :].add_(distances.log().index_select(0, second), alpha=0.5)  # the factor |r - R|
+            yield powers.exp_(), block.members
 
     def orbital_norms(self) -> Tensor:
         """Return the norms of the orbitals over the whole field, (M,)."""
@@ -263,7 +260,7 @@ def _norms(columns: Tensor) -> Tensor:
     return norms.clamp_min(_TINY)
 
 
-def _tables(config: PublishedConfig) -> tuple[Tensor, Tensor]:
+def _tables(config: PublishedConfig) -> tuple[Index, Index]:
     """Tabulate the rows of orbitals with q = 1 and q = 2 by atomic number; see `OrbitalTable`."""
     row = {name: index for index, name in enumerate(config.orbital_names())}
     tables = []
@@ -272,8 +269,8 @@ def _tables(config: PublishedConfig) -> tuple[Tensor, Tensor]:
             z: [row[name] for name, q in config.orbitals_of(element) if q == order]
             for z, element in zip(config.numbers, config.elements, strict=True)
         }
-        table = torch.full((max(config.numbers) + 1, max(map(len, rows.values()))), -1, dtype=torch.int64)
+        table = np.full((max(config.numbers) + 1, max(map(len, rows.values()))), -1)
         for z, values in rows.items():
-            table[z, : len(values)] = torch.tensor(values, dtype=torch.int64)
+            table[z, : len(values)] = values
         tables.append(table)
     return tables[0], tables[1]
