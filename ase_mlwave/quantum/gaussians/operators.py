@@ -78,7 +78,7 @@ class _Primitive(torch.autograd.Function):
             if gradients and layout.n_terms < _MOST_TERMS:
                 ctx.states.append(state)
         primitive = flat.new_zeros(2 + len(layout.potentials), layout.n_elements)
-        return primitive.index_copy_(1, _targets(groups), torch.cat(parts, 1))
+        return primitive.index_copy_(1, _targets(groups), torch.cat(parts, 1) if len(parts) > 1 else parts[0])
 
     @staticmethod
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None]:
@@ -96,4 +96,5 @@ class _Primitive(torch.autograd.Function):
 
 
 def _targets(groups: Sequence[Group]) -> Tensor:
-    return torch.cat([block.targets.view(-1) for group in groups for block in group.blocks])
+    targets = [block.targets for group in groups for block in group.blocks]
+    return torch.cat(targets) if len(targets) > 1 else targets[0]

@@ -110,13 +110,11 @@ def prepare_state(flat: Tensor, group: Group, layout: Layout, *, gradients: bool
         centres = centres.index_select(0, group.molecule)
     r = (group.fractions[0] * a + group.fractions[1] * b)[:, None] - centres.t().reshape(3, -1, len(centres))
     u = (r * r).sum(0)
-    radial = torch.cat(
-        [
-            coulomb_radial(part, charges, group.order + 1 + gradients)
-            for part, charges in zip(u.split([len(c.elements) for c in group.charges]), group.charges, strict=True)
-        ],
-        1,
-    )
+    radials = [
+        coulomb_radial(part, charges, group.order + 1 + gradients)
+        for part, charges in zip(u.split([len(c.elements) for c in group.charges]), group.charges, strict=True)
+    ]
+    radial = torch.cat(radials, 1) if len(radials) > 1 else radials[0]
     if group.present is not None:
         radial = radial * group.present[:, None]
     powers = monomials(r, max(1, group.order))
