@@ -11,11 +11,13 @@ from torch import Tensor
 __all__ = ["wigner_matrices"]
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _stretched_coupling(l: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Project 1 x (l-1) on its stretched order l: (2l+1, 3 (2l-1)), orthonormal rows."""
-    coupling: Tensor = o3.wigner_3j(1, l - 1, l, dtype=torch.float64) * (2 * l + 1) ** 0.5
-    return coupling.permute(2, 0, 1).reshape(2 * l + 1, -1).to(dtype=dtype, device=device)
+    """Project products of D_1 and D_(l-1), flat, on D_l, flat: (9 (2l-1)^2, (2l+1)^2)."""
+    with torch.inference_mode(mode=False):  # kept for later calls, which may need gradients
+        q: Tensor = o3.wigner_3j(1, l - 1, l, dtype=torch.float64) * (2 * l + 1) ** 0.5  # (3, 2l-1, 2l+1)
+        coupling = torch.einsum("acm,bdn->abcdmn", q, q).reshape(9 * (2 * l - 1) ** 2, (2 * l + 1) ** 2)
+        return coupling.to(dtype=dtype, device=device)
 
 
 def wigner_matrices(rotation: Tensor, max_order: int) -> list[Tensor]:
@@ -42,7 +44,7 @@ def wigner_matrices(rotation: Tensor, max_order: int) -> list[Tensor]:
     n = rotation.shape[0]
     matrices = [rotation.new_ones(n, 1, 1), rotation][: max_order + 1]
     for l in range(2, max_order + 1):
-        q = _stretched_coupling(l, rotation.dtype, rotation.device)
-        product = torch.einsum("eab,ecd->eacbd", rotation, matrices[-1]).reshape(n, 3 * (2 * l - 1), 3 * (2 * l - 1))
-        matrices.append(q @ product @ q.T)
+        products = rotation.reshape(n, 9, 1) * matrices[-1].flatten(1)[:, None]
+        coupled = products.flatten(1) @ _stretched_coupling(l, rotation.dtype, rotation.device)
+        matrices.append(coupled.view(n, 2 * l + 1, 2 * l + 1))
     return matrices

@@ -67,9 +67,9 @@ class SystemBatch:
 
     def vectors(self) -> Tensor:
         """Return the vectors (E, 3) from first to second atoms, Bohr, differentiable in positions and cells."""
-        difference = self.positions[self.second] - self.positions[self.first]
+        difference = self.positions.index_select(0, self.second) - self.positions.index_select(0, self.first)
         if self.shifts is not None:
-            cells = self.cells[self.system[self.first]]
+            cells = self.cells.index_select(0, self.system.index_select(0, self.first))
             difference = difference + (self.shifts[:, :, None] * cells).sum(1)
         return difference
 

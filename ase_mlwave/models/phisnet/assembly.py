@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ase_mlwave.systems.batch import SystemBatch
 
-__all__ = ["AOPlan", "MatrixBatch"]
+__all__ = ["AOPlan", "Assembly", "MatrixBatch"]
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,11 @@ class AOPlan:
         The molecules.
     functions : mapping of atomic number to int
         Basis functions per element.
+    device : torch.device, optional
+        Where the plan is needed; by default where the batch is.
     """
 
-    def __init__(self, batch: SystemBatch, functions: Mapping[int, int]) -> None:
+    def __init__(self, batch: SystemBatch, functions: Mapping[int, int], device: torch.device | None = None) -> None:
         counts = torch.zeros(max(functions) + 1, dtype=torch.int64)
         for number, count in functions.items():
             counts[number] = count
@@ -66,7 +68,7 @@ class AOPlan:
         ends = per_atom.cumsum(0)
         system_start = sizes.cumsum(0) - sizes
         matrix_start = sizes.square().cumsum(0) - sizes.square()
-        device = batch.positions.device
+        device = batch.positions.device if device is None else device
         self.sizes = tuple(sizes.tolist())
         self.offset = (ends - per_atom - system_start[system]).to(device)  # (N,) first function of an atom
         self.width = sizes[system].to(device)  # (N,) M of its molecule
@@ -81,15 +83,32 @@ class AOPlan:
         straight = base + rows[:, :, None] * width + columns[:, None, :]
         return straight, base + columns[:, None, :] * width + rows[:, :, None]
 
-    def assemble(self, blocks: list[tuple[Tensor, Tensor, Tensor]]) -> MatrixBatch:
-        """Add up (first, second, blocks (n, M1, M2)) and their transposes to symmetric matrices."""
-        flat = blocks[0][2].new_zeros(self.n_elements)
-        for first, second, values in blocks:
-            straight, transposed = self.indices(first, second, (values.shape[1], values.shape[2]))
-            half = (0.5 * values).reshape(-1)
-            flat = flat.index_add(0, straight.reshape(-1), half).index_add(0, transposed.reshape(-1), half)
-        return MatrixBatch(flat, self.sizes)
-
     def extract(self, flat: Tensor, first: Tensor, second: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Read the blocks (n, M1, M2) of given pairs from matrices stored flat: the way back of ``assemble``."""
+        """Read the blocks (n, M1, M2) of given pairs from matrices stored flat: the way back of `Assembly`."""
         return flat[self.indices(first, second, shape)[0]]
+
+
+class Assembly:
+    """Where the elements of blocks stand in the matrices of a batch.
+
+    Parameters
+    ----------
+    plan : AOPlan
+        Where the basis functions stand.
+    blocks : list of (Tensor (n,), Tensor (n,), (M1, M2))
+        First and second atoms of blocks of one shape, and the shape.
+    """
+
+    def __init__(self, plan: AOPlan, blocks: list[tuple[Tensor, Tensor, tuple[int, int]]]) -> None:
+        self.sizes, self.n_elements = plan.sizes, plan.n_elements
+        straight, transposed = zip(
+            *(plan.indices(first, second, shape) for first, second, shape in blocks), strict=True
+        )
+        self.straight = torch.cat([i.reshape(-1) for i in straight])
+        self.transposed = torch.cat([i.reshape(-1) for i in transposed])
+
+    def __call__(self, elements: Tensor) -> MatrixBatch:
+        """Add up the elements of all blocks, one block behind the other, and their transposes: symmetric matrices."""
+        half = 0.5 * elements
+        flat = elements.new_zeros(self.n_elements).index_add(0, self.straight, half)
+        return MatrixBatch(flat.index_add(0, self.transposed, half), self.sizes)

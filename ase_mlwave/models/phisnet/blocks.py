@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from ase_mlwave.models.phisnet.moments import Moments
 from ase_mlwave.models.phisnet.orders import Order, OrderLayout
+from ase_mlwave.models.phisnet.packing import PackedModule
 from ase_mlwave.quantum.ao_order import coupling_basis, couplings, irreps_order
 from ase_mlwave.quantum.basis import shells
 
-__all__ = ["BlockHead", "block_coefficients", "coupled_basis"]
+__all__ = ["BlockHead", "HeadGroup", "block_coefficients", "coupled_basis"]
 
 
 def coupled_basis(shells_1: Sequence[int], shells_2: Sequence[int]) -> tuple[list[Order], Tensor]:
@@ -55,7 +56,7 @@ def block_coefficients(blocks: Tensor, matrix: Tensor) -> Tensor:
 
 
 class BlockHead(nn.Module):
-    """Map features to the blocks of one element (or ordered pair of elements).
+    """Map features to the blocks of one element (or ordered pair of elements); see `HeadGroup` for the evaluation.
 
     Parameters
     ----------
@@ -91,44 +92,41 @@ class BlockHead(nn.Module):
             torch.randn(features, self.orders.count(kind)) * features**-0.5 for kind in self.kinds
         )
         n = matrix.shape[0]
+        self.n_paths = max(self.orders.count(kind) for kind in self.kinds)
+        """Most paths P of one order; the output for orders that have fewer is filled up with zeros."""
         self.register_buffer("matrix", matrix.reshape(n, n), persistent=False)
-        self.register_buffer("source", self._source(), persistent=False)
+        self.register_buffer("place", self._place(), persistent=False)
         self.register_buffer("shift", torch.zeros(n, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(n, dtype=torch.float64))
 
-    def _source(self) -> Tensor:
-        """Where each coefficient stands in the joined outputs of all kinds, (C,)."""
-        place, start = {}, 0
-        for kind in self.kinds:
-            paths = [p for p, o in enumerate(self.orders) if o == kind]
-            for k, p in enumerate(paths):
-                place[p] = [start + m * len(paths) + k for m in range(2 * kind[0] + 1)]
-            start += len(paths) * (2 * kind[0] + 1)
-        return torch.tensor([index for p in range(len(self.orders)) for index in place[p]])
+    def _place(self) -> Tensor:
+        """Where each coefficient stands in rows and paths, (R, P) flat: (C,)."""
+        places, used = [], dict.fromkeys(self.kinds, 0)
+        for order in self.orders:
+            rows = self.layout.rows[order]
+            places += [row * self.n_paths + used[order] for row in range(rows.start, rows.stop)]
+            used[order] += 1
+        return torch.tensor(places)
 
-    def forward(self, x: Tensor, fade: Tensor | None = None) -> Tensor:
-        """Predict blocks.
+    def entries(self) -> tuple[Tensor, Tensor]:
+        """Where the weights of each order and path begin in all weights, flat, and their stride: (orders, P) each.
 
-        Parameters
-        ----------
-        x : Tensor, (n, R, F)
-            Features of the atoms or pairs of this kind.
-        fade : Tensor, (n,), optional
-            Cutoff function of each pair, on which the shift fades.
-
-        Returns
-        -------
-        Tensor, (n, M1, M2)
-            float64, Hartree, PySCF's AO order.
+        The stride is zero where an order has no such path, and the beginning is that of a zero behind all weights.
         """
-        source: Tensor = self.source  # type: ignore[assignment]
-        shift: Tensor = self.shift  # type: ignore[assignment]
-        scale: Tensor = self.scale  # type: ignore[assignment]
+        n, features = sum(w.numel() for w in self.weights), self.weights[0].shape[0]
+        begins, strides, start = [], [], 0
+        for order in self.layout.orders:
+            n_paths = self.orders.count(order)
+            begins.append([start + p if p < n_paths else n for p in range(self.n_paths)])
+            strides.append([n_paths if p < n_paths else 0 for p in range(self.n_paths)])
+            start += n_paths * features
+        return torch.tensor(begins), torch.tensor(strides)
+
+    def change_of_basis(self) -> Tensor:
+        """Change from scaled coefficients, and 1 behind them for the shift, to elements of the block: (C + 1, C)."""
         matrix: Tensor = self.matrix  # type: ignore[assignment]
-        parts = [(x[:, self.layout.rows[k]] @ w).flatten(1) for k, w in zip(self.kinds, self.weights, strict=True)]
-        raw = torch.cat(parts, dim=1)[:, source].double() * scale
-        coefficients = raw + (shift if fade is None else shift * fade.double()[:, None])
-        return (coefficients @ matrix).view(-1, *self.shape)
+        scale, shift = self.scale, self.shift
+        return torch.cat([scale[:, None] * matrix, (shift @ matrix)[None]])  # type: ignore[index, operator]
 
     def coefficients(self, blocks: Tensor) -> Tensor:
         """Project blocks (n, M1, M2) on what the head gives: (n, M1 M2)."""
@@ -145,3 +143,93 @@ class BlockHead(nn.Module):
             self.shift[part] = shift  # type: ignore[operator]
             self.scale[part] = (variance + (mean - shift).square()).mean().sqrt().clamp(min=floor)  # type: ignore[operator]
             start += 2 * l + 1
+
+
+class HeadGroup(PackedModule):
+    """Several heads at once: one matrix product each for the coefficients and for the blocks, the rest together.
+
+    Parameters
+    ----------
+    heads : sequence of BlockHead
+        Heads of one layout.
+    """
+
+    def __init__(self, heads: Sequence[BlockHead]) -> None:
+        super().__init__()
+        self._heads = tuple(heads)  # of which this is not the owner
+        self.layout = heads[0].layout
+        self._entries: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def packed_from(self) -> tuple[Tensor, ...]:
+        """Weights and statistics of all heads."""
+        return tuple(w for head in self._heads for w in (*head.weights, head.scale, head.shift))
+
+    def pack(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Give the weights (R, P, F) and the changes of basis (C + 1, C) of every head."""
+        flat = [w.flatten() for head in self._heads for w in head.weights]
+        flat.append(flat[0].new_zeros(1))
+        device = flat[0].device
+        if device not in self._entries:
+            self._entries[device] = (self._all_entries().to(device), self.layout.order_of_row.to(device))
+        entries, order_of_row = self._entries[device]
+        packed = torch.cat(flat).index_select(0, entries.flatten()).view(entries.shape)
+        by_row = packed.index_select(0, order_of_row)
+        weights = by_row.split([head.n_paths for head in self._heads], dim=1)
+        return tuple(weights), tuple(head.change_of_basis() for head in self._heads)
+
+    def _all_entries(self) -> Tensor:
+        """Where the joined weights, (orders, sum of P, F), stand in all weights, flat."""
+        features = self._heads[0].weights[0].shape[0]
+        n = sum(w.numel() for head in self._heads for w in head.weights)
+        begins, strides, start = [], [], 0
+        for head in self._heads:
+            begin, stride = head.entries()
+            begins.append(torch.where(stride > 0, begin + start, n))
+            strides.append(stride)
+            start += sum(w.numel() for w in head.weights)
+        steps = torch.cat(strides, dim=1)[..., None] * torch.arange(features)
+        return torch.cat(begins, dim=1)[..., None] + steps
+
+    def sources(self, counts: Sequence[int]) -> Tensor:
+        """Where the coefficients of ``counts`` blocks of each head, and their cutoff functions, stand in outputs."""
+        device = self._heads[0].weights[0].device
+        n_fade, first, start = (
+            self.layout.n_rows * sum(h.n_paths * n for h, n in zip(self._heads, counts, strict=True)),
+            0,
+            0,
+        )
+        parts = []
+        for head, n in zip(self._heads, counts, strict=True):
+            block = torch.arange(n, device=device)
+            parts.append((start + head.place[:, None] * n + block).flatten())  # type: ignore[index]
+            parts.append(n_fade + first + block)
+            first, start = first + n, start + self.layout.n_rows * head.n_paths * n
+        return torch.cat(parts)
+
+    def forward(self, features: Sequence[Tensor], fade: Tensor, sources: Tensor) -> Tensor:
+        """Predict blocks.
+
+        Parameters
+        ----------
+        features : sequence of Tensor, (R, n, F)
+            What each head acts on.
+        fade : Tensor, (sum of n,)
+            Cutoff function of pairs, 1 of atoms.
+        sources : Tensor
+            As of `sources`, for these numbers of blocks.
+
+        Returns
+        -------
+        Tensor
+            Elements of all blocks one behind the other, float64, Hartree, PySCF's AO order.
+        """
+        weights, changes = self.packed()
+        raw = [torch.bmm(w, x.transpose(1, 2)).flatten() for w, x in zip(weights, features, strict=True)]
+        joined = torch.cat([*raw, fade]).index_select(0, sources).double()
+        parts = joined.split([len(change) * x.shape[1] for change, x in zip(changes, features, strict=True)])
+        blocks = [
+            torch.mm(part.view(len(change), -1).t(), change).flatten()
+            for part, change in zip(parts, changes, strict=True)
+        ]
+        return torch.cat(blocks)

@@ -42,9 +42,9 @@ class PairMixing(nn.Module):
         self.weight = nn.Parameter(_PRODUCT_GAIN * _path_weights(self.coupling.paths, n_radial, features))
 
     def forward(self, x: Tensor, y: Tensor, rbf: Tensor) -> Tensor:
-        """Map features of both atoms of each pair (E, R, F) to those of the pair, zero at the cutoff."""
+        """Map features of both atoms of each pair (R, E, F) to those of the pair, zero at the cutoff."""
         coefficients = rbf @ self.weight  # (paths, E, F)
-        result: Tensor = self.coupling(x.transpose(0, 1), y.transpose(0, 1), coefficients).transpose(0, 1)
+        result: Tensor = self.coupling(x, y, coefficients)
         return result
 
 
@@ -107,8 +107,9 @@ class HarmonicMixing(nn.Module):
         return torch.tensor(entries, dtype=torch.float64)
 
     def forward(self, y: Tensor, geometry: EdgeGeometry) -> Tensor:
-        """Map features (N, R, F) to messages of all pairs (E, R, F), zero at the cutoff."""
-        u = torch.bmm(geometry.rotation, y[geometry.batch.second]).transpose(0, 1)  # (R, E, F), by m
+        """Map features (R, N, F) to messages of all pairs (R, E, F), zero at the cutoff."""
+        of_second = y.index_select(1, geometry.second).transpose(0, 1)
+        u = torch.bmm(geometry.rotation, of_second).transpose(0, 1)  # (R, E, F), by m
         coefficients = (geometry.rbf @ self.weight) * self.of_harmonics[self.degree][:, None]  # (paths, E, F)
         entries = (self.matrix.to(y.dtype) @ coefficients.flatten(1)).view(self.matrix.shape[0], *u.shape[1:])
         blocks = self._blocks()
@@ -123,7 +124,7 @@ class HarmonicMixing(nn.Module):
             square = square.expand(copies, -1, -1, -1, -1)  # before the product: one axis at a time, as in couplings
             parts.append((square * within.view(copies, 1, width, *u.shape[1:])).sum(2).flatten(0, 1))
         parts[0] = parts[0] + (geometry.rbf @ self.direct) * self.of_direct[:, None] * u[:1]
-        return torch.bmm(geometry.rotation.transpose(1, 2), torch.cat(parts).transpose(0, 1))
+        return torch.bmm(geometry.rotation.transpose(1, 2), torch.cat(parts).transpose(0, 1)).transpose(0, 1)
 
 
 class PaperInteraction(nn.Module):
@@ -152,10 +153,10 @@ class PaperInteraction(nn.Module):
         self.linear = MixingLinear(layout, config.features)
 
     def forward(self, x: Tensor, geometry: EdgeGeometry) -> Tensor:
-        """Map features (N, R, F) to the same shape."""
+        """Map features (R, N, F) to the same shape."""
         activated = self.before(x)
         messages = self.mixing(self.neighbour(activated), geometry)
-        y = self.central(activated).index_add(0, geometry.batch.first, messages)
+        y = self.central(activated).index_add(1, geometry.first, messages)
         result: Tensor = x + self.linear(self.after(self.residual(y)))
         return result
 
@@ -192,22 +193,22 @@ class PaperPairs(nn.Module):
         self.register_buffer("order_of_row", layout.order_of_row, persistent=False)
 
     def forward(self, f: Tensor, geometry: EdgeGeometry) -> tuple[Tensor, Tensor]:
-        """Map features (N, R, F) to those of diagonal blocks (N, R, F) and of pairs (E, R, F).
+        """Map features (R, N, F) to those of diagonal blocks (R, N, F) and of pairs (R, E, F).
 
         Pair features are multiplied by the cutoff function last, so that blocks vanish smoothly.
         """
-        first, second = geometry.batch.first, geometry.batch.second
+        first, second = geometry.first, geometry.second
         activated = self.before(f)
-        central, neighbour = self.central(activated), self.neighbour(activated)[second]
-        f_atoms = central.index_add(0, first, self._faded(self.radial_atoms, geometry) * neighbour)
-        surroundings = self._faded(self.radial_pairs, geometry) * neighbour  # (E, R, F), the term of atom j
-        around = torch.zeros_like(central).index_add(0, first, surroundings)
-        f_pairs = self.mixing(central[first], central[second], geometry.rbf) + around[first] - surroundings
-        return self.atoms(f_atoms), self.pairs(f_pairs) * geometry.cut[:, None, None]
+        central, neighbour = self.central(activated), self.neighbour(activated).index_select(1, second)
+        f_atoms = central.index_add(1, first, self._faded(self.radial_atoms, geometry) * neighbour)
+        surroundings = self._faded(self.radial_pairs, geometry) * neighbour  # (R, E, F), the term of atom j
+        around = torch.zeros_like(central).index_add(1, first, surroundings).index_select(1, first)
+        mixed = self.mixing(central.index_select(1, first), central.index_select(1, second), geometry.rbf)
+        return self.atoms(f_atoms), self.pairs(mixed + around - surroundings) * geometry.cut[:, None]
 
     def _faded(self, weight: Tensor, geometry: EdgeGeometry) -> Tensor:
-        """Evaluate radial functions of every order, (E, R, F)."""
-        return (geometry.rbf @ weight)[self.order_of_row].transpose(0, 1)
+        """Evaluate radial functions of every order, (R, E, F)."""
+        return (geometry.rbf @ weight).index_select(0, self.order_of_row)
 
 
 class PaperOverlapPairs(nn.Module):
@@ -235,13 +236,13 @@ class PaperOverlapPairs(nn.Module):
         self.pairs = nn.Sequential(ResidualBlock(layout, features, gated=False), GeneralisedSwish(features))
 
     def environment_free(self, embedded: Tensor, geometry: EdgeGeometry) -> tuple[Tensor, Tensor]:
-        """Map embedded elements (N, R, F) to features of diagonal blocks (N, R, F) and of pairs (E, R, F)."""
-        scalars = nn.functional.silu(
-            self.central(embedded[:, 0])[geometry.batch.first] + self.neighbour(embedded[:, 0])[geometry.batch.second]
-        )
+        """Map embedded elements (R, N, F) to features of diagonal blocks (R, N, F) and of pairs (R, E, F)."""
+        of_first = self.central(embedded[0]).index_select(0, geometry.first)
+        of_second = self.neighbour(embedded[0]).index_select(0, geometry.second)
+        scalars = nn.functional.silu(of_first + of_second)
         along = (geometry.rbf @ self.radial).transpose(0, 1) * scalars[:, None]  # (E, L + 1, F): m = 0 in the frame
         harmonics = geometry.rotation[:, : along.shape[1]].transpose(1, 2)  # (E, R, L + 1)
-        pairs = self.pairs(torch.bmm(harmonics, along)) * geometry.cut[:, None, None]
+        pairs = self.pairs(torch.bmm(harmonics, along).transpose(0, 1)) * geometry.cut[:, None]
         return self.atoms(embedded), pairs
 
 

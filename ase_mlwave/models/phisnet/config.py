@@ -37,6 +37,8 @@ class PhiSNetConfig(BaseModel):
     """Radial functions K per pair."""
     cutoff: float = Field(15.0, gt=0, le=1000)
     """Range of all interactions and of matrix blocks, Bohr."""
+    message_cutoff: float | None = Field(None, gt=0, le=1000)
+    """Range of messages between atoms, Bohr, where it is shorter than that of the blocks; None: the same."""
     product: Literal["edge_frame", "clebsch_gordan"] = "edge_frame"
     """How orders are coupled: dense mixing within each m in the frame of an edge, or Clebsch-Gordan as in the paper."""
     hidden: int = Field(128, ge=1, le=16384)
@@ -59,6 +61,11 @@ class PhiSNetConfig(BaseModel):
                 f"max_unnatural_order={self.max_unnatural_order} must not be above max_order={self.max_order}"
             )
         return self
+
+    @property
+    def message_range(self) -> float:
+        """Range of messages, Bohr: never longer than that of the blocks."""
+        return self.cutoff if self.message_cutoff is None else min(self.message_cutoff, self.cutoff)
 
     @property
     def numbers(self) -> tuple[int, ...]:

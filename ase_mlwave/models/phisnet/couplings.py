@@ -152,7 +152,7 @@ class ChannelCoupling(nn.Module):
         second = first if y is x else self._split(y)
         path_of_row, target = self.path_of_row, self.target
         coupled = torch.cat([self._couple(group, first, second) for group in self.groups]).view(-1, *x.shape[1:])
-        weights = weights[path_of_row]
+        weights = weights.index_select(0, path_of_row)
         weighted = coupled * (weights[:, None] if weights.dim() == 2 else weights)
         return x.new_zeros(self.n_rows + 1, *x.shape[1:]).index_add(0, target, weighted)[:-1]
 
@@ -160,7 +160,7 @@ class ChannelCoupling(nn.Module):
         """Group rows (R, n, F) by l: (2l + 1, parities, n F) each."""
         by_degree = self.by_degree
         sizes = [(2 * l + 1) * len(os) for l, os in enumerate(self.orders_of_l)]
-        parts = x[by_degree].flatten(1).split(sizes)
+        parts = x.index_select(0, by_degree).flatten(1).split(sizes)
         return [part.view(2 * l + 1, len(self.orders_of_l[l]), -1) for l, part in enumerate(parts)]
 
     def _couple(self, group: tuple[int, int, int, int], first: list[Tensor], second: list[Tensor]) -> Tensor:

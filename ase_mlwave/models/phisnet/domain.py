@@ -37,9 +37,10 @@ class DomainDistance(nn.Module):
         """Map invariants (N, F) of atoms of given elements (N,) to distances (N,), dimensionless, without gradient."""
         mean: Tensor = self.mean  # type: ignore[assignment]
         whitening: Tensor = self.whitening  # type: ignore[assignment]
-        centred = invariants.detach().double() - mean[element]
-        white = torch.einsum("nf,nfg->ng", centred, whitening[element])
-        return white.square().mean(dim=1).sqrt()
+        with torch.no_grad():
+            centred = invariants.double() - mean.index_select(0, element)
+            white = torch.bmm(centred[:, None], whitening.index_select(0, element))
+            return white.square().mean(dim=(1, 2)).sqrt()
 
     @torch.no_grad()
     def fit(self, training: Iterable[tuple[Tensor, Tensor]], ridge: float = 1e-4) -> None:

@@ -53,8 +53,8 @@ class ElementEmbedding(nn.Module):
         self.register_buffer("configurations", (configurations / capacity)[:, used], persistent=False)
 
     def forward(self, element: Tensor) -> Tensor:
-        """Map indices of elements (N,) to features (N, R, F)."""
+        """Map indices of elements (N,) to features (R, N, F)."""
         configurations: Tensor = self.configurations  # type: ignore[assignment]
-        scalars = self.element(element) + self.shared(configurations[element].to(self.shared.weight.dtype))
-        rest = scalars.new_zeros(scalars.shape[0], self.n_rows - 1, scalars.shape[1])
-        return torch.cat([scalars[:, None], rest], dim=1)
+        shared = self.shared(configurations.to(self.shared.weight.dtype))  # (elements, F)
+        scalars = (self.element.weight + shared).index_select(0, element)
+        return nn.functional.pad(scalars[None], (0, 0, 0, 0, 0, self.n_rows - 1))

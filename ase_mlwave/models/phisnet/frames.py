@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
 from ase_mlwave.models.phisnet.orders import Order, OrderLayout
-from ase_mlwave.quantum.ao_order import to_e3nn
 from ase_mlwave.quantum.rotations import wigner_matrices
 
 __all__ = ["EdgeLayout", "edge_rotations"]
@@ -28,8 +27,8 @@ def edge_rotations(directions: Tensor) -> Tensor:
         Rows: two axes across the edge, and the edge. Differentiable everywhere: the axis across starts from the
         Cartesian axis least along the edge, and results of the network do not depend on that choice.
     """
-    nearest = directions.detach().abs().argmin(dim=1)
-    helper = torch.nn.functional.one_hot(nearest, 3).to(directions.dtype)
+    axes = torch.eye(3, dtype=directions.dtype, device=directions.device)
+    helper = axes.index_select(0, directions.detach().abs().argmin(dim=1))
     x = torch.linalg.cross(helper, directions)
     x = x / x.norm(dim=1, keepdim=True)
     y = torch.linalg.cross(directions, x)
@@ -75,23 +74,6 @@ class EdgeLayout:
                     rows.append((o, o[0] + (m if keep else -m), sign))
         return tuple(rows)
 
-    @cached_property
-    def _entries(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Targets in the (R, R) matrix, sources in the joined Wigner matrices, and signs."""
-        layout = self.layout
-        starts, start = {}, 0
-        for l in range(max(layout.max_order, layout.max_unnatural) + 1):
-            starts[l] = start
-            start += (2 * l + 1) ** 2
-        targets, sources, signs = [], [], []
-        for r, (order, component, sign) in enumerate(self.rows):
-            width = 2 * order[0] + 1
-            for c in range(width):
-                targets.append(r * layout.n_rows + layout.rows[order].start + c)
-                sources.append(starts[order[0]] + component * width + c)
-                signs.append(sign)
-        return torch.tensor(targets), torch.tensor(sources), torch.tensor(signs, dtype=torch.float64)
-
     def rotation(self, directions: Tensor) -> Tensor:
         """Build the matrices that carry features into the frames of edges.
 
@@ -105,11 +87,32 @@ class EdgeLayout:
         Tensor, (E, R, R)
             Orthogonal; its transpose leads back. Law: ``test_frame_rotation_is_orthogonal``.
         """
-        rotation = edge_rotations(directions)  # (E, 3, 3), x y z
-        rotation = to_e3nn(to_e3nn(rotation).transpose(1, 2)).transpose(1, 2)
+        rotation = edge_rotations(directions).roll((-1, -1), (1, 2))  # (E, 3, 3), y z x as e3nn's order l = 1
         max_order = max(self.layout.max_order, self.layout.max_unnatural)
         flat = torch.cat([d.flatten(1) for d in wigner_matrices(rotation, max_order)], dim=1)
-        targets, sources, signs = (t.to(directions.device) for t in self._entries)
+        targets, sources, signs = _entries(self.layout, flat.dtype, flat.device)
         n, size = directions.shape[0], self.layout.n_rows
-        values = flat[:, sources] * signs.to(flat.dtype)
+        values = flat.index_select(1, sources) * signs
         return flat.new_zeros(n, size * size).index_copy(1, targets, values).view(n, size, size)
+
+
+@lru_cache(maxsize=32)
+def _entries(layout: OrderLayout, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Give targets in the (R, R) matrix, sources in the joined Wigner matrices, and signs, where they are needed."""
+    starts, start = {}, 0
+    for l in range(max(layout.max_order, layout.max_unnatural) + 1):
+        starts[l] = start
+        start += (2 * l + 1) ** 2
+    targets, sources, signs = [], [], []
+    for r, (order, component, sign) in enumerate(EdgeLayout(layout).rows):
+        width = 2 * order[0] + 1
+        for c in range(width):
+            targets.append(r * layout.n_rows + layout.rows[order].start + c)
+            sources.append(starts[order[0]] + component * width + c)
+            signs.append(sign)
+    with torch.inference_mode(mode=False):  # kept for later calls, which may need gradients
+        return (
+            torch.tensor(targets, device=device),
+            torch.tensor(sources, device=device),
+            torch.tensor(signs, device=device, dtype=dtype),
+        )

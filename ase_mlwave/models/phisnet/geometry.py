@@ -8,54 +8,82 @@ import torch
 from torch import Tensor
 
 from ase_mlwave.models.phisnet.frames import EdgeLayout
-from ase_mlwave.models.phisnet.orders import OrderLayout
 from ase_mlwave.models.phisnet.radial import BernsteinBasis
-from ase_mlwave.systems.batch import SystemBatch
 
 __all__ = ["EdgeGeometry", "edge_geometry"]
 
 
 @dataclass(frozen=True)
 class EdgeGeometry:
-    """Pairs of a batch in the network's precision.
+    """Pairs of atoms in the network's precision.
 
     Parameters
     ----------
-    batch : SystemBatch
-        Atoms and pairs.
+    first, second : Tensor, (E,)
+        Atoms of each pair.
+    distances : Tensor, (E,)
+        Bohr.
     rbf, cut : Tensor, (E, K) and (E,)
         Radial functions and cutoff function of the distances.
     rotation : Tensor, (E, R, R)
         Into the frames of the edges, rows as :class:`ase_mlwave.models.phisnet.frames.EdgeLayout` sorts them.
+    faded_back : Tensor, (E, R, R)
+        Out of the frames, times the cutoff function.
     """
 
-    batch: SystemBatch
+    first: Tensor
+    second: Tensor
+    distances: Tensor
     rbf: Tensor
     cut: Tensor
     rotation: Tensor
+    faded_back: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        radial: BernsteinBasis,
+        first: Tensor,
+        second: Tensor,
+        distances: Tensor,
+        rotation: Tensor,
+        cutoff: float | None = None,
+    ) -> EdgeGeometry:
+        """Complete what is known of pairs by radial functions, which vanish at ``cutoff`` (by default the basis')."""
+        rbf, cut = radial(distances, cutoff)
+        return cls(first, second, distances, rbf, cut, rotation, (rotation * cut[:, None, None]).transpose(1, 2))
+
+    def within(
+        self, near: Tensor, first: Tensor, second: Tensor, radial: BernsteinBasis, cutoff: float
+    ) -> EdgeGeometry:
+        """Select pairs (n,), and let their radial functions vanish at a shorter cutoff."""
+        distances, rotation = self.distances.index_select(0, near), self.rotation.index_select(0, near)
+        return self.of(radial, first, second, distances, rotation, cutoff)
 
 
-def edge_geometry(batch: SystemBatch, radial: BernsteinBasis, layout: OrderLayout, dtype: torch.dtype) -> EdgeGeometry:
+def edge_geometry(
+    vectors: Tensor, first: Tensor, second: Tensor, radial: BernsteinBasis, edges: EdgeLayout, dtype: torch.dtype
+) -> EdgeGeometry:
     """Evaluate radial functions and frames of all pairs.
 
     Parameters
     ----------
-    batch : SystemBatch
-        Positions in Bohr, float64; differences are taken in float64, then cast.
+    vectors : Tensor, (E, 3)
+        From first to second atoms, Bohr, float64.
+    first, second : Tensor, (E,)
+        Atoms of each pair.
     radial : BernsteinBasis
         Radial functions.
-    layout : OrderLayout
-        Orders of the features.
+    edges : EdgeLayout
+        Rows of features in the frames.
     dtype : torch.dtype
         Precision of the network.
 
     Returns
     -------
     EdgeGeometry
-        Differentiable with respect to the positions.
+        Differentiable with respect to the vectors.
     """
-    vectors = batch.vectors()
     distances = vectors.norm(dim=1)
     directions = (vectors / distances[:, None]).to(dtype)
-    rbf, cut = radial(distances.to(dtype))
-    return EdgeGeometry(batch, rbf, cut, EdgeLayout(layout).rotation(directions))
+    return EdgeGeometry.of(radial, first, second, distances.to(dtype), edges.rotation(directions))

@@ -132,10 +132,12 @@ def predict_batch(
     config = network.config
     device = network.radial.raw_alpha.device
     with torch.set_grad_enabled(gradients):
-        molecules = collate(systems, config.cutoff, neighbours).to(device)
+        molecules = collate(systems, config.cutoff, neighbours)
+        plan = network.plan(molecules)
+        molecules = molecules.to(device)
         if gradients:
             molecules = molecules.at(molecules.positions.clone().requires_grad_())
-        output = network(molecules)
+        output = network(molecules, plan)
         exact = exact_matrices(
             molecules.positions,
             [s.numbers for s in systems],

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from ase_mlwave.models.phisnet.couplings import ChannelCoupling
 from ase_mlwave.models.phisnet.orders import OrderLayout
+from ase_mlwave.models.phisnet.packing import PackedModule
 
-__all__ = ["GeneralisedSwish", "MixingLinear", "OrderLinear", "ResidualBlock", "ScalarGate"]
+__all__ = ["GeneralisedSwish", "MixingLinear", "OrderLinear", "OrderWeights", "ResidualBlock", "ScalarGate"]
+
+#: Channels up to which one batched product over all rows is faster on a CPU than one product an order.
+_SMALL = 64
 
 
-class OrderLinear(nn.Module):
+class OrderLinear(PackedModule):
     """Mix channels with one matrix per order; a bias for invariants only.
 
     Parameters
@@ -32,13 +38,62 @@ class OrderLinear(nn.Module):
                 nn.init.orthogonal_(matrix) if n_in == n_out else nn.init.normal_(matrix, std=n_in**-0.5)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(n_out))
+        self.layout = layout
         self.register_buffer("order_of_row", layout.order_of_row, persistent=False)
 
+    @property
+    def packed_from(self) -> tuple[Tensor, ...]:
+        """Matrices and bias."""
+        return self.weight, self.bias
+
+    def pack(self) -> OrderWeights:
+        """Bring matrices and bias to the rows of the features."""
+        return OrderWeights.of(self.weight, self.bias, self.layout, self.order_of_row)  # type: ignore[arg-type]
+
     def forward(self, x: Tensor) -> Tensor:
-        """Map features (N, R, F_in) to (N, R, F_out)."""
-        order_of_row: Tensor = self.order_of_row  # type: ignore[assignment]
-        y = torch.bmm(x.transpose(0, 1), self.weight[order_of_row]).transpose(0, 1)
-        return y + nn.functional.pad(self.bias[None], (0, 0, 0, y.shape[1] - 1))
+        """Map features (R, N, F_in) to (R, N, F_out)."""
+        weights: OrderWeights = self.packed()
+        return weights(x)
+
+
+@dataclass(frozen=True)
+class OrderWeights:
+    """Matrices of an `OrderLinear` in the form that is fastest for their size.
+
+    Parameters
+    ----------
+    by_row : Tensor or None, (R, F_in, F_out)
+        One matrix a row, for a single batched product: best for small matrices, and where launching kernels costs.
+    by_order : tuple of Tensor, (F_in, F_out)
+        One matrix an order instead, for large matrices on a CPU, which would be read 2l + 1 times.
+    widths : tuple of int
+        Rows of each order.
+    bias : Tensor
+        (R, 1, F_out) beside ``by_row``, otherwise (F_out,); for invariants only.
+    """
+
+    by_row: Tensor | None
+    by_order: tuple[Tensor, ...]
+    widths: tuple[int, ...]
+    bias: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor, layout: OrderLayout, order_of_row: Tensor) -> OrderWeights:
+        """Choose the form for matrices (orders, F_in, F_out) and a bias (F_out,)."""
+        widths = tuple(2 * l + 1 for l, _ in layout.orders)
+        if weight.device.type == "cpu" and weight.shape[1] > _SMALL:
+            return cls(None, weight.unbind(), widths, bias)
+        bias = nn.functional.pad(bias[None, None], (0, 0, 0, 0, 0, layout.n_rows - 1))
+        return cls(weight.index_select(0, order_of_row), (), widths, bias)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map features (R, N, F_in) to (R, N, F_out)."""
+        if self.by_row is not None:
+            return torch.baddbmm(self.bias, x, self.by_row)
+        scalars, *others = x.split(self.widths)
+        first, *matrices = self.by_order
+        rest = [rows @ matrix for rows, matrix in zip(others, matrices, strict=True)]
+        return torch.cat([torch.addmm(self.bias, scalars[0], first)[None], *rest])
 
 
 class MixingLinear(nn.Module):
@@ -70,11 +125,10 @@ class MixingLinear(nn.Module):
         self.linear = OrderLinear(layout, features, features, zero=zero)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map features (N, R, F) to the same shape."""
-        rows = x.transpose(0, 1)
+        """Map features (R, N, F) to the same shape."""
         order_of_row: Tensor = self.linear.order_of_row  # type: ignore[assignment]
-        mixed = rows * self.keep[order_of_row][:, None] + self.coupling(rows, rows, self.weight)
-        result: Tensor = self.linear(mixed.transpose(0, 1))
+        kept = x * self.keep.index_select(0, order_of_row)[:, None]
+        result: Tensor = self.linear(kept + self.coupling(x, x, self.weight))
         return result
 
 
@@ -92,16 +146,12 @@ class GeneralisedSwish(nn.Module):
         self.b = nn.Parameter(torch.full((features,), 1.702))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map features (N, R, F) to the same shape."""
-        scalars, rest = x.split([1, x.shape[1] - 1], dim=1)
-        return torch.cat([scalars * self.factor(scalars), rest], dim=1)
-
-    def factor(self, scalars: Tensor) -> Tensor:
-        """Give a sigmoid(b x), by which invariants are multiplied."""
-        return self.a * torch.sigmoid(self.b * scalars)
+        """Map features (R, N, F) to the same shape."""
+        scalars, rest = x.split([1, x.shape[0] - 1])
+        return torch.cat([scalars * self.a * torch.sigmoid(self.b * scalars), rest])
 
 
-class ScalarGate(nn.Module):
+class ScalarGate(PackedModule):
     """Activate invariants and scale every other order by a smooth function of the invariants.
 
     Parameters
@@ -122,15 +172,28 @@ class ScalarGate(nn.Module):
         self.gate = nn.Linear(features, (len(layout.orders) - 1) * features)
         self.register_buffer("order_of_row", layout.order_of_row, persistent=False)
 
+    @property
+    def packed_from(self) -> tuple[Tensor, ...]:
+        """Parameters of the swish and of the gates."""
+        return self.swish.a, self.swish.b, self.gate.weight, self.gate.bias
+
+    def pack(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Join swish and gates: matrices (orders, F, F), biases and sizes (orders, 1, F) of their sigmoid functions."""
+        a, b, weight, bias = self.packed_from
+        features = len(a)
+        matrices = weight.view(-1, features, features).transpose(1, 2)
+        biases = nn.functional.pad(bias.view(-1, 1, features), (0, 0, 0, 0, 1, 0))
+        sizes = torch.cat([a.view(1, 1, features), torch.full_like(matrices[:, :1], 2.0)])
+        return torch.cat([torch.diag(b)[None], matrices]), biases, sizes
+
     def forward(self, x: Tensor) -> Tensor:
-        """Map features (N, R, F) to the same shape."""
+        """Map features (R, N, F) to the same shape."""
         order_of_row: Tensor = self.order_of_row  # type: ignore[assignment]
-        n, _, features = x.shape
-        scalars = x[:, 0]
-        n_gates = self.gate.out_features // features
-        gates = 2 * torch.sigmoid(self.gate(scalars)).view(n, n_gates, features)  # (N, orders - 1, F)
-        factors = torch.cat([self.swish.factor(scalars)[:, None], gates], dim=1)
-        return x * factors[:, order_of_row]
+        weights: tuple[Tensor, Tensor, Tensor] = self.packed()
+        matrices, biases, sizes = weights
+        scalars = x[0].expand(len(matrices), -1, -1)
+        factors = torch.sigmoid(torch.baddbmm(biases, scalars, matrices)) * sizes  # (orders, N, F)
+        return x * factors.index_select(0, order_of_row)
 
 
 class ResidualBlock(nn.Module):
@@ -164,6 +227,6 @@ class ResidualBlock(nn.Module):
         self.branch = nn.Sequential(activation(), linear(zero=False), activation(), linear(zero=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map features (N, R, F) to the same shape."""
+        """Map features (R, N, F) to the same shape."""
         result: Tensor = x + self.branch(x)
         return result

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor, nn
 
-from ase_mlwave.models.phisnet.assembly import AOPlan, MatrixBatch
-from ase_mlwave.models.phisnet.blocks import BlockHead
+from ase_mlwave.models.phisnet.assembly import MatrixBatch
+from ase_mlwave.models.phisnet.blocks import BlockHead, HeadGroup
 from ase_mlwave.models.phisnet.clebsch_gordan import PaperInteraction, PaperOverlapPairs, PaperPairs
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.domain import DomainDistance
 from ase_mlwave.models.phisnet.edge_frame import EdgeFrameInteraction, EdgeFramePairs
 from ase_mlwave.models.phisnet.embedding import ElementEmbedding
+from ase_mlwave.models.phisnet.frames import EdgeLayout
 from ase_mlwave.models.phisnet.geometry import EdgeGeometry, edge_geometry
 from ase_mlwave.models.phisnet.layers import ResidualBlock
 from ase_mlwave.models.phisnet.orders import OrderLayout
+from ase_mlwave.models.phisnet.packing import PackedModule
+from ase_mlwave.models.phisnet.plan import BatchPlan, make_plan
 from ase_mlwave.models.phisnet.radial import BernsteinBasis
 from ase_mlwave.quantum.basis import n_functions
 from ase_mlwave.systems.batch import SystemBatch
 
 __all__ = ["MatrixHeads", "PhiSNet", "PhiSNetOutput"]
+
+#: Plans of batches, and groups of heads, that are kept for the next of their kind.
+_KEPT = 8
+#: Plans of larger batches are not kept, for they take up to 5 kB a pair.
+_KEPT_PAIRS = 20_000
 
 
 @dataclass(frozen=True)
@@ -64,32 +74,46 @@ class MatrixHeads(nn.Module):
             }
         )
 
-    def forward(self, f_atoms: Tensor, f_pairs: Tensor, geometry: EdgeGeometry, plan: AOPlan) -> MatrixBatch:
-        """Assemble matrices from atom features (N, R, F) and pair features (E, R, F)."""
-        blocks = []
-        for _, head, atoms in self.atom_groups(geometry.batch):
-            blocks.append((atoms, atoms, head(f_atoms[atoms])))
-        for _, head, edges in self.pair_groups(geometry.batch):
-            first, second = geometry.batch.first[edges], geometry.batch.second[edges]
-            blocks.append((first, second, head(f_pairs[edges], geometry.cut[edges])))
-        return plan.assemble(blocks)
+        self._groups: dict[tuple[str, ...], HeadGroup] = {}
 
-    def atom_groups(self, batch: SystemBatch) -> list[tuple[str, BlockHead, Tensor]]:
-        """Atoms of every element present: (symbol, head, indices)."""
-        groups = []
-        for z in batch.numbers.unique().tolist():
-            symbol = chemical_symbols[z]
-            groups.append((symbol, self.atoms[symbol], torch.nonzero(batch.numbers == z)[:, 0]))
-        return groups  # type: ignore[return-value]
+    def forget(self) -> None:
+        """Join heads again at the next use, after weights were replaced."""
+        self._groups.clear()
 
-    def pair_groups(self, batch: SystemBatch) -> list[tuple[str, BlockHead, Tensor]]:
-        """Pairs of every kind present: (symbols, head, indices of edges)."""
-        kinds = batch.numbers[batch.first] * 1000 + batch.numbers[batch.second]
-        groups = []
-        for kind in kinds.unique().tolist():
-            name = f"{chemical_symbols[kind // 1000]}-{chemical_symbols[kind % 1000]}"
-            groups.append((name, self.pairs[name], torch.nonzero(kinds == kind)[:, 0]))
-        return groups  # type: ignore[return-value]
+    def _apply(self, *arguments: Any, **options: Any) -> Any:
+        self.forget()
+        return super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_groups": {}}
+
+    def head(self, name: str) -> BlockHead:
+        """Find the head of an element (``"O"``) or of an ordered pair of elements (``"O-H"``)."""
+        head: BlockHead = (self.pairs if "-" in name else self.atoms)[name]  # type: ignore[assignment]
+        return head
+
+    def group(self, names: tuple[str, ...]) -> HeadGroup:
+        """Join the heads of the kinds that a batch has."""
+        if names not in self._groups:
+            while len(self._groups) >= _KEPT:
+                self._groups.pop(next(iter(self._groups)))
+            self._groups[names] = HeadGroup([self.head(name) for name in names])
+        return self._groups[names]
+
+    def sources(self, names: tuple[str, ...], counts: list[int]) -> Tensor:
+        """As of `HeadGroup.sources`, for kinds given by their names."""
+        return self.group(names).sources(counts)
+
+    def forward(self, f_atoms: Tensor, f_pairs: Tensor, cut: Tensor, plan: BatchPlan) -> MatrixBatch:
+        """Assemble matrices from features of atoms (R, N, F) and of pairs (R, E, F), all in the plan's order."""
+        with _full_precision(cut.device.type):
+            return self._assembled(f_atoms.to(cut.dtype), f_pairs.to(cut.dtype), cut, plan)
+
+    def _assembled(self, f_atoms: Tensor, f_pairs: Tensor, cut: Tensor, plan: BatchPlan) -> MatrixBatch:
+        features = f_atoms.split([kind.stop - kind.start for kind in plan.atom_kinds], dim=1)
+        features += f_pairs.split([kind.stop - kind.start for kind in plan.pair_kinds], dim=1)
+        fade = torch.cat([cut.new_ones(f_atoms.shape[1]), cut])
+        return plan.assembly(self.group(plan.kinds)(features, fade, plan.sources))
 
 
 class PhiSNet(nn.Module):
@@ -114,11 +138,10 @@ class PhiSNet(nn.Module):
         layout = OrderLayout(config.max_order, config.max_unnatural_order)
         self.layout = layout
         self.functions = {z: n_functions(config.basis, z) for z in config.numbers}
-        index = torch.full((max(config.numbers) + 1,), -1, dtype=torch.int64)
-        index[list(config.numbers)] = torch.arange(len(config.numbers))
-        self.register_buffer("element_index", index, persistent=False)
         self.embedding = ElementEmbedding(layout, config.features, config.numbers)
         self.radial = BernsteinBasis(config.n_radial, config.cutoff)
+        self.edges = EdgeLayout(layout)
+        self._plans: dict[Any, BatchPlan] = {}
         gated = config.product == "edge_frame"
         interaction = EdgeFrameInteraction if gated else PaperInteraction
         pairs = EdgeFramePairs if gated else PaperPairs
@@ -152,25 +175,30 @@ class PhiSNet(nn.Module):
         """Set the precision of the network in place: its weights only, for statistics and coupling stay in float64."""
         for parameter in self.parameters():
             parameter.data = parameter.data.to(dtype)
+        for module in self.modules():
+            if isinstance(module, (PackedModule, MatrixHeads)):
+                module.forget()
         return self
 
     def elements_of(self, batch: SystemBatch) -> Tensor:
         """Map atomic numbers to indices of the model's elements, (N,)."""
-        index: Tensor = self.element_index  # type: ignore[assignment]
-        in_table = (batch.numbers > 0) & (batch.numbers < len(index))
-        element = torch.where(in_table, index[batch.numbers.clamp(0, len(index) - 1)], -1)
-        if bool((element < 0).any()):
-            unknown = sorted({chemical_symbols[z] for z in batch.numbers[element < 0].tolist()})
+        index = {z: i for i, z in enumerate(self.config.numbers)}
+        numbers = batch.numbers.tolist()
+        unknown = sorted({chemical_symbols[z] for z in numbers if z not in index})
+        if unknown:
             raise ValueError(f"elements {unknown} are unknown to this model, which has {list(self.config.elements)}")
-        return element
+        return torch.tensor([index[z] for z in numbers], device=batch.numbers.device)
 
-    def forward(self, batch: SystemBatch) -> PhiSNetOutput:
+    def forward(self, batch: SystemBatch, plan: BatchPlan | None = None) -> PhiSNetOutput:
         """Predict matrices.
 
         Parameters
         ----------
         batch : SystemBatch
             Molecules of the model's elements.
+        plan : BatchPlan, optional
+            From `plan` of the batch before it went to the network's device; with it, a pass neither waits for the
+            device nor copies anything to it.
 
         Returns
         -------
@@ -182,24 +210,86 @@ class PhiSNet(nn.Module):
         ValueError
             If an element is unknown to the model.
         """
-        element = self.elements_of(batch)
-        geometry = edge_geometry(batch, self.radial, self.layout, self.dtype)
-        plan = AOPlan(batch, self.functions)
-        embedded = self.embedding(element)
-        x, f = embedded, torch.zeros_like(embedded)
+        plan = self.plan(batch) if plan is None else plan
+        precise = _full_precision(plan.first.device.type)
+        with precise:
+            vectors = batch.vectors().index_select(0, plan.pairs)
+            geometry = edge_geometry(vectors, plan.first, plan.second, self.radial, self.edges, self.dtype)
+            messages = geometry
+            if plan.near is not None:
+                messages = geometry.within(*plan.near, self.radial, self.config.message_range)
+            embedded = self.embedding(plan.element)
+        f = self._atom_features(embedded, messages).to(self.dtype)
+        f_atoms, f_pairs = self.pair_features(f, geometry)
+        core = overlap = None
+        if self.core_heads is not None:
+            core = self.core_heads(f_atoms, f_pairs, geometry.cut, plan)
+        if self.overlap_heads is not None and self.overlap_pairs is not None:
+            of_pairs = self.overlap_pairs.environment_free(embedded, geometry)
+            overlap = self.overlap_heads(*of_pairs, geometry.cut, plan)
+        with precise:
+            energies = self.energy_head(f[0])[:, 0].double() * self.energy_scale
+            energies = energies + self.energy_shift.index_select(0, plan.element)  # type: ignore[operator]
+            return PhiSNetOutput(
+                hamiltonian=self.heads(f_atoms, f_pairs, geometry.cut, plan),
+                atomic_energies=energies.index_select(0, plan.place),
+                distances=self.domain(f[0], plan.element).index_select(0, plan.place),
+                overlap=overlap,
+                core=core,
+            )
+
+    def _atom_features(self, embedded: Tensor, messages: EdgeGeometry) -> Tensor:
+        """Pass messages between atoms, and add up what all modules give: (R, N, F)."""
+        x, outputs = embedded, []
         for before, interaction, after, output in zip(
             self.before, self.interactions, self.after, self.outputs, strict=True
         ):
-            x = after(interaction(before(x), geometry))
-            f = f + output(x)
-        f_atoms, f_pairs = self.pair_features(f, geometry)
-        overlap = core = None
-        if self.core_heads is not None:
-            core = self.core_heads(f_atoms, f_pairs, geometry, plan)
-        if self.overlap_heads is not None and self.overlap_pairs is not None:
-            s_atoms, s_pairs = self.overlap_pairs.environment_free(embedded, geometry)
-            overlap = self.overlap_heads(s_atoms, s_pairs, geometry, plan)
-        energy_shift: Tensor = self.energy_shift  # type: ignore[assignment]
-        energies = self.energy_head(f[:, 0])[:, 0].double() * self.energy_scale + energy_shift[element]
-        distances = self.domain(f[:, 0], element)
-        return PhiSNetOutput(self.heads(f_atoms, f_pairs, geometry, plan), energies, distances, overlap, core)
+            x = after(interaction(before(x), messages))
+            outputs.append(output(x))
+        total: Tensor = sum(outputs[1:], start=outputs[0])
+        return total
+
+    def plan(self, batch: SystemBatch) -> BatchPlan:
+        """Find what depends on elements and pairs alone; kept for the next batch that has the same.
+
+        Parameters
+        ----------
+        batch : SystemBatch
+            On the CPU; one on another device is copied back first, which waits for the device.
+
+        Returns
+        -------
+        BatchPlan
+            On the network's device.
+
+        Raises
+        ------
+        ValueError
+            If an element is unknown to the model.
+        """
+        batch = batch.to("cpu")
+        device = self.radial.raw_alpha.device
+        near = None
+        if self.config.message_range < self.config.cutoff:
+            near = (batch.vectors().detach().norm(dim=1) < self.config.message_range).numpy()
+        arrays = (batch.numbers, batch.first, batch.second)
+        key = (batch.n_atoms, device, *(a.numpy().tobytes() for a in arrays), None if near is None else near.tobytes())
+        plan = self._plans.get(key)
+        if plan is None:
+            with torch.inference_mode(mode=False), torch.no_grad():  # kept for later calls, which may need gradients
+                plan = make_plan(batch, self.functions, self.elements_of(batch), self.heads.sources, near, device)
+            if len(batch.first) <= _KEPT_PAIRS:
+                while len(self._plans) >= _KEPT:
+                    self._plans.pop(next(iter(self._plans)))
+                self._plans[key] = plan
+        return plan
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_plans": {}}
+
+
+def _full_precision(device: str) -> AbstractContextManager[Any]:
+    """Suspend autocasting, where there is any: it is for the layers, not for geometry and results."""
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()

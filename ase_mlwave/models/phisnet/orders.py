@@ -16,7 +16,7 @@ Order = tuple[int, int]
 
 @dataclass(frozen=True)
 class OrderLayout:
-    """Rows of a feature tensor (N, R, F): natural orders 0..max_order, then unnatural ones 1..max_unnatural.
+    """Rows of a feature tensor (R, N, F): natural orders 0..max_order, then unnatural ones 1..max_unnatural.
 
     Parameters
     ----------

@@ -27,10 +27,13 @@ def smooth_cutoff(r: Tensor, cutoff: float) -> Tensor:
     -----
     Source: Unke et al. 2021, supplement, radial functions. Law: ``test_cutoff_is_smooth``.
     """
-    inside = r < cutoff
-    safe = torch.where(inside, r, torch.zeros_like(r))
-    value = torch.exp(-(safe**2) / ((cutoff - safe) * (cutoff + safe)))
-    return torch.where(inside, value, torch.zeros_like(r))
+    return torch.exp(_log_cutoff(r, cutoff))
+
+
+def _log_cutoff(r: Tensor, cutoff: float) -> Tensor:
+    """Give the logarithm of the cutoff function, finite everywhere; its exponential is exactly 0 from the cutoff on."""
+    squared = r.clamp(max=(1 - 1e-6) * cutoff).square()
+    return squared / (squared - cutoff**2)
 
 
 class BernsteinBasis(nn.Module):
@@ -57,27 +60,30 @@ class BernsteinBasis(nn.Module):
         n = torch.tensor(float(n_radial - 1), dtype=torch.float64)
         k = torch.arange(n_radial, dtype=torch.float64)
         log_binomial = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
-        self.register_buffer("k", k, persistent=False)
+        powers = torch.stack([k, n - k, torch.ones_like(k)])
+        self.register_buffer("powers", powers, persistent=False)
         self.register_buffer("log_binomial", log_binomial, persistent=False)
         self.raw_alpha = nn.Parameter(torch.tensor(alpha).expm1().log())
 
-    def forward(self, r: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, r: Tensor, cutoff: float | None = None) -> tuple[Tensor, Tensor]:
         """Evaluate the functions.
 
         Parameters
         ----------
         r : Tensor, (E,)
             Bohr.
+        cutoff : float, optional
+            Where they vanish instead of at the basis' own cutoff, Bohr.
 
         Returns
         -------
         tuple of Tensor, (E, K) and (E,)
             The radial functions and the cutoff function.
         """
-        k: Tensor = self.k.to(r.dtype)  # type: ignore[assignment]
-        log_binomial: Tensor = self.log_binomial.to(r.dtype)  # type: ignore[assignment]
-        decay = -nn.functional.softplus(self.raw_alpha) * r  # log x
-        log_rest = torch.log(-torch.expm1(decay))
-        cut = smooth_cutoff(r, self.cutoff)
-        exponent = log_binomial + decay[:, None] * k + log_rest[:, None] * (k[-1] - k)
-        return torch.exp(exponent) * cut[:, None], cut
+        powers: Tensor = self.powers  # type: ignore[assignment]
+        log_binomial: Tensor = self.log_binomial  # type: ignore[assignment]
+        log_x = -nn.functional.softplus(self.raw_alpha) * r
+        log_rest = torch.log(-torch.expm1(log_x))
+        log_cut = _log_cutoff(r, self.cutoff if cutoff is None else cutoff)
+        logarithms = torch.stack([log_x, log_rest, log_cut], dim=1)
+        return torch.exp(torch.addmm(log_binomial.to(r.dtype), logarithms, powers.to(r.dtype))), torch.exp(log_cut)

@@ -11,15 +11,21 @@ from ase_mlwave.models.phisnet import couplings
 from ase_mlwave.models.phisnet.clebsch_gordan import HarmonicMixing, PaperOverlapPairs
 from ase_mlwave.models.phisnet.couplings import ChannelCoupling, couples_to, coupling_tensor
 from ase_mlwave.models.phisnet.embedding import ElementEmbedding
-from ase_mlwave.models.phisnet.geometry import edge_geometry
+from ase_mlwave.models.phisnet.frames import EdgeLayout
+from ase_mlwave.models.phisnet.geometry import EdgeGeometry, edge_geometry
 from ase_mlwave.models.phisnet.orders import OrderLayout
 from ase_mlwave.models.phisnet.radial import BernsteinBasis
 from ase_mlwave.quantum.ao_order import to_e3nn
+from ase_mlwave.systems.batch import SystemBatch
 from tests.models.phisnet.systems import assert_equal, geometry, joined, settings
 
 
 def _draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def _edges(batch: SystemBatch, radial: BernsteinBasis, layout: OrderLayout) -> EdgeGeometry:
+    return edge_geometry(batch.vectors(), batch.first, batch.second, radial, EdgeLayout(layout), torch.float64)
 
 
 def _one_by_one(coupling: ChannelCoupling, layout: OrderLayout, x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
@@ -89,14 +95,14 @@ def test_harmonic_mixing_equals_couplings_with_harmonics() -> None:
         for parameter in mixing.parameters():
             parameter.data = torch.randn_like(parameter)
         batch = joined([geometry("OCHH")], 8.0)
-        pairs = edge_geometry(batch, BernsteinBasis(n_radial, 8.0).double(), layout, torch.float64)
-        x = torch.randn(4, layout.n_rows, features).double()
+        pairs = _edges(batch, BernsteinBasis(n_radial, 8.0).double(), layout)
+        x = torch.randn(layout.n_rows, 4, features).double()
     vectors = to_e3nn(batch.positions[batch.second] - batch.positions[batch.first])
     harmonics = [
         o3.spherical_harmonics(l, vectors, normalize=True, normalization="component")
         for l in range(layout.max_order + 1)
     ]
-    y = x[batch.second]
+    y = x.transpose(0, 1)[batch.second]
     expected = torch.zeros_like(y)
     for path, (a, b, c) in enumerate(mixing.paths):
         coefficients = pairs.rbf @ mixing.weight[path] * mixing.of_harmonics[b[0]]
@@ -107,7 +113,7 @@ def test_harmonic_mixing_equals_couplings_with_harmonics() -> None:
         radial = pairs.rbf @ mixing.direct[l] * mixing.of_direct[l]
         unit = harmonic / (2 * l + 1) ** 0.5
         expected[:, layout.rows[(l, (-1) ** l)]] += unit[:, :, None] * (radial * y[:, 0])[:, None]
-    assert_equal(mixing(x, pairs).detach(), expected.detach())
+    assert_equal(mixing(x, pairs).transpose(0, 1).detach(), expected.detach())
 
 
 def test_overlap_features_are_harmonics_of_the_edge() -> None:
@@ -119,12 +125,12 @@ def test_overlap_features_are_harmonics_of_the_edge() -> None:
         pairs = PaperOverlapPairs(config, layout).double()
         embedding = ElementEmbedding(layout, config.features, config.numbers).double()
     batch = joined([geometry("OC")], config.cutoff)
-    edges = edge_geometry(batch, BernsteinBasis(config.n_radial, config.cutoff).double(), layout, torch.float64)
+    edges = _edges(batch, BernsteinBasis(config.n_radial, config.cutoff).double(), layout)
     _, features = pairs.environment_free(embedding(torch.tensor([2, 1])), edges)
     vectors = to_e3nn(batch.positions[batch.second] - batch.positions[batch.first])
     for l in range(1, config.max_order + 1):
         harmonic = o3.spherical_harmonics(l, vectors, normalize=True, normalization="norm")
-        part = features[:, layout.rows[(l, (-1) ** l)]].detach()
+        part = features[layout.rows[(l, (-1) ** l)]].detach().transpose(0, 1)
         along = torch.einsum("ecf,ec->ef", part, harmonic)
         assert_equal(part, harmonic[:, :, None] * along[:, None])
-    assert not features[:, layout.rows[(1, 1)]].detach().any()
+    assert not features[layout.rows[(1, 1)]].detach().any()

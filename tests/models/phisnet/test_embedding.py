@@ -18,7 +18,7 @@ def test_subshells_fill_by_madelungs_rule() -> None:
 def test_embedding_is_invariant_and_tells_elements_apart() -> None:
     layout = OrderLayout(2, 2)
     x = ElementEmbedding(layout, 8, (1, 6, 8))(torch.tensor([0, 2, 2, 1])).detach()
-    assert x.shape == (4, layout.n_rows, 8)
-    assert not x[:, 1:].any()
-    assert torch.equal(x[1], x[2])
-    assert not torch.equal(x[0], x[1])
+    assert x.shape == (layout.n_rows, 4, 8)
+    assert not x[1:].any()
+    assert torch.equal(x[:, 1], x[:, 2])
+    assert not torch.equal(x[:, 0], x[:, 1])

@@ -58,15 +58,18 @@ def _coefficients(
     network: PhiSNet, batch: SystemBatch, systems: list[PreparedSystem]
 ) -> Iterator[tuple[BlockHead, Tensor]]:
     """Give what the heads are to learn of some molecules, (n, M1 M2) for every head that has any."""
-    plan = AOPlan(batch, network.functions)
+    ao, plan = AOPlan(batch, network.functions), network.plan(batch)
+    groups = [(kind.name, *(plan.atoms[kind.start : kind.stop].cpu(),) * 2) for kind in plan.atom_kinds]
+    for kind in plan.pair_kinds:
+        pairs = plan.pairs[kind.start : kind.stop].cpu()
+        groups.append((kind.name, batch.first[pairs], batch.second[pairs]))
     targets = {"residual": network.heads, "core": network.core_heads, "overlap": network.overlap_heads}
-    for name, heads in targets.items():
+    for matrix, heads in targets.items():
         if isinstance(heads, MatrixHeads):
-            flat = flatten([system.matrices[name] for system in systems])
-            for _, head, atoms in heads.atom_groups(batch):
-                yield head, head.coefficients(plan.extract(flat, atoms, atoms, head.shape))
-            for _, head, pairs in heads.pair_groups(batch):
-                yield head, head.coefficients(plan.extract(flat, batch.first[pairs], batch.second[pairs], head.shape))
+            flat = flatten([system.matrices[matrix] for system in systems])
+            for name, first, second in groups:
+                head = heads.head(name)
+                yield head, head.coefficients(ao.extract(flat, first, second, head.shape))
 
 
 @torch.no_grad()
