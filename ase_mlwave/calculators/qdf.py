@@ -150,7 +150,7 @@ class QDFCalculator(MlwaveCalculator):
         -----
         Its integral is the number of electrons within 1e-3 e, whatever the ``grid_level`` of the energies
         (``test_density_holds_the_electrons``). It is what makes the energies right, not the density of the level of
-        theory: that has cusps which these orbitals do not have. Counting electrons costs about 0.07 s an atom and call:
+        theory: that has cusps which these orbitals do not have. Counting electrons costs about 6 ms an atom and call:
         give all points at once. `ase_mlwave.plotting.planes` draws it;
         ``examples/density.py`` puts it beside PySCF's.
         """

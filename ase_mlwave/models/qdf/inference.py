@@ -113,7 +113,7 @@ def density_on_points(network: QDF, system: System, points: Array, *, grid_level
     """
     batch = network.collate([system], grid_level=grid_level)
     with torch.no_grad():
-        electrons = network(batch).cell_electrons
+        electrons = network.cell_electrons(batch)
         step = max(1, _BLOCK // len(system))
         flat = torch.from_numpy(np.ascontiguousarray(points, dtype=np.float64)).to(batch.positions.device)
         blocks = [network.density(block, batch, electrons) for block in flat.split(step)]

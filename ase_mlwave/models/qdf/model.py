@@ -390,6 +390,12 @@ class QDF(nn.Module):
         return with_recomputation if learned or not eager else eagerly, False
 
     @torch.no_grad()
+    def cell_electrons(self, batch: FieldBatch) -> Tensor:
+        """Count the electrons of every cell before scaling, (N,), float64, as ``forward`` does on its way."""
+        places = self._places(batch, self._grid_of(batch, None))
+        return _by_atom(batch, [self._electrons(here, None, r) for r, here in places])[:, 0, 0]
+
+    @torch.no_grad()
     def density(self, points: Tensor, batch: FieldBatch, cell_electrons: Tensor) -> Tensor:
         """Evaluate the density of one molecule on any points.
 
@@ -400,7 +406,7 @@ class QDF(nn.Module):
         batch : FieldBatch
             One molecule.
         cell_electrons : Tensor, (N,)
-            As ``forward`` gave it for the molecule.
+            As `cell_electrons` gave it for the molecule.
 
         Returns
         -------
