@@ -173,6 +173,7 @@ def joined_integrals(
     potentials: Sequence[Potentials] = (),
     *,
     integrals: IntegralProgram = "torch",
+    second: bool = True,
 ) -> tuple[Tensor, tuple[int, ...]]:
     """Compute S, T and sums of potentials of a batch, the molecules' matrices one behind the other.
 
@@ -182,6 +183,9 @@ def joined_integrals(
         As of `batch_integrals`.
     potentials : sequence of tuple of str, (V,)
         Which of ``"nuclear"``, ``"sap"`` and ``"smeared"`` to add up: a sum takes no longer than one of them.
+    second : bool
+        Allow second derivatives with respect to positions. Without them, which are NaN then, the gradient is
+        differentiated with respect to the incoming one in half the time, as training on forces needs.
 
     Returns
     -------
@@ -199,7 +203,7 @@ def joined_integrals(
     _check(positions, atoms)
     if integrals == "torch":
         batch = prepare(atoms, basis, tuple(potentials), positions.device)
-        return matrices(positions.double(), batch), batch.sizes
+        return matrices(positions.double(), batch, second=second), batch.sizes
     on_host = positions.to(device="cpu", dtype=torch.float64).split([len(numbers) for numbers in atoms])
     parts = [_by_pyscf(r, numbers, basis, potentials) for r, numbers in zip(on_host, atoms, strict=True)]
     return torch.cat([part.flatten(1) for part in parts], 1).to(positions.device), tuple(p.shape[-1] for p in parts)

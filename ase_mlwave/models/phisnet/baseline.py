@@ -48,6 +48,7 @@ def exact_matrices(
     baseline: str,
     short_range: bool,
     integrals: IntegralProgram = "torch",
+    second: bool = True,
 ) -> ExactMatrices:
     """Compute overlap, baseline and core Hamiltonian of a batch of molecules.
 
@@ -55,6 +56,8 @@ def exact_matrices(
     ----------
     positions, molecules, basis, integrals
         As of `ase_mlwave.quantum.integrals.batch_integrals`.
+    second
+        As of `ase_mlwave.quantum.integrals.joined_integrals`.
     baseline, short_range
         As of `baseline_matrix` and `energy_core`.
 
@@ -73,7 +76,7 @@ def exact_matrices(
     """
     zero, core = _BASELINES[baseline], _CORES[short_range]
     wanted = [core] if zero is None else [core, zero]
-    values, _ = joined_integrals(positions, molecules, basis, wanted, integrals=integrals)
+    values, _ = joined_integrals(positions, molecules, basis, wanted, integrals=integrals, second=second)
     overlap, kinetic, *potentials = values.unbind()
     sums = [kinetic + potential for potential in potentials]
     return ExactMatrices(overlap, torch.zeros_like(overlap) if zero is None else sums[1], sums[0])

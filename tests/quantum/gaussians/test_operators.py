@@ -161,6 +161,21 @@ def test_gradient_is_differentiable_in_weights_and_positions() -> None:
     torch.testing.assert_close((slope * others).sum(), expected)
 
 
+def test_without_second_derivatives_forces_are_the_same_functions_of_weights() -> None:
+    """Derivatives of forces with respect to positions are NaN, never a wrong number."""
+    positions = torch.from_numpy(POSITIONS[[0, 2]].copy()).requires_grad_()
+    prepared = prepare(((8, 1),), "sto-3g", POTENTIALS, CPU)
+    weights, direction = torch.randn(5, 36, dtype=torch.float64).requires_grad_(), torch.randn(2, 3).double()
+    found = []
+    for second in (True, False):
+        values = operators.matrices(positions, prepared, second=second)
+        (forces,) = torch.autograd.grad((weights * values).sum(), positions, create_graph=True)
+        found.append((forces, *torch.autograd.grad((forces * direction).sum(), weights, retain_graph=True)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-12, atol=1e-12)
+    assert bool(torch.autograd.grad(found[1][0].sum(), positions)[0].isnan().all())
+
+
 def test_second_derivatives_of_f_functions() -> None:
     positions = torch.from_numpy(POSITIONS[[0, 2]].copy()).requires_grad_()
     prepared = prepare(((8, 1),), "def2-tzvp", POTENTIALS, CPU)
