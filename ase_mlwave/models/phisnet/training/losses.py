@@ -29,7 +29,13 @@ class Prediction:
 
 
 def predict_batch(
-    model: PhiSNet, batch: TrainingBatch, *, energies: bool, forces: bool, create_graph: bool = True
+    model: PhiSNet,
+    batch: TrainingBatch,
+    *,
+    energies: bool,
+    forces: bool,
+    create_graph: bool = True,
+    mixed: bool = False,
 ) -> Prediction:
     """Run the network and, if asked for, the wavefunction energy and its forces.
 
@@ -43,18 +49,23 @@ def predict_batch(
         What to compute beside H.
     create_graph : bool
         Keep the graph of the forces, for training.
+    mixed : bool
+        Let the layers of the network multiply in bfloat16; geometry, heads and all that follows are as ever.
 
     Returns
     -------
     Prediction
     """
     molecules = batch.molecules
+    layers = torch.autocast(molecules.positions.device.type, torch.bfloat16, enabled=mixed)
     if not (energies or forces):
-        return Prediction(model(molecules))
+        with layers:
+            return Prediction(model(molecules))
     if forces:
         molecules = molecules.at(molecules.positions.detach().clone().requires_grad_())
     with torch.set_grad_enabled(torch.is_grad_enabled() or forces):
-        output = model(molecules)
+        with layers:
+            output = model(molecules)
         matrices = batch.matrices
         if forces or "energy_core" not in matrices:
             matrices = _integrals(batch, molecules.positions, model.config)

@@ -23,19 +23,21 @@ class PhiSNetModule(TrainedModule):
         The network.
     weights : LossWeights
         Of the terms.
+    mixed : bool
+        Multiply in bfloat16 in the layers of the network, in steps; validation is in the weights' own precision.
     """
 
-    def __init__(self, network: PhiSNet, weights: LossWeights) -> None:
+    def __init__(self, network: PhiSNet, weights: LossWeights, *, mixed: bool = False) -> None:
         super().__init__(network)
-        self.weights = weights
+        self.weights, self.mixed = weights, mixed
 
     def training_step(self, batch: TrainingBatch, step: int) -> dict[str, Tensor]:
         """Give the terms of the loss and their weighted sum."""
-        return self._loss(self._predict(self.network, batch, create_graph=True), batch)
+        return self._loss(self._predict(self.network, batch, training=True), batch)
 
     def validation_step(self, network: PhiSNet, batch: TrainingBatch) -> dict[str, Tensor]:
         """Give the loss and mean absolute errors: H in uHa, energy in uHa, forces in uHa/Bohr."""
-        prediction = self._predict(network, batch, create_graph=False)
+        prediction = self._predict(network, batch, training=False)
         errors = {"loss": self._loss(prediction, batch)["loss"]}
         residual = batch.matrices.get("residual")
         if residual is not None:
@@ -46,10 +48,11 @@ class PhiSNetModule(TrainedModule):
             errors["forces_uHa_per_Bohr"] = (prediction.forces - batch.forces).abs().mean() * 1e6
         return errors
 
-    def _predict(self, network: PhiSNet, batch: TrainingBatch, *, create_graph: bool) -> Prediction:
+    def _predict(self, network: PhiSNet, batch: TrainingBatch, *, training: bool) -> Prediction:
         forces = self.weights.forces > 0
         energies = self.weights.energy > 0 or forces
-        return predict_batch(network, batch, energies=energies, forces=forces, create_graph=create_graph)
+        mixed = self.mixed and training
+        return predict_batch(network, batch, energies=energies, forces=forces, create_graph=training, mixed=mixed)
 
     def _loss(self, prediction: Prediction, batch: TrainingBatch) -> dict[str, Tensor]:
         terms = loss_terms(prediction, batch, self.weights)

@@ -73,10 +73,11 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
             fit = fit_statistics if settings.start_from is None else shift_energies
             with TrainingBar("statistics", len(train), shown=self.progress) as bar:
                 fit(network, train, bar.advance)
-        network.cast(getattr(torch, settings.precision))
+        mixed = settings.precision == "bf16-mixed"
+        network.cast(torch.float32 if mixed else getattr(torch, settings.precision))
         data = self.batches(train, valid, partial(join, cutoff=model.cutoff), sizes=[len(r) for r in training])
         self._prepared = train, valid
-        return PhiSNetModule(network, loss), data
+        return PhiSNetModule(network, loss, mixed=mixed), data
 
     def _cache(self, preparation: Preparation, records: Sequence[Record]) -> Cache | None:
         """Choose where integrals are kept: in memory where that is enough and nothing else was asked for."""

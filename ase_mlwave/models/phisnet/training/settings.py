@@ -49,6 +49,9 @@ class TrainingSettings(RunSettings):
     """Which model."""
     model: PhiSNetConfig
     """The network; ``preset: paper`` (or ``edge-frame``) fills in what is not given."""
+    precision: Literal["float32", "float64", "bf16-mixed"] = "float32"  # type: ignore[assignment]
+    """Precision of the network; geometry, matrices and eigenproblems are always float64. ``bf16-mixed``: weights are
+    float32, and in steps the layers multiply in bfloat16, all but the heads (`docs/training.md` has measurements)."""
     loss: LossWeights = LossWeights()
     """Weights of the loss terms."""
     cache: str | None = None

@@ -197,6 +197,17 @@ def test_all_terms_train_together(tmp_path: Path, product: str) -> None:
     assert curve["valid/energy_uHa"][2] > 0
 
 
+def test_mixed_precision_is_of_the_layers_in_steps_alone(tmp_path: Path) -> None:
+    """Weights and validation are float32; the first steps lose little."""
+    losses = {}
+    for precision in ("float32", "bf16-mixed"):
+        _train(tmp_path / precision, steps=2, precision=precision)
+        losses[precision] = read_metrics(tmp_path / precision / "metrics")["train/loss"][2]
+    assert losses["bf16-mixed"] != losses["float32"]
+    assert losses["bf16-mixed"] == pytest.approx(losses["float32"], rel=0.02)
+    assert _weights(tmp_path / "bf16-mixed")["heads.pairs.O-H.weights.0"].dtype == torch.float32
+
+
 def test_fine_tuning_starts_from_the_given_weights(finished: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {
         "start_from": str(finished / "model"),
