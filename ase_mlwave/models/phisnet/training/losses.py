@@ -112,12 +112,14 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, weights: LossWeight
     """
     terms: dict[str, Tensor] = {}
     output, matrices = prediction.output, batch.matrices
-    if weights.hamiltonian or weights.alignment:
+    if weights.hamiltonian or weights.alignment or weights.density:
         error = output.hamiltonian.flat - _label(matrices.get("residual"), "Hamiltonian matrices")
         if weights.hamiltonian:
             terms["hamiltonian"] = _mixed_error(error)
         if weights.alignment:
-            terms["alignment"] = _alignment(error, batch)
+            terms["alignment"] = _mixing(error, batch)
+        if weights.density:
+            terms["density"] = _mixing(error, batch, per_gap=True)
     for name, predicted in (("overlap", output.overlap), ("core", output.core)):
         if getattr(weights, name) and predicted is not None:
             terms[name] = _mixed_error(predicted.flat - matrices[name])
@@ -139,11 +141,14 @@ def _mixed_error(error: Tensor) -> Tensor:
     return error.abs().mean() + (error.square().mean() + 1e-20).sqrt()
 
 
-def _alignment(error: Tensor, batch: TrainingBatch) -> Tensor:
+def _mixing(error: Tensor, batch: TrainingBatch, *, per_gap: bool = False) -> Tensor:
     """Root mean square of the error of H between occupied and virtual orbitals of the reference.
 
-    Source: wavefunction alignment loss, arXiv:2502.19227; to first order this block alone changes the density.
+    To first order this block alone changes the density; divided by the gaps eps_a - eps_i (``per_gap``) it is the
+    density's error in the basis of these orbitals. Source: wavefunction alignment loss, arXiv:2502.19227, without gaps.
     """
     if batch.orbitals is None:
-        raise ValueError("the loss of alignment needs orbitals; they are kept where the preparation names them")
-    return (batch.orbitals.between(error).square().sum() / batch.orbitals.n_pairs + 1e-20).sqrt()
+        raise ValueError("these losses need orbitals; they are kept where the preparation names them")
+    block = batch.orbitals.between(error)
+    block = block / batch.orbitals.gaps if per_gap else block
+    return (block.square().sum() / batch.orbitals.n_pairs + 1e-20).sqrt()

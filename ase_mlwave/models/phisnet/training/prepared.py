@@ -27,7 +27,7 @@ from ase_mlwave.systems.batch import SystemBatch, collate
 __all__ = ["MatrixName", "Orbitals", "Preparation", "PreparedDataset", "PreparedSystem", "TrainingBatch", "join"]
 
 #: Increased when the arrays that are kept, or how they are computed, change.
-_FORMAT = 2
+_FORMAT = 3
 
 MatrixName = Literal["baseline", "overlap", "core", "energy_core", "orbitals"]
 
@@ -41,7 +41,8 @@ class PreparedSystem:
     record : Record
         Geometry and labels.
     matrices : mapping of str to Tensor, (M, M)
-        ``"residual"``: reference H less baseline, Hartree, where the molecule has one; and what the preparation keeps.
+        ``"residual"``: reference H less baseline, Hartree, where the molecule has one; and what the preparation keeps,
+        with ``"orbitals"`` also ``"orbital_energies"`` (M, 1).
     remainder : float or None
         What atomic energies stand for where H is the reference, Hartree; None without a reference of H or the energy.
     """
@@ -65,7 +66,7 @@ class Preparation:
         As in ``PhiSNetConfig``.
     kept : tuple of str
         Matrices (M, M) that are kept beside the reference's residual: ``"baseline"`` H0, ``"overlap"`` S, ``"core"``
-        h, ``"energy_core"`` h of the wavefunction energy, ``"orbitals"`` C of the reference H.
+        h, ``"energy_core"`` h of the wavefunction energy, ``"orbitals"`` C of the reference H, with their energies.
     """
 
     basis: str
@@ -103,9 +104,10 @@ class Preparation:
         if reference is not None:
             hamiltonian = torch.from_numpy(np.array(reference))
             found["residual"] = _triangle(hamiltonian - matrices["baseline"])
-            coefficients, _ = orbitals(hamiltonian, integrals.overlap)
+            coefficients, levels = orbitals(hamiltonian, integrals.overlap)
             if "orbitals" in self.kept:
                 found["orbitals"] = np.ascontiguousarray(coefficients.numpy())
+                found["orbital_energies"] = levels.numpy()[:, None].copy()
             if record.energy is not None:
                 energy = self._energy(record, hamiltonian + matrices["energy_core"], coefficients)
                 found["remainder"] = np.array([record.energy - energy])
@@ -211,6 +213,8 @@ class Orbitals:
         In columns.
     places : Tensor, (sum M_b^2,)
         Where elements of matrices that are stored one behind the other stand in (B, M, M).
+    gaps : Tensor, (B, O, V)
+        eps_a - eps_i of virtual and occupied orbitals, Hartree; infinite for what is padded.
     n_pairs : int
         Pairs of an occupied and a virtual orbital, of all molecules together.
     """
@@ -218,22 +222,27 @@ class Orbitals:
     occupied: Tensor
     virtual: Tensor
     places: Tensor
+    gaps: Tensor
     n_pairs: int
 
     @classmethod
-    def of(cls, coefficients: Sequence[Tensor], n_occupied: Sequence[int]) -> Orbitals:
-        """Join orbitals (M_b, M_b) of molecules with so many occupied ones."""
+    def of(cls, systems: Sequence[PreparedSystem], n_occupied: Sequence[int]) -> Orbitals:
+        """Join the orbitals of molecules with so many occupied ones."""
+        coefficients = [s.matrices["orbitals"] for s in systems]
+        levels = [s.matrices["orbital_energies"][:, 0] for s in systems]
         sizes = [len(matrix) for matrix in coefficients]
         n_virtual = [m - n for m, n in zip(sizes, n_occupied, strict=True)]
         b, m = len(sizes), max(sizes)
         occupied = torch.zeros(b, m, max(n_occupied), dtype=torch.float64)
         virtual = torch.zeros(b, m, max(n_virtual), dtype=torch.float64)
         places = torch.arange(b * m * m).view(b, m, m)
-        for o, v, matrix, n in zip(occupied, virtual, coefficients, n_occupied, strict=True):
+        gaps = torch.full((b, max(n_occupied), max(n_virtual)), torch.inf, dtype=torch.float64)
+        for o, v, gap, matrix, e, n in zip(occupied, virtual, gaps, coefficients, levels, n_occupied, strict=True):
             o[: len(matrix), :n] = matrix[:, :n]
             v[: len(matrix), : len(matrix) - n] = matrix[:, n:]
+            gap[:n, : len(e) - n] = e[None, n:] - e[:n, None]
         n_pairs = sum(n * v for n, v in zip(n_occupied, n_virtual, strict=True))
-        return cls(occupied, virtual, flatten([p[:n, :n] for p, n in zip(places, sizes, strict=True)]), n_pairs)
+        return cls(occupied, virtual, flatten([p[:n, :n] for p, n in zip(places, sizes, strict=True)]), gaps, n_pairs)
 
     def between(self, flat: Tensor) -> Tensor:
         """Transform matrices that are stored one behind the other, (sum M_b^2,), to C_occ^T X C_virt, (B, O, V)."""
@@ -284,8 +293,11 @@ def join(systems: Sequence[PreparedSystem], cutoff: float) -> TrainingBatch:
         molecules=collate(records, cutoff),
         numbers=tuple(tuple(r.numbers.tolist()) for r in records),
         n_occupied=occupied,
-        matrices={name: flatten([s.matrices[name] for s in systems]) for name in sorted(common - {"orbitals"})},
-        orbitals=Orbitals.of([s.matrices["orbitals"] for s in systems], occupied) if "orbitals" in common else None,
+        matrices={
+            name: flatten([s.matrices[name] for s in systems])
+            for name in sorted(common - {"orbitals", "orbital_energies"})
+        },
+        orbitals=Orbitals.of(systems, occupied) if "orbitals" in common else None,
         energies=torch.tensor(energies, dtype=torch.float64) if len(energies) == n else None,
         forces=torch.cat(forces) if len(forces) == n else None,
     )

@@ -30,6 +30,8 @@ class LossWeights(BaseModel):
     """The same for the core-Hamiltonian head, per Hartree."""
     alignment: float = Field(0.0, ge=0)
     """Error of H between the true occupied and virtual orbitals (root mean square), per Hartree."""
+    density: float = Field(0.0, ge=0)
+    """The same divided by the gaps between these orbitals: the density's error, to first order in that of H."""
     energy: float = Field(0.0, ge=0)
     """Mean absolute error of the wavefunction energy, per Hartree."""
     forces: float = Field(0.0, ge=0)

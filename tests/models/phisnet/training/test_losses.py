@@ -154,6 +154,25 @@ def test_alignment_is_root_mean_square_between_true_orbitals() -> None:
     assert float(terms["alignment"].detach()) == pytest.approx(expected, rel=1e-9)
 
 
+def test_density_term_is_the_first_order_change_of_the_density() -> None:
+    """Of molecules of different sizes, by diagonalising the wrong H one by one."""
+    records, step = (_HYDROGEN, *_waters().records[:2]), 1e-5
+    batch = _batch(_model(), records)
+    error = torch.randn(len(batch.matrices["residual"]), dtype=torch.float64, generator=torch.manual_seed(0))
+    blocks = []
+    for record, E in zip(records, MatrixBatch(error, (10, 24, 24)).matrices(), strict=True):
+        S = build_mole(record.numbers, record.positions, "def2-svp").intor("int1e_ovlp")
+        H, wrong, n = record.matrices["hamiltonian"], (E + E.T).numpy() / 2, int(record.numbers.sum()) // 2
+        _, C = scipy.linalg.eigh(H, S)
+        occupied = [scipy.linalg.eigh(H + sign * step * wrong, S)[1][:, :n] for sign in (1, -1)]
+        change = (occupied[0] @ occupied[0].T - occupied[1] @ occupied[1].T) / (2 * step)
+        blocks.append((C[:, :n].T @ S @ change @ S @ C[:, n:]).ravel())
+    symmetric = torch.cat([((E + E.T) / 2).reshape(-1) for E in MatrixBatch(error, (10, 24, 24)).matrices()])
+    terms = loss_terms(_perfect(batch, symmetric), batch, LossWeights(hamiltonian=0.0, density=1.0))
+    expected = np.sqrt(np.square(np.concatenate(blocks)).mean())
+    assert float(terms["density"].detach()) == pytest.approx(expected, rel=1e-6)
+
+
 def test_kept_matrices_give_the_same_energies() -> None:
     """As integrals at the positions."""
     model = _model()

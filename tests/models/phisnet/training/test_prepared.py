@@ -38,7 +38,7 @@ def records() -> tuple[Record, ...]:
 
 
 def _tensors(system: PreparedSystem) -> dict[str, torch.Tensor]:
-    assert {*ALL.kept, "residual"} == set(system.matrices)
+    assert {*ALL.kept, "residual", "orbital_energies"} == set(system.matrices)
     return {**system.matrices, "remainder": torch.tensor(system.remainder)}
 
 
