@@ -112,6 +112,11 @@ def medians(
     return {name: float(np.median(values)) for name, values in seconds.items()}
 
 
+def clock_of(device: str) -> Callable[[], float]:
+    """Return what to time with: the CPU's seconds, or on a GPU those of the clock on the wall."""
+    return time.perf_counter if device.startswith("cuda") else time.process_time
+
+
 def median(function: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.process_time) -> float:
     """Time one function as `medians` does."""
     return medians({"": function}, repeats, clock)[""]

@@ -8,6 +8,8 @@
 
 - phisnet: networks of the paper's size (L = 4, F = 128, K = 128, 5 modules) with random weights, on which the speed
   does not depend, beside PySCF's SCF and the public programs.
+- surfaces: energy and forces of the wavefunction for one molecule and for 16 together, beside PySCF's SCF and gradient,
+  and a step of dynamics of one water; of the clock on a GPU.
 - published: the published quantum deep field beside its original. Without --model weights are random, and slower (of
   trained ones most ReLU units are silent on all points of a molecule, and are left out); without --data the molecules
   are those of ASE's G2 set.
@@ -35,11 +37,12 @@ from pyscf import lib
 
 from ase_mlwave.console import Console
 from benchmarks.common import command_line, existing, figures_table, one_thread, positive, write_json
-from benchmarks.speed import amons, growth, integrals, networks, training
+from benchmarks.speed import amons, growth, integrals, networks, surfaces, training
 
 #: Name -> function that measures: column -> figure -> value.
 CASES: Mapping[str, Callable[[argparse.Namespace], Mapping[str, Mapping[str, float]]]] = {
     "phisnet": networks.phisnet,
+    "surfaces": surfaces.surfaces,
     "published": networks.published,
     "representation": amons.representation,
     "kernel": amons.kernel,

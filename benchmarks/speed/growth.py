@@ -13,7 +13,7 @@ from ase_mlwave.calculators.checks import Domain, read_atoms
 from ase_mlwave.systems.batch import collate
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.units import BOHR
-from benchmarks.common import bar, median
+from benchmarks.common import bar, clock_of, median
 from benchmarks.structures import chain, water_box
 
 FAMILIES = {"alkane": chain, "water": water_box}
@@ -25,7 +25,7 @@ STEPS, TIMESTEP, CUTOFF = 60, 0.5, 4.8
 def growth(chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Time energies and forces of growing systems, by the clock on the wall on a GPU."""
     calculator = load_calculator(chosen.model or "qdf-chno", outside="warn", device=chosen.device, dtype=chosen.dtype)
-    clock = time.process_time if chosen.device == "cpu" else time.perf_counter
+    clock = clock_of(chosen.device)
     found: dict[str, dict[str, float]] = {"seconds": {}, "ms per atom": {}}
     for family, build in FAMILIES.items():
         for atoms in bar().track([build(size) for size in chosen.atoms or SIZES], description=family):

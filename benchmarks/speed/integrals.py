@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from ase.build import molecule
 from torch import Tensor
 
 from ase_mlwave.quantum.integrals import IntegralProgram, batch_integrals
-from benchmarks.common import medians
+from benchmarks.common import clock_of, medians
 
 MOLECULES = {"water": molecule("H2O"), "ethanol": molecule("CH3CH2OH"), "benzene": molecule("C6H6")}
 #: Programs, and molecules that they compute together.
@@ -22,11 +21,10 @@ BATCHES: tuple[tuple[IntegralProgram, int], ...] = (("torch", 1), ("torch", 16),
 
 def integrals(chosen: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Time matrices alone, and with a gradient, of displaced copies of molecules; milliseconds a molecule."""
-    clock = time.perf_counter if chosen.device.startswith("cuda") else time.process_time
     found: dict[str, dict[str, float]] = {name: {} for name in MOLECULES}
     for name, figures in found.items():
         for program, batch in BATCHES:
-            seconds = medians(_tasks(name, batch, program, chosen.device), chosen.repeats, clock)
+            seconds = medians(_tasks(name, batch, program, chosen.device), chosen.repeats, clock_of(chosen.device))
             figures |= {f"{program}, {batch}: {what}, ms": 1000 * value / batch for what, value in seconds.items()}
     return found
 

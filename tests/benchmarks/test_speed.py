@@ -10,7 +10,7 @@ from ase import units
 from ase.neighborlist import neighbor_list
 
 from benchmarks.common import read_json
-from benchmarks.speed import amons, growth, integrals, networks
+from benchmarks.speed import amons, growth, integrals, networks, surfaces
 from benchmarks.speed.__main__ import main
 from benchmarks.structures import chain, of_nine_heavy, water_box
 
@@ -104,6 +104,16 @@ def test_integrals_of_both_programs_are_timed(tmp_path: Path, monkeypatch: pytes
     found = run(tmp_path, "integrals", "--repeats", "1")["water"]
     assert len(found) == 4
     assert min(found.values()) > 0
+
+
+def test_surfaces_are_timed_beside_pyscf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surfaces, "MOLECULES", {"water": surfaces.MOLECULES["water"]})
+    monkeypatch.setattr(surfaces, "NETWORKS", {"tiny": (8, 1, 8)})
+    found = run(tmp_path, "surfaces")
+    assert found["phisnet-water"]["step of dynamics (NVE), ms"] > 0
+    reference, ours = (found["water"][name] for name in list(found["water"])[:2])
+    assert found["water"]["tiny, one: PySCF / ours"] == pytest.approx(reference / ours)
+    assert len(found["water"]) == 5
 
 
 def test_steps_of_a_drop_and_of_a_cell_are_timed(tmp_path: Path) -> None:
