@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,8 @@ def predict_batch(
     Prediction
     """
     molecules = batch.molecules
-    layers = torch.autocast(molecules.positions.device.type, torch.bfloat16, enabled=mixed)
+    device = molecules.positions.device.type
+    layers: AbstractContextManager[Any] = torch.autocast(device, torch.bfloat16) if mixed else nullcontext()
     if not (energies or forces):
         with layers:
             return Prediction(model(molecules))
