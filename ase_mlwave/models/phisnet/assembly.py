@@ -88,24 +88,31 @@ class AOPlan:
         return flat[self.indices(first, second, shape)[0]]
 
 
+@dataclass(frozen=True)
 class Assembly:
     """Where the elements of blocks stand in the matrices of a batch.
 
     Parameters
     ----------
-    plan : AOPlan
-        Where the basis functions stand.
-    blocks : list of (Tensor (n,), Tensor (n,), (M1, M2))
-        First and second atoms of blocks of one shape, and the shape.
+    sizes : tuple of int, (B,)
+        M_b of each molecule.
+    n_elements : int
+        Elements of all matrices.
+    straight, transposed : Tensor
+        Places of the elements of all blocks, one block behind the other, and of their transposes.
     """
 
-    def __init__(self, plan: AOPlan, blocks: list[tuple[Tensor, Tensor, tuple[int, int]]]) -> None:
-        self.sizes, self.n_elements = plan.sizes, plan.n_elements
-        straight, transposed = zip(
-            *(plan.indices(first, second, shape) for first, second, shape in blocks), strict=True
-        )
-        self.straight = torch.cat([i.reshape(-1) for i in straight])
-        self.transposed = torch.cat([i.reshape(-1) for i in transposed])
+    sizes: tuple[int, ...]
+    n_elements: int
+    straight: Tensor
+    transposed: Tensor
+
+    @classmethod
+    def of(cls, plan: AOPlan, blocks: list[tuple[Tensor, Tensor, tuple[int, int]]]) -> Assembly:
+        """Locate blocks of first and second atoms (n,) of one shape (M1, M2) each."""
+        places = [plan.indices(first, second, shape) for first, second, shape in blocks]
+        straight, transposed = (torch.cat([i.reshape(-1) for i in which]) for which in zip(*places, strict=True))
+        return cls(plan.sizes, plan.n_elements, straight, transposed)
 
     def __call__(self, elements: Tensor) -> MatrixBatch:
         """Add up the elements of all blocks, one block behind the other, and their transposes: symmetric matrices."""

@@ -13,7 +13,7 @@ from ase_mlwave.models.phisnet.packing import PackedModule
 from ase_mlwave.quantum.ao_order import coupling_basis, couplings, irreps_order
 from ase_mlwave.quantum.basis import shells
 
-__all__ = ["BlockHead", "HeadGroup", "block_coefficients", "coupled_basis"]
+__all__ = ["BlockHead", "HeadGroup", "block_coefficients", "block_sources", "coupled_basis"]
 
 
 def coupled_basis(shells_1: Sequence[int], shells_2: Sequence[int]) -> tuple[list[Order], Tensor]:
@@ -95,7 +95,8 @@ class BlockHead(nn.Module):
         self.n_paths = max(self.orders.count(kind) for kind in self.kinds)
         """Most paths P of one order; the output for orders that have fewer is filled up with zeros."""
         self.register_buffer("matrix", matrix.reshape(n, n), persistent=False)
-        self.register_buffer("place", self._place(), persistent=False)
+        self.place = self._place()
+        """On the host, where batches are planned."""
         self.register_buffer("shift", torch.zeros(n, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(n, dtype=torch.float64))
 
@@ -191,22 +192,6 @@ class HeadGroup(PackedModule):
         steps = torch.cat(strides, dim=1)[..., None] * torch.arange(features)
         return torch.cat(begins, dim=1)[..., None] + steps
 
-    def sources(self, counts: Sequence[int]) -> Tensor:
-        """Where the coefficients of ``counts`` blocks of each head, and their cutoff functions, stand in outputs."""
-        device = self._heads[0].weights[0].device
-        n_fade, first, start = (
-            self.layout.n_rows * sum(h.n_paths * n for h, n in zip(self._heads, counts, strict=True)),
-            0,
-            0,
-        )
-        parts = []
-        for head, n in zip(self._heads, counts, strict=True):
-            block = torch.arange(n, device=device)
-            parts.append((start + head.place[:, None] * n + block).flatten())  # type: ignore[index]
-            parts.append(n_fade + first + block)
-            first, start = first + n, start + self.layout.n_rows * head.n_paths * n
-        return torch.cat(parts)
-
     def forward(self, features: Sequence[Tensor], fade: Tensor, sources: Tensor) -> Tensor:
         """Predict blocks.
 
@@ -217,7 +202,7 @@ class HeadGroup(PackedModule):
         fade : Tensor, (sum of n,)
             Cutoff function of pairs, 1 of atoms.
         sources : Tensor
-            As of `sources`, for these numbers of blocks.
+            As of `block_sources`, for these numbers of blocks.
 
         Returns
         -------
@@ -233,3 +218,27 @@ class HeadGroup(PackedModule):
             for part, change in zip(parts, changes, strict=True)
         ]
         return torch.cat(blocks)
+
+
+def block_sources(heads: Sequence[BlockHead], counts: Sequence[int]) -> Tensor:
+    """Find, on the host, where a group's outputs have the coefficients and cutoff functions of blocks.
+
+    Parameters
+    ----------
+    heads : sequence of BlockHead
+        The heads of the group.
+    counts : sequence of int
+        Blocks of each head.
+
+    Returns
+    -------
+    Tensor
+        Places, head by head: of the coefficients (C, n), then of the cutoff functions (n,).
+    """
+    n_rows, parts, first, start = heads[0].layout.n_rows, [], 0, 0
+    n_fade = n_rows * sum(head.n_paths * n for head, n in zip(heads, counts, strict=True))
+    for head, n in zip(heads, counts, strict=True):
+        block = torch.arange(n)
+        parts += [(start + head.place[:, None] * n + block).flatten(), n_fade + first + block]
+        first, start = first + n, start + n_rows * head.n_paths * n
+    return torch.cat(parts)

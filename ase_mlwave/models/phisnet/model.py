@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
-from ase_mlwave.models.phisnet.blocks import BlockHead, HeadGroup
+from ase_mlwave.models.phisnet.blocks import BlockHead, HeadGroup, block_sources
 from ase_mlwave.models.phisnet.clebsch_gordan import PaperInteraction, PaperOverlapPairs, PaperPairs
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.domain import DomainDistance
@@ -101,8 +101,8 @@ class MatrixHeads(nn.Module):
         return self._groups[names]
 
     def sources(self, names: tuple[str, ...], counts: list[int]) -> Tensor:
-        """As of `HeadGroup.sources`, for kinds given by their names."""
-        return self.group(names).sources(counts)
+        """As of `block_sources`, for kinds given by their names."""
+        return block_sources([self.head(name) for name in names], counts)
 
     def forward(self, f_atoms: Tensor, f_pairs: Tensor, cut: Tensor, plan: BatchPlan) -> MatrixBatch:
         """Assemble matrices from features of atoms (R, N, F) and of pairs (R, E, F), all in the plan's order."""
@@ -249,18 +249,19 @@ class PhiSNet(nn.Module):
         total: Tensor = sum(outputs[1:], start=outputs[0])
         return total
 
-    def plan(self, batch: SystemBatch) -> BatchPlan:
+    def plan(self, batch: SystemBatch, device: torch.device | None = None) -> BatchPlan:
         """Find what depends on elements and pairs alone; kept for the next batch that has the same.
 
         Parameters
         ----------
         batch : SystemBatch
             On the CPU; one on another device is copied back first, which waits for the device.
+        device : torch.device, optional
+            Where the plan is needed; by default where the network is.
 
         Returns
         -------
         BatchPlan
-            On the network's device.
 
         Raises
         ------
@@ -268,7 +269,7 @@ class PhiSNet(nn.Module):
             If an element is unknown to the model.
         """
         batch = batch.to("cpu")
-        device = self.radial.raw_alpha.device
+        device = self.radial.raw_alpha.device if device is None else device
         near = None
         if self.config.message_range < self.config.cutoff:
             near = (batch.vectors().detach().norm(dim=1) < self.config.message_range).numpy()
@@ -279,9 +280,8 @@ class PhiSNet(nn.Module):
             with torch.inference_mode(mode=False), torch.no_grad():  # kept for later calls, which may need gradients
                 plan = make_plan(batch, self.functions, self.elements_of(batch), self.heads.sources, near, device)
             if len(batch.first) <= _KEPT_PAIRS:
-                while len(self._plans) >= _KEPT:
-                    self._plans.pop(next(iter(self._plans)))
-                self._plans[key] = plan
+                others = list(self._plans.items())[1 - _KEPT :]
+                self._plans = dict([*others, (key, plan)])  # replaced, for another thread may read the old one
         return plan
 
     def __getstate__(self) -> dict[str, Any]:

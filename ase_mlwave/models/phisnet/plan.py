@@ -48,7 +48,7 @@ class BatchPlan:
     assembly : Assembly
         Where blocks of atoms, then of pairs, stand in the matrices.
     sources : Tensor
-        As of `ase_mlwave.models.phisnet.blocks.HeadGroup.sources`, for these kinds.
+        As of `ase_mlwave.models.phisnet.blocks.block_sources`, for these kinds.
     """
 
     atoms: Tensor
@@ -88,7 +88,7 @@ def make_plan(
     element : Tensor, (N,)
         Index of each atom's element.
     sources : callable
-        Gives `BatchPlan.sources` for names of kinds and numbers of blocks.
+        Gives `BatchPlan.sources`, on the host, for names of kinds and numbers of blocks.
     near : ndarray or None, (E,)
         Which pairs exchange messages; None for all.
     device : torch.device
@@ -117,6 +117,7 @@ def make_plan(
         for kind, start, stop in kinds
     )
     all_kinds = (*atom_kinds, *pair_kinds)
+    source = sources(tuple(kind.name for kind in all_kinds), [kind.stop - kind.start for kind in all_kinds])
     ao = AOPlan(batch, functions, device)
     on_device = there(atoms)
     blocks = [(on_device[start:stop],) * 2 for _, start, stop in elements]
@@ -134,8 +135,8 @@ def make_plan(
         near=among,
         atom_kinds=atom_kinds,
         pair_kinds=pair_kinds,
-        assembly=Assembly(ao, [(*atoms, shape) for atoms, shape in zip(blocks, shapes, strict=True)]),
-        sources=sources(tuple(kind.name for kind in all_kinds), [kind.stop - kind.start for kind in all_kinds]),
+        assembly=Assembly.of(ao, [(*atoms, shape) for atoms, shape in zip(blocks, shapes, strict=True)]),
+        sources=source.to(device),
     )
 
 

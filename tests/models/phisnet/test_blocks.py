@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ase_mlwave.models.phisnet.assembly import AOPlan, Assembly, MatrixBatch
-from ase_mlwave.models.phisnet.blocks import BlockHead, HeadGroup, block_coefficients, coupled_basis
+from ase_mlwave.models.phisnet.blocks import BlockHead, HeadGroup, block_coefficients, block_sources, coupled_basis
 from ase_mlwave.models.phisnet.moments import Moments
 from ase_mlwave.models.phisnet.orders import OrderLayout
 from ase_mlwave.quantum.ao_order import couplings
@@ -67,7 +67,7 @@ def test_shift_fades_with_the_cutoff() -> None:
     head = BlockHead(layout, 8, "def2-svp", 1, 1)
     head.fit_statistics(_moments(head, _draw(20, *head.shape) + 1.0))
     heads, nothing = HeadGroup([head]), torch.zeros(layout.n_rows, 2, 8)
-    blocks = heads([nothing], torch.tensor([1.0, 0.0]), heads.sources([2])).view(2, *head.shape)
+    blocks = heads([nothing], torch.tensor([1.0, 0.0]), block_sources([head], [2])).view(2, *head.shape)
     assert blocks.dtype == torch.float64
     assert not blocks[1].detach().any()
     assert float(blocks[0].detach().abs().max()) > 0.1
@@ -86,7 +86,7 @@ def test_extract_is_the_way_back_of_assemble() -> None:
                 shape = tuple(n_functions("def2-svp", int(batch.numbers[k])) for k in (i, j))
                 places.append((torch.tensor([i]), torch.tensor([j]), (shape[0], shape[1])))
                 blocks.append(plan.extract(flat, *places[-1]).flatten())
-    rebuilt = Assembly(plan, places)(torch.cat(blocks))
+    rebuilt = Assembly.of(plan, places)(torch.cat(blocks))
     torch.testing.assert_close(rebuilt.flat, flat)
     assert [m.shape[0] for m in rebuilt.matrices()] == [24, 5, 33]
 

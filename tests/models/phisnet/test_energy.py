@@ -31,7 +31,7 @@ def _energy(model: PhiSNet, numbers: np.ndarray, positions: np.ndarray) -> float
     preparation = Preparation(config.basis, config.baseline, short_range=config.short_range)
     prepared = PreparedDataset([Record(numbers=numbers, positions=positions)], preparation)
     with torch.no_grad():
-        prediction = predict_batch(model, join(list(prepared), config.cutoff), energies=True, forces=False)
+        prediction = predict_batch(model, join(list(prepared), model), energies=True, forces=False)
     assert prediction.energies is not None
     return float(prediction.energies[0])
 

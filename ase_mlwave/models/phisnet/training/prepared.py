@@ -18,6 +18,8 @@ from torch import Tensor
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, flatten
 from ase_mlwave.models.phisnet.energy import n_occupied
+from ase_mlwave.models.phisnet.model import PhiSNet
+from ase_mlwave.models.phisnet.plan import BatchPlan
 from ase_mlwave.models.training.cache import Arrays, Cache, fill
 from ase_mlwave.quantum.basis import build_mole, n_functions
 from ase_mlwave.quantum.density import orbitals
@@ -259,6 +261,8 @@ class TrainingBatch:
     ----------
     molecules : SystemBatch
         Geometry.
+    plan : BatchPlan
+        Of the molecules, for the network.
     numbers : tuple of tuple of int, (B,)
         Atomic numbers of each molecule, for the host.
     n_occupied : tuple of int, (B,)
@@ -274,6 +278,7 @@ class TrainingBatch:
     """
 
     molecules: SystemBatch
+    plan: BatchPlan
     numbers: tuple[tuple[int, ...], ...]
     n_occupied: tuple[int, ...]
     matrices: Mapping[str, Tensor]
@@ -282,15 +287,17 @@ class TrainingBatch:
     forces: Tensor | None
 
 
-def join(systems: Sequence[PreparedSystem], cutoff: float) -> TrainingBatch:
-    """Join prepared molecules to a batch; a label that one of them lacks is left out for all."""
+def join(systems: Sequence[PreparedSystem], network: PhiSNet) -> TrainingBatch:
+    """Join prepared molecules to a batch on the host; a label that one of them lacks is left out for all."""
     records, n = [s.record for s in systems], len(systems)
     common = set.intersection(*(set(s.matrices) for s in systems))
     energies = [r.energy for r in records if r.energy is not None]
     forces = [torch.from_numpy(np.array(r.forces)) for r in records if r.forces is not None]
     occupied = tuple(n_occupied(r.numbers, r.charge) for r in records)
+    molecules = collate(records, network.config.cutoff)
     return TrainingBatch(
-        molecules=collate(records, cutoff),
+        molecules=molecules,
+        plan=network.plan(molecules, molecules.positions.device),
         numbers=tuple(tuple(r.numbers.tolist()) for r in records),
         n_occupied=occupied,
         matrices={

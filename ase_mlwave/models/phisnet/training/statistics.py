@@ -97,13 +97,15 @@ def fit_domain(
     def invariants() -> Iterator[tuple[Tensor, Tensor]]:
         for batch in _batches(network, training):
             progress(len(batch.n_occupied))
-            network(batch.molecules)
+            network(batch.molecules, batch.plan)
             yield features.pop()
 
     hook = network.domain.register_forward_pre_hook(lambda _, inputs: features.append(inputs))
     network.domain.fit(invariants())
     hook.remove()
-    largest = max(float(network(batch.molecules).distances.max()) for batch in _batches(network, validation))
+    largest = max(
+        float(network(batch.molecules, batch.plan).distances.max()) for batch in _batches(network, validation)
+    )
     return {"domain_distance": 2 * largest}
 
 
@@ -127,8 +129,7 @@ def _batches(
 ) -> Iterator[TrainingBatch]:
     """Join molecules, by default all, to batches, in their order."""
     selection = range(len(dataset)) if indices is None else indices
-    cutoff = network.config.cutoff
-    return ahead(join([dataset[index] for index in some], cutoff) for some in chunks(selection, _CHUNK))
+    return ahead(join([dataset[index] for index in some], network) for some in chunks(selection, _CHUNK))
 
 
 def _composition(network: PhiSNet, batch: SystemBatch) -> Tensor:

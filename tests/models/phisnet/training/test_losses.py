@@ -64,7 +64,7 @@ def _batch(
     model: PhiSNet, records: tuple[Record, ...] | None = None, kept: tuple[MatrixName, ...] = ("overlap", "orbitals")
 ) -> TrainingBatch:
     chosen = _waters().records[:2] if records is None else records
-    return join(list(_prepared(chosen, model, kept)), model.config.cutoff)
+    return join(list(_prepared(chosen, model, kept)), model)
 
 
 def _energies(model: PhiSNet, records: tuple[Record, ...]) -> Tensor:
