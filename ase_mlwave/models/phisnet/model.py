@@ -45,15 +45,15 @@ class PhiSNetOutput:
         Learned part of H, Hartree, PySCF's AO order, float64; the model's baseline is not in it.
     atomic_energies : Tensor, (N,)
         e_i of the wavefunction energy, Hartree, float64.
-    distances : Tensor, (N,)
-        How unlike the training data each atom is; see `DomainDistance`.
+    distances : Tensor, (N,), or None
+        How unlike the training data each atom is, where it was asked for; see `DomainDistance`.
     overlap, core : MatrixBatch or None
         S and the core Hamiltonian, where the model has these heads.
     """
 
     hamiltonian: MatrixBatch
     atomic_energies: Tensor
-    distances: Tensor
+    distances: Tensor | None
     overlap: MatrixBatch | None = None
     core: MatrixBatch | None = None
 
@@ -189,7 +189,7 @@ class PhiSNet(nn.Module):
             raise ValueError(f"elements {unknown} are unknown to this model, which has {list(self.config.elements)}")
         return torch.tensor([index[z] for z in numbers], device=batch.numbers.device)
 
-    def forward(self, batch: SystemBatch, plan: BatchPlan | None = None) -> PhiSNetOutput:
+    def forward(self, batch: SystemBatch, plan: BatchPlan | None = None, *, distances: bool = True) -> PhiSNetOutput:
         """Predict matrices.
 
         Parameters
@@ -199,6 +199,8 @@ class PhiSNet(nn.Module):
         plan : BatchPlan, optional
             From `plan` of the batch before it went to the network's device; with it, a pass neither waits for the
             device nor copies anything to it.
+        distances : bool
+            Compute `PhiSNetOutput.distances`, which read a matrix (F, F) for every atom.
 
         Returns
         -------
@@ -233,7 +235,7 @@ class PhiSNet(nn.Module):
             return PhiSNetOutput(
                 hamiltonian=self.heads(f_atoms, f_pairs, geometry.cut, plan),
                 atomic_energies=energies.index_select(0, plan.place),
-                distances=self.domain(f[0], plan.element).index_select(0, plan.place),
+                distances=self.domain(f[0], plan.element).index_select(0, plan.place) if distances else None,
                 overlap=overlap,
                 core=core,
             )

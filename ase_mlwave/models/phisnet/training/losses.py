@@ -62,12 +62,12 @@ def predict_batch(
     layers: AbstractContextManager[Any] = torch.autocast(device, torch.bfloat16) if mixed else nullcontext()
     if not (energies or forces):
         with layers:
-            return Prediction(model(molecules, batch.plan))
+            return Prediction(model(molecules, batch.plan, distances=False))
     if forces:
         molecules = molecules.at(molecules.positions.detach().clone().requires_grad_())
     with torch.set_grad_enabled(torch.is_grad_enabled() or forces):
         with layers:
-            output = model(molecules, batch.plan)
+            output = model(molecules, batch.plan, distances=False)
         matrices = batch.matrices
         if forces or "energy_core" not in matrices:
             matrices = _integrals(batch, molecules.positions, model.config)
