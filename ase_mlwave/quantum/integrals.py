@@ -33,7 +33,7 @@ from pyscf import gto, lib
 from torch import Tensor
 
 from ase_mlwave.quantum.basis import build_mole
-from ase_mlwave.quantum.gaussians.batches import prepare
+from ase_mlwave.quantum.gaussians.batches import Batch, prepare
 from ase_mlwave.quantum.gaussians.charges import SMEARING, PotentialName, charge_distribution
 from ase_mlwave.quantum.gaussians.layout import Potentials
 from ase_mlwave.quantum.gaussians.operators import matrices
@@ -174,6 +174,7 @@ def joined_integrals(
     *,
     integrals: IntegralProgram = "torch",
     second: bool = True,
+    prepared: Batch | None = None,
 ) -> tuple[Tensor, tuple[int, ...]]:
     """Compute S, T and sums of potentials of a batch, the molecules' matrices one behind the other.
 
@@ -186,6 +187,8 @@ def joined_integrals(
     second : bool
         Allow second derivatives with respect to positions. Without them, which are NaN then, the gradient is
         differentiated with respect to the incoming one in half the time, as training on forces needs.
+    prepared : Batch, optional
+        From `ase_mlwave.quantum.gaussians.batches.stage` of these molecules and potentials, on their device.
 
     Returns
     -------
@@ -202,7 +205,7 @@ def joined_integrals(
     atoms = tuple(tuple(np.asarray(numbers, dtype=np.int64).tolist()) for numbers in molecules)
     _check(positions, atoms)
     if integrals == "torch":
-        batch = prepare(atoms, basis, tuple(potentials), positions.device)
+        batch = prepared or prepare(atoms, basis, tuple(potentials), positions.device)
         return matrices(positions.double(), batch, second=second), batch.sizes
     on_host = positions.to(device="cpu", dtype=torch.float64).split([len(numbers) for numbers in atoms])
     parts = [_by_pyscf(r, numbers, basis, potentials) for r, numbers in zip(on_host, atoms, strict=True)]

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ase_mlwave.quantum.gaussians.batches import Batch
 from ase_mlwave.quantum.gaussians.layout import Potentials
 from ase_mlwave.quantum.integrals import IntegralProgram, OneElectronIntegrals, joined_integrals
 
-__all__ = ["ExactMatrices", "baseline_matrix", "energy_core", "exact_matrices", "flatten"]
+__all__ = ["ExactMatrices", "baseline_matrix", "energy_core", "exact_matrices", "exact_potentials", "flatten"]
 
 #: Kind of baseline -> potentials that are added to the kinetic energy; None: the baseline is zero.
 _BASELINES: dict[str, Potentials | None] = {"none": None, "sap": ("nuclear", "sap")}
@@ -40,6 +41,12 @@ class ExactMatrices:
     core: Tensor
 
 
+def exact_potentials(baseline: str, *, short_range: bool) -> tuple[Potentials, ...]:
+    """Name the potentials of the core Hamiltonian, then of the baseline if it has any, for `exact_matrices`."""
+    zero, core = _BASELINES[baseline], _CORES[short_range]
+    return (core,) if zero is None else (core, zero)
+
+
 def exact_matrices(
     positions: Tensor,
     molecules: Sequence[Sequence[int] | NDArray[Any]],
@@ -49,6 +56,7 @@ def exact_matrices(
     short_range: bool,
     integrals: IntegralProgram = "torch",
     second: bool = True,
+    prepared: Batch | None = None,
 ) -> ExactMatrices:
     """Compute overlap, baseline and core Hamiltonian of a batch of molecules.
 
@@ -56,7 +64,7 @@ def exact_matrices(
     ----------
     positions, molecules, basis, integrals
         As of `ase_mlwave.quantum.integrals.batch_integrals`.
-    second
+    second, prepared
         As of `ase_mlwave.quantum.integrals.joined_integrals`.
     baseline, short_range
         As of `baseline_matrix` and `energy_core`.
@@ -74,12 +82,12 @@ def exact_matrices(
     -----
     What is added up is not computed one by one (``test_exact_matrices_are_sums_of_integrals``).
     """
-    zero, core = _BASELINES[baseline], _CORES[short_range]
-    wanted = [core] if zero is None else [core, zero]
-    values, _ = joined_integrals(positions, molecules, basis, wanted, integrals=integrals, second=second)
+    wanted = exact_potentials(baseline, short_range=short_range)
+    options: Any = {"integrals": integrals, "second": second, "prepared": prepared}
+    values, _ = joined_integrals(positions, molecules, basis, wanted, **options)
     overlap, kinetic, *potentials = values.unbind()
     sums = [kinetic + potential for potential in potentials]
-    return ExactMatrices(overlap, torch.zeros_like(overlap) if zero is None else sums[1], sums[0])
+    return ExactMatrices(overlap, sums[1] if len(sums) > 1 else torch.zeros_like(overlap), sums[0])
 
 
 def baseline_matrix(kind: str, integrals: OneElectronIntegrals) -> Tensor:

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ase_mlwave.quantum.gaussians.layout import Layout, Potentials, prepare_layout
+from ase_mlwave.quantum.gaussians.layout import Layout, Potentials, make_layout, prepare_layout
 from ase_mlwave.quantum.gaussians.primitives import molecule_primitives
 
-__all__ = ["Batch", "Part", "prepare"]
+__all__ = ["Batch", "Part", "prepare", "stage"]
 
 #: Pairs times centres of molecules of the same atoms from which on a CPU computes them apart: no room is left then for
 #: centres that others have, and the layout is kept for other batches. A GPU needs many pairs at once.
@@ -87,16 +87,40 @@ def prepare(
     ValueError
         If PySCF has no such basis, or an element needs an effective core potential.
     """
+    return _prepared(molecules, basis, potentials, device, device)
+
+
+def stage(
+    molecules: tuple[tuple[int, ...], ...], basis: str, potentials: tuple[Potentials, ...], device: torch.device
+) -> Batch:
+    """Prepare on the host, for one copy of all tensors to the device, and a batch that will not come again.
+
+    Parameters, exceptions and, once it is copied, the result are those of `prepare`.
+    """
+    host = torch.device("cpu")
+    if device == host:
+        return prepare(molecules, basis, potentials, device)
+    return _prepared(molecules, basis, potentials, device, host)
+
+
+def _prepared(
+    molecules: tuple[tuple[int, ...], ...],
+    basis: str,
+    potentials: tuple[Potentials, ...],
+    device: torch.device,
+    place: torch.device,
+) -> Batch:
     starts = np.cumsum([0, *map(len, molecules)])
     parts, order = [], []
     for members in _together(molecules, basis, device):
         atoms = np.concatenate([np.arange(starts[b], starts[b + 1]) for b in members])
-        layout = prepare_layout(tuple(molecules[b] for b in members), basis, potentials, device)
+        given = tuple(molecules[b] for b in members), basis, potentials, device
+        layout = prepare_layout(*given) if place == device else make_layout(*given, place)
         in_order = len(atoms) == starts[-1] and bool((np.diff(atoms) > 0).all())
-        parts.append(Part(layout, None if in_order else torch.from_numpy(atoms).to(device)))
+        parts.append(Part(layout, None if in_order else torch.from_numpy(atoms).to(place)))
         order += members
     sizes = tuple(molecule_primitives(basis, numbers).contraction.shape[1] for numbers in molecules)
-    places = None if order == sorted(order) else torch.from_numpy(_places(sizes, order)).to(device)
+    places = None if order == sorted(order) else torch.from_numpy(_places(sizes, order)).to(place)
     return Batch(tuple(parts), sizes, places)
 
 

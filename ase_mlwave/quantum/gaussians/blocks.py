@@ -189,7 +189,7 @@ def _columns(values: Tensor, places: Tensor) -> Tensor:
     return values.gather(1, places.expand(len(values), -1))
 
 
-def make_blocks(members: Sequence[Pairs], device: torch.device) -> tuple[Block | Products, ...]:
+def make_blocks(members: Sequence[Pairs], device: torch.device, place: torch.device) -> tuple[Block | Products, ...]:
     """Prepare the elements of a group: one list of products where they are few, else a block for each class.
 
     Parameters
@@ -198,6 +198,8 @@ def make_blocks(members: Sequence[Pairs], device: torch.device) -> tuple[Block |
         The classes of the group; the first has the largest la + lb.
     device : torch.device
         Where they are computed.
+    place : torch.device
+        Where their tensors are at first.
 
     Returns
     -------
@@ -206,13 +208,13 @@ def make_blocks(members: Sequence[Pairs], device: torch.device) -> tuple[Block |
     n_products = sum(len(part.first) * np.count_nonzero(product_rule(part.la, part.lb)[1]) for part in members)
     few = n_products < (_MOST_PRODUCTS if device.type == "cpu" else _MOST_PRODUCTS_ON_GPU)
     if few and len(members) > 1:
-        return (_products(members, device),)
+        return (_products(members, place),)
     height, blocks, start = n_derivatives(members[0].la + members[0].lb), [], 0
     for part in members:
         pairs = slice(start, start + len(part.first))
         weights, targets = torch.from_numpy(_weights(part)), torch.from_numpy(part.targets.ravel())
-        formula = _formula(part.la, part.lb, device)
-        blocks.append(Block(pairs, height, formula, weights.to(device), targets.to(device)))
+        formula = _formula(part.la, part.lb, place)
+        blocks.append(Block(pairs, height, formula, weights.to(place), targets.to(place)))
         start = pairs.stop
     return tuple(blocks)
 

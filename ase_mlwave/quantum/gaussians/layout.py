@@ -24,7 +24,7 @@ from ase_mlwave.quantum.gaussians.pairlist import Pairs, centres_by_element, col
 from ase_mlwave.quantum.gaussians.primitives import molecule_primitives
 from ase_mlwave.quantum.gaussians.radial import Charges, Table
 
-__all__ = ["Group", "Kind", "Layout", "Potentials", "prepare_layout"]
+__all__ = ["Group", "Kind", "Layout", "Potentials", "make_layout", "prepare_layout"]
 
 Potentials = tuple[PotentialName, ...]
 """Potentials that are added up."""
@@ -123,7 +123,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Layout:
-    """What molecules that are computed together need besides positions; see `prepare_layout`.
+    """What molecules that are computed together need besides positions; see `make_layout`.
 
     Parameters
     ----------
@@ -152,13 +152,12 @@ class Layout:
     centres: Tensor
 
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)  # what is kept must serve gradients later
-def prepare_layout(
+def make_layout(
     molecules: tuple[tuple[int, ...], ...],
     basis: str,
     potentials: tuple[Potentials, ...],
     device: torch.device,
+    place: torch.device,
 ) -> Layout:
     """Prepare index maps and constants of molecules that are sorted by their atoms.
 
@@ -166,11 +165,12 @@ def prepare_layout(
     ----------
     molecules, basis, potentials, device
         As of `ase_mlwave.quantum.gaussians.batches.prepare`.
+    place : torch.device
+        Where its tensors are at first.
 
     Returns
     -------
     Layout
-        Kept for further calls.
 
     Raises
     ------
@@ -180,10 +180,20 @@ def prepare_layout(
     by_kind = [(numbers, tuple(group)) for numbers, group in groupby(range(len(molecules)), key=molecules.__getitem__)]
     pairs, n_elements = collect(molecules, by_kind, basis)
     elements, counts, centres, present = centres_by_element(molecules)
-    upload, n_atoms, n_centres = _Upload(device), sum(map(len, molecules)), sum(counts)
+    upload, n_atoms, n_centres = _Upload(place), sum(map(len, molecules)), sum(counts)
     largest = _LARGEST_GROUP if device.type == "cpu" else _LARGEST_GROUP_ON_GPU
     grouped = group_pairs(pairs, _SMALLEST_GROUP // n_centres, max(1, largest // n_centres))
-    groups = tuple(_group(members, elements, counts, potentials, present, n_atoms, upload) for members in grouped)
+    groups = tuple(
+        _group(
+            members,
+            make_blocks(members, device, place),
+            _charges(members, elements, counts, potentials, upload) if potentials else (),
+            present,
+            n_atoms,
+            upload,
+        )
+        for members in grouped
+    )
     kinds = tuple(
         Kind(len(members), upload(molecule_primitives(basis, numbers).contraction)) for numbers, members in by_kind
     )
@@ -191,8 +201,17 @@ def prepare_layout(
     return Layout(n_atoms, potentials, groups, kinds, n_elements, n_terms, upload(centres))
 
 
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what is kept must serve gradients later
+def prepare_layout(
+    molecules: tuple[tuple[int, ...], ...], basis: str, potentials: tuple[Potentials, ...], device: torch.device
+) -> Layout:
+    """Keep what `make_layout` makes on the device."""
+    return make_layout(molecules, basis, potentials, device, device)
+
+
 class _Upload:
-    """Copy arrays to the device."""
+    """Copy arrays to a device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -203,9 +222,8 @@ class _Upload:
 
 def _group(
     members: Sequence[Pairs],
-    elements: Sequence[int],
-    counts: Sequence[int],
-    potentials: tuple[Potentials, ...],
+    blocks: tuple[Block | Products, ...],
+    charges: tuple[Charges, ...],
     present: NDArray[np.bool_],
     n_atoms: int,
     upload: _Upload,
@@ -233,30 +251,31 @@ def _group(
         steeper=upload(derivative_matrix(order + 1)),
         derivatives=upload(derivative_matrix(order)),
         raised=upload(raised(order).ravel()),
-        charges=_charges(elements, counts, potentials, total, order, upload) if potentials else (),
+        charges=charges,
         present=None if present.all() else upload(present[:, molecule].astype(np.float64)),
-        blocks=make_blocks(members, upload.device),
+        blocks=blocks,
     )
 
 
 def _charges(
+    members: Sequence[Pairs],
     elements: Sequence[int],
     counts: Sequence[int],
     potentials: tuple[Potentials, ...],
-    exponents: NDArray[np.float64],
-    order: int,
     upload: _Upload,
 ) -> tuple[Charges, ...]:
     """Prepare charges element by element, or of all elements at once where there is little to do."""
+    exponents, order = np.concatenate([part.exponents for part in members], -1).sum(0), members[0].la + members[0].lb
     different, places = np.unique(exponents, return_inverse=True)
     tables = [_table(z, potentials, tuple(different.tolist()), order + 4) for z in elements]
     present = list(zip(tables, counts, strict=True))
     together = len(exponents) * sum(counts) < _SMALLEST_GROUP
     result = []
-    for members in [present] if together else [[element] for element in present]:
-        which = np.repeat(np.arange(len(members)), [count for _, count in members])
-        of_members = [table for table, _ in members]
-        result.append(Charges.of(of_members, upload(which), torch.from_numpy(different), upload(places)))
+    for some in [present] if together else [[element] for element in present]:
+        which = np.repeat(np.arange(len(some)), [count for _, count in some])
+        result.append(
+            Charges.of([table for table, _ in some], upload(which), torch.from_numpy(different), upload(places))
+        )
     return tuple(result)
 
 

@@ -85,7 +85,11 @@ def predict_batch(
 
 def _integrals(batch: TrainingBatch, positions: Tensor, config: PhiSNetConfig) -> dict[str, Tensor]:
     """Compute what the energy needs as a function of the positions; each (sum M_b^2,), named as what is kept."""
-    kinds: dict[str, Any] = {"baseline": config.baseline, "short_range": config.short_range}
+    kinds: dict[str, Any] = {
+        "baseline": config.baseline,
+        "short_range": config.short_range,
+        "prepared": batch.integrals,
+    }
     exact = exact_matrices(positions, batch.numbers, config.basis, second=False, **kinds)
     return {"baseline": exact.baseline, "overlap": exact.overlap, "energy_core": exact.core}
 

@@ -16,13 +16,14 @@ from pyscf import lib
 from torch import Tensor
 
 from ase_mlwave.data.record import Record
-from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, flatten
+from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, exact_potentials, flatten
 from ase_mlwave.models.phisnet.energy import n_occupied
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.plan import BatchPlan
 from ase_mlwave.models.training.cache import Arrays, Cache, fill
 from ase_mlwave.quantum.basis import build_mole, n_functions
 from ase_mlwave.quantum.density import orbitals
+from ase_mlwave.quantum.gaussians.batches import Batch, stage
 from ase_mlwave.quantum.integrals import IntegralName, OneElectronIntegrals, integral_arrays, nuclear_repulsion
 from ase_mlwave.systems.batch import SystemBatch, collate
 
@@ -267,6 +268,8 @@ class TrainingBatch:
         Atomic numbers of each molecule, for the host.
     n_occupied : tuple of int, (B,)
         Doubly occupied orbitals.
+    integrals : Batch or None
+        What the integrals of forces need besides positions.
     matrices : mapping of str to Tensor, (sum M_b^2,)
         Those that all molecules have, as in `PreparedSystem`, the molecules' one behind the other.
     orbitals : Orbitals or None
@@ -281,30 +284,39 @@ class TrainingBatch:
     plan: BatchPlan
     numbers: tuple[tuple[int, ...], ...]
     n_occupied: tuple[int, ...]
+    integrals: Batch | None
     matrices: Mapping[str, Tensor]
     orbitals: Orbitals | None
     energies: Tensor | None
     forces: Tensor | None
 
 
-def join(systems: Sequence[PreparedSystem], network: PhiSNet) -> TrainingBatch:
-    """Join prepared molecules to a batch on the host; a label that one of them lacks is left out for all."""
+def join(systems: Sequence[PreparedSystem], network: PhiSNet, *, forces: bool = False) -> TrainingBatch:
+    """Join prepared molecules to a batch on the host; a label that one of them lacks is left out for all.
+
+    With ``forces`` their integrals are prepared for the device that the network is on.
+    """
     records, n = [s.record for s in systems], len(systems)
     common = set.intersection(*(set(s.matrices) for s in systems))
     energies = [r.energy for r in records if r.energy is not None]
-    forces = [torch.from_numpy(np.array(r.forces)) for r in records if r.forces is not None]
+    slopes = [torch.from_numpy(np.array(r.forces)) for r in records if r.forces is not None]
     occupied = tuple(n_occupied(r.numbers, r.charge) for r in records)
-    molecules = collate(records, network.config.cutoff)
+    config, numbers = network.config, tuple(tuple(r.numbers.tolist()) for r in records)
+    molecules, integrals = collate(records, config.cutoff), None
+    if forces:
+        potentials = exact_potentials(config.baseline, short_range=config.short_range)
+        integrals = stage(numbers, config.basis, potentials, network.radial.raw_alpha.device)
     return TrainingBatch(
         molecules=molecules,
         plan=network.plan(molecules, molecules.positions.device),
-        numbers=tuple(tuple(r.numbers.tolist()) for r in records),
+        numbers=numbers,
         n_occupied=occupied,
+        integrals=integrals,
         matrices={
             name: flatten([s.matrices[name] for s in systems])
             for name in sorted(common - {"orbitals", "orbital_energies"})
         },
         orbitals=Orbitals.of(systems, occupied) if "orbitals" in common else None,
         energies=torch.tensor(energies, dtype=torch.float64) if len(energies) == n else None,
-        forces=torch.cat(forces) if len(forces) == n else None,
+        forces=torch.cat(slopes) if len(slopes) == n else None,
     )

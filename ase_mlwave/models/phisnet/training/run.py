@@ -75,7 +75,9 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
                 fit(network, train, bar.advance)
         mixed = settings.precision == "bf16-mixed"
         network.cast(torch.float32 if mixed else getattr(torch, settings.precision))
-        data = self.batches(train, valid, partial(join, network=network), sizes=[len(r) for r in training])
+        data = self.batches(
+            train, valid, partial(join, network=network, forces=loss.forces > 0), sizes=[len(r) for r in training]
+        )
         self._prepared = train, valid
         return PhiSNetModule(network, loss, mixed=mixed), data
 
