@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
 import pytest
 
 pytest.register_assert_rewrite("tests.calculators.contract")
@@ -14,6 +17,22 @@ def morse_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.calculators.morse import KIND
 
     monkeypatch.setitem(KINDS, KIND.name, KIND)
+
+
+@pytest.fixture
+def meta() -> Iterator[str]:
+    """Give the device that holds no data; tables kept for it are not those of tests that only pretend it."""
+    _forget_tables()
+    yield "meta"
+    _forget_tables()
+
+
+def _forget_tables() -> None:
+    for name, module in list(sys.modules.items()):
+        if name.startswith("ase_mlwave."):
+            for value in vars(module).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

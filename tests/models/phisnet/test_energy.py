@@ -94,9 +94,9 @@ def test_states_of_a_batch_are_those_of_its_members() -> None:
 
 
 @pytest.mark.parametrize("molecules", [MIXED[2:3], MIXED], ids=["one", "mixed"])
-def test_a_pass_needs_nothing_from_the_host(molecules: list[System]) -> None:
+def test_a_pass_needs_nothing_from_the_host(molecules: list[System], meta: str) -> None:
     """On the device "meta" there are no numbers: to look at one, or to mix devices, is an error."""
-    states, energies, gradient = _energies(molecules, "meta")
+    states, energies, gradient = _energies(molecules, meta)
     assert energies.is_meta
     assert energies.shape == (len(molecules),)
     assert gradient.shape == (sum(map(len, molecules)), 3)

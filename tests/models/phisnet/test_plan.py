@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 
 import numpy as np
@@ -11,9 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ase_mlwave.models.phisnet import couplings, frames
 from ase_mlwave.models.phisnet.model import PhiSNet
-from ase_mlwave.quantum import rotations
 from tests.models.phisnet.systems import PRODUCTS, assert_equal, geometry, joined, matrices, network, predict
 
 
@@ -24,16 +21,6 @@ class _OnOneDevice(TorchDispatchMode):
         tensors = [a for a in (*arguments, *(options or {}).values()) if isinstance(a, Tensor)]
         assert not [t for t in tensors if t.device.type == "cpu" and t.dim()], f"{operation} of a tensor of the host"
         return operation(*arguments, **(options or {}))
-
-
-@pytest.fixture
-def meta() -> Iterator[str]:
-    """Give the device that holds no data; tables that are kept for it are not those of tests that only pretend it."""
-    for table in (rotations._stretched_coupling, frames._entries, couplings._stacked):
-        table.cache_clear()
-    yield "meta"
-    for table in (rotations._stretched_coupling, frames._entries, couplings._stacked):
-        table.cache_clear()
 
 
 @pytest.mark.parametrize("product", PRODUCTS)

@@ -207,18 +207,18 @@ def test_patches_change_rounding_only() -> None:
 
 @pytest.mark.parametrize("kept", [0, 10**9])
 @pytest.mark.parametrize("learned", [True, False])
-def test_a_pass_runs_on_the_meta_device(monkeypatch: pytest.MonkeyPatch, kept: int, learned: bool) -> None:
+def test_a_pass_runs_on_the_meta_device(monkeypatch: pytest.MonkeyPatch, meta: str, kept: int, learned: bool) -> None:
     """Where tensors have no values, whatever asks for one, or mixes in a tensor of the CPU, raises."""
     monkeypatch.setattr(qdf_model, "KEPT_VALUES", kept)
     network = random_network().requires_grad_(learned)
-    batch = network.collate([rattled("CH3OH"), rattled("H2O")]).to("meta")
-    network = network.to("meta")
+    batch = network.collate([rattled("CH3OH"), rattled("H2O")]).to(meta)
+    network = network.to(meta)
     positions = batch.positions.clone().requires_grad_()
     output = network(batch.at(positions), potential=learned)
     (gradient,) = torch.autograd.grad(output.energies.sum(), positions, create_graph=learned)
     if learned:
         torch.autograd.grad(gradient.square().sum() + output.potential_error.sum(), network.cell_shifts)
-    assert gradient.device.type == "meta"
+    assert gradient.device.type == meta
     assert gradient.shape == batch.positions.shape
 
 
