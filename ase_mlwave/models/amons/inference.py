@@ -61,8 +61,8 @@ class Prediction:
 
     @property
     def worst_atoms(self) -> list[int]:
-        """The badly covered atoms, the worst first."""
-        order = np.argsort(-self.novelty, kind="stable")[:_NAMED]
+        """The badly covered atoms, the worst first; what differs by rounding alone goes by the atoms' order."""
+        order = np.argsort(-self.novelty.round(9), kind="stable")[:_NAMED]
         least = _SHARE * self.novelty[order[0]]
         return [int(i) for i in order if self.novelty[i] > 0 and self.novelty[i] >= least]
 
