@@ -42,6 +42,7 @@ from torch import Tensor
 
 from ase_mlwave import Plane, plot_signed
 from ase_mlwave.models.qdf.config import QDFConfig
+from ase_mlwave.models.qdf.exponentials import log_terms
 from ase_mlwave.models.qdf.orbitals import AtomicOrbitals
 
 EXPONENTS = {"H": (0.1, 0.3, 1.0, 4.0), "C": (0.12, 0.4, 2.0, 15.0), "N": (0.15, 0.5, 2.5, 20.0)}  # Bohr^-2
@@ -122,7 +123,8 @@ print("the same numbers (largest difference)")
 with torch.no_grad():
     layer.coefficients.data = W.transpose(0, 1).contiguous()
     r2 = squared_distances(points, positions)
-    own = layer(r2[None], torch.ones_like(r2)[None], species[None])[0]
+    terms = log_terms(r2.T, torch.zeros(len(points), dtype=torch.float64), layer.softening, cutoff=1e6)  # no envelope
+    own = (layer.mixing().T @ layer.basis(terms, species)).T
 print(
     f"  psi:  PySCF's Phi C       and one linear graph convolution  {np.abs(lcao(grid.coords) - psi.numpy()).max():.1e}"
 )

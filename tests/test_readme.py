@@ -159,7 +159,7 @@ def test_make_targets_of_the_readme_exist() -> None:
 def test_extras_of_the_readme_are_those_of_the_package() -> None:
     from importlib.metadata import metadata
 
-    named = set(re.findall(r"^\| `(\w+)` \|", README.partition("## Install")[2], flags=re.MULTILINE))
+    named = set(re.findall(r"^\| `([\w-]+)` \|", README.partition("## Install")[2], flags=re.MULTILINE))
     assert named == set(metadata("ase-mlwave").get_all("Provides-Extra") or [])
 
 

@@ -114,7 +114,7 @@ def test_run_can_start_from_a_model(settings: Path, tmp_path: Path) -> None:
         (["steps=many"], "steps: Input should be a valid integer"),
         (["optimiser.learning_rate=-1"], "optimiser.learning_rate: Input should be greater than 0"),
         (["loss.hamiltonian=0"], "all loss weights are zero: nothing to learn"),
-        (["precision=float16"], "precision: Input should be 'float32' or 'float64'"),
+        (["precision=float16"], "precision: Input should be 'float32', 'float64' or 'bf16-mixed'"),
         (["optimiser.schedule=lineal"], "optimiser.schedule: Input should be 'linear', 'cosine' or 'constant'"),
         (["steps"], "'steps' is not a setting; write key=value"),
         (["train_split=trian"], "no split 'trian': it has 'train'"),
