@@ -123,7 +123,7 @@ print("the same numbers (largest difference)")
 with torch.no_grad():
     layer.coefficients.data = W.transpose(0, 1).contiguous()
     r2 = squared_distances(points, positions)
-    terms = log_terms(r2.T, torch.zeros(len(points), dtype=torch.float64), layer.softening, cutoff=1e6)  # no envelope
+    terms = log_terms(r2.T, torch.zeros(len(points), dtype=torch.float64), layer.softening, math.inf)
     own = (layer.mixing().T @ layer.basis(terms, species)).T
 print(
     f"  psi:  PySCF's Phi C       and one linear graph convolution  {np.abs(lcao(grid.coords) - psi.numpy()).max():.1e}"
