@@ -200,7 +200,14 @@ class NetworkTraining(Training[R]):
         options: Any = {"batch_size": settings.batch_size, "seed": settings.seed, "bucketing": settings.bucketing}
         return RunData(train, valid, join, sizes=sizes, **options)
 
-    def initial_network(self, network_class: type[N], name: str, *, free: Set[str] = frozenset({"level"})) -> N:
+    def initial_network(
+        self,
+        network_class: type[N],
+        name: str,
+        *,
+        free: Set[str] = frozenset({"level"}),
+        grown: Callable[[N, Any], N] | None = None,
+    ) -> N:
         """Make a network with new weights, or with those of the model ``start_from``.
 
         Parameters
@@ -211,6 +218,8 @@ class NetworkTraining(Training[R]):
             What such a model is called, for messages.
         free : set of str
             Settings in which that model may differ.
+        grown : callable, optional
+            Makes of that model's network and ``settings.model`` one that predicts the same and can learn more.
 
         Returns
         -------
@@ -230,6 +239,7 @@ class NetworkTraining(Training[R]):
         network: Any = ModelFolder.load(start).build()
         if not issubclass(type(network), network_class):
             raise InputError(f"start_from={start!r} is not {name}")
+        network = network if grown is None else grown(network, config)
         theirs, ours = network.config.model_dump(exclude=free), config.model_dump(exclude=free)
         different = sorted(key for key in ours if ours[key] != theirs[key])
         if different:

@@ -20,6 +20,7 @@ from ase_mlwave.models.phisnet.training.module import PhiSNetModule
 from ase_mlwave.models.phisnet.training.prepared import MatrixName, Preparation, PreparedDataset, join
 from ase_mlwave.models.phisnet.training.settings import LossWeights, TrainingSettings
 from ase_mlwave.models.phisnet.training.statistics import fit_domain, fit_statistics, shift_energies
+from ase_mlwave.models.phisnet.widening import widened
 from ase_mlwave.models.training.bar import TrainingBar
 from ase_mlwave.models.training.cache import Cache
 from ase_mlwave.models.training.checkpoint import checkpoint_path
@@ -60,7 +61,7 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         """Compute baselines and orbitals, and the statistics that a new network begins with."""
         settings = self.settings
         model, loss = settings.model, settings.loss
-        network = self.initial_network(PhiSNet, "a PhiSNet")
+        network = self.initial_network(PhiSNet, "a PhiSNet", grown=widened)
         preparation = Preparation(model.basis, model.baseline, model.short_range, _kept(model, loss))
         cache = self._cache(preparation, [*training, *validation])
         n_workers = settings.workers or _n_cpus()

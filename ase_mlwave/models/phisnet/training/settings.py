@@ -49,6 +49,9 @@ class TrainingSettings(RunSettings):
 
     kind: Literal["phisnet"] = "phisnet"
     """Which model."""
+    start_from: str | None = None
+    """Model (name or folder) whose weights to start from: fine-tuning and transfer learning. A model with a half (a
+    third...) of ``model.features`` or ``model.hidden`` is widened without changing what it predicts."""
     model: PhiSNetConfig
     """The network; ``preset: paper`` (or ``edge-frame``) fills in what is not given."""
     precision: Literal["float32", "float64", "bf16-mixed"] = "float32"  # type: ignore[assignment]

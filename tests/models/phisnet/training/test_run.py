@@ -220,7 +220,19 @@ def test_fine_tuning_starts_from_the_given_weights(finished: Path, tmp_path: Pat
         if not name.startswith(("domain", "energy_shift", "energy_scale")):
             torch.testing.assert_close(end[name], value, rtol=1e-6, atol=1e-9)
     with pytest.raises(InputError, match="has other model settings: features, hidden"):
-        _train(tmp_path / "other", start_from=str(finished / "model"), model={**MODEL, "features": 8, "hidden": 4})
+        _train(tmp_path / "other", start_from=str(finished / "model"), model={**MODEL, "features": 9, "hidden": 4})
+
+
+def test_training_goes_on_with_a_wider_network(finished: Path, tmp_path: Path) -> None:
+    """The first validation is that of the narrow network; the domain is that of the wide one."""
+    wide = {**MODEL, "features": 2 * MODEL["features"], "hidden": 2 * MODEL["hidden"]}
+    changes: dict[str, Any] = {"start_from": str(finished / "model"), "steps": 1}
+    quiet = {"learning_rate": 1e-12, "weight_decay": 0.0}
+    losses = []
+    for name, model in (("narrow", MODEL), ("wide", wide)):
+        _train(tmp_path / name, model=model, optimiser=quiet, **changes)
+        losses.append(read_metrics(tmp_path / name / "metrics")["valid/loss"][1])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_another_run_is_not_overwritten(finished: Path) -> None:
