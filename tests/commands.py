@@ -34,5 +34,8 @@ def check_command(verb: str, *arguments: str) -> None:
     assert options <= known, (verb, options - known)
     if verb == "train":
         path, *overrides = (argument for argument in arguments if not argument.startswith("-"))
-        kind = find_kind(read_yaml(ROOT / path, overrides).get("kind", "phisnet"), path)
+        values = read_yaml(ROOT / path, overrides)
+        if "start_from" in values and "model" not in values:  # it is read from there, where a command before left it
+            overrides.append("model.elements=[H]")
+        kind = find_kind(values.get("kind", "phisnet"), path)
         assert kind.load("training").TrainingSettings.read(ROOT / path, overrides).kind == kind.name

@@ -16,7 +16,7 @@ from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.cli.main import app
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.database import read_database
-from ase_mlwave.models.folder import ModelFolder
+from ase_mlwave.models.folder import ModelFolder, read_config
 
 ROOT = Path(__file__).parents[2]
 LABELLED = ROOT / "tests" / "data" / "files" / "waters_pbe_def2svp.db"
@@ -98,6 +98,21 @@ def test_run_can_start_from_a_model(settings: Path, tmp_path: Path) -> None:
     assert (tmp_path / "next" / "model" / "config.json").is_file()
     code, output = _invoke(settings, f"start_from={first}", "model.features=6", f"output={tmp_path / 'third'}")
     assert (code, "has other model settings: features" in output) == (2, True), output
+
+
+def test_without_settings_of_its_own_a_network_is_that_of_the_model_it_starts_from(
+    settings: Path, tmp_path: Path
+) -> None:
+    assert _invoke(settings, "steps=1", "--no-progress")[0] == 0
+    first, short = tmp_path / "run" / "model", tmp_path / "short.yaml"
+    lines = settings.read_text(encoding="utf-8").splitlines()
+    short.write_text("\n".join(line for line in lines if not line.startswith("model")), encoding="utf-8")
+    words = (f"output={tmp_path / 'next'}", "steps=1", "--no-progress")
+    code, output = _invoke(short, f"start_from={first}", *words)
+    assert code == 0, output
+    assert read_config(tmp_path / "next" / "model").settings == read_config(first).settings
+    code, output = _invoke(short, "start_from=qdf-chno", *words)
+    assert (code, "start_from='qdf-chno' is not a PhiSNet" in output) == (2, True), output
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from ase.calculators.calculator import InputError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ase_mlwave.errors import suggestion
+from ase_mlwave.models.folder import read_config
 from ase_mlwave.models.phisnet.config import PRESETS, PhiSNetConfig
 from ase_mlwave.models.training.settings import RunSettings
 from ase_mlwave.models.training.yaml_settings import parse_settings, read_yaml
@@ -73,6 +74,7 @@ class TrainingSettings(RunSettings):
         ----------
         path : str or path
             YAML file; ``model.preset`` names an entry of ``PRESETS`` that fills in what ``model`` leaves out.
+            Without ``model``, the network is that of ``start_from``.
         overrides : sequence of str
             Dotted keys with values, applied last.
 
@@ -92,4 +94,9 @@ class TrainingSettings(RunSettings):
             if preset not in PRESETS:
                 raise InputError(f"there is no preset {preset!r}. {suggestion(str(preset), PRESETS)}")
             values["model"] = {**PRESETS[preset], **model}
+        elif model is None and values.get("start_from"):
+            start = read_config(str(values["start_from"]))
+            if start.kind != "phisnet":
+                raise InputError(f"start_from={values['start_from']!r} is not a PhiSNet")
+            values["model"] = start.settings
         return parse_settings(cls, values)
