@@ -88,11 +88,13 @@ def _first_hessian(atoms: Atoms) -> Any:
     return (vectors * np.maximum(np.abs(values), _SOFTEST)) @ vectors.T
 
 
-def label(records: Sequence[Record], path: Path, level: LevelOfTheory, n_workers: int = 1) -> list[Record | None]:
+def label(
+    records: Sequence[Record], path: Path, level: LevelOfTheory, n_workers: int = 1, *, matrices: bool = False
+) -> list[Record | None]:
     """Label molecules, or read what the database has of them already.
 
-    In the order given, without matrices, with ``info`` as given and of the label; None where labelling failed. One
-    worker is a thread of this process.
+    In the order given, without matrices unless asked for, with ``info`` as given and of the label; None where labelling
+    failed. One worker is a thread of this process.
     """
     named = [record.with_info(asked=f"sha256:{record.geometry_hash()}") for record in records]
     with bar() as progress, ThreadPoolExecutor(1) if n_workers == 1 else nullcontext() as executor:
@@ -108,6 +110,8 @@ def label(records: Sequence[Record], path: Path, level: LevelOfTheory, n_workers
     found = {str(record.info.get("asked")): record for record in file.read()}
     labelled = [found.get(str(record.info["asked"])) for record in named]
     return [
-        None if one is None else replace(one, matrices={}, info={**one.info, **record.info})
+        None
+        if one is None
+        else replace(one, matrices=one.matrices if matrices else {}, info={**one.info, **record.info})
         for record, one in zip(records, labelled, strict=True)
     ]

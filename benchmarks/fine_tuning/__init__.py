@@ -1,0 +1,1 @@
+"""What a few geometries of one molecule make of a general PhiSNet."""

@@ -1,0 +1,72 @@
+"""The table and the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.common import picture, plain_numbers
+from benchmarks.fine_tuning.runs import Figures
+
+#: Program -> molecule -> figures, as `FIGURES` has them.
+PUBLISHED: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(
+    Path(__file__).with_name("published.yaml").read_text(encoding="utf-8")
+)
+#: Heading -> figure and its format.
+COLUMNS = {
+    "H, µHa": ("hamiltonian_mae_uHa", ".0f"),
+    "occupied energies, µHa": ("occupied_energies_mae_uHa", ".0f"),
+    "occupied orbitals, %": ("orbital_similarity_percent", ".2f"),
+    "energy, meV": ("functional_energy_mae_meV", ".2f"),
+    "forces, meV/Å": ("functional_forces_mae_meV_per_A", ".1f"),
+    "SCF cycles": ("scf_cycles_model_mean", ".1f"),
+    "training, CPU-minutes": ("cpu_minutes", ".1f"),
+}
+
+
+def rows(results: Mapping[str, Sequence[Figures]]) -> list[list[str]]:
+    """Write a line for every model of each molecule, and those that are published; the first names the columns."""
+    cells = [["molecule", "learned from", *COLUMNS]]
+    for name, found in results.items():
+        cold = [one["scf_cycles_minao_mean"] for one in found if "scf_cycles_minao_mean" in one]
+        for one in found:
+            n = int(one["geometries"])
+            learned = f"{n} geometries" if n else "other molecules"
+            cells.append([name, learned, *_line(one)])
+        if cold:
+            cells.append([name, "PySCF's own guess", *("" for _ in range(5)), f"{cold[0]:.1f}", ""])
+        for program, molecules in PUBLISHED.items():
+            if name in molecules:
+                cells.append([name, f"{program}, {molecules[name]['geometries']:,}", *_line(molecules[name])])
+    return cells
+
+
+def _line(figures: Mapping[str, float]) -> list[str]:
+    return [format(figures[key], style) if figures.get(key) else "" for key, style in COLUMNS.values()]
+
+
+def draw(results: Mapping[str, Sequence[Figures]], path: Path) -> None:
+    """Plot errors of H and of forces against the number of geometries; dashed: none; symbols: published."""
+    panels = {"hamiltonian_mae_uHa": "error of H (µHa)", "functional_forces_mae_meV_per_A": "error of forces (meV/Å)"}
+    with picture(path, (9.0, 4.2), panels=len(panels), dpi=150) as axes:
+        for axis, (key, label) in zip(axes, panels.items(), strict=True):
+            for k, (name, found) in enumerate(results.items()):
+                color = f"C{k}"
+                tuned = [(one["geometries"], one[key]) for one in found if one["geometries"]]
+                general = [one[key] for one in found if not one["geometries"]]
+                axis.plot(*zip(*tuned, strict=True) if tuned else ([], []), "o-", color=color, label=name)
+                for value in general:
+                    axis.axhline(value, color=color, linestyle="--", linewidth=1)
+                for (program, molecules), marker in zip(PUBLISHED.items(), "*sd", strict=False):
+                    if key in molecules.get(name, {}):
+                        axis.plot(
+                            molecules[name]["geometries"], molecules[name][key], marker, color=color, markersize=9
+                        )
+                        axis.annotate(f" {program}", (molecules[name]["geometries"], molecules[name][key]), fontsize=8)
+            axis.set(xscale="log", yscale="log", xlabel="training geometries of the molecule", ylabel=label)
+            plain_numbers(axis.xaxis)
+            plain_numbers(axis.yaxis)
+        axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
