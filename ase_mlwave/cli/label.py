@@ -35,7 +35,11 @@ def label(
         ),
     ],
     level: Annotated[
-        str, typer.Option(help="functional/basis for PySCF, gfn2-xtb or gfn1-xtb; settings after it as key=value.")
+        str,
+        typer.Option(
+            help="functional/basis for PySCF, gfn2-xtb or gfn1-xtb, or a model, such as phisnet-chno; settings after "
+            "it as key=value."
+        ),
     ] = "pbe/def2-svp",
     workers: Annotated[
         int | None,
@@ -45,7 +49,10 @@ def label(
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads of one worker.")] = 1,
     device: Annotated[
-        str, typer.Option(help="cpu, or cuda: PySCF's levels by gpu4pyscf (extra gpu); the labels' level is the same.")
+        str,
+        typer.Option(
+            help="cpu, or cuda: PySCF's levels by gpu4pyscf (extra gpu), and models; the labels' level is the same."
+        ),
     ] = "cpu",
     dask: Annotated[
         str | None, typer.Option(help="Label on a Dask cluster: its scheduler's address, or scheduler file.")
@@ -116,6 +123,10 @@ def _summarise(console: Console, file: DatasetFile, rows: Sequence[int]) -> bool
         soft_wrap=True,
         highlight=False,
     )
+    n_doubtful = len(file.read_some("out_of_domain", ["doubtful"]))
+    if n_doubtful:
+        text = f"  {n_doubtful} labels are of molecules unlike the model's training data (out_of_domain=doubtful)"
+        console.print(text, style="yellow", soft_wrap=True, highlight=False)
     for failure in failures[:_N_SHOWN]:
         line = f"  {failure.record.formula}: {without_kind(failure.reason)}"
         console.print(line, style="yellow", soft_wrap=True, markup=False)

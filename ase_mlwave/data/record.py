@@ -22,6 +22,10 @@ __all__ = ["Dataset", "Record"]
 _SYMMETRY_TOLERANCE = 1e-8
 
 
+#: Entries of ``info`` that tell how a label came about, or how good it is.
+_NOTES = ("scf_rescue", "out_of_domain")
+
+
 @dataclass(frozen=True, eq=False)
 class Record(System):
     """Hold one molecule and what is known about it.
@@ -76,9 +80,9 @@ class Record(System):
         return {name: value for name, value in values.items() if value is not None}
 
     def unlabelled(self) -> Record:
-        """Return a copy without labels and matrices."""
+        """Return a copy without labels and matrices, and without what ``info`` says of them."""
         nothing: dict[str, Any] = dict.fromkeys(LABELS)
-        return replace(self, matrices={}, **nothing)
+        return replace(self, matrices={}, **nothing).without_info(*_NOTES)
 
     def with_info(self, **entries: Any) -> Record:
         """Return a copy whose ``info`` has these entries added or replaced."""

@@ -34,6 +34,7 @@ __all__ = [
     "check_elements",
     "check_functional",
     "has_core_potential",
+    "is_functional",
     "is_hartree_fock",
     "load_basis",
     "without_evaluation",
@@ -96,6 +97,15 @@ def without_evaluation() -> Iterator[None]:
             if _state["depth"] == 0:
                 for module, before in zip(_EVALUATING, _state["before"], strict=True):
                     module.DISABLE_EVAL = before
+
+
+def is_functional(text: str) -> bool:
+    """Tell whether a text passes `check_functional`."""
+    try:
+        check_functional(text)
+    except InputError:
+        return False
+    return True
 
 
 def is_hartree_fock(functional: str) -> bool:

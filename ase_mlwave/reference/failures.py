@@ -15,6 +15,7 @@ from ase.calculators.calculator import (
 from ase.calculators.calculator import EnvironmentError as CalculatorEnvironmentError
 
 from ase_mlwave.data.failures import CONVERGENCE, ENVIRONMENT, INPUT
+from ase_mlwave.errors import OutOfDomainError
 
 __all__ = ["kind_of_error"]
 
@@ -27,7 +28,7 @@ _OF_MACHINE = (
     BadConfiguration,
     CalculatorEnvironmentError,
 )
-_OF_INPUT = (InputError, PropertyNotImplementedError, CalculatorSetupError)
+_OF_INPUT = (InputError, PropertyNotImplementedError, CalculatorSetupError, OutOfDomainError)
 #: What programs and drivers say where they have no class for it (CUDA, HDF5, SQLite, subprocesses).
 _WORDS_OF_MACHINE = re.compile(
     r"out of memory|cannot allocate|unable to allocate|bad_alloc|no space left|disk( is)? full|disk quota|"

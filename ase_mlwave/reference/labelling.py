@@ -187,9 +187,10 @@ def open_dataset(path: str | Path, level: LevelOfTheory) -> DatasetFile:
             f"than {level.name!r}. Go on with the level {file.level!r}, or choose another file."
         )
     if file.level != level.name or stored != level.settings():
+        found, wanted = ("", "") if file.level != level.name else (f" ({stored})", f" ({level.settings()})")
         raise InputError(
-            f"{file.path} holds labels of the level {file.level!r} ({stored}), not {level.name!r} "
-            f"({level.settings()}). Choose another file or the same level."
+            f"{file.path} holds labels of the level {file.level!r}{found}, not {level.name!r}{wanted}. Choose another "
+            "file or the same level."
         )
     return file
 

@@ -32,16 +32,26 @@ from ase_mlwave.properties import LABELS
 from ase_mlwave.quantum.basis import auxiliary_basis, build_mole
 from ase_mlwave.quantum.functional import gradient_method
 from ase_mlwave.quantum.gpu import PYSCF_DEVICES, check_device, on_device, to_numpy
-from ase_mlwave.quantum.names import check_basis, check_elements, check_functional, is_hartree_fock, without_evaluation
+from ase_mlwave.quantum.names import (
+    check_basis,
+    check_elements,
+    check_functional,
+    is_functional,
+    is_hartree_fock,
+    without_evaluation,
+)
 from ase_mlwave.quantum.populations import dipole_moment
 from ase_mlwave.reference.scf_rescue import AS_IS, RESCUE_KEY, converge_with_rescue
 from ase_mlwave.systems.checks import check_molecule
+from ase_mlwave.systems.system import System
 from ase_mlwave.text import plain
 
 __all__ = ["CalculatorLevel", "LevelOfTheory", "PyscfLevel", "TbliteLevel"]
 
 #: The methods of tblite, as its ASE calculator spells them, by our names.
 _TBLITE_METHODS = {"gfn2-xtb": "GFN2-xTB", "gfn1-xtb": "GFN1-xTB"}
+#: Where levels of models are made; named and not imported, for models stand on this room.
+_MODELS = "ase_mlwave.calculators.levels"
 
 
 class LevelOfTheory(ABC):
@@ -56,6 +66,16 @@ class LevelOfTheory(ABC):
     tries_again: ClassVar[bool] = False
     """Whether ``label`` itself tries other ways to converge, so that a second call cannot help."""
 
+    @property
+    def is_fast(self) -> bool:
+        """Whether dynamics run with the level itself; otherwise with GFN2-xTB where that is installed."""
+        return False
+
+    @property
+    def of_free_atoms(self) -> LevelOfTheory:
+        """The level that labels free atoms: this one, unless it knows no open shells."""
+        return self
+
     @staticmethod
     def parse(text: str) -> LevelOfTheory:
         """Make a level of theory from its string.
@@ -65,7 +85,8 @@ class LevelOfTheory(ABC):
         text : str
             ``functional/basis`` for PySCF (``"pbe/def2-svp"``, ``"hf/def2-tzvp"``), with settings of ``PyscfLevel``
             after it where they differ from the defaults (``"pbe/def2-svp density_fit=false grid_level=5"``);
-            ``"gfn2-xtb"`` or ``"gfn1-xtb"`` for tblite.
+            ``"gfn2-xtb"`` or ``"gfn1-xtb"`` for tblite; a model of the zoo or the folder of one (``"phisnet-chno"``,
+            ``"runs/my-model energy=wavefunction"``), see `ase_mlwave.calculators.levels.ModelLevel`.
 
         Returns
         -------
@@ -84,17 +105,24 @@ class LevelOfTheory(ABC):
         if method.lower() in _TBLITE_METHODS and len(words) == 1:
             return TbliteLevel(method.lower())
         functional, slash, basis = method.partition("/")
-        if not slash or not basis:
+        names_functional = bool(slash and basis)
+        if method and not (names_functional and is_functional(functional)):
+            models = import_module(_MODELS)
+            level: LevelOfTheory | None = models.find_model_level(words)
+            if level is not None:
+                return level
+        if not names_functional:
+            known = [*_TBLITE_METHODS, *import_module(_MODELS).list_models()]
             raise InputError(
-                f"{text!r} is no level of theory. Write functional/basis, such as 'pbe/def2-svp' or 'hf/def2-svp', or "
-                f"one of {', '.join(map(repr, _TBLITE_METHODS))}. {suggestion(method, _TBLITE_METHODS)}"
+                f"{text!r} is no level of theory. Write functional/basis, such as 'pbe/def2-svp' or 'hf/def2-svp', the "
+                f"folder of a model, or a name. {suggestion(method, known)}"
             )
         return _pyscf_level(functional, basis, words[1:])
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """The string that names the level, in lower case."""
+        """The string that names the level, in lower case but for names of models and of calculators."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -133,6 +161,21 @@ class LevelOfTheory(ABC):
         InputError
             If this machine lacks what the level needs.
         """
+
+    def check(self, system: System) -> None:
+        """Refuse a molecule that the level cannot label, as far as that is known before anything is computed.
+
+        Parameters
+        ----------
+        system : System
+            A molecule.
+
+        Raises
+        ------
+        InputError
+            If atoms coincide, charge and spin do not fit, or an element is not served.
+        """
+        check_molecule(system)
 
     def on(self, device: str) -> LevelOfTheory:
         """Return the same level, computed on a device: its name, settings and labels' place in databases stay.
@@ -280,6 +323,11 @@ class PyscfLevel(BaseModel, LevelOfTheory):
         mf.chkfile = None
         return on_device(mf, self._device)
 
+    def check(self, system: System) -> None:
+        """Refuse what has elements that the basis lacks, too; see ``LevelOfTheory.check``."""
+        super().check(system)
+        check_elements(self.basis, system.numbers)
+
     def label(self, molecule: Record | Atoms) -> Record:
         """Run the SCF and its analytic gradient; see ``LevelOfTheory.label``.
 
@@ -287,8 +335,7 @@ class PyscfLevel(BaseModel, LevelOfTheory):
         then names what helped.
         """
         record = _as_record(molecule)
-        check_molecule(record)
-        check_elements(self.basis, record.numbers)
+        self.check(record)
         mole = build_mole(record.numbers, record.positions, self.basis, record.charge, record.spin)
         try:
             with without_evaluation():
@@ -352,6 +399,11 @@ class CalculatorLevel(LevelOfTheory):
         """The given name."""
         return self._name
 
+    @property
+    def is_fast(self) -> bool:
+        """Whether dynamics run with the calculator itself."""
+        return True
+
     def settings(self) -> dict[str, Any]:
         """Return the name and the given settings."""
         return {"program": "ase", "calculator": self._name, **self._settings}
@@ -363,18 +415,28 @@ class CalculatorLevel(LevelOfTheory):
     def label(self, molecule: Record | Atoms) -> Record:
         """Ask the calculator for energy and forces, and for what it has computed with them; see `LevelOfTheory`."""
         record = _as_record(molecule)
-        check_molecule(record)
-        atoms = atoms_from_record(record)
-        atoms.calc = self.calculator(record)
+        self.check(record)
+        calculator = self._ready_calculator(record)
         try:
-            results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+            results, notes = self._results(calculator, record)
         except CalculatorError:
             raise
         except Exception as error:  # any program may be behind it; a label is all or nothing
             raise CalculationFailed(f"{self.name} failed for {record.formula}: {error!r}") from error
+        labels = {name: LABELS[name].from_ase(value) for name, value in results.items()}
+        return replace(record, **labels).with_info(**notes)
+
+    def _ready_calculator(self, record: Record) -> Any:
+        """Return what `_results` asks."""
+        return self.calculator(record)
+
+    def _results(self, calculator: Any, record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return energy, forces and, where there is one, the dipole in ASE's units; and entries for ``info``."""
+        atoms = atoms_from_record(record)
+        atoms.calc = calculator
+        results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
         dipole = computed_result(atoms, "dipole")
-        results |= {} if dipole is None else {"dipole": dipole}
-        return replace(record, **{name: LABELS[name].from_ase(value) for name, value in results.items()})
+        return results | ({} if dipole is None else {"dipole": dipole}), {}
 
 
 class TbliteLevel(CalculatorLevel):

@@ -24,6 +24,7 @@ from ase.calculators.emt import EMT
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.failures import describe, kind_of_reason, n_runs_of_reason, without_kind
 from ase_mlwave.data.record import Record
+from ase_mlwave.errors import OutOfDomainError
 from ase_mlwave.reference.failures import kind_of_error
 from ase_mlwave.reference.labelling import Progress, label_geometries, label_rows, open_dataset
 from ase_mlwave.reference.levels import CalculatorLevel
@@ -55,6 +56,7 @@ class OutOfMemoryError(RuntimeError):
 ERRORS: list[tuple[str, BaseException]] = [
     ("input", InputError("atoms coincide")),
     ("input", PropertyNotImplementedError("no forces")),
+    ("input", OutOfDomainError("unlike anything")),
     ("convergence", SCFError("did not converge")),
     ("convergence", CalculationFailed("tblite stopped")),
     ("convergence", caused_by(np.linalg.LinAlgError("singular matrix"))),

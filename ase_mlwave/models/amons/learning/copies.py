@@ -17,7 +17,7 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.data.stores import dataset_exists
 from ase_mlwave.models.amons.learning.settings import Displacements
 from ase_mlwave.reference.dynamics import LangevinSettings, sample_langevin
-from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
+from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.sampling import level_calculator
 from ase_mlwave.reference.workers import Workers, process_pool
 
@@ -125,7 +125,7 @@ def sampler_level(displaced: Displacements, reference: LevelOfTheory) -> LevelOf
     """Return the level of the dynamics for labels of a reference level."""
     if displaced.sampler is not None:
         return LevelOfTheory.parse(displaced.sampler)
-    if isinstance(reference, CalculatorLevel) or find_spec("tblite") is None:
+    if reference.is_fast or find_spec("tblite") is None:
         return reference
     return LevelOfTheory.parse("gfn2-xtb")
 

@@ -19,7 +19,7 @@ from ase_mlwave.models.amons.fragments.geometry import Relax
 from ase_mlwave.models.amons.fragments.missing import FragmentFinder
 from ase_mlwave.models.amons.learning.labels import Labeller
 from ase_mlwave.models.amons.learning.settings import StudySettings
-from ase_mlwave.models.amons.learning.study import AmonStudy, usual_preparations
+from ase_mlwave.models.amons.learning.study import AmonStudy, elements_of, is_determined, usual_preparations
 
 __all__ = ["extend_study", "remembered_study"]
 
@@ -120,6 +120,9 @@ def remembered_study(config: AmonConfig, settings: StudySettings) -> AmonStudy:
     symbols = {f"[{symbol}]": atomic_numbers[symbol] for symbol in config.elements}
     free = {symbols[r.info["smiles"]]: r.energy for r in stored if len(r) == 1 and r.info.get("smiles") in symbols}
     energies: Mapping[int, Any] = {number: energy for number, energy in free.items() if energy is not None}
+    lacking = set(symbols.values()) - energies.keys()
+    if lacking and settings.level.of_free_atoms != settings.level and not is_determined(records, elements_of(records)):
+        energies = Labeller(settings.level, database).free_atoms(sorted(symbols.values()))  # never in the database
     preparations = usual_preparations(has_copies=config.fit.directions != 0)
     return AmonStudy(tuple(records), config.level, dict(energies), config.fit, None, 0, preparations=preparations)
 

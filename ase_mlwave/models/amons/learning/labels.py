@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ase.calculators.calculator import CalculationFailed
+import numpy as np
+from ase.calculators.calculator import CalculationFailed, InputError
+from ase.data import chemical_symbols, ground_state_magnetic_moments
 
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.record import Record
@@ -69,6 +71,32 @@ class Labeller:
         """Open the database, or make it; ``InputError`` if it has another level of theory."""
         return open_dataset(self.database, self.level)
 
+    def check(self, amons: Sequence[Record]) -> None:
+        """Refuse amons that the level is known not to serve before any is labelled.
+
+        Parameters
+        ----------
+        amons : sequence of Record
+            With ``"smiles"`` in ``info``.
+
+        Raises
+        ------
+        InputError
+            If it refuses more than one in ten; the message names them. Fewer are left out when they are labelled.
+        """
+        refused = {}
+        for amon in amons:
+            try:
+                self.level.check(amon)
+            except InputError as error:
+                refused[amon.info["smiles"]] = str(error)
+        if len(refused) > _SPARED * len({amon.info["smiles"] for amon in amons}):
+            named = "; ".join(f"{smiles} ({reason})" for smiles, reason in list(refused.items())[:_N_NAMED])
+            raise InputError(
+                f"{len(refused)} amons cannot be labelled at {self.level.name}: {named} Nothing was labelled. Take a "
+                "level that serves them, such as 'pbe/def2-svp'."
+            )
+
     def find(self, amons: Sequence[Record]) -> tuple[list[Record], int]:
         """Look amons up, and label those that the database lacks.
 
@@ -88,10 +116,11 @@ class Labeller:
         Raises
         ------
         InputError
-            If the database has another level of theory.
+            If the database has another level of theory, or as `check`.
         CalculationFailed
             If more than one amon in ten cannot be labelled; the message names them.
         """
+        self.check(amons)
         file = self.open()
         rows = file.add_unless(amons, same_conformer)
         n_new = sum(state.status != LABELLED for state in file.states(rows).values())
@@ -104,6 +133,16 @@ class Labeller:
         """Do as `find`; every conformer once."""
         records, n_new = self.find(geometries)
         return tuple({record.geometry_hash(): record for record in records}.values()), n_new
+
+    def free_atoms(self, numbers: Sequence[int]) -> dict[int, float]:
+        """Return energies of free atoms, Hartree, by atomic number.
+
+        They are labelled at the level and kept, or, where that knows no open shells, computed at the level that stands
+        for it (``LevelOfTheory.of_free_atoms``) and not kept: the database holds labels of one level.
+        """
+        atoms, level = [_free_atom(number) for number in numbers], self.level.of_free_atoms
+        labels = self.amons(atoms)[0] if level == self.level else [level.label(atom) for atom in atoms]
+        return {int(label.numbers[0]): label.energy for label in labels if label.energy is not None}
 
     def copies(self, origins: Sequence[Record], displaced: Displacements) -> tuple[tuple[Record, ...], int]:
         """Look displaced copies of conformers up; draw and label those that the database lacks.
@@ -164,6 +203,12 @@ def same_conformer(stored: Record, other: Record) -> bool:
     if ("origin" in stored.info) != ("origin" in other.info):  # displaced copies stand for themselves only
         return False
     return is_same_conformer(geometry_fingerprint(stored.positions), geometry_fingerprint(other.positions))
+
+
+def _free_atom(number: int) -> Record:
+    spin = int(ground_state_magnetic_moments[number])
+    info = {"smiles": f"[{chemical_symbols[number]}]", "n_heavy": int(number > 1)}
+    return Record(np.array([number]), np.zeros((1, 3)), spin=spin, info=info)
 
 
 def models_beside(database: str | Path) -> Path:

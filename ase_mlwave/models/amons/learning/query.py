@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols, ground_state_magnetic_moments
 
 from ase_mlwave.data.record import Record
+from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.models.amons.fragments.coverage import refuse_gaps
 from ase_mlwave.models.amons.fragments.geometry import Relax, geometries_of
 from ase_mlwave.models.amons.fragments.molecule import Molecule
@@ -24,6 +26,9 @@ from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
 __all__ = ["study_query"]
+
+#: Amons that a warning names.
+_N_NAMED = 5
 
 
 def study_query(query: Any, settings: StudySettings, labelling: Labelling | None = None) -> AmonStudy:
@@ -45,7 +50,8 @@ def study_query(query: Any, settings: StudySettings, labelling: Labelling | None
     Raises
     ------
     InputError
-        If the query cannot be read, or the level is unknown or not that of the database.
+        If the query cannot be read, the level is unknown or not that of the database, or it is known not to serve more
+        than one amon in ten: no label is computed then.
     CalculationFailed
         If more than one amon in ten could not be labelled; the message names them.
 
@@ -60,19 +66,21 @@ def study_query(query: Any, settings: StudySettings, labelling: Labelling | None
         geometry, displaced = _geometry_of(read), settings.copies
         preparations = _preparations(settings, is_cell=isinstance(read, Atoms), is_graph=geometry is None)
         shared, own = _amons_of(read, settings, preparations)
+        labeller.check([*shared, *own])
         n_timed = 0
         if labelling.announce is not None:
             n_timed = announce_labels([*shared, *own], shared, labeller, displaced, labelling.announce)
         records, n_new = labeller.amons([*shared, *own])
         elements = elements_of(records)
-        free = () if is_determined(records, elements) else labeller.amons([_free_atom(z) for z in elements])[0]
+        free_atoms = {} if is_determined(records, elements) else labeller.free_atoms(elements)
         if displaced is not None:
             copies, n_copies = labeller.copies(labeller.amons(shared)[0], displaced)
             records, n_new = records + copies, n_new + n_copies
+    _tell_of_doubts(records, labeller.level.name)
     return AmonStudy(
         records=tuple(sorted(records, key=lambda record: int(record.info["n_heavy"]))),
         level=labeller.level.name,
-        free_atoms={int(r.numbers[0]): float(r.energy) for r in free if r.energy is not None},
+        free_atoms=free_atoms,
         settings=settings.fit,
         query=geometry,
         n_new=n_new + n_timed,
@@ -80,6 +88,19 @@ def study_query(query: Any, settings: StudySettings, labelling: Labelling | None
         molecule=None if isinstance(read, Atoms) else read,
         preparations=preparations,
     )
+
+
+def _tell_of_doubts(records: Sequence[Record], level: str) -> None:
+    """Warn once of all labels that a model gave for what is unlike its own training data."""
+    doubtful = [record for record in records if record.info.get("out_of_domain") == "doubtful"]
+    if doubtful:
+        names = ", ".join(sorted({str(record.info["smiles"]) for record in doubtful}, key=len)[:_N_NAMED])
+        warnings.warn(
+            f"{len(doubtful)} of {len(records)} geometries of amons ({names}) are unlike those that {level!r} was "
+            "trained on, and their labels may be wrong.",
+            OutOfDomainWarning,
+            stacklevel=4,
+        )
 
 
 def _geometry_of(query: Molecule | Atoms) -> System | None:
@@ -114,9 +135,3 @@ def _preparations(settings: StudySettings, *, is_cell: bool, is_graph: bool) -> 
 def _shared(record: Record) -> Record:
     """Drop what is of this query only."""
     return replace(record, info={key: record.info[key] for key in ("smiles", "n_heavy")})
-
-
-def _free_atom(number: int) -> Record:
-    spin = int(ground_state_magnetic_moments[number])
-    info = {"smiles": f"[{chemical_symbols[number]}]", "n_heavy": int(number > 1)}
-    return Record(np.array([number]), np.zeros((1, 3)), spin=spin, info=info)
