@@ -118,14 +118,12 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, weights: LossWeight
     """
     terms: dict[str, Tensor] = {}
     output, matrices = prediction.output, batch.matrices
-    if weights.hamiltonian or weights.alignment or weights.density:
+    if weights.hamiltonian or weights.needs_orbitals:
         error = output.hamiltonian.flat - _label(matrices.get("residual"), "Hamiltonian matrices")
         if weights.hamiltonian:
             terms["hamiltonian"] = _mixed_error(error)
-        if weights.alignment:
-            terms["alignment"] = _mixing(error, batch)
-        if weights.density:
-            terms["density"] = _mixing(error, batch, per_gap=True)
+        if weights.needs_orbitals:
+            terms |= _orbital_terms(error, batch, weights)
     for name, predicted in (("overlap", output.overlap), ("core", output.core)):
         if getattr(weights, name) and predicted is not None:
             terms[name] = _mixed_error(predicted.flat - matrices[name])
@@ -147,14 +145,22 @@ def _mixed_error(error: Tensor) -> Tensor:
     return error.abs().mean() + (error.square().mean() + 1e-20).sqrt()
 
 
-def _mixing(error: Tensor, batch: TrainingBatch, *, per_gap: bool = False) -> Tensor:
-    """Root mean square of the error of H between occupied and virtual orbitals of the reference.
+def _orbital_terms(error: Tensor, batch: TrainingBatch, weights: LossWeights) -> dict[str, Tensor]:
+    """Give what an error of H does to the reference's orbitals, to first order.
 
-    To first order this block alone changes the density; divided by the gaps eps_a - eps_i (``per_gap``) it is the
-    density's error in the basis of these orbitals. Source: wavefunction alignment loss, arXiv:2502.19227, without gaps.
+    Only the block between occupied and virtual orbitals changes the density; divided by the gaps eps_a - eps_i it is
+    the density's error in the basis of these orbitals. Source: wavefunction alignment loss, arXiv:2502.19227, without
+    gaps.
     """
     if batch.orbitals is None:
         raise ValueError("these losses need orbitals; they are kept where the preparation names them")
-    block = batch.orbitals.between(error)
-    block = block / batch.orbitals.gaps if per_gap else block
-    return (block.square().sum() / batch.orbitals.n_pairs + 1e-20).sqrt()
+    levels, mixing = batch.orbitals.errors(error)
+    terms = {}
+    if weights.occupied:
+        terms["occupied"] = levels.abs().sum() / batch.orbitals.n_occupied
+    if weights.alignment:
+        terms["alignment"] = (mixing.square().sum() / batch.orbitals.n_pairs + 1e-20).sqrt()
+    if weights.density:
+        change = mixing / batch.orbitals.gaps
+        terms["density"] = (change.square().sum() / batch.orbitals.n_pairs + 1e-20).sqrt()
+    return terms

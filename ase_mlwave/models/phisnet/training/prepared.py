@@ -218,14 +218,15 @@ class Orbitals:
         Where elements of matrices that are stored one behind the other stand in (B, M, M).
     gaps : Tensor, (B, O, V)
         eps_a - eps_i of virtual and occupied orbitals, Hartree; infinite for what is padded.
-    n_pairs : int
-        Pairs of an occupied and a virtual orbital, of all molecules together.
+    n_occupied, n_pairs : int
+        Occupied orbitals, and pairs of an occupied and a virtual one, of all molecules together.
     """
 
     occupied: Tensor
     virtual: Tensor
     places: Tensor
     gaps: Tensor
+    n_occupied: int
     n_pairs: int
 
     @classmethod
@@ -245,13 +246,23 @@ class Orbitals:
             v[: len(matrix), : len(matrix) - n] = matrix[:, n:]
             gap[:n, : len(e) - n] = e[None, n:] - e[:n, None]
         n_pairs = sum(n * v for n, v in zip(n_occupied, n_virtual, strict=True))
-        return cls(occupied, virtual, flatten([p[:n, :n] for p, n in zip(places, sizes, strict=True)]), gaps, n_pairs)
+        kept = flatten([p[:n, :n] for p, n in zip(places, sizes, strict=True)])
+        return cls(occupied, virtual, kept, gaps, sum(n_occupied), n_pairs)
 
-    def between(self, flat: Tensor) -> Tensor:
-        """Transform matrices that are stored one behind the other, (sum M_b^2,), to C_occ^T X C_virt, (B, O, V)."""
+    def errors(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Transform errors of matrices, stored one behind the other, (sum M_b^2,), to what the orbitals see of them.
+
+        Returns
+        -------
+        levels : Tensor, (B, O)
+            Diagonal of C_occ^T X C_occ.
+        mixing : Tensor, (B, O, V)
+            C_occ^T X C_virt.
+        """
         b, m, _ = self.occupied.shape
         padded = flat.new_zeros(b * m * m).index_copy(0, self.places, flat).view(b, m, m)
-        return torch.bmm(torch.bmm(self.occupied.mT, padded), self.virtual)
+        half = torch.bmm(self.occupied.mT, padded)
+        return (half * self.occupied.mT).sum(2), torch.bmm(half, self.virtual)
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,8 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         if any(record.spin for record in part):
             raise InputError(f"{part.source} has molecules with unpaired electrons; a PhiSNet is for closed shells")
         loss = self.settings.loss
-        if loss.hamiltonian or loss.alignment or loss.density:
-            instead = "loss.hamiltonian=0 loss.alignment=0 loss.density=0 loss.energy=1 loss.forces=1"
+        if loss.hamiltonian or loss.needs_orbitals:
+            instead = "loss.hamiltonian=0 loss.occupied=0 loss.alignment=0 loss.density=0 loss.energy=1 loss.forces=1"
             have = ["hamiltonian" in record.matrices for record in part]
             check_label(part, have, "Hamiltonian matrices", f"{instead} to learn energies and forces alone")
         if loss.energy:
@@ -115,7 +115,7 @@ def _kept(model: PhiSNetConfig, loss: LossWeights) -> tuple[MatrixName, ...]:
         "energy_core": loss.energy > 0 and not loss.forces,
         "overlap": (loss.energy > 0 and not loss.forces) or model.overlap_head,
         "core": model.core_head,
-        "orbitals": loss.alignment > 0 or loss.density > 0,
+        "orbitals": loss.needs_orbitals,
     }
     return tuple(name for name, needed in reasons.items() if needed)
 

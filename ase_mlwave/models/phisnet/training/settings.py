@@ -29,6 +29,9 @@ class LossWeights(BaseModel):
     """The same for the overlap head."""
     core: float = Field(0.0, ge=0)
     """The same for the core-Hamiltonian head, per Hartree."""
+    occupied: float = Field(0.0, ge=0)
+    """Mean absolute error of H's expectation values in the true occupied orbitals, per Hartree: to first order that of
+    the orbital energies, whose sum is the error of the wavefunction energy."""
     alignment: float = Field(0.0, ge=0)
     """Error of H between the true occupied and virtual orbitals (root mean square), per Hartree."""
     density: float = Field(0.0, ge=0)
@@ -37,6 +40,11 @@ class LossWeights(BaseModel):
     """Mean absolute error of the wavefunction energy, per Hartree."""
     forces: float = Field(0.0, ge=0)
     """Mean absolute error of its forces, per Hartree/Bohr."""
+
+    @property
+    def needs_orbitals(self) -> bool:
+        """Whether a term looks at the true orbitals."""
+        return self.occupied > 0 or self.alignment > 0 or self.density > 0
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> LossWeights:

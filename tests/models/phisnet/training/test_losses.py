@@ -173,6 +173,23 @@ def test_density_term_is_the_first_order_change_of_the_density() -> None:
     assert float(terms["density"].detach()) == pytest.approx(expected, rel=1e-6)
 
 
+def test_occupied_term_is_the_first_order_change_of_orbital_energies() -> None:
+    """Of molecules of different sizes, by diagonalising the wrong H one by one."""
+    records, step = (_HYDROGEN, *_waters().records[:2]), 1e-5
+    batch = _batch(_model(), records)
+    error = torch.randn(len(batch.matrices["residual"]), dtype=torch.float64, generator=torch.manual_seed(0))
+    wrong = [(E + E.T) / 2 for E in MatrixBatch(error, (10, 24, 24)).matrices()]
+    changes = []
+    for record, E in zip(records, wrong, strict=True):
+        S = build_mole(record.numbers, record.positions, "def2-svp").intor("int1e_ovlp")
+        H, n = record.matrices["hamiltonian"], int(record.numbers.sum()) // 2
+        higher, lower = (scipy.linalg.eigh(H + sign * step * E.numpy(), S)[0][:n] for sign in (1, -1))
+        changes.append((higher - lower) / (2 * step))
+    weights = LossWeights(hamiltonian=0.0, occupied=1.0)
+    terms = loss_terms(_perfect(batch, torch.cat([E.reshape(-1) for E in wrong])), batch, weights)
+    assert float(terms["occupied"].detach()) == pytest.approx(np.abs(np.concatenate(changes)).mean(), rel=1e-5)
+
+
 def test_kept_matrices_give_the_same_energies() -> None:
     """As integrals at the positions."""
     model = _model()
