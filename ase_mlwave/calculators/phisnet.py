@@ -27,7 +27,7 @@ from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, declares_level, defa
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.molecules import matrices_of, mole_of, molecular_properties
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
-from ase_mlwave.quantum.density import orbitals
+from ase_mlwave.quantum.density import orbitals, penalised
 from ase_mlwave.quantum.guesses import predicted_guess
 from ase_mlwave.quantum.integrals import IntegralProgram
 from ase_mlwave.systems.system import System
@@ -190,7 +190,9 @@ class PhiSNetCalculator(MlwaveCalculator):
             As `hamiltonian`.
         """
         H, S, _ = self._matrices(x)
-        coefficients, energies = orbitals(torch.from_numpy(H), torch.from_numpy(S))
+        overlap = torch.from_numpy(S)
+        lifted = penalised(torch.from_numpy(H), overlap, self._network.config.overlap_penalty)
+        coefficients, energies = orbitals(lifted, overlap)
         return energies.numpy(), coefficients.numpy()
 
     def initial_guess(self, mf: Any, *, fallback: str | None = None) -> Array:
@@ -316,6 +318,7 @@ class PhiSNetCalculator(MlwaveCalculator):
         if len(members) == 1 or self.option("energy") == "scf" or "hamiltonian" not in outcome.extras:
             return outcome
         H, S = (torch.from_numpy(outcome.extras[name]) for name in ("hamiltonian", "overlap"))
-        (state,) = electronic_states(MatrixBatch.of([H]), S.view(-1), [system.n_electrons // 2]).split()
+        penalty = self._network.config.overlap_penalty
+        (state,) = electronic_states(MatrixBatch.of([H]), S.view(-1), [system.n_electrons // 2], penalty).split()
         extras = {"density_matrix": state.density.numpy(), "orbital_energies": state.orbital_energies.numpy()}
         return replace(outcome, extras={**outcome.extras, **extras})

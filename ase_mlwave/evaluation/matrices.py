@@ -26,7 +26,7 @@ from ase_mlwave.models.phisnet.inference import predict_batch
 from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, default_level, errors_in_words, supported_level
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
-from ase_mlwave.quantum.density import orbitals
+from ase_mlwave.quantum.density import orbitals, penalised
 from ase_mlwave.quantum.functional import converge
 from ase_mlwave.quantum.names import without_evaluation
 from ase_mlwave.reference.levels import LevelOfTheory
@@ -237,7 +237,8 @@ def _matrix_errors(
                 )
             S, n = S.cpu(), state.n_occupied
             element.add((H.cpu() - reference).abs().numpy())
-            predicted, energies = orbitals(H.cpu(), S)
+            lifted = penalised(H.cpu(), S, network.config.overlap_penalty)
+            predicted, energies = orbitals(lifted, S)
             reference_orbitals, reference_energies = orbitals(reference, S)
             energy.add((energies[:n] - reference_energies[:n]).abs().numpy())
             overlap_sum.add((predicted[:, :n].T @ S @ reference_orbitals[:, :n]).diagonal().abs().numpy())

@@ -36,7 +36,7 @@ from ase.calculators.calculator import CalculationFailed
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["density_matrix", "energy_weighted_density", "orbitals"]
+__all__ = ["density_matrix", "energy_weighted_density", "orbitals", "penalised"]
 
 
 def density_matrix(
@@ -138,6 +138,40 @@ def orbitals(hamiltonian: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor]:
     _check(hamiltonian, overlap)
     with torch.no_grad():
         return _solve(hamiltonian, overlap)
+
+
+def penalised(hamiltonian: Tensor, overlap: Tensor, penalty: float, n_orbitals: Tensor | None = None) -> Tensor:
+    """Lift almost linearly dependent combinations of basis functions: H + penalty S^-1.
+
+    Parameters
+    ----------
+    hamiltonian, overlap : Tensor, (..., M, M)
+        As in `density_matrix`.
+    penalty : float
+        Hartree; with 0 nothing is done.
+    n_orbitals : Tensor of integers, (...), optional
+        As in `density_matrix`.
+
+    Returns
+    -------
+    Tensor, (..., M, M)
+        Hartree; twice differentiable.
+
+    Notes
+    -----
+    The normalised combination with the eigenvalue s of S is lifted by penalty / s^2. Errors of a predicted H are
+    multiplied by 1 / s there, and the largest of them make spurious orbitals among the occupied ones
+    (``test_penalty_keeps_errors_of_dependent_functions_from_occupied_orbitals``). Molecules far apart do not feel one
+    another's penalty. `docs/warm_start.md` has what it gains, and what else was tried.
+    """
+    if not penalty:
+        return hamiltonian
+    overlap = _symmetric(overlap)
+    if n_orbitals is not None:
+        overlap = overlap + torch.diag_embed(1.0 - _occupied_mask(hamiltonian, n_orbitals))
+    # A matrix without inverse is left to `density_matrix`, which says what is wrong with it.
+    inverse: Tensor = torch.linalg.inv_ex(overlap)[0]
+    return hamiltonian + penalty * inverse
 
 
 def _symmetric(matrix: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from pyscf import dft, gto, scf
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from ase_mlwave.quantum.density import density_matrix, energy_weighted_density, orbitals
+from ase_mlwave.quantum.density import density_matrix, energy_weighted_density, orbitals, penalised
 
 
 @cache
@@ -270,3 +270,52 @@ def test_second_derivative_of_orbital_energies_is_refused() -> None:
     (gradient,) = torch.autograd.grad(density_matrix(H, S, 2)[1].sum(), H, create_graph=True)
     with pytest.raises(RuntimeError, match="second derivatives of orbital energies"):
         gradient.square().sum().backward()
+
+
+# --- the penalty of dependent functions -------------------------------------------------------------------------------
+
+
+def test_penalty_keeps_errors_of_dependent_functions_from_occupied_orbitals() -> None:
+    """A spurious level of the combination that depends most on the others is as if it had not been."""
+    H, S, n_occupied = _matrices("C2H4", "def2-svp")
+    exact, _ = density_matrix(H, S, n_occupied)
+    smallest, vector = (part[..., 0] for part in torch.linalg.eigh(S))
+    level = vector @ H @ vector / smallest
+    spurious = H - (level + 0.6) * smallest * torch.outer(vector, vector)  # no element is off by more than 3 mHa
+
+    def lost(hamiltonian: Tensor, penalty: float) -> float:
+        """Energy above that of the exact density to first order, Hartree."""
+        P, _ = density_matrix(penalised(hamiltonian, S, penalty), S, n_occupied)
+        return float(((P - exact) * H).sum())
+
+    penalty = 3.0 * float(smallest) ** 2  # lifts it by 3 Hartree
+    assert lost(spurious, 0.0) > 0.5
+    assert lost(spurious, penalty) < 1e-3
+    assert 0 < lost(H, penalty) < 1e-3  # what it costs where H is exact
+
+
+def test_penalty_of_padded_batch_equals_single_systems_and_none_is_none() -> None:
+    H, S = _random_pair(6)
+    padded = [torch.nn.functional.pad(matrix, (0, 3, 0, 3)) for matrix in (H, S)]
+    alone = penalised(H, S, 0.1)
+    batch = penalised(*(matrix[None] for matrix in padded), 0.1, torch.tensor([6]))
+    torch.testing.assert_close(batch[0, :6, :6], alone)
+    torch.testing.assert_close(alone, H + 0.1 * torch.linalg.inv(S))
+    assert penalised(H, S, 0.0) is H
+
+
+def test_density_of_a_penalised_matrix_can_be_differentiated_twice() -> None:
+    H, S = _random_pair(4)
+
+    def density(H: Tensor, S: Tensor) -> Tensor:
+        return density_matrix(penalised(0.5 * (H + H.mT), S, 0.3), S, 2)[0]
+
+    inputs = tuple(matrix.requires_grad_() for matrix in (H, S))
+    assert gradcheck(density, inputs)
+    assert gradgradcheck(density, inputs)
+
+
+def test_penalty_leaves_a_dependent_basis_to_the_error_that_explains_it() -> None:
+    H, S = torch.eye(2, dtype=torch.float64), torch.ones(2, 2, dtype=torch.float64)
+    with pytest.raises(CalculationFailed, match="overlap matrix is not positive definite"):
+        density_matrix(penalised(H, S, 1e-4), S, 1)

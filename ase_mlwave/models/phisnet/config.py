@@ -49,6 +49,9 @@ class PhiSNetConfig(BaseModel):
     short_range: bool = True
     """Whether the wavefunction energy has short-range Coulomb terms, and so is exactly size consistent for neutral
     molecules; False: the bare ones, as in the paper."""
+    overlap_penalty: float = Field(0.0, ge=0, le=1)
+    """Hartree: lambda of H + lambda S^-1, whose orbitals are the predicted ones (`penalised`), so that errors of H
+    make no low orbitals of almost linearly dependent functions; the predicted H is as it is."""
     overlap_head: bool = False
     """Predict S also (calculators use the exact integrals all the same)."""
     core_head: bool = False

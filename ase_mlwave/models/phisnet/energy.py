@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
-from ase_mlwave.quantum.density import density_matrix
+from ase_mlwave.quantum.density import density_matrix, penalised
 from ase_mlwave.quantum.integrals import coulomb_repulsion
 from ase_mlwave.quantum.stacks import Stacks, uploaded
 from ase_mlwave.systems.batch import SystemBatch
@@ -77,7 +77,9 @@ def n_occupied(numbers: Tensor | NDArray[np.int64], charge: int = 0) -> int:
     return electrons // 2
 
 
-def electronic_states(hamiltonian: MatrixBatch, overlap: Tensor, occupied: Sequence[int]) -> ElectronicStates:
+def electronic_states(
+    hamiltonian: MatrixBatch, overlap: Tensor, occupied: Sequence[int], penalty: float = 0.0
+) -> ElectronicStates:
     """Solve the eigenproblems of a batch, molecules of about equal size together.
 
     Parameters
@@ -88,6 +90,8 @@ def electronic_states(hamiltonian: MatrixBatch, overlap: Tensor, occupied: Seque
         S of each molecule, one behind the other.
     occupied : sequence of int, (B,)
         Doubly occupied orbitals of each.
+    penalty : float
+        As of `ase_mlwave.quantum.density.penalised`.
 
     Returns
     -------
@@ -109,7 +113,7 @@ def electronic_states(hamiltonian: MatrixBatch, overlap: Tensor, occupied: Seque
     for H, S, stack in zip(stacks.stack(hamiltonian.flat), stacks.stack(overlap), stacks.stacks, strict=True):
         counts = uploaded(tuple(occupied[b] for b in stack.members), device)
         padded = None if len(set(stack.sizes)) == 1 else uploaded(stack.sizes, device)
-        P, eps = density_matrix(H, S, counts, padded)
+        P, eps = density_matrix(penalised(H, S, penalty, padded), S, counts, padded)
         densities.append(P)
         energies.append(eps)
     density = MatrixBatch(stacks.flatten(densities), hamiltonian.sizes)

@@ -148,7 +148,7 @@ def predict_batch(
         )
         hamiltonian = MatrixBatch(output.hamiltonian.flat + exact.baseline, output.hamiltonian.sizes)
         occupied = [n_occupied(s.numbers, s.charge) for s in systems]
-        states = electronic_states(hamiltonian, exact.overlap, occupied)
+        states = electronic_states(hamiltonian, exact.overlap, occupied, config.overlap_penalty)
     return PredictedBatch(
         molecules=molecules,
         hamiltonian=hamiltonian,

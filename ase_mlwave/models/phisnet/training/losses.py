@@ -72,7 +72,8 @@ def predict_batch(
         if forces or "energy_core" not in matrices:
             matrices = _integrals(batch, molecules.positions, model.config)
         hamiltonian = MatrixBatch(output.hamiltonian.flat + matrices["baseline"], output.hamiltonian.sizes)
-        states = electronic_states(hamiltonian, matrices["overlap"], batch.n_occupied)
+        penalty = model.config.overlap_penalty
+        states = electronic_states(hamiltonian, matrices["overlap"], batch.n_occupied, penalty)
         core, short_range = matrices["energy_core"], model.config.short_range
         total = wavefunction_energies(
             molecules, hamiltonian, core, states, output.atomic_energies, short_range=short_range

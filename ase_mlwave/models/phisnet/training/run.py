@@ -17,6 +17,7 @@ from ase_mlwave.models.domain.limits import limits_of
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.module import PhiSNetModule
+from ase_mlwave.models.phisnet.training.penalty import choose_penalty
 from ase_mlwave.models.phisnet.training.prepared import MatrixName, Preparation, PreparedDataset, join
 from ase_mlwave.models.phisnet.training.settings import LossWeights, TrainingSettings
 from ase_mlwave.models.phisnet.training.statistics import fit_domain, fit_statistics, shift_energies
@@ -61,7 +62,7 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         """Compute baselines and orbitals, and the statistics that a new network begins with."""
         settings = self.settings
         model, loss = settings.model, settings.loss
-        network = self.initial_network(PhiSNet, "a PhiSNet", grown=widened)
+        network = self.initial_network(PhiSNet, "a PhiSNet", free={"level", "overlap_penalty"}, grown=widened)
         preparation = Preparation(model.basis, model.baseline, model.short_range, _kept(model, loss))
         cache = self._cache(preparation, [*training, *validation])
         n_workers = settings.workers or _n_cpus()
@@ -99,12 +100,16 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         return cache
 
     def finish(self, trained: Trained, training: Dataset, validation: Dataset) -> Trained:
-        """Measure the domain, and choose the level of energy that was trained."""
+        """Measure the domain, and choose the level of energy and the penalty of dependent functions."""
         with TrainingBar("domain", len(training), shown=self.progress) as bar:
             thresholds = fit_domain(trained.network, *self._prepared, bar.advance)
         # Energies that no term of the loss asked for are no better than chance.
         loss = self.settings.loss
         level = "wavefunction" if loss.energy or loss.forces else "functional"
+        # Energies were trained with the penalty that the settings say.
+        if level == "functional" and not self.settings.model.overlap_penalty:
+            penalty = choose_penalty(trained.network, validation.records)
+            trained.network.config = trained.network.config.model_copy(update={"overlap_penalty": penalty})
         return replace(trained, thresholds=thresholds, limits=limits_of(thresholds), defaults={"energy": level})
 
 
