@@ -85,7 +85,7 @@ def waters(count: int, seed: int = 0) -> list[Atoms]:
 
 def compare(calculator: PhiSNetCalculator, atoms: Atoms, index: int, level: str) -> Run:
     """Converge one structure from both guesses, where they differ, and count the Fock matrices of the model's guess."""
-    cold, warm = (_mean_field(atoms, level) for _ in range(2))
+    cold, warm = (unconverged(atoms, level) for _ in range(2))
     inner = getattr(warm, "_scf", warm)
     with mock.patch.object(inner, "get_veff", wraps=inner.get_veff) as build, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -106,7 +106,7 @@ def _converge(mean_field: Any, guess: np.ndarray) -> Result:
     return Result(cycles, float(mean_field.e_tot), spin_square, bool(mean_field.converged))
 
 
-def _mean_field(atoms: Atoms, level: str) -> Any:
+def unconverged(atoms: Atoms, level: str) -> Any:
     """Make an unconverged mean field; of a dependent basis as PySCF's users do, with a guess that stands it."""
     theory, basis = level.split(", ")[0].split("/")
     method, _, functional = theory.partition(" ")
