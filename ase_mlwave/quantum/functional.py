@@ -41,7 +41,7 @@ from torch.autograd.function import once_differentiable
 
 from ase_mlwave.quantum.gpu import for_device, is_on_gpu, to_numpy
 from ase_mlwave.quantum.names import without_evaluation
-from ase_mlwave.quantum.semilocal import semilocal_gradient, serves_semilocal
+from ase_mlwave.quantum.semilocal import semilocal_terms, serves_semilocal
 
 __all__ = [
     "ScfResult",
@@ -125,7 +125,7 @@ def kohn_sham_energy(mean_field: Any, density: Array) -> float:
     return evaluate_functional(mean_field, density)[0]
 
 
-def gradient_method(mean_field: Any, *, grid_response: bool = True) -> Any:
+def gradient_method(mean_field: Any, *, grid_response: bool = True, exchange: Array | None = None) -> Any:
     """Return PySCF's gradient object of a mean field, silent.
 
     Parameters
@@ -135,6 +135,8 @@ def gradient_method(mean_field: Any, *, grid_response: bool = True) -> Any:
     grid_response : bool
         Whether the gradient has the response of the integration grid, so that it is the derivative of the energy.
         Without meaning for Hartree-Fock theory, which has no grid.
+    exchange : ndarray, (N, 3), optional
+        The functional's part of the gradient, Hartree/Bohr, where `semilocal_terms` has computed it already.
 
     Returns
     -------
@@ -151,7 +153,7 @@ def gradient_method(mean_field: Any, *, grid_response: bool = True) -> Any:
     if hasattr(method, "grid_response"):
         method.grid_response = grid_response
         if grid_response and serves_semilocal(mean_field):
-            method.get_veff = partial(_semilocal_veff, method, method.get_veff)
+            method.get_veff = partial(_semilocal_veff, method, method.get_veff, exchange)
     return method
 
 
@@ -290,7 +292,11 @@ class _Functional(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, density: Tensor, mean_field: Any) -> Tensor:
         P = density.detach().cpu().double().numpy()
-        energy, fock = evaluate_functional(mean_field, P)
+        if ctx.needs_input_grad[0] and serves_semilocal(mean_field):
+            energy, fock, ctx.explicit = _in_one_pass(mean_field, _checked_density(mean_field, P))
+        else:
+            energy, fock = evaluate_functional(mean_field, P)
+            ctx.explicit = None
         ctx.mean_field, ctx.P, ctx.fock = mean_field, P, fock
         ctx.templates = (positions.new_empty(0), density.new_empty(0))
         return torch.tensor(energy, dtype=torch.float64, device=density.device)
@@ -301,8 +307,10 @@ class _Functional(torch.autograd.Function):
         of_positions = of_density = None
         positions, density = ctx.templates  # empty: their dtypes and devices are what counts
         if ctx.needs_input_grad[0]:
-            coefficients, occupations = _natural_orbitals(ctx.mean_field, ctx.P)
-            explicit = kohn_sham_gradient(ctx.mean_field, coefficients, np.zeros_like(occupations), occupations)
+            explicit = ctx.explicit
+            if explicit is None:
+                coefficients, occupations = _natural_orbitals(ctx.mean_field, ctx.P)
+                explicit = kohn_sham_gradient(ctx.mean_field, coefficients, np.zeros_like(occupations), occupations)
             of_positions = gradient.to(positions) * torch.from_numpy(explicit).to(positions)
         if ctx.needs_input_grad[1]:
             of_density = gradient.to(density) * torch.from_numpy(ctx.fock).to(density)
@@ -327,15 +335,30 @@ def _gradient(mean_field: Any, *orbitals: Any, grid_response: bool) -> Array:
         return to_numpy(gradient_method(mean_field, grid_response=False).kernel(*orbitals))
 
 
-def _semilocal_veff(method: Any, usual: Any, mole: Any = None, density: Any = None) -> Any:
+def _semilocal_veff(method: Any, usual: Any, exchange: Array | None, mole: Any = None, density: Any = None) -> Any:
     """Give a gradient object what its ``get_veff`` does: derivatives of Coulomb integrals, and of the rest in a tag."""
     occupations = getattr(density, "mo_occ", None)
     if occupations is None or not np.isin(occupations, (0, 2)).all():
         return usual(mole, density)
     coulomb = method.get_j(mole, density)
-    exchange = semilocal_gradient(method.base, np.asarray(density.mo_coeff)[:, occupations > 0])
+    if exchange is None:
+        exchange = semilocal_terms(method.base, np.asarray(density.mo_coeff)[:, occupations > 0]).gradient
     fitted = {"aux": coulomb.aux.sum((0, 1))} if getattr(method, "auxbasis_response", False) else {}
     return lib.tag_array(coulomb, exc1_grid=exchange, **fitted)
+
+
+def _in_one_pass(mean_field: Any, density: Array) -> tuple[float, Array, Array]:
+    """Evaluate energy, Fock matrix and explicit gradient of a semilocal method, its grid visited once."""
+    coefficients, occupations = _natural_orbitals(mean_field, density)
+    with _quiet(mean_field):
+        terms = semilocal_terms(mean_field, coefficients[:, occupations > 0], potential=True)
+        core, coulomb = mean_field.get_hcore(), mean_field.get_j(mean_field.mol, density)
+        repulsion = 0.5 * np.vdot(coulomb, density)
+        potential = lib.tag_array(coulomb + terms.potential, ecoul=repulsion, exc=terms.energy, vj=coulomb, vk=None)
+        energy = float(mean_field.energy_tot(density, h1e=core, vhf=potential))
+        method = gradient_method(mean_field, exchange=terms.gradient)
+        gradient = to_numpy(method.kernel(np.zeros_like(occupations), coefficients, occupations))
+    return energy, np.array(core + potential), gradient
 
 
 def _natural_orbitals(mean_field: Any, density: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Gradients of local and semilocal exchange-correlation energies, with the response of the integration grid.
+"""Local and semilocal exchange-correlation energies, their potentials and gradients in one pass over the grid.
 
 With orbitals psi_i = sum_mu C_mu,i phi_mu the energy on a grid is E = sum_g w_g e(rho_g, |grad rho_g|^2). Its
 derivative with respect to nuclei needs no matrix of any kind: with P = 2 C C^T, and v_0, v_x, v_y, v_z the derivatives
@@ -23,6 +23,7 @@ Source: Johnson, Gill, Pople, J. Chem. Phys. 98, 5612 (1993); Becke, J. Chem. Ph
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 from pyscf import gto
 from pyscf.dft import gen_grid, radi, rks
 
-__all__ = ["semilocal_gradient", "serves_semilocal"]
+__all__ = ["Semilocal", "semilocal_terms", "serves_semilocal"]
 
 Array = NDArray[np.float64]
 
@@ -39,10 +40,25 @@ _BLOCK = 1120
 #: Share of a point's weight that other atoms have, below which the weight does not change.
 _NO_SHARE = 1e-14
 _TINY = 1e-200
+#: Where PySCF has the second derivatives xx, xy, xz; yx, yy, yz; zx, zy, zz.
+_SECOND = ((4, 5, 6), (5, 7, 8), (6, 8, 9))
+
+
+@dataclass(frozen=True)
+class Semilocal:
+    """What a functional gives at a density."""
+
+    energy: float
+    """Hartree."""
+    potential: Array | None
+    """Its derivative with respect to the density matrix, (M, M), Hartree; None if it was not asked for."""
+    gradient: Array
+    """Its derivative with respect to nuclei at fixed orbital coefficients, (N, 3), Hartree/Bohr: functions, points and
+    weights move."""
 
 
 def serves_semilocal(mean_field: Any) -> bool:
-    """Tell whether `semilocal_gradient` has the gradient of a mean field's functional on its grid.
+    """Tell whether `semilocal_terms` has a mean field's functional, on its grid.
 
     Parameters
     ----------
@@ -66,8 +82,8 @@ def serves_semilocal(mean_field: Any) -> bool:
     )
 
 
-def semilocal_gradient(mean_field: Any, orbitals: Array) -> Array:
-    """Differentiate the exchange-correlation energy with respect to nuclei, as computed on the grid.
+def semilocal_terms(mean_field: Any, orbitals: Array, *, potential: bool = False) -> Semilocal:
+    """Evaluate a functional, and differentiate it with respect to nuclei as it is computed on the grid.
 
     Parameters
     ----------
@@ -75,33 +91,33 @@ def semilocal_gradient(mean_field: Any, orbitals: Array) -> Array:
         One that `serves_semilocal`.
     orbitals : ndarray, (M, n)
         Doubly occupied orbitals in columns.
+    potential : bool
+        Whether its part of the Fock matrix is wanted, too.
 
     Returns
     -------
-    ndarray, (N, 3)
-        Hartree/Bohr.
+    Semilocal
     """
     mole, grids, numint = mean_field.mol, mean_field.grids, mean_field._numint
-    kind = numint._xc_type(mean_field.xc)
+    n_derivatives = 1 if numint._xc_type(mean_field.xc) == "LDA" else 2
     first, last = mole.aoslice_by_atom()[:, 2:].T
-    gradient = np.zeros((mole.natm, 3))
+    energy, gradient = 0.0, np.zeros((mole.natm, 3))
+    half = np.zeros((mole.nao, mole.nao)) if potential else None
     for atom, coordinates, volumes in _points(grids):
         weights = _Weights(grids, atom, coordinates, volumes)
-        moved = np.zeros((mole.nao, 3))
-        exchange = np.empty(len(volumes))
+        moved, exchange = np.zeros((mole.nao, 3)), np.empty(len(volumes))
         for start in range(0, len(volumes), _BLOCK):
             here = slice(start, start + _BLOCK)
             points = np.ascontiguousarray(coordinates[here])
             mask = gen_grid.make_mask(mole, points)
-            values = numint.eval_ao(
-                mole, points, deriv=1 if kind == "LDA" else 2, non0tab=mask, cutoff=grids.cutoff
-            ).transpose(0, 2, 1)  # (1, 4 or 10; M, G)
-            exchange[here] = _move_functions(mean_field, values, orbitals, weights.values[here], moved)
-        by_atom = np.array([moved[a:b].sum(axis=0) for a, b in zip(first, last, strict=True)])
-        gradient -= 2 * by_atom
+            values = numint.eval_ao(mole, points, deriv=n_derivatives, non0tab=mask, cutoff=grids.cutoff)
+            values = values.transpose(0, 2, 1)  # (4 or 10, M, G)
+            exchange[here] = _add_points(mean_field, values, orbitals, weights.values[here], moved, half)
+        energy += float(exchange @ weights.values)
+        gradient -= 2 * np.array([moved[a:b].sum(axis=0) for a, b in zip(first, last, strict=True)])
         gradient[atom] += 2 * moved.sum(axis=0)
         gradient += weights.response(exchange)
-    return gradient
+    return Semilocal(energy, None if half is None else half + half.T, gradient)
 
 
 def _points(grids: Any) -> Iterator[tuple[int, Array, Array]]:
@@ -113,30 +129,38 @@ def _points(grids: Any) -> Iterator[tuple[int, Array, Array]]:
         yield atom, points + centre, volumes
 
 
-def _move_functions(mean_field: Any, values: Array, orbitals: Array, weights: Array, moved: Array) -> Array:
-    """Add T of some points to ``moved`` (M, 3); return the points' e_g, Hartree per electron times electrons (G,)."""
+def _add_points(
+    mean_field: Any, values: Array, orbitals: Array, weights: Array, moved: Array, half: Array | None
+) -> Array:
+    """Add T of some points to ``moved`` (M, 3) and half of the potential to ``half`` (M, M).
+
+    Returns e_g: energy per electron times density of the points (G,), Hartree/Bohr^3.
+    """
     numint = mean_field._numint
     phi = values[0]
-    density_functions = 2 * (orbitals @ (orbitals.T @ phi))  # P phi, (M, G)
+    P_phi = 2 * (orbitals @ (orbitals.T @ phi))  # (M, G)
     if len(values) == 4:  # no second derivatives: a functional of the density alone
-        rho = np.einsum("mg,mg->g", phi, density_functions)
+        rho = np.einsum("mg,mg->g", phi, P_phi)
         energy, v = numint.eval_xc_eff(mean_field.xc, rho, 1, xctype="LDA")[:2]
-        density_functions *= weights * v[0]
-        moved += np.einsum("xmg,mg->mx", values[1:4], density_functions)
+        if half is not None:
+            half += phi @ (0.5 * weights * v[0] * phi).T
+        P_phi *= weights * v[0]
+        moved += np.einsum("xmg,mg->mx", values[1:4], P_phi)
         return np.asarray(energy * rho)
-    rho = np.einsum("xmg,mg->xg", values[:4], density_functions)
+    rho = np.einsum("xmg,mg->xg", values[:4], P_phi)
     rho[1:] *= 2
     energy, v = numint.eval_xc_eff(mean_field.xc, rho, 1, xctype="GGA")[:2]
     v = weights * v
     v[0] *= 0.5
     a = np.einsum("xmg,xg->mg", values[:4], v)
-    a = 2 * (orbitals @ (orbitals.T @ a)) + v[0] * density_functions
+    if half is not None:
+        half += phi @ a.T
+    a = 2 * (orbitals @ (orbitals.T @ a)) + v[0] * P_phi
     moved += np.einsum("xmg,mg->mx", values[1:4], a)
-    second = ((4, 5, 6), (5, 7, 8), (6, 8, 9))  # xx, xy, xz; yx, yy, yz; zx, zy, zz
     for j in range(3):
-        np.multiply(density_functions, v[j + 1], out=a)
+        np.multiply(P_phi, v[j + 1], out=a)
         for x in range(3):
-            moved[:, x] += np.einsum("mg,mg->m", values[second[j][x]], a)
+            moved[:, x] += np.einsum("mg,mg->m", values[_SECOND[x][j]], a)
     return np.asarray(energy * rho[0])
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from pyscf import dft, gto
 from pyscf.dft import radi
 from pyscf.grad import rks
 
-from ase_mlwave.quantum.functional import gradient_method, kohn_sham_gradient
-from ase_mlwave.quantum.semilocal import semilocal_gradient, serves_semilocal
+from ase_mlwave.quantum.functional import (
+    evaluate_functional,
+    gradient_method,
+    kohn_sham_functional,
+    kohn_sham_gradient,
+)
+from ase_mlwave.quantum.semilocal import semilocal_terms, serves_semilocal
 
 GEOMETRY = "O 0.1 0 0.05; C 0 0 1.2; H 0.9 0.1 1.8; H -0.9 0.05 1.75"
 
@@ -42,9 +48,25 @@ def test_semilocal_gradient_is_that_of_pyscf(xc: str, settings: dict[str, object
     response, potential = rks.get_vxc_full_response(mf._numint, mf.mol, mf.grids, mf.xc, P)
     for atom, (a, b) in enumerate(mf.mol.aoslice_by_atom()[:, 2:]):
         response[atom] += 2 * np.einsum("xij,ij->x", potential[:, a:b], P[a:b])
-    found = semilocal_gradient(mf, mf.mo_coeff[:, mf.mo_occ > 0])
-    np.testing.assert_allclose(found, response, atol=1e-11)
-    np.testing.assert_allclose(found.sum(axis=0), 0, atol=1e-11)
+    found = semilocal_terms(mf, mf.mo_coeff[:, mf.mo_occ > 0], potential=True)
+    np.testing.assert_allclose(found.gradient, response, atol=1e-11)
+    np.testing.assert_allclose(found.gradient.sum(axis=0), 0, atol=1e-11)
+    _, energy, fock = mf._numint.nr_rks(mf.mol, mf.grids, mf.xc, P)
+    assert found.energy == pytest.approx(energy, abs=1e-10)
+    np.testing.assert_allclose(found.potential, fock, atol=1e-10)  # type: ignore[arg-type]
+
+
+def test_energy_and_gradient_in_one_pass_are_those_of_two() -> None:
+    mf = formaldehyde()
+    P = torch.from_numpy(np.array(mf.make_rdm1())).requires_grad_()
+    positions = torch.from_numpy(mf.mol.atom_coords()).requires_grad_()
+    energy = kohn_sham_functional(positions, P, mf)
+    energy.backward()
+    expected, fock = evaluate_functional(mf, P.detach().numpy())
+    assert energy.item() == pytest.approx(expected, abs=1e-10)
+    np.testing.assert_allclose(P.grad, fock, atol=1e-10)
+    explicit = kohn_sham_gradient(mf, mf.mo_coeff, np.zeros(len(mf.mo_occ)), mf.mo_occ)
+    np.testing.assert_allclose(positions.grad, explicit, atol=1e-10)
 
 
 def test_gradients_take_it_and_stay_those_of_pyscf(monkeypatch: pytest.MonkeyPatch) -> None:
