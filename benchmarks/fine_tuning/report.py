@@ -17,13 +17,13 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(
 )
 #: Heading -> figure and its format.
 COLUMNS = {
-    "H, µHa": ("hamiltonian_mae_uHa", ".0f"),
-    "occupied energies, µHa": ("occupied_energies_mae_uHa", ".0f"),
-    "occupied orbitals, %": ("orbital_similarity_percent", ".2f"),
-    "energy, meV": ("functional_energy_mae_meV", ".2f"),
-    "forces, meV/Å": ("functional_forces_mae_meV_per_A", ".1f"),
-    "SCF cycles": ("scf_cycles_model_mean", ".1f"),
-    "training, CPU-minutes": ("cpu_minutes", ".1f"),
+    "H µHa": ("hamiltonian_mae_uHa", ".0f"),
+    "occ. µHa": ("occupied_energies_mae_uHa", ".0f"),
+    "orb. %": ("orbital_similarity_percent", ".2f"),
+    "E meV": ("functional_energy_mae_meV", ".2f"),
+    "F meV/Å": ("functional_forces_mae_meV_per_A", ".1f"),
+    "cycles": ("scf_cycles_model_mean", ".1f"),
+    "CPU-min": ("cpu_minutes", ".1f"),
 }
 
 
@@ -34,10 +34,10 @@ def rows(results: Mapping[str, Sequence[Figures]]) -> list[list[str]]:
         cold = [one["scf_cycles_minao_mean"] for one in found if "scf_cycles_minao_mean" in one]
         for one in found:
             n = int(one["geometries"])
-            learned = f"{n} geometries" if n else "other molecules"
+            learned = f"{n}" if n else "others"
             cells.append([name, learned, *_line(one)])
         if cold:
-            cells.append([name, "PySCF's own guess", *("" for _ in range(5)), f"{cold[0]:.1f}", ""])
+            cells.append([name, "PySCF's guess", *("" for _ in range(5)), f"{cold[0]:.1f}", ""])
         for program, molecules in PUBLISHED.items():
             if name in molecules:
                 cells.append([name, f"{program}, {molecules[name]['geometries']:,}", *_line(molecules[name])])
