@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from ase_mlwave.models.amons.learning.settings import Displacements
     from ase_mlwave.models.folder import ModelFolder, list_models
     from ase_mlwave.models.training.start import train
+    from ase_mlwave.plotting.levels import plot_levels
     from ase_mlwave.plotting.planes import Plane, plot_density, plot_signed
+    from ase_mlwave.plotting.surfaces import View, plot_charges, plot_isosurface
     from ase_mlwave.reference.calculator import ReferenceCalculator
     from ase_mlwave.reference.labelling import label_geometries
     from ase_mlwave.reference.levels import LevelOfTheory
@@ -51,6 +53,7 @@ __all__ = [
     "QDFCalculator",
     "Record",
     "ReferenceCalculator",
+    "View",
     "__version__",
     "amons_of",
     "assign_splits",
@@ -60,7 +63,10 @@ __all__ = [
     "label_geometries",
     "list_models",
     "load_calculator",
+    "plot_charges",
     "plot_density",
+    "plot_isosurface",
+    "plot_levels",
     "plot_signed",
     "read_dataset",
     "sample_geometries",
@@ -80,6 +86,7 @@ _HOMES = {
     "Plane": "ase_mlwave.plotting.planes",
     "Record": "ase_mlwave.data.record",
     "ReferenceCalculator": "ase_mlwave.reference.calculator",
+    "View": "ase_mlwave.plotting.surfaces",
     "amons_of": "ase_mlwave.models.amons",
     "assign_splits": "ase_mlwave.data.splits",
     "evaluate": "ase_mlwave.evaluation.energies",
@@ -88,7 +95,10 @@ _HOMES = {
     "label_geometries": "ase_mlwave.reference.labelling",
     "list_models": "ase_mlwave.models.folder",
     "load_calculator": "ase_mlwave.calculators",
+    "plot_charges": "ase_mlwave.plotting.surfaces",
     "plot_density": "ase_mlwave.plotting.planes",
+    "plot_isosurface": "ase_mlwave.plotting.surfaces",
+    "plot_levels": "ase_mlwave.plotting.levels",
     "plot_signed": "ase_mlwave.plotting.planes",
     "read_dataset": "ase_mlwave.data.readers",
     "sample_geometries": "ase_mlwave.reference.sampling",

@@ -101,6 +101,9 @@ _TABLE = (
     _same("overlap", ("M", "M"), "", "overlap matrix"),
     _same("density_matrix", ("M", "M"), "", "density matrix, summed over spins"),
     _same("orbital_energies", ("M",), "Hartree", "orbital energies, ascending"),
+    _energy("homo", (), "energy of the highest occupied orbital"),
+    _energy("lumo", (), "energy of the lowest empty orbital"),
+    _energy("gap", (), "the difference of both, of one-electron energies: no excitation"),
     _same("scf_cycles", (), "", "cycles of the SCF, with `energy='scf'`"),
     # Extras of quantum deep fields.
     _energy("atomic_energies", ("N",), "the result `energies` under its first name"),

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import InputError
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ase_mlwave.errors import suggestion
 from ase_mlwave.models.domain.scope import Domain, check_elements, check_system
@@ -30,9 +30,11 @@ __all__ = [
     "read_arrays",
     "read_atoms",
     "read_each",
+    "read_points",
 ]
 
 T = TypeVar("T")
+Array = NDArray[np.float64]
 
 
 def charge_and_spin(atoms: Atoms) -> tuple[int, int]:
@@ -177,6 +179,23 @@ def cube_grid(spacing: float) -> CubeGrid:
     if not isinstance(spacing, (int, float)) or not 0 < spacing < 10:
         raise InputError(f"spacing is {spacing!r} Angstrom, but must be positive, such as 0.1")
     return CubeGrid(spacing=spacing / BOHR)
+
+
+def read_points(points: ArrayLike) -> Array:
+    """Read points in space, (..., 3), Angstrom, in Bohr.
+
+    Raises
+    ------
+    InputError
+        If they are no finite numbers (..., 3).
+    """
+    try:
+        grid = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"points are no numbers: {error}") from error
+    if grid.ndim == 0 or grid.shape[-1] != 3 or not np.isfinite(grid).all():
+        raise InputError(f"points have shape {grid.shape}; give (..., 3) finite coordinates in Angstrom")
+    return grid / BOHR
 
 
 def property_names(given: Any) -> tuple[str, ...]:

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, InputError
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pyscf import gto
 
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
-from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms
+from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms, read_points
 from ase_mlwave.calculators.domain import judge
 from ase_mlwave.calculators.moles import read_mole
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
@@ -25,12 +25,13 @@ from ase_mlwave.models.phisnet.energy import electronic_states
 from ase_mlwave.models.phisnet.inference import predict_batch
 from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, declares_level, default_level, errors_in_words
 from ase_mlwave.models.phisnet.model import PhiSNet
-from ase_mlwave.models.phisnet.molecules import matrices_of, mole_of, molecular_properties
+from ase_mlwave.models.phisnet.molecules import frontier, matrices_of, mole_of, molecular_properties
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
 from ase_mlwave.quantum.density import orbitals, penalised
 from ase_mlwave.quantum.guesses import predicted_guess
 from ase_mlwave.quantum.integrals import IntegralProgram
 from ase_mlwave.systems.system import System
+from ase_mlwave.units import BOHR
 
 __all__ = ["ENERGY_LEVELS", "PhiSNetCalculator"]
 
@@ -65,9 +66,9 @@ class PhiSNetCalculator(MlwaveCalculator):
     Notes
     -----
     ``calc.extras`` holds after each calculation ``"hamiltonian"``, ``"overlap"``, ``"density_matrix"`` ((M, M), Hartree
-    and PySCF's AO order), ``"orbital_energies"`` ((M,), Hartree), ``"domain_distance"`` ((N,), how unlike the training
-    data each atom is; past the model's thresholds come an `OutOfDomainWarning` and an `OutOfDomainError`) and, with
-    ``energy="scf"``, ``"scf_cycles"``.
+    and PySCF's AO order), ``"orbital_energies"`` ((M,), Hartree), ``"homo"``, ``"lumo"`` and ``"gap"`` (eV),
+    ``"domain_distance"`` ((N,), how unlike the training data each atom is; past the model's thresholds come an
+    `OutOfDomainWarning` and an `OutOfDomainError`) and, with ``energy="scf"``, ``"scf_cycles"``.
     Dipoles and charges come from the predicted density (``"scf"``: the converged one); the dipole of an ion is about
     the origin. Source: Unke et al. 2021 (arXiv:2106.02347).
     """
@@ -236,7 +237,40 @@ class PhiSNetCalculator(MlwaveCalculator):
         extras = self._judged(system, self._predicted(system), "error").extras
         return extras["density_matrix"], extras["orbital_energies"], mole_of(self._network, system)
 
-    # --- cube files -------------------------------------------------------------------------------------------------
+    # --- in space ---------------------------------------------------------------------------------------------------
+
+    def density(self, x: Atoms | gto.Mole, points: ArrayLike) -> Array:
+        """Evaluate the predicted electron density.
+
+        Parameters
+        ----------
+        x : Atoms or pyscf.gto.Mole
+            As in `hamiltonian`.
+        points : array_like, (..., 3)
+            Angstrom.
+
+        Returns
+        -------
+        ndarray, (...)
+            e/Angstrom^3.
+
+        Raises
+        ------
+        InputError, OutOfDomainError
+            As `hamiltonian`; also if the points are not finite (..., 3) numbers.
+        """
+        grid = read_points(points)
+        mole = mole_of(self._network, self._system(x))
+        return density_on_points(self._matrices(x)[2], mole, grid.reshape(-1, 3)).reshape(grid.shape[:-1]) / BOHR**3
+
+    def orbital(self, x: Atoms | gto.Mole, index: int, points: ArrayLike) -> Array:
+        """Evaluate a predicted molecular orbital in Angstrom^(-3/2); ``index`` counts from 0, by energy.
+
+        Other arguments and errors as `density`; also ``InputError`` if there is no such orbital. Its sign is arbitrary.
+        """
+        grid = read_points(points)
+        values = orbitals_on_points(*self._orbital(x, index), grid.reshape(-1, 3))
+        return values.reshape(grid.shape[:-1]) / BOHR**1.5
 
     def write_density(self, x: Atoms | gto.Mole, path: str | PathLike[str], *, spacing: float = 0.1) -> None:
         """Write the predicted electron density as a cube file.
@@ -268,12 +302,15 @@ class PhiSNetCalculator(MlwaveCalculator):
         Other arguments and errors as `write_density`; also ``InputError`` if there is no such orbital.
         """
         grid = cube_grid(spacing)
-        mole = mole_of(self._network, self._system(x))
+        orbital, mole = self._orbital(x, index)
+        write_cube(path, partial(orbitals_on_points, orbital, mole), mole, grid, "Orbital, Bohr^(-3/2)")
+
+    def _orbital(self, x: Atoms | gto.Mole, index: int) -> tuple[Array, gto.Mole]:
+        """Look up an orbital, (M, 1), and the molecule in whose basis it is."""
         energies, coefficients = self.orbitals(x)
         if not isinstance(index, (int, np.integer)) or not 0 <= index < len(energies):
             raise InputError(f"there is no orbital {index}; this molecule has 0 to {len(energies) - 1}")
-        orbital = coefficients[:, [index]]
-        write_cube(path, partial(orbitals_on_points, orbital, mole), mole, grid, "Orbital, Bohr^(-3/2)")
+        return coefficients[:, [index]], mole_of(self._network, self._system(x))
 
     def _system(self, x: Atoms | gto.Mole) -> System:
         """Check a molecule and read it in atomic units."""
@@ -320,5 +357,6 @@ class PhiSNetCalculator(MlwaveCalculator):
         H, S = (torch.from_numpy(outcome.extras[name]) for name in ("hamiltonian", "overlap"))
         penalty = self._network.config.overlap_penalty
         (state,) = electronic_states(MatrixBatch.of([H]), S.view(-1), [system.n_electrons // 2], penalty).split()
-        extras = {"density_matrix": state.density.numpy(), "orbital_energies": state.orbital_energies.numpy()}
-        return replace(outcome, extras={**outcome.extras, **extras})
+        energies = state.orbital_energies.numpy()
+        extras = {"density_matrix": state.density.numpy(), "orbital_energies": energies}
+        return replace(outcome, extras={**outcome.extras, **extras, **frontier(energies, state.n_occupied)})

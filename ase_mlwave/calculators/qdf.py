@@ -12,7 +12,7 @@ from ase.calculators.calculator import InputError
 from numpy.typing import ArrayLike, NDArray
 
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
-from ase_mlwave.calculators.checks import cube_grid, read_atoms
+from ase_mlwave.calculators.checks import cube_grid, read_atoms, read_points
 from ase_mlwave.models.qdf.config import MAX_GRID_LEVEL
 from ase_mlwave.models.qdf.inference import density_on_points, measure_distances, predict_batch
 from ase_mlwave.models.qdf.model import QDF
@@ -155,14 +155,9 @@ class QDFCalculator(MlwaveCalculator):
         ``examples/density.py`` puts it beside PySCF's.
         """
         system = read_atoms(atoms, self.domain)
-        try:
-            grid = np.asarray(points, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"points are no numbers: {error}") from error
-        if grid.ndim == 0 or grid.shape[-1] != 3 or not np.isfinite(grid).all():
-            raise InputError(f"points have shape {grid.shape}; give (..., 3) finite coordinates in Angstrom")
+        grid = read_points(points)
         self._judge_alone(system)
-        values = self._density(system, grid.reshape(-1, 3) / BOHR) / BOHR**3
+        values = self._density(system, grid.reshape(-1, 3)) / BOHR**3
         return values.reshape(grid.shape[:-1])
 
     def write_density(self, atoms: Atoms, path: str | PathLike[str], *, spacing: float = 0.1) -> None:

@@ -14,7 +14,7 @@ from ase.build import molecule
 from ase.calculators.calculator import InputError
 from ase.io.cube import read_cube
 from ase.units import Bohr, Hartree
-from pyscf import gto
+from pyscf import dft, gto
 from pyscf.scf.hf import dip_moment
 
 from ase_mlwave import PhiSNetCalculator
@@ -223,6 +223,7 @@ def test_extras_hold_the_wavefunction(level: str) -> None:
     atoms.calc = calc
     atoms.get_potential_energy()
     expected = {"hamiltonian", "overlap", "density_matrix", "orbital_energies", "domain_distance"}
+    expected |= {"homo", "lumo", "gap"}
     assert set(calc.extras) == expected | ({"scf_cycles"} if level == "scf" else set())
     assert set(calc.results) <= set(calc.implemented_properties)
     P, S = calc.extras["density_matrix"], calc.extras["overlap"]
@@ -231,12 +232,39 @@ def test_extras_hold_the_wavefunction(level: str) -> None:
     assert calc.extras["orbital_energies"].shape == (24,)
     assert calc.extras["domain_distance"].shape == (3,)
     np.testing.assert_allclose(calc.extras["hamiltonian"], calc.hamiltonian(atoms), atol=1e-10)
+    homo, lumo = calc.extras["orbital_energies"][4:6] * Hartree
+    frontier = [calc.extras[name] for name in ("homo", "lumo", "gap")]
+    assert frontier == pytest.approx([homo, lumo, lumo - homo], abs=1e-9)
     if level == "scf":
         assert 1 <= calc.extras["scf_cycles"] <= 7
         np.testing.assert_allclose(P, solved(0)[0].density, atol=1e-5)
 
 
-# --- cube files ---------------------------------------------------------------------------------------------------
+# --- in space -----------------------------------------------------------------------------------------------------
+
+
+def test_density_in_space_is_that_of_the_density_matrix(calc: PhiSNetCalculator) -> None:
+    """On PySCF's own grid it holds the electrons, and the nuclei see them as the dipole says."""
+    atoms = waters(3)[0]
+    mole = gto.M(atom=[(a.symbol, a.position) for a in atoms], basis="def2-svp", verbose=0)
+    grids = dft.gen_grid.Grids(mole).build()
+    density = calc.density(atoms, grids.coords[None] * Bohr)
+    assert density.shape == (1, len(grids.weights))
+    weights = grids.weights * Bohr**3
+    assert weights @ density[0] == pytest.approx(10, abs=1e-3)
+    dipole = atoms.numbers @ atoms.positions - (weights * density[0]) @ (grids.coords * Bohr)
+    np.testing.assert_allclose(dipole, calc.get_dipole_moment(atoms), atol=1e-3)
+
+
+def test_orbitals_in_space_make_the_density(calc: PhiSNetCalculator) -> None:
+    atoms, points = waters(3)[0], np.random.default_rng(0).normal(size=(2, 3, 3))
+    density = sum(2 * calc.orbital(atoms, index, points) ** 2 for index in range(5))
+    np.testing.assert_allclose(density, calc.density(atoms, points), atol=1e-10)
+    with pytest.raises(InputError, match="no orbital -1"):
+        calc.orbital(atoms, -1, points)
+    for wrong, message in (([[0.0, 1.0]], "shape"), ([[0, 0, np.nan]], "finite"), ("here", "no numbers")):
+        with pytest.raises(InputError, match=message):
+            calc.density(atoms, wrong)
 
 
 def test_cube_of_the_density_holds_the_electrons(calc: PhiSNetCalculator, tmp_path: Path) -> None:

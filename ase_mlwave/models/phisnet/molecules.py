@@ -24,7 +24,7 @@ from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
 
-__all__ = ["matrices_of", "mole_of", "molecular_properties"]
+__all__ = ["frontier", "matrices_of", "mole_of", "molecular_properties"]
 
 Array = NDArray[np.float64]
 Values = dict[str, Any]
@@ -104,7 +104,27 @@ def matrices_of(batch: PredictedBatch) -> list[Values]:
         "orbital_energies": _parts(states.orbital_energies, [(m,) for m in H.sizes]),
         "domain_distance": _parts(batch.joined_distances, [(n,) for n in atoms]),
     }
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return [row | frontier(row["orbital_energies"], n) for row, n in zip(rows, states.n_occupied, strict=True)]
+
+
+def frontier(orbital_energies: Array, n_occupied: int) -> Values:
+    """Name the energies of the highest occupied and lowest empty orbital, and the gap between them.
+
+    Parameters
+    ----------
+    orbital_energies : ndarray, (M,)
+        Ascending, Hartree.
+    n_occupied : int
+        Doubly occupied orbitals.
+
+    Returns
+    -------
+    dict
+        ``"homo"``, ``"lumo"`` and ``"gap"``, Hartree; nan where there is no such orbital.
+    """
+    homo, lumo = np.concatenate([[np.nan], orbital_energies, [np.nan]])[n_occupied : n_occupied + 2].tolist()
+    return {"homo": homo, "lumo": lumo, "gap": lumo - homo}
 
 
 def mole_of(network: PhiSNet, system: System) -> gto.Mole:
@@ -127,7 +147,7 @@ def _converge(
     doubtful = not in_domain(matrices) or doubt(mean_field, matrices["orbital_energies"], n_occupied)
     result = converge(mean_field, None if doubtful else matrices["density_matrix"], forces=forces)
     matrices |= {"density_matrix": result.density, "orbital_energies": result.orbital_energies}
-    matrices["scf_cycles"] = result.cycles
+    matrices |= {"scf_cycles": result.cycles, **frontier(result.orbital_energies, n_occupied)}
     values |= {"energy": result.energy} | ({"forces": result.forces} if forces else {})
 
 
