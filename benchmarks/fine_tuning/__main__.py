@@ -52,7 +52,12 @@ def study(name: str, files: Sequence[Path], chosen: argparse.Namespace, tag: str
     guess = PhiSNetCalculator(chosen.model, outside="warn")
     geometries = read_molecule(files, numbers, chosen.seed)
     parts = labelled(geometries, chosen.output / name / "labels.db", level, guess, chosen.workers)
-    for n in (0, *sorted(chosen.geometries)):
+    known = len(parts["train"].records) if parts["valid"].records else 0
+    if known < largest:
+        Console(stderr=True).print(
+            f"{name}: {known} geometries to learn from, {largest} were asked for", style="yellow"
+        )
+    for n in (0, *(n for n in sorted(chosen.geometries) if n <= known)):
         path = folder / f"errors_{n}_{len(parts['test'])}.json"
         if path.is_file():
             continue

@@ -61,7 +61,7 @@ class WarmStarted(LevelOfTheory):
 
 
 def read_molecule(paths: Sequence[Path], numbers: dict[str, int], seed: int = 0) -> dict[str, list[Record]]:
-    """Read geometries of one molecule and take ``numbers`` of each split, in the order of `SPLITS`.
+    """Read geometries of one molecule and take ``numbers`` of each split, or what there is, in the order of `SPLITS`.
 
     What the files call a split is kept; a split that they lack is drawn at random from ``train``, or from geometries
     without a split. Copies count once, as they come first.
@@ -81,9 +81,6 @@ def read_molecule(paths: Sequence[Path], numbers: dict[str, int], seed: int = 0)
     parts = {}
     for split in SPLITS:
         pool, n = pools.get(split, rest[::-1]) if split != "train" else rest, numbers[split]
-        if len(pool) < n:
-            have = ", ".join(f"{len(some)} {name}" for name, some in pools.items())
-            raise InputError(f"{n} {split} geometries were asked for; {paths[0]} has {have}")
         parts[split] = [record.with_info(split=split) for record in pool[:n]]
         if split not in pools:  # drawn from the end, so that training geometries stay the same
             rest = rest[: len(rest) - n]
