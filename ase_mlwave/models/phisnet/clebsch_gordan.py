@@ -10,7 +10,7 @@ from ase_mlwave.models.phisnet.couplings import ChannelCoupling, Path, couples_t
 from ase_mlwave.models.phisnet.frames import EdgeLayout
 from ase_mlwave.models.phisnet.geometry import EdgeGeometry
 from ase_mlwave.models.phisnet.layers import GeneralisedSwish, MixingLinear, ResidualBlock
-from ase_mlwave.models.phisnet.orders import OrderLayout
+from ase_mlwave.models.phisnet.orders import OrderLayout, with_rows
 
 __all__ = ["HarmonicMixing", "PairMixing", "PaperInteraction", "PaperOverlapPairs", "PaperPairs"]
 
@@ -71,6 +71,8 @@ class HarmonicMixing(nn.Module):
 
     degree: Tensor
     matrix: Tensor
+    by_m: Tensor
+    from_m: Tensor
 
     def __init__(self, layout: OrderLayout, features: int, n_radial: int) -> None:
         super().__init__()
@@ -83,6 +85,8 @@ class HarmonicMixing(nn.Module):
         self.of_direct = nn.Parameter(torch.ones(len(harmonics), features))  # A2
         self.register_buffer("degree", torch.tensor([y[0] for _, y, _ in self.paths]), persistent=False)
         self.register_buffer("matrix", self._matrix(), persistent=False)
+        self.register_buffer("by_m", self.edges.by_m, persistent=False)
+        self.register_buffer("from_m", self.edges.by_m.argsort(), persistent=False)
 
     def _blocks(self) -> list[tuple[int, int]]:
         """Size of the matrix between orders and number of copies it serves: m = 0 of either parity, m = 1, 2..."""
@@ -109,11 +113,14 @@ class HarmonicMixing(nn.Module):
     def forward(self, y: Tensor, geometry: EdgeGeometry) -> Tensor:
         """Map features (R, N, F) to messages of all pairs (R, E, F), zero at the cutoff."""
         of_second = y.index_select(1, geometry.second).transpose(0, 1)
-        u = torch.bmm(geometry.rotation, of_second).transpose(0, 1)  # (R, E, F), by m
+        natural, unnatural = geometry.rotations
+        parts = of_second.split([natural.shape[1], unnatural.shape[1]], dim=1)
+        turned = torch.cat([torch.bmm(natural, parts[0]), torch.bmm(unnatural, parts[1])], dim=1)
+        u = turned.transpose(0, 1).index_select(0, self.by_m)  # (R, E, F), by m
         coefficients = (geometry.rbf @ self.weight) * self.of_harmonics[self.degree][:, None]  # (paths, E, F)
         entries = (self.matrix.to(y.dtype) @ coefficients.flatten(1)).view(self.matrix.shape[0], *u.shape[1:])
         blocks = self._blocks()
-        parts = []
+        results = []
         for (width, copies), within, block in zip(
             blocks,
             u.split([width * copies for width, copies in blocks]),
@@ -122,9 +129,11 @@ class HarmonicMixing(nn.Module):
         ):
             square = block.view(1, width, width, *u.shape[1:])
             square = square.expand(copies, -1, -1, -1, -1)  # before the product: one axis at a time, as in couplings
-            parts.append((square * within.view(copies, 1, width, *u.shape[1:])).sum(2).flatten(0, 1))
-        parts[0] = parts[0] + (geometry.rbf @ self.direct) * self.of_direct[:, None] * u[:1]
-        return torch.bmm(geometry.rotation.transpose(1, 2), torch.cat(parts).transpose(0, 1)).transpose(0, 1)
+            results.append((square * within.view(copies, 1, width, *u.shape[1:])).sum(2).flatten(0, 1))
+        results[0] = results[0] + (geometry.rbf @ self.direct) * self.of_direct[:, None] * u[:1]
+        v = torch.cat(results).index_select(0, self.from_m).transpose(0, 1)
+        back = zip(geometry.rotations, v.split([natural.shape[1], unnatural.shape[1]], dim=1), strict=True)
+        return torch.cat([torch.bmm(rotation.mT, part) for rotation, part in back], dim=1).transpose(0, 1)
 
 
 class PaperInteraction(nn.Module):
@@ -241,8 +250,9 @@ class PaperOverlapPairs(nn.Module):
         of_second = self.neighbour(embedded[0]).index_select(0, geometry.second)
         scalars = nn.functional.silu(of_first + of_second)
         along = (geometry.rbf @ self.radial).transpose(0, 1) * scalars[:, None]  # (E, L + 1, F): m = 0 in the frame
-        harmonics = geometry.rotation[:, : along.shape[1]].transpose(1, 2)  # (E, R, L + 1)
-        pairs = self.pairs(torch.bmm(harmonics, along).transpose(0, 1)) * geometry.cut[:, None]
+        harmonics = geometry.rotations[0][:, : along.shape[1]].mT  # (E, R+, L + 1)
+        natural = torch.bmm(harmonics, along).transpose(0, 1)
+        pairs = self.pairs(with_rows(natural, len(embedded))) * geometry.cut[:, None]
         return self.atoms(embedded), pairs
 
 

@@ -11,7 +11,7 @@ from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.frames import EdgeLayout
 from ase_mlwave.models.phisnet.geometry import EdgeGeometry
 from ase_mlwave.models.phisnet.layers import OrderLinear, OrderWeights, ResidualBlock, ScalarGate
-from ase_mlwave.models.phisnet.orders import OrderLayout
+from ase_mlwave.models.phisnet.orders import OrderLayout, with_rows
 from ase_mlwave.models.phisnet.packing import PackedModule
 
 __all__ = ["EdgeFrameInteraction", "EdgeFrameMixing", "EdgeFramePairs"]
@@ -54,9 +54,10 @@ class EdgeFrameMixing(PackedModule):
         n_gates = len(n_of_m) + (1 if n_pseudo else 0)
         self.gates = nn.Linear(hidden, n_gates * hidden)
         self.invariant_out = nn.Linear(hidden, n0 * features)
-        self.blocks = ([(n_pseudo, 1)] if n_pseudo else []) + [(width, 2) for width in n_of_m]
-        """Orders and copies (cosines and sines) of each block besides the invariants."""
-        widths = [width for width, _ in self.blocks]
+        of_m = zip(self.edges.natural_of_m, self.edges.unnatural_of_m, strict=True)
+        self.blocks = ([(0, n_pseudo, 1)] if n_pseudo else []) + [(*both, 2) for both in of_m]
+        """Natural and unnatural orders, and copies (cosines and sines), of each block besides the invariants."""
+        widths = [natural + unnatural for natural, unnatural, _ in self.blocks]
         self.inward = nn.ParameterList(torch.randn(w * features, hidden) * (w * features) ** -0.5 for w in widths)
         self.outward = nn.ParameterList(torch.randn(hidden, w * features) * hidden**-0.5 for w in widths)
 
@@ -73,67 +74,96 @@ class EdgeFrameMixing(PackedModule):
         biases = torch.cat([self.first.bias, self.second.bias])
         gated = torch.cat([self.gates.weight, self.invariant_out.weight])
         scaled = nn.functional.pad(torch.ones_like(self.radial.bias[: self.hidden]), (0, self.hidden))
+        inward, outward = [], []
+        for (natural, unnatural, n), w_in, w_out in zip(self.blocks, self.inward, self.outward, strict=True):
+            widths = [natural * self.features, unnatural * self.features]
+            inward.append(w_in.expand(n, -1, -1).split(widths, dim=1))
+            outward.append(w_out.expand(n, -1, -1).split(widths, dim=2))
         return _MixingWeights(
             atoms=OrderWeights.of(matrices, biases, self.first.layout, self.first.order_of_row),  # type: ignore[arg-type]
             radial_bias=self.radial.bias + scaled,
             gated=gated.t(),
             gated_bias=torch.cat([self.gates.bias, self.invariant_out.bias]),
-            inward=tuple(w.expand(n, -1, -1) for w, (_, n) in zip(self.inward, self.blocks, strict=True)),
-            outward=tuple(w.expand(n, -1, -1) for w, (_, n) in zip(self.outward, self.blocks, strict=True)),
+            inward=tuple(inward),
+            outward=tuple(outward),
         )
 
-    def forward(self, x: Tensor, geometry: EdgeGeometry) -> Tensor:
+    def forward(self, x: Tensor, geometry: EdgeGeometry) -> list[Tensor]:
         """Mix features of atoms i and j.
 
         Parameters
         ----------
         x : Tensor, (R, N, F)
-            Atom features.
+            Atom features: all rows, the natural ones, or the invariants; those left out are zero.
         geometry : EdgeGeometry
             Pairs, with their frames.
 
         Returns
         -------
-        Tensor, (E, R, F)
-            Pair features outside the frame, zero at the cutoff.
+        list of Tensor, (E, R+, F) and (E, R-, F)
+            Natural and unnatural pair features outside the frame, zero at the cutoff; of invariants natural ones alone.
         """
         weights: _MixingWeights = self.packed()
-        n_rows, n, features = x.shape
-        both = weights.atoms(x).view(n_rows, n, 2, features)
-        first, second = both.permute(2, 1, 0, 3).contiguous().unbind()  # (N, R, F) each
-        sums = first.index_select(0, geometry.first) + second.index_select(0, geometry.second)
-        u = torch.bmm(geometry.rotation, sums)  # (E, R, F), by m
-        return torch.bmm(geometry.faded_back, self._within_frame(u, geometry.rbf, weights))
+        both = weights.atoms(x).view(*x.shape[:2], 2, self.features)
+        n_natural = self.first.layout.n_natural
+        parts = []
+        for rows, rotation in zip(both.tensor_split([n_natural]), geometry.rotations, strict=True):
+            if len(rows):
+                first, second = rows.permute(2, 1, 0, 3).contiguous().unbind()  # (N, R, F) each
+                sums = first.index_select(0, geometry.first) + second.index_select(0, geometry.second)
+                parts.append(sums if len(x) == 1 else torch.bmm(rotation, sums))  # (E, R, F), by m
+        natural, *unnatural = self._within_frame(parts, geometry, weights)
+        back = [torch.bmm(geometry.rotations[0][:, : natural.shape[1]].mT, natural)]
+        return back + [torch.bmm(geometry.rotations[1][:, -v.shape[1] :].mT, v) for v in unnatural]
 
-    def _within_frame(self, u: Tensor, rbf: Tensor, weights: _MixingWeights) -> Tensor:
-        """Act on features in the frame, (E, R, F) -> (E, R, F)."""
-        n, n0, features = u.shape[0], self.edges.n_invariant, self.features
-        invariants, *others = u.split([n0, *(width * copies for width, copies in self.blocks)], dim=1)
-        scale, shift = torch.addmm(weights.radial_bias, rbf, self.radial.weight.t()).split(self.hidden, dim=1)
-        h = nn.functional.silu(torch.addcmul(shift, self.invariant_in(invariants.flatten(1)), scale))
+    def _within_frame(self, parts: list[Tensor], geometry: EdgeGeometry, weights: _MixingWeights) -> list[Tensor]:
+        """Act on features of one or both parities in the frame, (E, R, F).
+
+        Returns natural features (of invariants alone those with m = 0) and unnatural ones (without those with m = 0
+        where there were none).
+        """
+        n, n0, hidden = len(geometry.cut), self.edges.n_invariant, self.hidden
+        alone, scalar = len(parts) == 1, parts[0].shape[1] == 1
+        skipped = len(self.blocks) if scalar else int(alone and self.edges.n_pseudo > 0)
+        blocks = self.blocks[skipped:]
+        natural = parts[0].split([1] if scalar else [n0, *(a * copies for a, _, copies in blocks)], dim=1)
+        unnatural = [] if alone else parts[1].split([b * copies for _, b, copies in blocks], dim=1)
+        invariants = natural[0].flatten(1)
+        scale, shift = torch.addmm(weights.radial_bias, geometry.rbf, self.radial.weight.t()).split(hidden, dim=1)
+        inner = self.invariant_in
+        h = nn.functional.linear(invariants, inner.weight[:, : invariants.shape[1]], inner.bias)
+        h = nn.functional.silu(torch.addcmul(shift, h, scale))
         h = nn.functional.silu(self.invariant_hidden(h))
-        gated = torch.addmm(weights.gated_bias, h, weights.gated)
-        *gates, out = gated.split([*[self.hidden] * len(self.blocks), n0 * features], dim=1)
-        parts = [out.view(n, n0, features)]
-        for v, (width, copies), gate, inward, outward in zip(
-            others, self.blocks, gates, weights.inward, weights.outward, strict=True
-        ):
-            within = v.view(n, copies, width * features).transpose(0, 1)  # (copies, E, orders F)
-            mixed = torch.bmm(torch.bmm(within, inward) * gate, outward).view(copies, n, width, features)
-            parts += mixed.unbind()
-        return torch.cat(parts, dim=1)
+        gated = torch.addmm(weights.gated_bias[skipped * hidden :], h, weights.gated[:, skipped * hidden :])
+        *gates, out = (gated * geometry.cut[:, None]).split([*[hidden] * len(blocks), n0 * self.features], dim=1)
+        results: tuple[list[Tensor], list[Tensor]] = [out.view(n, n0, self.features)], []
+        for i, (*widths, copies) in enumerate(blocks):
+            sources = [of_parity[i] for of_parity in (natural[1:], unnatural) if of_parity]
+            terms = [
+                (v.view(n, copies, w.shape[1]).transpose(0, 1), w)
+                for v, w in zip(sources, weights.inward[skipped + i], strict=False)
+                if v.shape[1]
+            ]
+            mixed = torch.bmm(*terms[0])
+            for term in terms[1:]:
+                mixed = torch.baddbmm(mixed, *term)
+            mixed = mixed * gates[i]
+            for result, width, w in zip(results, widths, weights.outward[skipped + i], strict=True):
+                if width:
+                    result += torch.bmm(mixed, w).view(copies, n, width, self.features).unbind()
+        return [torch.cat(result, dim=1) for result in results if result]
 
 
 @dataclass(frozen=True)
 class _MixingWeights:
-    """Weights of an `EdgeFrameMixing`, joined."""
+    """Weights of an `EdgeFrameMixing`, joined; those of blocks for natural and unnatural rows."""
 
     atoms: OrderWeights
     radial_bias: Tensor
     gated: Tensor
     gated_bias: Tensor
-    inward: tuple[Tensor, ...]
-    outward: tuple[Tensor, ...]
+    inward: tuple[tuple[Tensor, ...], ...]
+    outward: tuple[tuple[Tensor, ...], ...]
 
 
 class EdgeFrameInteraction(nn.Module):
@@ -155,13 +185,13 @@ class EdgeFrameInteraction(nn.Module):
         self.linear = OrderLinear(layout, config.features, config.features)
 
     def forward(self, x: Tensor, geometry: EdgeGeometry) -> Tensor:
-        """Map features (R, N, F) to the same shape."""
-        messages = self.mixing(x, geometry)
-        n_rows, n, features = x.shape
-        nothing = geometry.cut.new_zeros(n, n_rows, features)  # sums in the network's precision
-        gathered = nothing.index_add(0, geometry.first, messages.to(nothing.dtype)).transpose(0, 1)
-        update: Tensor = self.linear(self.gate(self.residual(gathered)))
-        return x + update
+        """Map features (R, N, F) to the same shape; of invariants alone to natural features, of those to all."""
+        gathered = []
+        for messages in self.mixing(x, geometry):
+            nothing = geometry.cut.new_zeros(x.shape[1], *messages.shape[1:])  # sums in the network's precision
+            gathered.append(nothing.index_add(0, geometry.first, messages.to(nothing.dtype)))
+        update: Tensor = self.linear(self.gate(self.residual(torch.cat(gathered, dim=1).transpose(0, 1))))
+        return with_rows(x, len(update)) + update
 
 
 class EdgeFramePairs(nn.Module):
@@ -177,19 +207,20 @@ class EdgeFramePairs(nn.Module):
 
     def __init__(self, config: PhiSNetConfig, layout: OrderLayout) -> None:
         super().__init__()
+        self.n_rows = layout.n_rows
         self.atoms = ResidualBlock(layout, config.features, gated=True)
         self.mixing = EdgeFrameMixing(layout, config.features, config.n_radial, config.hidden)
         self.residual = ResidualBlock(layout, config.features, gated=True)
 
     def forward(self, f: Tensor, geometry: EdgeGeometry) -> tuple[Tensor, Tensor]:
-        """Map features (R, N, F) to those of diagonal blocks (R, N, F) and of pairs (R, E, F).
+        """Map features (R, N, F), or first rows of them, to those of diagonal blocks (R, N, F) and of pairs (R, E, F).
 
         Pair features are multiplied by the cutoff function last, so that blocks vanish smoothly.
         """
-        pairs = self.residual(self.mixing(f, geometry).transpose(0, 1)) * geometry.cut[:, None]
-        atoms: Tensor = self.atoms(f)
-        return atoms, pairs
+        mixed = torch.cat([part.transpose(0, 1) for part in self.mixing(f, geometry)])
+        pairs = self.residual(mixed) * geometry.cut[:, None]
+        return with_rows(self.atoms(f), self.n_rows), with_rows(pairs, self.n_rows)
 
     def environment_free(self, embedded: Tensor, geometry: EdgeGeometry) -> tuple[Tensor, Tensor]:
         """Make block features from elements and distance alone, as the overlap needs."""
-        return self.forward(embedded, geometry)
+        return self.forward(embedded[:1], geometry)

@@ -25,10 +25,9 @@ class EdgeGeometry:
         Bohr.
     rbf, cut : Tensor, (E, K) and (E,)
         Radial functions and cutoff function of the distances.
-    rotation : Tensor, (E, R, R)
-        Into the frames of the edges, rows as :class:`ase_mlwave.models.phisnet.frames.EdgeLayout` sorts them.
-    faded_back : Tensor, (E, R, R)
-        Out of the frames, times the cutoff function.
+    rotations : tuple of Tensor, (E, R+, R+) and (E, R-, R-)
+        Of natural and unnatural features into the frames of the edges, rows as
+        :class:`ase_mlwave.models.phisnet.frames.EdgeLayout` sorts them.
     """
 
     first: Tensor
@@ -36,8 +35,7 @@ class EdgeGeometry:
     distances: Tensor
     rbf: Tensor
     cut: Tensor
-    rotation: Tensor
-    faded_back: Tensor
+    rotations: tuple[Tensor, Tensor]
 
     @classmethod
     def of(
@@ -46,19 +44,19 @@ class EdgeGeometry:
         first: Tensor,
         second: Tensor,
         distances: Tensor,
-        rotation: Tensor,
+        rotations: tuple[Tensor, Tensor],
         cutoff: float | None = None,
     ) -> EdgeGeometry:
         """Complete what is known of pairs by radial functions, which vanish at ``cutoff`` (by default the basis')."""
         rbf, cut = radial(distances, cutoff)
-        return cls(first, second, distances, rbf, cut, rotation, (rotation * cut[:, None, None]).transpose(1, 2))
+        return cls(first, second, distances, rbf, cut, rotations)
 
     def within(
         self, near: Tensor, first: Tensor, second: Tensor, radial: BernsteinBasis, cutoff: float
     ) -> EdgeGeometry:
         """Select pairs (n,), and let their radial functions vanish at a shorter cutoff."""
-        distances, rotation = self.distances.index_select(0, near), self.rotation.index_select(0, near)
-        return self.of(radial, first, second, distances, rotation, cutoff)
+        natural, unnatural = (rotation.index_select(0, near) for rotation in self.rotations)
+        return self.of(radial, first, second, self.distances.index_select(0, near), (natural, unnatural), cutoff)
 
 
 def edge_geometry(
@@ -86,4 +84,4 @@ def edge_geometry(
     """
     distances = vectors.norm(dim=1)
     directions = (vectors / distances[:, None]).to(dtype)
-    return EdgeGeometry.of(radial, first, second, distances.to(dtype), edges.rotation(directions))
+    return EdgeGeometry.of(radial, first, second, distances.to(dtype), edges.rotations(directions))

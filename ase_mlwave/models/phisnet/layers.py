@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class OrderLinear(PackedModule):
         return OrderWeights.of(self.weight, self.bias, self.layout, self.order_of_row)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map features (R, N, F_in) to (R, N, F_out)."""
+        """Map features (R, N, F_in), or the rows of their first orders, to (R, N, F_out)."""
         weights: OrderWeights = self.packed()
         return weights(x)
 
@@ -87,11 +88,12 @@ class OrderWeights:
         return cls(weight.index_select(0, order_of_row), (), widths, bias)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Map features (R, N, F_in) to (R, N, F_out)."""
+        """Map features (R, N, F_in), or the rows of their first orders, to (R, N, F_out)."""
         if self.by_row is not None:
-            return torch.baddbmm(self.bias, x, self.by_row)
-        scalars, *others = x.split(self.widths)
-        first, *matrices = self.by_order
+            return torch.baddbmm(self.bias[: len(x)], x, self.by_row[: len(x)])
+        n_orders = list(accumulate(self.widths)).index(len(x)) + 1
+        scalars, *others = x.split(self.widths[:n_orders])
+        first, *matrices = self.by_order[:n_orders]
         rest = [rows @ matrix for rows, matrix in zip(others, matrices, strict=True)]
         return torch.cat([torch.addmm(self.bias, scalars[0], first)[None], *rest])
 
@@ -168,6 +170,7 @@ class ScalarGate(PackedModule):
 
     def __init__(self, layout: OrderLayout, features: int) -> None:
         super().__init__()
+        self.layout = layout
         self.swish = GeneralisedSwish(features)
         self.gate = nn.Linear(features, (len(layout.orders) - 1) * features)
         self.register_buffer("order_of_row", layout.order_of_row, persistent=False)
@@ -187,10 +190,11 @@ class ScalarGate(PackedModule):
         return torch.cat([torch.diag(b)[None], matrices]), biases, sizes
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map features (R, N, F) to the same shape."""
-        order_of_row: Tensor = self.order_of_row  # type: ignore[assignment]
+        """Map features (R, N, F), or the rows of their first orders, to the same shape."""
+        order_of_row: Tensor = self.order_of_row[: len(x)]  # type: ignore[index]
         weights: tuple[Tensor, Tensor, Tensor] = self.packed()
-        matrices, biases, sizes = weights
+        n_orders = self.layout.n_orders(len(x))
+        matrices, biases, sizes = (w[:n_orders] for w in weights)
         scalars = x[0].expand(len(matrices), -1, -1)
         factors = torch.sigmoid(torch.baddbmm(biases, scalars, matrices)) * sizes  # (orders, N, F)
         return x * factors.index_select(0, order_of_row)

@@ -20,7 +20,7 @@ from ase_mlwave.models.phisnet.embedding import ElementEmbedding
 from ase_mlwave.models.phisnet.frames import EdgeLayout
 from ase_mlwave.models.phisnet.geometry import EdgeGeometry, edge_geometry
 from ase_mlwave.models.phisnet.layers import ResidualBlock
-from ase_mlwave.models.phisnet.orders import OrderLayout
+from ase_mlwave.models.phisnet.orders import OrderLayout, with_rows
 from ase_mlwave.models.phisnet.packing import PackedModule
 from ase_mlwave.models.phisnet.plan import BatchPlan, make_plan
 from ase_mlwave.models.phisnet.radial import BernsteinBasis
@@ -242,13 +242,14 @@ class PhiSNet(nn.Module):
 
     def _atom_features(self, embedded: Tensor, messages: EdgeGeometry) -> Tensor:
         """Pass messages between atoms, and add up what all modules give: (R, N, F)."""
-        x, outputs = embedded, []
+        # In edge frames invariants give natural features alone in the first module: rows of zeros stay away.
+        x, outputs = embedded[:1] if self.config.product == "edge_frame" else embedded, []
         for before, interaction, after, output in zip(
             self.before, self.interactions, self.after, self.outputs, strict=True
         ):
             x = after(interaction(before(x), messages))
             outputs.append(output(x))
-        total: Tensor = sum(outputs[1:], start=outputs[0])
+        total: Tensor = sum((with_rows(output, len(x)) for output in outputs[:-1]), start=outputs[-1])
         return total
 
     def plan(self, batch: SystemBatch, device: torch.device | None = None) -> BatchPlan:

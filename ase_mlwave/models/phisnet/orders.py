@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["Order", "OrderLayout"]
+__all__ = ["Order", "OrderLayout", "with_rows"]
 
 Order = tuple[int, int]
 """(l, parity), parity +1 or -1 under inversion."""
@@ -56,6 +56,20 @@ class OrderLayout:
         """Index into ``orders`` of every row, (R,)."""
         return torch.tensor([i for i, (l, _) in enumerate(self.orders) for _ in range(2 * l + 1)])
 
+    @cached_property
+    def n_natural(self) -> int:
+        """Rows of natural parity, which come first."""
+        return (self.max_order + 1) ** 2
+
+    def n_orders(self, n_rows: int) -> int:
+        """Count the orders of the first rows."""
+        return next(i for i, order in enumerate(self.orders, 1) if self.rows[order].stop == n_rows)
+
     def is_natural(self, order: Order) -> bool:
         """Say whether the parity is (-1)^l."""
         return order[1] == (1 if order[0] % 2 == 0 else -1)
+
+
+def with_rows(x: Tensor, n_rows: int) -> Tensor:
+    """Fill up features (R', N, F), of which the first orders alone are not zero, to (n_rows, N, F)."""
+    return x if len(x) == n_rows else nn.functional.pad(x, (0, 0, 0, 0, 0, n_rows - len(x)))
