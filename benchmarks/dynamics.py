@@ -1,6 +1,7 @@
 """Run dynamics at constant energy with a model, and say how well it conserves the energy.
 
     python -m benchmarks.dynamics qdf-ethanol --output results
+    python -m benchmarks.dynamics phisnet-chno --energy wavefunction --molecule "CC(=O)NC" --length 5 --max-drift 1
 
 Velocity Verlet from the relaxed molecule, at rest and not turning as a whole. As equipartition turns half of the
 kinetic energy into potential energy, the first velocities are those of twice the temperature that is asked for. The
@@ -31,8 +32,10 @@ from numpy.typing import NDArray
 
 from ase_mlwave.calculators import load_calculator
 from ase_mlwave.console import Console
+from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.demo.dynamics import Trajectory
 from ase_mlwave.plotting.demo import draw_trajectory
+from ase_mlwave.reference.molecules import from_smiles
 from benchmarks.common import bar, command_line, figures_table, one_thread, positive, write_json
 
 #: Steps between two checkpoints.
@@ -174,15 +177,23 @@ def figures(run: Run) -> dict[str, float | str]:
 
 
 def structure(name: str) -> Atoms:
-    """Read a file, or build a molecule of the G2 set."""
-    if not Path(name).is_file() and name not in g2.names:
-        raise InputError(f"{name!r} is neither a file nor a molecule of ASE's G2 set, such as CH3CH2OH.")
-    return read(name) if Path(name).is_file() else molecule(name)
+    """Read a file, or build a molecule of the G2 set, or one from its SMILES."""
+    if Path(name).is_file():
+        return read(name)
+    if name in g2.names:
+        return molecule(name)
+    try:
+        return atoms_from_record(from_smiles(name))
+    except InputError as error:
+        raise InputError(
+            f"{name!r} is neither a file nor a molecule of ASE's G2 set, such as CH3CH2OH, nor a SMILES ({error})"
+        ) from error
 
 
 def measure(start: Atoms, chosen: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Run]:
     """Run all models, until one is interrupted."""
-    calculators = {model: load_calculator(model, device=chosen.device, dtype=chosen.dtype) for model in chosen.models}
+    options = {"device": chosen.device, "dtype": chosen.dtype} | ({"energy": chosen.energy} if chosen.energy else {})
+    calculators = {model: load_calculator(model, **options) for model in chosen.models}
     chosen.output.mkdir(parents=True, exist_ok=True)
     steps, runs = round(1000 * chosen.length / chosen.timestep), {}
     with bar() as progress:
@@ -210,7 +221,8 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run all models; print a table; write dynamics.json and a picture of each; judge the drift."""
     parser = command_line("dynamics", __doc__, seed=..., device=..., dtype=..., output=Path("runs/dynamics"))
     parser.add_argument("models", nargs="+", help="names in the zoo or folders, of any kind")
-    parser.add_argument("--molecule", default="CH3CH2OH", help="name in ASE's G2 set, or a file")
+    parser.add_argument("--molecule", default="CH3CH2OH", help="name in ASE's G2 set, a SMILES, or a file")
+    parser.add_argument("--energy", help="level of PhiSNets: wavefunction, functional or scf; by default the model's")
     parser.add_argument("--length", type=positive(float), default=10.0, help="ps")
     parser.add_argument("--timestep", type=positive(float), default=0.5, help="fs")
     parser.add_argument("--temperature", type=positive(float), default=300.0, help="mean of the run, K")
@@ -218,6 +230,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-drift", type=float, help="meV/atom/ps; exit with 1 where it is more, or a run broke off")
     chosen = parser.parse_args(words)
     settings = {key: getattr(chosen, key) for key in ("molecule", "timestep", "temperature", "seed", "dtype")}
+    settings |= {"energy": chosen.energy} if chosen.energy else {}
     try:
         with one_thread():
             start = structure(chosen.molecule)

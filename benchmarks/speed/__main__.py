@@ -1,6 +1,7 @@
 """Time what the package is made of: medians of CPU-seconds, one thread.
 
     python -m benchmarks.speed phisnet --output results
+    python -m benchmarks.speed functional --model phisnet-chno --molecules 3
     python -m benchmarks.speed published --model FOLDER --data FILE
     python -m benchmarks.speed representation kernel peptide query
     python -m benchmarks.speed growth --model qdf-chno
@@ -10,6 +11,8 @@
   does not depend, beside PySCF's SCF and the public programs.
 - surfaces: energy and forces of the wavefunction for one molecule and for 16 together, beside PySCF's SCF and gradient,
   and a step of dynamics of one water; of the clock on a GPU.
+- functional: energy and forces at the level of the functional (--model, phisnet-chno) for drug-like molecules of 20 to
+  40 atoms, the first --molecules of five, beside PySCF's SCF and gradient with its usual settings; each once.
 - published: the published quantum deep field beside its original. Without --model weights are random, and slower (of
   trained ones most ReLU units are silent on all points of a molecule, and are left out); without --data the molecules
   are those of ASE's G2 set.
@@ -37,12 +40,13 @@ from pyscf import lib
 
 from ase_mlwave.console import Console
 from benchmarks.common import command_line, existing, figures_table, one_thread, positive, write_json
-from benchmarks.speed import amons, growth, integrals, networks, surfaces, training
+from benchmarks.speed import amons, functional, growth, integrals, networks, surfaces, training
 
 #: Name -> function that measures: column -> figure -> value.
 CASES: Mapping[str, Callable[[argparse.Namespace], Mapping[str, Mapping[str, float]]]] = {
     "phisnet": networks.phisnet,
     "surfaces": surfaces.surfaces,
+    "functional": functional.functional,
     "published": networks.published,
     "representation": amons.representation,
     "kernel": amons.kernel,
@@ -60,7 +64,7 @@ def main(words: Sequence[str] | None = None) -> None:
     shared = {"repeats": ..., "seed": ..., "device": "cpu", "dtype": ..., "output": Path("runs/speed")}
     parser = command_line("speed", __doc__, **shared)
     parser.add_argument("cases", nargs="+", choices=list(CASES), metavar="CASE", help=f"of {', '.join(CASES)}")
-    parser.add_argument("--model", help="name in the zoo or folder, of published and growth")
+    parser.add_argument("--model", help="name in the zoo or folder, of functional, published, growth")
     parser.add_argument("--data", type=existing, help="structures of published, representation, kernel and training")
     parser.add_argument("--molecules", type=positive(int), default=1000, help="of representation, kernel and training")
     parser.add_argument("--atoms", type=positive(int), nargs="+", help="about, of the systems of step and growth")

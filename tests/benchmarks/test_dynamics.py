@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, InputError
 
 from ase_mlwave.demo.dynamics import Trajectory
@@ -126,3 +127,10 @@ def test_wrong_requests_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(sys, "argv", ["dynamics", "phisnet-water", "--molecule", "nonsense"])
     with pytest.raises(SystemExit, match="neither a file nor a molecule"):
         dynamics.main()
+
+
+def test_a_molecule_is_a_file_a_name_or_a_smiles(tmp_path: Path) -> None:
+    path = tmp_path / "molecule.xyz"
+    molecule("H2O").write(path)
+    for name, formula in ((str(path), "H2O"), ("C2H6", "C2H6"), ("CC(=O)NC", "C3H7NO")):
+        assert dynamics.structure(name).get_chemical_formula() == formula

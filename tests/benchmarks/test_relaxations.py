@@ -161,6 +161,8 @@ def test_figures_count_what_converged_and_is_close() -> None:
     figures = relaxations.summary([one(True, 0.01, 0.0), one(True, 0.2, 0.05), one(False, 0.01, 0.0), one(True, 1, 1)])
     assert figures["converged"] == 0.75
     assert figures["converged, all atoms within 0.1 A"] == 0.25
+    assert figures["converged, all atoms within 0.02 A"] == 0.25
+    assert figures["converged, heavy atoms within 0.02 A"] == 0.25
     assert figures["converged, heavy atoms within 0.1 A"] == 0.5
     assert figures["median deviation of all atoms (A)"] == pytest.approx(0.105)
 
@@ -183,7 +185,15 @@ def test_run_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (result,) = written["models"]["springs"]["molecules"]
     assert result["start"] > 0.05
     assert result["all_atoms"] < 0.01
+    assert result["seconds"] > 0
     assert written["reference"] == "pbe/def2-svp"
+
+    def again(*_: object) -> None:
+        raise AssertionError("a molecule was relaxed again")
+
+    monkeypatch.setattr(relaxations, "relax", again)
+    relaxations.main()
+    assert json.loads((output / "relaxations.json").read_text()) == written
 
 
 def test_nothing_held_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

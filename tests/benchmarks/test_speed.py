@@ -10,7 +10,7 @@ from ase import units
 from ase.neighborlist import neighbor_list
 
 from benchmarks.common import read_json
-from benchmarks.speed import amons, growth, integrals, networks, surfaces
+from benchmarks.speed import amons, functional, growth, integrals, networks, surfaces
 from benchmarks.speed.__main__ import main
 from benchmarks.structures import chain, of_nine_heavy, water_box
 
@@ -96,6 +96,16 @@ def test_published_field_is_timed_beside_its_original(tmp_path: Path, monkeypatc
     assert figures["ours / original, batch of 4"] == pytest.approx(
         figures["molecules per CPU-second, batch of 4"] / 36.7
     )
+
+
+def test_functional_is_timed_beside_pyscf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functional, "SMILES", ("O",))
+    monkeypatch.setattr(functional, "WARM", "H2O")
+    found = run(tmp_path, "functional", "--model", "phisnet-water")
+    times = found["H2O, 3 atoms"]
+    assert times["ours: energy and forces, s"] > times["ours: matrices, s"] > 0
+    total = times["PySCF: SCF to 1e-9, s"] + times["PySCF: gradient, s"]
+    assert found["median"]["PySCF / ours"] == pytest.approx(total / times["ours: energy and forces, s"])
 
 
 def test_integrals_of_both_programs_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
