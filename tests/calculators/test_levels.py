@@ -22,6 +22,8 @@ from ase_mlwave.calculators.levels import ModelLevel
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
 from ase_mlwave.cli.main import app
 from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.models.amons.learning.copies import sampler_level
+from ase_mlwave.models.amons.learning.settings import Displacements
 from ase_mlwave.models.folder import ModelFolder, list_models, locate
 from ase_mlwave.reference.failures import kind_of_error
 from ase_mlwave.reference.labelling import label_geometries
@@ -167,6 +169,12 @@ def test_a_machine_without_the_model_is_to_blame_and_not_the_molecule(tmp_path: 
     with pytest.raises(CalculatorError, match="cannot be used here") as caught:
         level.load()
     assert kind_of_error(caught.value) == "environment"
+
+
+def test_copies_of_amons_are_drawn_with_the_faster_method() -> None:
+    pytest.importorskip("tblite")
+    for text in ("phisnet-water", "phisnet-water energy=wavefunction", "qdf-chno"):
+        assert sampler_level(Displacements(), LevelOfTheory.parse(text)).name == "gfn2-xtb"
 
 
 @needs_chno
