@@ -270,7 +270,7 @@ class PhiSNetCalculator(MlwaveCalculator):
         """
         grid = read_points(points)
         values = orbitals_on_points(*self._orbital(x, index), grid.reshape(-1, 3))
-        return values.reshape(grid.shape[:-1]) / BOHR**1.5
+        return np.asarray(values.reshape(grid.shape[:-1]) / BOHR**1.5)
 
     def write_density(self, x: Atoms | gto.Mole, path: str | PathLike[str], *, spacing: float = 0.1) -> None:
         """Write the predicted electron density as a cube file.

@@ -24,10 +24,12 @@ __all__ = ["View", "plot_charges", "plot_isosurface"]
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 
-#: Spacing of the points at which a function is evaluated, Angstrom, and how much finer the picture and its depth are.
-_SPACING, _FINER, _DEEPER = 0.2, 6, 2
+#: Spacing of the points at which a function is evaluated, Angstrom, and how much finer depth is.
+_SPACING, _DEEPER = 0.2, 2
+#: Pixels that the longer side of a picture has at least, and how much finer than the points it is at most.
+_PIXELS, _FINEST = 600, 16
 #: Space around the nuclei in which surfaces are sought, and around all that is drawn, Angstrom.
-_WIDE, _FRAME = 2.6, 0.2
+_WIDE, _FRAME = 3.2, 0.2
 #: Radius of a ball in covalent radii, and of a stick, Angstrom.
 _BALL, _STICK = 0.42, 0.11
 #: Where the light comes from: right, up, towards the observer.
@@ -154,7 +156,8 @@ def plot_isosurface(
     x, y, z = (np.linspace(*end, 1 + int(np.ceil(np.ptp(end) / _SPACING))) for end in ends)
     grid = np.stack(np.meshgrid(y, x, z, indexing="ij"), axis=-1)[..., [1, 0, 2]]
     values = np.asarray(function((grid @ view.axes + view.origin).reshape(-1, 3)), dtype=np.float32)
-    values = zoom(values.reshape(grid.shape[:3]), (_FINER, _FINER, _DEEPER), order=3)
+    finer = min(_FINEST, -(-_PIXELS // max(grid.shape[:2])))
+    values = zoom(values.reshape(grid.shape[:3]), (finer, finer, _DEEPER), order=3)
     x, y, z = (np.linspace(a[0], a[-1], n) for a, n in zip((x, y, z), np.array(values.shape)[[1, 0, 2]], strict=True))
     scene = _Scene.empty(x, y)
     _draw_atoms(scene, atoms, view, _COLOURS[atoms.numbers])
@@ -204,7 +207,7 @@ def plot_charges(
     view = view or View.of(atoms)
     limit = float(np.abs(values).max()) if limit is None else limit
     places = view.coordinates(atoms.positions)
-    step = _SPACING / _FINER
+    step = (2 + np.ptp(places[:, :2], axis=0).max()) / _PIXELS
     x, y = (np.arange(a.min() - 1, a.max() + 1, step) for a in places.T[:2])
     scene = _Scene.empty(x, y)
     colours = colormaps["RdBu"](0.5 + 0.4 * values / max(limit, 1e-9))[:, :3]
