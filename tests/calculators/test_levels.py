@@ -23,7 +23,9 @@ from ase_mlwave.calculators.phisnet import PhiSNetCalculator
 from ase_mlwave.cli.main import app
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.models.amons.learning.copies import sampler_level
-from ase_mlwave.models.amons.learning.settings import Displacements
+from ase_mlwave.models.amons.learning.extension import remembered_study
+from ase_mlwave.models.amons.learning.settings import Displacements, StudySettings
+from ase_mlwave.models.amons.model import AmonModel
 from ase_mlwave.models.folder import ModelFolder, list_models, locate
 from ase_mlwave.reference.failures import kind_of_error
 from ase_mlwave.reference.labelling import label_geometries
@@ -200,6 +202,7 @@ def test_amons_that_a_model_does_not_serve_are_refused_before_any_label(tmp_path
         assert not database.exists()
 
 
+@pytest.mark.slow
 def test_free_atoms_of_a_closed_shell_model_are_those_of_its_method(tmp_path: Path) -> None:
     """Water alone does not tell oxygen from hydrogen; the database stays one of the model's labels alone."""
     options = {"reference": "phisnet-water", "database": tmp_path / "amons.db", "displaced": 0}
@@ -209,6 +212,11 @@ def test_free_atoms_of_a_closed_shell_model_are_those_of_its_method(tmp_path: Pa
     assert calc.study.free_atoms.keys() == {1, 8}
     assert calc.study.free_atoms[1] == pytest.approx(hydrogen.energy, abs=1e-8)
     assert {len(record) for record in DatasetFile(tmp_path / "amons.db").read()} == {3}
+    config = calc.members[0].network_as(AmonModel).config
+    settings = StudySettings(reference="phisnet-water", database=tmp_path / "amons.db")
+    assert remembered_study(config, settings).free_atoms == pytest.approx(calc.study.free_atoms), (
+        "of a loaded model, too"
+    )
 
 
 @pytest.mark.slow
