@@ -227,7 +227,8 @@ class PhiSNetCalculator(MlwaveCalculator):
         The density is handed over only if every atom is within the model's limit (whatever ``outside`` is) and the
         predicted orbitals raise no `doubt`, which is decided from the prediction alone: it costs no Fock matrix, hence
         no cycle. ``python -m benchmarks.warm_start`` counts cycles both ways: for waters at 14 levels 7.0 in place of
-        11.3, and one more in 2 of 308 calculations (RHF/STO-3G, and PBE with a level shift).
+        11.3, and one more in 2 of 308 calculations (RHF/STO-3G, and PBE with a level shift). With
+        ``mf.diis_start_cycle = 0`` PySCF's DIIS counts the first Fock matrix, too, and often needs a cycle less.
         """
         return predicted_guess(mf, self._predicted_state, fallback)
 

@@ -178,6 +178,17 @@ def test_level_scf_starts_there_as_pyscf_does(case: str) -> None:
     assert calc.extras["scf_cycles"] == expected.cycles
 
 
+def test_level_scf_takes_the_first_fock_matrix_into_account() -> None:
+    calc = PhiSNetCalculator("phisnet-water", energy="scf")
+    ours, usual = 0, 0
+    for atoms in waters(3):
+        calc.get_potential_energy(atoms)
+        mean_field = LevelOfTheory.parse("pbe/def2-svp").mean_field(pyscf_molecule(atoms))
+        ours += calc.extras["scf_cycles"]
+        usual += converge(mean_field, calc.initial_guess(mean_field), forces=False).cycles or 0
+    assert ours < usual
+
+
 def test_the_users_own_choice_of_guess_is_what_is_handed_over(calc: PhiSNetCalculator) -> None:
     mean_field = scf.RHF(_water(2.1, 0.96, 92.0))
     mean_field.init_guess = "1e"

@@ -145,6 +145,9 @@ def _converge(
     """Converge an SCF from the predicted density where that is fit, else from PySCF's own guess."""
     n_occupied = mean_field.mol.nelectron // 2
     doubtful = not in_domain(matrices) or doubt(mean_field, matrices["orbital_energies"], n_occupied)
+    if not doubtful:
+        # PySCF's DIIS leaves out the first Fock matrix, which is a bad one from its own guess but not from ours.
+        mean_field.diis_start_cycle = 0
     result = converge(mean_field, None if doubtful else matrices["density_matrix"], forces=forces)
     matrices |= {"density_matrix": result.density, "orbital_energies": result.orbital_energies}
     matrices |= {"scf_cycles": result.cycles, **frontier(result.orbital_energies, n_occupied)}
