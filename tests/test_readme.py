@@ -148,6 +148,14 @@ def test_code_about_databases_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(read_dataset("copy.db")) == 1
 
 
+def test_code_about_warm_starts_runs() -> None:
+    (block,) = _blocks("python", (ROOT / "docs/warm_start.md").read_text(encoding="utf-8"))
+    found: dict[str, Any] = {}
+    _execute(block, found)
+    assert found["mf"].converged
+    assert found["mf"].cycles <= 5
+
+
 def test_make_targets_of_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = {line.split()[1] for block in _blocks("bash") for line in block.splitlines() if line.startswith("make ")}
