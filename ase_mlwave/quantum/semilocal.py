@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 from pyscf import gto
 from pyscf.dft import gen_grid, radi, rks
 
+from ase_mlwave.quantum.gpu import is_on_gpu
+
 __all__ = ["Semilocal", "semilocal_terms", "serves_semilocal"]
 
 Array = NDArray[np.float64]
@@ -71,7 +73,7 @@ def serves_semilocal(mean_field: Any) -> bool:
         True for restricted Kohn-Sham methods of PySCF itself, with functionals of the density and its gradient alone
         (no exact exchange, no non-local correlation) and Becke's weights.
     """
-    if not isinstance(mean_field, rks.RKS) or mean_field.do_nlc():
+    if not isinstance(mean_field, rks.RKS) or is_on_gpu(mean_field) or mean_field.do_nlc():
         return False
     numint, grids = mean_field._numint, mean_field.grids
     return (

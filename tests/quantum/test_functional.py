@@ -240,6 +240,7 @@ def test_wrong_input_is_refused() -> None:
     positions = torch.from_numpy(POSITIONS)
     with pytest.raises(ValueError, match="positions differ"):
         kohn_sham_functional(positions + 0.1, torch.eye(24, dtype=torch.float64), field)
-    energy = kohn_sham_functional(positions.clone().requires_grad_(), torch.eye(24, dtype=torch.float64) * 0.1, field)
-    with pytest.raises(ValueError, match="doubly occupied"):
-        energy.backward()
+    tenths = torch.eye(24, dtype=torch.float64) * 0.1
+    for other in (field, _mean_field(xc="b3lyp")):
+        with pytest.raises(ValueError, match="doubly occupied"):
+            kohn_sham_functional(positions.clone().requires_grad_(), tenths, other).backward()

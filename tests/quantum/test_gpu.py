@@ -60,7 +60,8 @@ def test_results_come_back_as_arrays_of_the_host(xc: str, monkeypatch: pytest.Mo
     assert len(moved) == 1
     assert (other.energy, other.cycles) == (one.energy, one.cycles)
     for name in ("forces", "density", "orbital_energies"):
-        np.testing.assert_array_equal(getattr(other, name), getattr(one, name))
+        # Of semilocal functionals gradients on the host are our own, and equal to rounding.
+        np.testing.assert_allclose(getattr(other, name), getattr(one, name), rtol=0, atol=1e-12)
         assert type(getattr(other, name)) is np.ndarray
     warm = converge(on_device(_mean_field(xc), "cuda"), other.density, forces=False)
     assert warm.cycles is not None
@@ -76,7 +77,8 @@ def test_functional_of_a_given_density_goes_there_and_comes_back(monkeypatch: py
     host, there = _mean_field(), on_device(_mean_field(), "cuda")
     for one, other in zip(*(evaluate_functional(f, reference.make_rdm1()) for f in (host, there)), strict=True):
         np.testing.assert_array_equal(other, one)
-    np.testing.assert_array_equal(kohn_sham_gradient(there, *arguments), kohn_sham_gradient(host, *arguments))
+    gradients = (kohn_sham_gradient(field, *arguments) for field in (there, host))
+    np.testing.assert_allclose(*gradients, rtol=0, atol=1e-12)
     assert there.mo_coeff is None
 
 
