@@ -21,6 +21,7 @@ from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms, r
 from ase_mlwave.calculators.domain import judge
 from ase_mlwave.calculators.moles import read_mole
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
+from ase_mlwave.models.phisnet.compiling import compile_layers
 from ase_mlwave.models.phisnet.energy import electronic_states
 from ase_mlwave.models.phisnet.inference import predict_batch
 from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, declares_level, default_level, errors_in_words
@@ -54,6 +55,9 @@ class PhiSNetCalculator(MlwaveCalculator):
     integrals : str
         Which program evaluates overlap, core Hamiltonian and baseline: ``"torch"`` (default), all molecules of a batch
         together on the model's device, or ``"pyscf"``, one after the other on the CPU; they agree to rounding.
+    compile : bool
+        Compile the network's layers by `torch.compile`, which takes minutes at the first structures; where that fails a
+        warning says so, and they run as they are. Results agree to rounding.
     device, dtype, batch_size, outside
         As in `MlwaveCalculator`. ``dtype`` is the network's; matrices are always float64. On a GPU the levels
         ``"functional"`` and ``"scf"`` are computed there, too, where gpu4pyscf is installed.
@@ -76,10 +80,12 @@ class PhiSNetCalculator(MlwaveCalculator):
     name: ClassVar[str] = "phisnet"
     # ASE declares both as instance variables.
     implemented_properties = ["energy", "free_energy", "forces", "dipole", "charges"]
-    default_parameters = {"energy": None, "integrals": "torch"}
+    default_parameters = {"energy": None, "integrals": "torch", "compile": False}
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
         check_choice("integrals", parameters["integrals"], get_args(IntegralProgram))
+        if not isinstance(parameters["compile"], bool):
+            raise InputError(f"compile is {parameters['compile']!r}; give True or False")
         level = parameters["energy"]
         if level is not None:
             check_choice("energy", level, ENERGY_LEVELS)
@@ -97,6 +103,9 @@ class PhiSNetCalculator(MlwaveCalculator):
     def set(self, **options: Any) -> dict[str, Any]:
         """Change options as `MlwaveCalculator.set` does; warn of energies that the model never learned."""
         changed = super().set(**options)
+        if changed.keys() & {"compile", "model", "device", "dtype"}:
+            for member in self.members:
+                compile_layers(member.network_as(PhiSNet), self.option("compile"))
         if changed.keys() & {"energy", "model"} and self.parameters["energy"] == "wavefunction":
             self._doubt_wavefunction()
         return changed

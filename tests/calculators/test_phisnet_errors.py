@@ -86,6 +86,11 @@ def test_unknown_level_is_refused_and_changes_nothing(given: Any) -> None:
     assert calc.parameters["energy"] is None
 
 
+def test_compiling_is_yes_or_no() -> None:
+    with pytest.raises(InputError, match="compile is 'max'; give True or False"):
+        PhiSNetCalculator(MODEL, compile="max")
+
+
 def test_unknown_program_of_integrals_is_refused() -> None:
     with pytest.raises(InputError, match=r"integrals is 'pyscff'\. Did you mean 'pyscf'"):
         PhiSNetCalculator(MODEL, integrals="pyscff")

@@ -129,6 +129,7 @@ def test_without_settings_of_its_own_a_network_is_that_of_the_model_it_starts_fr
         (["steps=many"], "steps: Input should be a valid integer"),
         (["optimiser.learning_rate=-1"], "optimiser.learning_rate: Input should be greater than 0"),
         (["loss.hamiltonian=0"], "all loss weights are zero: nothing to learn"),
+        (["compile=true", "loss.forces=1"], "compile=true has no second derivatives"),
         (["precision=float16"], "precision: Input should be 'float32', 'float64' or 'bf16-mixed'"),
         (["optimiser.schedule=lineal"], "optimiser.schedule: Input should be 'linear', 'cosine' or 'constant'"),
         (["steps"], "'steps' is not a setting; write key=value"),

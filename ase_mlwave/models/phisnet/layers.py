@@ -193,7 +193,7 @@ class ScalarGate(PackedModule):
         """Map features (R, N, F), or the rows of their first orders, to the same shape."""
         order_of_row: Tensor = self.order_of_row[: len(x)]  # type: ignore[index]
         weights: tuple[Tensor, Tensor, Tensor] = self.packed()
-        n_orders = self.layout.n_orders(len(x))
+        n_orders = self.layout.n_orders(x.shape[0])
         matrices, biases, sizes = (w[:n_orders] for w in weights)
         scalars = x[0].expand(len(matrices), -1, -1)
         factors = torch.sigmoid(torch.baddbmm(biases, scalars, matrices)) * sizes  # (orders, N, F)

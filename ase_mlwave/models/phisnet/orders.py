@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -56,14 +57,14 @@ class OrderLayout:
         """Index into ``orders`` of every row, (R,)."""
         return torch.tensor([i for i, (l, _) in enumerate(self.orders) for _ in range(2 * l + 1)])
 
-    @cached_property
+    @property
     def n_natural(self) -> int:
         """Rows of natural parity, which come first."""
         return (self.max_order + 1) ** 2
 
     def n_orders(self, n_rows: int) -> int:
         """Count the orders of the first rows."""
-        return next(i for i, order in enumerate(self.orders, 1) if self.rows[order].stop == n_rows)
+        return list(accumulate(2 * l + 1 for l, _ in self.orders)).index(n_rows) + 1
 
     def is_natural(self, order: Order) -> bool:
         """Say whether the parity is (-1)^l."""

@@ -30,10 +30,12 @@ class PackedModule(nn.Module):
 
     def packed(self) -> Any:
         """Give the weights packed; those of a frozen network once only, until they change in place."""
+        if torch.compiler.is_compiling():
+            return self.pack()
         if self._kept is not None and not any(w.requires_grad or w._version != v for w, v in self._kept[0]):
             return self._kept[1]
         sources = self.packed_from
-        if torch.compiler.is_compiling() or any(w.requires_grad or w.is_inference() for w in sources):
+        if any(w.requires_grad or w.is_inference() for w in sources):
             return self.pack()
         with torch.inference_mode(mode=False), torch.no_grad():
             self._kept = (tuple((w, w._version) for w in sources), self.pack())

@@ -14,6 +14,7 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.domain.limits import limits_of
+from ase_mlwave.models.phisnet.compiling import compile_layers
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.module import PhiSNetModule
@@ -77,11 +78,13 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
                 fit(network, train, bar.advance)
         mixed = settings.precision == "bf16-mixed"
         network.cast(torch.float32 if mixed else getattr(torch, settings.precision))
+        module = PhiSNetModule(network, loss, mixed=mixed)  # with an average of the weights, which is not compiled
+        compile_layers(network, settings.compile)
         data = self.batches(
             train, valid, partial(join, network=network, forces=loss.forces > 0), sizes=[len(r) for r in training]
         )
         self._prepared = train, valid
-        return PhiSNetModule(network, loss, mixed=mixed), data
+        return module, data
 
     def _cache(self, preparation: Preparation, records: Sequence[Record]) -> Cache | None:
         """Choose where integrals are kept: in memory where that is enough and nothing else was asked for."""

@@ -66,6 +66,9 @@ class TrainingSettings(RunSettings):
     precision: Literal["float32", "float64", "bf16-mixed"] = "float32"  # type: ignore[assignment]
     """Precision of the network; geometry, matrices and eigenproblems are always float64. ``bf16-mixed``: weights are
     float32, and in steps the layers multiply in bfloat16, all but the heads (`docs/training.md` has measurements)."""
+    compile: bool = False
+    """Compile the network's layers by ``torch.compile``: minutes before the first step, and no second derivatives, so
+    not for ``loss.forces``. Where it fails a warning says so, and they run as they are."""
     loss: LossWeights = LossWeights()
     """Weights of the loss terms."""
     cache: str | None = None
@@ -73,6 +76,12 @@ class TrainingSettings(RunSettings):
     default they are in memory where that takes less than a gigabyte, else in ``mlwave-cache`` beside the output."""
     workers: int | None = Field(None, ge=1)
     """Processes that fill that folder; by default one for every CPU of this process."""
+
+    @model_validator(mode="after")
+    def _derivatives_of_forces(self) -> TrainingSettings:
+        if self.compile and self.loss.forces:
+            raise ValueError("compile=true has no second derivatives, which loss.forces needs; leave one of them out")
+        return self
 
     @classmethod
     def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> TrainingSettings:
