@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 
 setup: $(READY)  ## install everything into .venv
 
-demo: $(READY)  ## relax, run dynamics and warm-start PySCF with the shipped model (below 3 minutes)
+demo: $(READY)  ## relax a molecule, show its orbitals, warm-start PySCF, run dynamics (below 3 minutes)
 	@$(BIN)/mlwave demo
 
 test: $(READY)  ## the quick tests

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ase_mlwave.models.folder import ModelFolder, TrainingData
+from ase_mlwave.models.folder import ModelFolder, TrainingData, list_models
 from tests.commands import check_command, mlwave_lines
 from tests.models.qdf.networks import random_network
 
@@ -122,6 +122,24 @@ def test_drug(tmp_path: Path) -> None:
     assert max(distances) < 0.1
     error, claim = map(float, re.findall(r"energy (-?[\d.]+) kcal/mol, claimed \+- ([\d.]+)", output)[0])
     assert abs(error) < max(5, 3 * claim)
+
+
+@pytest.mark.skipif("phisnet-chno" not in list_models(), reason="the zoo has no phisnet-chno")
+def test_drug_orbitals(tmp_path: Path) -> None:
+    """With a molecule that is smaller than a drug, so that PySCF takes seconds."""
+    output = _run("drug_orbitals.py", tmp_path, "CO")
+    rows = re.findall(r"^(.+?) +(-?[\d.]+) +(-?[\d.]+) +([+-][\d.]+)$", output, flags=re.MULTILINE)
+    assert [name for name, *_ in rows] == [
+        "highest occupied orbital (eV)",
+        "lowest empty orbital (eV)",
+        "gap (eV)",
+        "dipole moment (D)",
+    ]
+    assert max(abs(float(error)) for *_, error in rows) < 0.5
+    assert float(re.findall(r"Mulliken charges \(e\) +mean absolute error ([\d.]+)", output)[0]) < 0.05
+    written = {"drug_orbitals.png", "density.cube", "homo.cube", "lumo.cube"}
+    assert {path.name for path in tmp_path.iterdir()} == written
+    assert (tmp_path / "drug_orbitals.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_commands_of_the_readme_are_understood() -> None:

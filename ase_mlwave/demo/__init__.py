@@ -1,1 +1,1 @@
-"""The demonstration behind ``mlwave demo``: a relaxation, a trajectory, and SCF cycles saved, on real water."""
+"""The demonstration behind ``mlwave demo``: a molecule relaxed, its orbitals, SCF cycles saved, and dynamics."""

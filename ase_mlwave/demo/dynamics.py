@@ -6,15 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from ase import units
+from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.md.velocitydistribution import Stationary, ZeroRotation, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 from numpy.typing import NDArray
 
-from ase_mlwave.demo.relaxation import distorted_water
-
-__all__ = ["Trajectory", "run_nve"]
+__all__ = ["Trajectory", "distorted_water", "run_nve"]
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,15 @@ class Trajectory:
         return float(1e3 * self.total.std())
 
 
+def distorted_water() -> Atoms:
+    """Build the starting point: one long bond, one short, a narrow angle."""
+    return Atoms("OH2", [(0.0, 0.0, 0.0), (1.08, 0.0, 0.05), (-0.05, 0.88, 0.0)])
+
+
 def run_nve(
     calculator: Calculator,
     *,
-    steps: int = 800,
+    steps: int = 400,
     timestep_fs: float = 0.25,
     temperature: float = 300.0,
     seed: int = 0,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-__all__ = ["draw_cycles", "draw_relaxations", "draw_trajectory"]
+from ase_mlwave.plotting.levels import plot_levels
+from ase_mlwave.plotting.surfaces import plot_charges, plot_isosurface
+
+__all__ = ["draw_cycles", "draw_orbitals", "draw_relaxations", "draw_trajectory"]
 
 Array = NDArray[np.float64]
 
@@ -21,8 +26,8 @@ def draw_relaxations(energies: Mapping[str, Sequence[float]], path: Path) -> Non
     for (name, values), marker in zip(energies.items(), "osx^v", strict=False):
         above = 1e3 * (np.array(values) - min(values))
         axes.plot(above, marker=marker, ms=4, lw=1.2, label=name)
-    axes.set_yscale("symlog", linthresh=0.1)
-    axes.set(xlabel="BFGS step", ylabel="energy above the minimum (meV)", title="Relaxation of a distorted water")
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set(xlabel="BFGS step", ylabel="energy above the minimum (meV)", title="Relaxation")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=130)
 
@@ -42,17 +47,53 @@ def draw_trajectory(time: Array, potential: Array, kinetic: Array, path: Path) -
     figure.savefig(path, dpi=130)
 
 
-def draw_cycles(by_guess: Mapping[str, Sequence[int]], path: Path) -> None:
-    """Draw how many molecules need how many SCF cycles, by initial guess, as PNG."""
-    figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+def draw_cycles(by_molecule: Mapping[str, tuple[int, int]], path: Path) -> None:
+    """Draw the SCF cycles of each molecule, from PySCF's own guess and from the predicted one, as PNG."""
+    figure = Figure(figsize=(6.4, 1.2 + 0.42 * len(by_molecule)), layout="constrained")
     axes = figure.subplots()
-    top = max(max(counts) for counts in by_guess.values())
-    width = 0.8 / len(by_guess)
-    for k, (name, counts) in enumerate(by_guess.items()):
-        place = np.arange(1, top + 1) + (k - (len(by_guess) - 1) / 2) * width
-        label = f"{name} (mean {np.mean(counts):.1f})"
-        axes.bar(place, [list(counts).count(n) for n in range(1, top + 1)], width, label=label)
-    axes.set(xlabel="SCF cycles to 1e-9 Hartree", ylabel="molecules", title="SCF cycles by initial guess")
-    axes.set_xticks(range(1, top + 1))
-    axes.legend(frameon=False, title="guess")
+    places = np.arange(len(by_molecule))
+    for k, (name, colour) in enumerate((("PySCF's own guess", "0.72"), ("the model's density", "#149c94"))):
+        counts = [cycles[k] for cycles in by_molecule.values()]
+        bars = axes.barh(places + (k - 0.5) * 0.38, counts, 0.36, color=colour, label=f"{name} ({np.mean(counts):.1f})")
+        axes.bar_label(bars, padding=3, fontsize=8)
+    axes.set_yticks(places, list(by_molecule))
+    axes.invert_yaxis()
+    axes.set(xlabel="SCF cycles to 1e-9 Hartree", xmargin=0.08)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, title="initial guess (mean)", loc="outside right upper")
+    figure.savefig(path, dpi=130)
+
+
+def draw_orbitals(
+    atoms: Atoms,
+    orbital: Callable[[int, Array], Array],
+    levels: Mapping[str, Array],
+    charges: Array,
+    path: Path,
+) -> None:
+    """Draw levels, frontier orbitals and charges of a closed-shell molecule, as PNG.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        The molecule.
+    orbital : callable
+        Index and points (G, 3), Angstrom -> (G,), Angstrom^(-3/2).
+    levels : mapping of str to ndarray, (M,)
+        Name of a method -> orbital energies, eV; the first is that of ``orbital``.
+    charges : ndarray, (N,)
+        e.
+    path : Path
+        Picture to write.
+    """
+    n_occupied = int(atoms.numbers.sum()) // 2
+    energies = next(iter(levels.values()))
+    figure = Figure(figsize=(13, 4.4), layout="constrained")
+    left, *middle, right = figure.subplots(1, 4, width_ratios=(1.1, 1.5, 1.5, 1.5))
+    plot_levels(levels, n_occupied, axes=left)
+    for axes, name, index in zip(middle, ("HOMO", "LUMO"), (n_occupied - 1, n_occupied), strict=True):
+        plot_isosurface(partial(orbital, index), atoms, axes=axes)
+        axes.set_title(f"{name}  {energies[index]:.2f} eV".replace("-", "\N{MINUS SIGN}"))
+    plot_charges(charges, atoms, axes=right)
+    right.set_title("Mulliken charges (e)")
     figure.savefig(path, dpi=130)
