@@ -27,6 +27,7 @@ from ase_mlwave.models.phisnet.inference import predict_batch
 from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, declares_level, default_level, errors_in_words
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.molecules import frontier, matrices_of, mole_of, molecular_properties
+from ase_mlwave.properties import EXTRAS
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
 from ase_mlwave.quantum.density import orbitals, penalised
 from ase_mlwave.quantum.guesses import predicted_guess
@@ -368,5 +369,6 @@ class PhiSNetCalculator(MlwaveCalculator):
         penalty = self._network.config.overlap_penalty
         (state,) = electronic_states(MatrixBatch.of([H]), S.view(-1), [system.n_electrons // 2], penalty).split()
         energies = state.orbital_energies.numpy()
-        extras = {"density_matrix": state.density.numpy(), "orbital_energies": energies}
-        return replace(outcome, extras={**outcome.extras, **extras, **frontier(energies, state.n_occupied)})
+        named = {name: EXTRAS[name].to_ase(value) for name, value in frontier(energies, state.n_occupied).items()}
+        extras = {"density_matrix": state.density.numpy(), "orbital_energies": energies, **named}
+        return replace(outcome, extras={**outcome.extras, **extras})
