@@ -74,7 +74,8 @@ def predict(
     target.parent.mkdir(parents=True, exist_ok=True)
     rows = zip(images, outcomes, states, strict=True)
     write_extxyz(target, [_labelled(atoms, outcome, requested, state) for atoms, outcome, state in rows])
-    console.print(f"{len(images)} structures -> {target} ({seconds:.2f} s)", soft_wrap=True, highlight=False)
+    level = f", energy={calculator.option('energy')!r}" if "energy" in calculator.parameters else ""
+    console.print(f"{len(images)} structures -> {target} ({seconds:.2f} s{level})", soft_wrap=True, highlight=False)
     _report_outside(states, console)
 
 

@@ -52,6 +52,13 @@ def test_output_lies_beside_the_input(morse_zoo: Path, waters: Path) -> None:
     assert len(read(waters.parent / "waters.predicted.extxyz", ":")) == 3
 
 
+def test_level_of_the_energies_is_told_where_there_are_several(tmp_path: Path) -> None:
+    write(tmp_path / "water.xyz", molecule("H2O"))
+    code, output = _invoke("phisnet-water", tmp_path / "water.xyz")
+    assert code == 0, output
+    assert "s, energy='wavefunction')" in output
+
+
 def test_options_reach_the_calculator(morse_zoo: Path, waters: Path) -> None:
     out = waters.parent / "out.extxyz"
     energies = []
