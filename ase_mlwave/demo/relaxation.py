@@ -83,4 +83,4 @@ def distance_between(one: Atoms, other: Atoms) -> float:
 def bond_error(one: Atoms, other: Atoms) -> float:
     """Give the largest difference between lengths of corresponding bonds, Angstrom; ``other`` says what is bonded."""
     pairs = zip(*neighbor_list("ij", other, natural_cutoffs(other, mult=1.15)), strict=True)
-    return max(abs(one.get_distance(i, j) - other.get_distance(i, j)) for i, j in pairs)
+    return max(abs(float(one.get_distance(i, j) - other.get_distance(i, j))) for i, j in pairs)

@@ -152,8 +152,8 @@ def plot_isosurface(
     if not 0 < level < np.inf:
         raise InputError(f"level is {level!r}, but must be a positive number, such as 0.08")
     view = view or View.of(atoms)
-    ends = [np.array([a.min() - _WIDE, a.max() + _WIDE]) for a in view.coordinates(atoms.positions).T]
-    x, y, z = (np.linspace(*end, 1 + int(np.ceil(np.ptp(end) / _SPACING))) for end in ends)
+    ends = [(float(a.min() - _WIDE), float(a.max() + _WIDE)) for a in view.coordinates(atoms.positions).T]
+    x, y, z = (np.linspace(low, high, 1 + int(np.ceil((high - low) / _SPACING))) for low, high in ends)
     grid = np.stack(np.meshgrid(y, x, z, indexing="ij"), axis=-1)[..., [1, 0, 2]]
     values = np.asarray(function((grid @ view.axes + view.origin).reshape(-1, 3)), dtype=np.float32)
     finer = min(_FINEST, -(-_PIXELS // max(grid.shape[:2])))
