@@ -71,8 +71,9 @@ class BlockHead(nn.Module):
 
     Notes
     -----
-    Coefficients are ``shift + scale * (features @ weight)``; ``shift`` (L = 0 of natural parity) and ``scale`` hold
-    the statistics of the training data, so weights of order one give elements of the right size.
+    Coefficients are ``shift + scale * (features @ weight)``, times the cutoff function of a pair; ``shift`` (L = 0 of
+    natural parity) and ``scale`` hold the statistics of the training data, so weights of order one give elements of
+    the right size.
     Law: ``test_coupled_basis_is_orthogonal``.
     """
 
@@ -210,7 +211,9 @@ class HeadGroup(PackedModule):
             Elements of all blocks one behind the other, float64, Hartree, PySCF's AO order.
         """
         weights, changes = self.packed()
-        raw = [torch.bmm(w, x.transpose(1, 2)).flatten() for w, x in zip(weights, features, strict=True)]
+        factors = fade.split([x.shape[1] for x in features])  # there are fewer coefficients than features
+        both = zip(weights, features, factors, strict=True)
+        raw = [(torch.bmm(w, x.transpose(1, 2)) * factor).flatten() for w, x, factor in both]
         joined = torch.cat([*raw, fade]).index_select(0, sources).double()
         parts = joined.split([len(change) * x.shape[1] for change, x in zip(changes, features, strict=True)])
         blocks = [

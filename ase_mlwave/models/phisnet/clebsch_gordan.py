@@ -204,7 +204,7 @@ class PaperPairs(nn.Module):
     def forward(self, f: Tensor, geometry: EdgeGeometry) -> tuple[Tensor, Tensor]:
         """Map features (R, N, F) to those of diagonal blocks (R, N, F) and of pairs (R, E, F).
 
-        Pair features are multiplied by the cutoff function last, so that blocks vanish smoothly.
+        Heads multiply by the cutoff function last, so that blocks vanish smoothly.
         """
         first, second = geometry.first, geometry.second
         activated = self.before(f)
@@ -213,7 +213,7 @@ class PaperPairs(nn.Module):
         surroundings = self._faded(self.radial_pairs, geometry) * neighbour  # (R, E, F), the term of atom j
         around = torch.zeros_like(central).index_add(1, first, surroundings).index_select(1, first)
         mixed = self.mixing(central.index_select(1, first), central.index_select(1, second), geometry.rbf)
-        return self.atoms(f_atoms), self.pairs(mixed + around - surroundings) * geometry.cut[:, None]
+        return self.atoms(f_atoms), self.pairs(mixed + around - surroundings)
 
     def _faded(self, weight: Tensor, geometry: EdgeGeometry) -> Tensor:
         """Evaluate radial functions of every order, (R, E, F)."""
@@ -252,8 +252,7 @@ class PaperOverlapPairs(nn.Module):
         along = (geometry.rbf @ self.radial).transpose(0, 1) * scalars[:, None]  # (E, L + 1, F): m = 0 in the frame
         harmonics = geometry.rotations[0][:, : along.shape[1]].mT  # (E, R+, L + 1)
         natural = torch.bmm(harmonics, along).transpose(0, 1)
-        pairs = self.pairs(with_rows(natural, len(embedded))) * geometry.cut[:, None]
-        return self.atoms(embedded), pairs
+        return self.atoms(embedded), self.pairs(with_rows(natural, len(embedded)))
 
 
 def _path_weights(paths: list[Path], n_radial: int, features: int) -> Tensor:

@@ -215,11 +215,10 @@ class EdgeFramePairs(nn.Module):
     def forward(self, f: Tensor, geometry: EdgeGeometry) -> tuple[Tensor, Tensor]:
         """Map features (R, N, F), or first rows of them, to those of diagonal blocks (R, N, F) and of pairs (R, E, F).
 
-        Pair features are multiplied by the cutoff function last, so that blocks vanish smoothly.
+        Heads multiply by the cutoff function last, so that blocks vanish smoothly.
         """
         mixed = torch.cat([part.transpose(0, 1) for part in self.mixing(f, geometry)])
-        pairs = self.residual(mixed) * geometry.cut[:, None]
-        return with_rows(self.atoms(f), self.n_rows), with_rows(pairs, self.n_rows)
+        return with_rows(self.atoms(f), self.n_rows), with_rows(self.residual(mixed), self.n_rows)
 
     def environment_free(self, embedded: Tensor, geometry: EdgeGeometry) -> tuple[Tensor, Tensor]:
         """Make block features from elements and distance alone, as the overlap needs."""
