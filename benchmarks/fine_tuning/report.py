@@ -17,6 +17,7 @@ PUBLISHED: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(
 )
 #: Heading -> figure and its format.
 COLUMNS = {
+    "tested on": ("test", ".0f"),
     "H µHa": ("hamiltonian_mae_uHa", ".0f"),
     "occ. µHa": ("occupied_energies_mae_uHa", ".0f"),
     "orb. %": ("orbital_similarity_percent", ".2f"),
@@ -28,16 +29,13 @@ COLUMNS = {
 
 
 def rows(results: Mapping[str, Sequence[Figures]]) -> list[list[str]]:
-    """Write a line for every model of each molecule, and those that are published; the first names the columns."""
+    """Write a line for each model of each molecule, and for what is published; the first line names the columns."""
     cells = [["molecule", "learned from", *COLUMNS]]
     for name, found in results.items():
         cold = [one["scf_cycles_minao_mean"] for one in found if "scf_cycles_minao_mean" in one]
-        for one in found:
-            n = int(one["geometries"])
-            learned = f"{n}" if n else "others"
-            cells.append([name, learned, *_line(one)])
+        cells += [[name, f"{one['geometries']:.0f}" if one["geometries"] else "others", *_line(one)] for one in found]
         if cold:
-            cells.append([name, "PySCF's guess", *("" for _ in range(5)), f"{cold[0]:.1f}", ""])
+            cells.append([name, "PySCF's guess", *("" for _ in range(6)), f"{cold[0]:.1f}", ""])
         for program, molecules in PUBLISHED.items():
             if name in molecules:
                 cells.append([name, f"{program}, {molecules[name]['geometries']:,}", *_line(molecules[name])])
@@ -49,7 +47,7 @@ def _line(figures: Mapping[str, float]) -> list[str]:
 
 
 def draw(results: Mapping[str, Sequence[Figures]], path: Path) -> None:
-    """Plot errors of H and of forces against the number of geometries; dashed: none; symbols: published."""
+    """Plot errors of H and of forces against the number of geometries; dashed: the general model; symbols: others'."""
     panels = {"hamiltonian_mae_uHa": "error of H (µHa)", "functional_forces_mae_meV_per_A": "error of forces (meV/Å)"}
     with picture(path, (9.0, 4.2), panels=len(panels), dpi=150) as axes:
         for axis, (key, label) in zip(axes, panels.items(), strict=True):
@@ -66,6 +64,7 @@ def draw(results: Mapping[str, Sequence[Figures]], path: Path) -> None:
                             molecules[name]["geometries"], molecules[name][key], marker, color=color, markersize=9
                         )
                         axis.annotate(f" {program}", (molecules[name]["geometries"], molecules[name][key]), fontsize=8)
+            axis.margins(x=0.15)
             axis.set(xscale="log", yscale="log", xlabel="training geometries of the molecule", ylabel=label)
             plain_numbers(axis.xaxis)
             plain_numbers(axis.yaxis)
