@@ -14,7 +14,8 @@ from ase_mlwave.models.phisnet.baseline import flatten
 from ase_mlwave.models.phisnet.energy import electronic_states, n_occupied, wavefunction_energies
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training import statistics
-from ase_mlwave.models.phisnet.training.prepared import Preparation, PreparedDataset
+from ase_mlwave.models.phisnet.training.losses import predict_batch
+from ase_mlwave.models.phisnet.training.prepared import Preparation, PreparedDataset, join
 from ase_mlwave.systems.batch import collate
 from tests.models.phisnet.systems import network
 from tests.models.phisnet.training.runs import WATERS
@@ -80,3 +81,38 @@ def test_remainder_is_what_atomic_energies_stand_for(waters: PreparedDataset) ->
     energies = wavefunction_energies(batch, hamiltonian, joined["energy_core"], states, none, short_range=True)
     for system, energy in zip(systems, energies.tolist(), strict=True):
         assert system.remainder == pytest.approx((system.record.energy or 0.0) - energy, abs=1e-10)
+
+
+def _energy_errors(model: PhiSNet, waters: PreparedDataset) -> Tensor:
+    """Errors of the wavefunction energies, Hartree."""
+    batch = join([waters[index] for index in range(len(waters))], model)
+    prediction = predict_batch(model, batch, energies=True, forces=False)
+    assert prediction.energies is not None
+    assert batch.energies is not None
+    return (prediction.energies - batch.energies).detach()
+
+
+def test_a_readout_that_is_worse_than_none_is_learned_anew(waters: PreparedDataset) -> None:
+    """As that of a model that learned matrices alone; what the rest of the network predicts stays."""
+    model = network("edge_frame", cutoff=15.0)
+    statistics.fit_statistics(model, waters)
+    model.energy_scale.fill_(1e5)  # type: ignore[operator]
+    with torch.no_grad():
+        model.energy_head[-1].bias += 1.0
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    spread = float(_energy_errors(model, waters).std())
+    statistics.fit_energies(model, waters)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in after if not name.startswith("energy"))
+    assert float(_energy_errors(model, waters).square().mean().sqrt()) < 0.1 * spread
+
+
+def test_a_readout_that_serves_is_shifted(waters: PreparedDataset) -> None:
+    model = network("edge_frame", cutoff=15.0)
+    statistics.fit_statistics(model, waters)
+    statistics.fit_energies(model, waters)
+    before = {name: weight.clone() for name, weight in model.energy_head.state_dict().items()}
+    model.energy_shift += 0.3  # type: ignore[operator, assignment]
+    statistics.fit_energies(model, waters)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.energy_head.state_dict().items())
+    assert abs(float(_energy_errors(model, waters).mean())) < 1e-9
