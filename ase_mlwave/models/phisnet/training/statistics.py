@@ -161,10 +161,10 @@ def _fit_readout(readout: nn.Sequential, features: Tensor, system: Tensor, targe
         optimiser.zero_grad()
         sums = torch.zeros_like(target).index_add(0, system, readout(features)[:, 0])
         error: Tensor = (sums - target).square().mean()
-        error.backward()  # type: ignore[no-untyped-call]
+        error.backward()
         return error
 
-    optimiser.step(loss)  # type: ignore[arg-type]
+    optimiser.step(loss)
     optimiser.zero_grad()
 
 
