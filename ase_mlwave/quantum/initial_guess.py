@@ -14,7 +14,7 @@ from ase.calculators.calculator import InputError
 from numpy.typing import NDArray
 from pyscf import gto
 
-__all__ = ["SMALLEST_GAP", "adapt_density", "check_target", "doubt"]
+__all__ = ["SMALLEST_GAP", "adapt_density", "check_target", "doubt", "has_narrow_gap"]
 
 Array = NDArray[np.float64]
 
@@ -115,9 +115,14 @@ def doubt(mean_field: Any, orbital_energies: Array, n_occupied: int) -> str | No
         return f"init_guess_breaksym={mean_field.init_guess_breaksym!r} asks for broken symmetry"
     if not np.isfinite(orbital_energies).all():
         return "the predicted orbital energies are not finite"
-    if n_occupied < len(orbital_energies) and np.diff(orbital_energies)[n_occupied - 1] < SMALLEST_GAP:
+    if has_narrow_gap(orbital_energies, n_occupied):
         return f"the predicted gap is below {SMALLEST_GAP:g} Hartree, as in stretched bonds or where a prediction fails"
     return None
+
+
+def has_narrow_gap(orbital_energies: NDArray[np.float64], n_occupied: int) -> bool:
+    """Tell whether highest occupied and lowest virtual orbital are closer than `SMALLEST_GAP`."""
+    return bool(n_occupied < len(orbital_energies) and np.diff(orbital_energies)[n_occupied - 1] < SMALLEST_GAP)
 
 
 def check_target(mean_field: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from pyscf.pbc import dft as periodic_dft
 from pyscf.pbc import gto as periodic_gto
 
 from ase_mlwave import PhiSNetCalculator
+from ase_mlwave.calculators.phisnet import _state
 from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.functional import converge
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.units import HARTREE
@@ -354,3 +357,34 @@ def test_failure_of_the_model_falls_back_too(broken_model: str) -> None:
         calc.initial_guess(scf.RHF(_mole()))
     with pytest.warns(UserWarning, match="PySCF's 'minao' guess is used"):
         assert calc.initial_guess(scf.RHF(_mole()), fallback="minao").shape == (24, 24)
+
+
+def test_almost_dependent_functions_are_lifted_until_the_gap_is_wide(
+    calc: PhiSNetCalculator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of H along the eigenvector of S with the smallest eigenvalue makes a spurious orbital near the lowest."""
+    mean_field = dft.RKS(gto.M(atom=WATER, basis="def2-svp", verbose=0), xc="pbe")
+    right = calc.initial_guess(mean_field)
+    network = calc.members[0].network_as(PhiSNet)
+    predicted = calc._predicted
+
+    def erroneous(system: Any) -> Any:
+        outcome = predicted(system)
+        H, S = outcome.extras["hamiltonian"], outcome.extras["overlap"]
+        s, vectors = np.linalg.eigh(S)
+        along = S @ vectors[:, 0] / np.sqrt(s[0])
+        H = H - (along @ np.linalg.solve(S, H @ np.linalg.solve(S, along)) + 0.2) * np.outer(along, along)
+        state = _state(H, S, 5, network.config.overlap_penalty)
+        extras = {"hamiltonian": H, "density_matrix": state.density.numpy(), "orbital_energies": state.orbital_energies}
+        return replace(outcome, extras={**outcome.extras, **extras})
+
+    monkeypatch.setattr(calc, "_predicted", erroneous)
+    monkeypatch.setattr(network, "config", network.config.model_copy(update={"overlap_penalty": 1e-3}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lifted = calc.initial_guess(mean_field)
+    assert np.abs(lifted - right).max() < 0.1
+    assert np.abs(lifted - mean_field.get_init_guess(key="minao")).max() > 1e-3
+    monkeypatch.setattr("ase_mlwave.calculators.phisnet._LIFTS", ())
+    with pytest.warns(UserWarning, match="gap"):
+        calc.initial_guess(mean_field)

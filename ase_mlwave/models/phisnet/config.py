@@ -36,9 +36,12 @@ class PhiSNetConfig(BaseModel):
     n_radial: int = Field(32, ge=2, le=4096)
     """Radial functions K per pair."""
     cutoff: float = Field(15.0, gt=0, le=1000)
-    """Range of all interactions and of matrix blocks, Bohr."""
+    """Range of all interactions, and of matrix blocks unless these have their own, Bohr."""
     message_cutoff: float | None = Field(None, gt=0, le=1000)
     """Range of messages between atoms, Bohr, where it is shorter than that of the blocks; None: the same."""
+    block_cutoff: float | None = Field(None, gt=0, le=1000)
+    """Range of matrix blocks, Bohr, where it is shorter: over the last 3 Bohr they go smoothly to zero. Where functions
+    do not overlap what is left to learn is smaller than a network's error, and large molecules have many such pairs."""
     product: Literal["edge_frame", "clebsch_gordan"] = "edge_frame"
     """How orders are coupled: dense mixing within each m in the frame of an edge, or Clebsch-Gordan as in the paper."""
     hidden: int = Field(128, ge=1, le=16384)

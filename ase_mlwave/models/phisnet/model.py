@@ -23,7 +23,7 @@ from ase_mlwave.models.phisnet.layers import ResidualBlock
 from ase_mlwave.models.phisnet.orders import OrderLayout, with_rows
 from ase_mlwave.models.phisnet.packing import PackedModule
 from ase_mlwave.models.phisnet.plan import BatchPlan, make_plan
-from ase_mlwave.models.phisnet.radial import BernsteinBasis
+from ase_mlwave.models.phisnet.radial import BernsteinBasis, switch_off
 from ase_mlwave.quantum.basis import n_functions
 from ase_mlwave.systems.batch import SystemBatch
 
@@ -223,22 +223,28 @@ class PhiSNet(nn.Module):
             embedded = self.embedding(plan.element)
         f = self._atom_features(embedded, messages).to(self.dtype)
         f_atoms, f_pairs = self.pair_features(f, geometry)
+        cut = self._block_cutoff(geometry)
         core = overlap = None
         if self.core_heads is not None:
-            core = self.core_heads(f_atoms, f_pairs, geometry.cut, plan)
+            core = self.core_heads(f_atoms, f_pairs, cut, plan)
         if self.overlap_heads is not None and self.overlap_pairs is not None:
             of_pairs = self.overlap_pairs.environment_free(embedded, geometry)
-            overlap = self.overlap_heads(*of_pairs, geometry.cut, plan)
+            overlap = self.overlap_heads(*of_pairs, cut, plan)
         with precise:
             energies = self.energy_head(f[0])[:, 0].double() * self.energy_scale
             energies = energies + self.energy_shift.index_select(0, plan.element)  # type: ignore[operator]
             return PhiSNetOutput(
-                hamiltonian=self.heads(f_atoms, f_pairs, geometry.cut, plan),
+                hamiltonian=self.heads(f_atoms, f_pairs, cut, plan),
                 atomic_energies=energies.index_select(0, plan.place),
                 distances=self.domain(f[0], plan.element).index_select(0, plan.place) if distances else None,
                 overlap=overlap,
                 core=core,
             )
+
+    def _block_cutoff(self, geometry: EdgeGeometry) -> Tensor:
+        """Give what the blocks of pairs are multiplied by, (E,)."""
+        cutoff = self.config.block_cutoff
+        return geometry.cut if cutoff is None else geometry.cut * switch_off(geometry.distances, cutoff)
 
     def _atom_features(self, embedded: Tensor, messages: EdgeGeometry) -> Tensor:
         """Pass messages between atoms, and add up what all modules give: (R, N, F)."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BernsteinBasis", "smooth_cutoff"]
+__all__ = ["BernsteinBasis", "smooth_cutoff", "switch_off"]
+
+#: Width of `switch_off`, Bohr.
+_SWITCH = 3.0
 
 
 def smooth_cutoff(r: Tensor, cutoff: float) -> Tensor:
@@ -34,6 +37,25 @@ def _log_cutoff(r: Tensor, cutoff: float) -> Tensor:
     """Give the logarithm of the cutoff function, finite everywhere; its exponential is exactly 0 from the cutoff on."""
     squared = r.clamp(max=(1 - 1e-6) * cutoff).square()
     return squared / (squared - cutoff**2)
+
+
+def switch_off(r: Tensor, cutoff: float) -> Tensor:
+    """Fall from 1 to 0 within the last 3 Bohr before a cutoff, with two continuous derivatives.
+
+    Parameters
+    ----------
+    r : Tensor, (E,)
+        Pair distances, Bohr.
+    cutoff : float
+        Distance from which on the result is zero, Bohr.
+
+    Returns
+    -------
+    Tensor, (E,)
+        1 - x^3 (10 - 15 x + 6 x^2) with x = (r - cutoff) / 3 Bohr + 1, between 0 and 1.
+    """
+    x = ((r - cutoff) / _SWITCH + 1).clamp(0, 1)
+    return 1 - x**3 * (10 - 15 * x + 6 * x.square())
 
 
 class BernsteinBasis(nn.Module):

@@ -207,3 +207,17 @@ def test_orders_that_the_basis_needs_are_asked_for() -> None:
 def test_presets_are_valid() -> None:
     for preset in PRESETS.values():
         assert PhiSNetConfig(elements=("H", "O"), **preset).features >= 64
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_blocks_beyond_their_own_cutoff_are_zero(product: str) -> None:
+    """Nearer than 3 Bohr to it they fade, and what is nearer still is as without it."""
+    numbers, positions = np.array([8, 1]), np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    model, short = (network(product, block_cutoff=cutoff) for cutoff in (None, 6.0))
+    for distance, factor in ((2.9, 1.0), (4.5, 0.5), (6.0, 0.0)):
+        positions[1, 2] = distance
+        for name in MATRICES:
+            whole, cut = (matrices(predict(m, (numbers, positions)), name)[0] for m in (model, short))
+            n = n_functions("def2-svp", 8)
+            assert_equal(cut[:n, :n], whole[:n, :n])
+            torch.testing.assert_close(cut[:n, n:], factor * whole[:n, n:], rtol=1e-10, atol=1e-12)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.special import comb
 
-from ase_mlwave.models.phisnet.radial import BernsteinBasis, smooth_cutoff
+from ase_mlwave.models.phisnet.radial import BernsteinBasis, smooth_cutoff, switch_off
 
 CUTOFF = 6.0
 
@@ -49,6 +49,18 @@ def test_cutoff_is_smooth() -> None:
     assert bool((value[r < CUTOFF - 0.5] > 0).all())
     steep = smooth_cutoff(torch.tensor([CUTOFF - 0.1], dtype=torch.float64), CUTOFF)
     assert float(steep) < 1e-12
+
+
+def test_switch_has_two_continuous_derivatives() -> None:
+    """One up to 3 Bohr before the cutoff, zero behind it, and nowhere a jump of its slope or curvature."""
+    r = torch.linspace(0, 8, 80001, dtype=torch.float64)
+    value = switch_off(r, CUTOFF)
+    assert bool((value[r <= CUTOFF - 3] == 1).all())
+    assert not value[r >= CUTOFF].any()
+    assert bool((value.diff() <= 0).all())
+    step = float(r[1] - r[0])
+    curvature = value.diff().diff() / step**2
+    assert float(curvature.diff().abs().max()) < 10 * step
 
 
 def test_decay_is_learned_and_stays_positive() -> None:

@@ -63,7 +63,9 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         """Compute baselines and orbitals, and the statistics that a new network begins with."""
         settings = self.settings
         model, loss = settings.model, settings.loss
-        network = self.initial_network(PhiSNet, "a PhiSNet", free={"level", "overlap_penalty"}, grown=widened)
+        network = self.initial_network(
+            PhiSNet, "a PhiSNet", free={"level", "overlap_penalty", "block_cutoff"}, grown=widened
+        )
         preparation = Preparation(model.basis, model.baseline, model.short_range, _kept(model, loss))
         cache = self._cache(preparation, [*training, *validation])
         n_workers = settings.workers or _n_cpus()
