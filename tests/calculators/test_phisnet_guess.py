@@ -362,7 +362,7 @@ def test_failure_of_the_model_falls_back_too(broken_model: str) -> None:
 def test_almost_dependent_functions_are_lifted_until_the_gap_is_wide(
     calc: PhiSNetCalculator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error of H along the eigenvector of S with the smallest eigenvalue makes a spurious orbital near the lowest."""
+    """An error of H along the eigenvector of the smallest eigenvalue of S makes a spurious orbital."""
     mean_field = dft.RKS(gto.M(atom=WATER, basis="def2-svp", verbose=0), xc="pbe")
     right = calc.initial_guess(mean_field)
     network = calc.members[0].network_as(PhiSNet)
@@ -375,7 +375,11 @@ def test_almost_dependent_functions_are_lifted_until_the_gap_is_wide(
         along = S @ vectors[:, 0] / np.sqrt(s[0])
         H = H - (along @ np.linalg.solve(S, H @ np.linalg.solve(S, along)) + 0.2) * np.outer(along, along)
         state = _state(H, S, 5, network.config.overlap_penalty)
-        extras = {"hamiltonian": H, "density_matrix": state.density.numpy(), "orbital_energies": state.orbital_energies}
+        extras = {
+            "hamiltonian": H,
+            "density_matrix": state.density.numpy(),
+            "orbital_energies": state.orbital_energies.numpy(),
+        }
         return replace(outcome, extras={**outcome.extras, **extras})
 
     monkeypatch.setattr(calc, "_predicted", erroneous)
