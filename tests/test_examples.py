@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ase_mlwave.models.folder import ModelFolder, TrainingData, list_models
+from ase_mlwave.models.folder import ModelFolder, TrainingData
 from tests.commands import check_command, mlwave_lines
 from tests.models.qdf.networks import random_network
 
@@ -124,7 +124,6 @@ def test_drug(tmp_path: Path) -> None:
     assert abs(error) < max(5, 3 * claim)
 
 
-@pytest.mark.skipif("phisnet-chno" not in list_models(), reason="the zoo has no phisnet-chno")
 def test_drug_orbitals(tmp_path: Path) -> None:
     """With a molecule that is smaller than a drug, so that PySCF takes seconds."""
     output = _run("drug_orbitals.py", tmp_path, "CO")

@@ -26,15 +26,12 @@ from ase_mlwave.models.amons.learning.copies import sampler_level
 from ase_mlwave.models.amons.learning.extension import remembered_study
 from ase_mlwave.models.amons.learning.settings import Displacements, StudySettings
 from ase_mlwave.models.amons.model import AmonModel
-from ase_mlwave.models.folder import ModelFolder, list_models, locate
+from ase_mlwave.models.folder import ModelFolder, locate
 from ase_mlwave.reference.failures import kind_of_error
 from ase_mlwave.reference.labelling import label_geometries
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.sampling import level_calculator
 from ase_mlwave.units import HARTREE
-
-#: Until it ships.
-needs_chno = pytest.mark.skipif("phisnet-chno" not in list_models(), reason="the zoo has no phisnet-chno")
 
 
 @pytest.fixture
@@ -179,7 +176,6 @@ def test_copies_of_amons_are_drawn_with_the_faster_method() -> None:
         assert sampler_level(Displacements(), LevelOfTheory.parse(text)).name == "gfn2-xtb"
 
 
-@needs_chno
 def test_a_query_is_learned_from_labels_of_a_model(tmp_path: Path) -> None:
     options = {"reference": "phisnet-chno", "database": tmp_path / "amons.db", "displaced": 0, "uncertainty": "none"}
     query = molecule("CH3OH")
@@ -193,7 +189,6 @@ def test_a_query_is_learned_from_labels_of_a_model(tmp_path: Path) -> None:
         AmonsCalculator.for_query(query, max_heavy=1, **{**options, "reference": "pbe/def2-svp"})
 
 
-@needs_chno
 def test_amons_that_a_model_does_not_serve_are_refused_before_any_label(tmp_path: Path) -> None:
     for smiles, reason in (("C[NH3+]", "'charge'. is 1"), ("CS", "does not know S")):
         database = tmp_path / f"{reason[-1]}.db"

@@ -17,7 +17,6 @@ from ase_mlwave.demo.dynamics import Trajectory, distorted_water, run_nve
 from ase_mlwave.demo.relaxation import bond_error, distance_between, relax
 from ase_mlwave.demo.warm_start import warm_start
 from ase_mlwave.evaluation.matrices import CycleCounts, count_cycles
-from ase_mlwave.models.folder import list_models
 from ase_mlwave.plotting.demo import draw_cycles, draw_orbitals, draw_relaxations, draw_trajectory
 
 MODEL = "phisnet-water"
@@ -148,7 +147,6 @@ def test_sections_have_a_row_per_method(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("phisnet-chno" not in list_models(), reason="the zoo has no phisnet-chno")
 def test_demonstration_shows_what_the_models_promise(tmp_path: Path) -> None:
     sections = demo.run_demo("CCO", "phisnet-chno", tmp_path, lambda *_: None)
     relaxations, orbitals, cycles, dynamics = (
