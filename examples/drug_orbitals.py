@@ -27,7 +27,7 @@ atoms = atoms_from_record(from_smiles(smiles))  # RDKit's geometry; any other wi
 formula = atoms.get_chemical_formula()
 
 # What the model predicts: a matrix, and from it all the rest.
-calc = PhiSNetCalculator(model)
+calc = PhiSNetCalculator(model, energy="functional")
 start = time.process_time()
 (outcome,) = calc.predict_outcomes([atoms], ["dipole", "charges"])
 seconds = time.process_time() - start
