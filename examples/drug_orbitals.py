@@ -11,19 +11,23 @@ import time
 from functools import partial
 
 import numpy as np
+from ase import Atoms
 from ase.data import chemical_symbols
 from ase.data.colors import jmol_colors
 from ase.units import Debye, Hartree
 from matplotlib.figure import Figure
 from pyscf import dft, gto
+from rdkit import Chem
+from rdkit.Chem import AllChem
 
 from ase_mlwave import PhiSNetCalculator, plot_charges, plot_isosurface, plot_levels
-from ase_mlwave.data.convert import atoms_from_record
-from ase_mlwave.reference.molecules import from_smiles
 
 smiles = sys.argv[1] if len(sys.argv) > 1 else "CC(=O)Nc1ccc(O)cc1"
 model = sys.argv[2] if len(sys.argv) > 2 else "phisnet-chno"
-atoms = atoms_from_record(from_smiles(smiles))  # RDKit's geometry; any other will do
+molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
+AllChem.EmbedMolecule(molecule, randomSeed=0)
+AllChem.MMFFOptimizeMolecule(molecule)  # a force field's geometry; any other will do
+atoms = Atoms([atom.GetSymbol() for atom in molecule.GetAtoms()], molecule.GetConformer().GetPositions())
 formula = atoms.get_chemical_formula()
 
 # What the model predicts: a matrix, and from it all the rest.

@@ -24,6 +24,12 @@ Progress = Callable[[int], None]
 _CHUNK = 64
 #: Iterations of the fit of a new readout.
 _ITERATIONS = 100
+#: Penalty of its weights' squares: few molecules must not make them large.
+_RIDGE = 1e-3
+#: Atomic energies are learned anew where errors with them are larger than those without by this factor.
+_USELESS = 2.0
+#: Largest scale of a new readout, Hartree: with a larger one, of wrong matrices, steps would be too long.
+_LARGEST_SCALE = 0.1
 
 
 def _silent(n: int) -> None:
@@ -115,8 +121,8 @@ def fit_domain(
 def fit_energies(network: PhiSNet, training: PreparedDataset, progress: Progress = _silent) -> None:
     """Fit the atomic energies to the present errors of the wavefunction energy, before training on other data.
 
-    They are shifted by least squares. Where they are worse than none, as those of a model that learned matrices alone,
-    they are learned anew from the invariants of the atoms: else the first steps would spoil the matrices.
+    They are shifted by least squares. Where they are far worse than none, as those of a model that learned matrices
+    alone, they are learned anew from the invariants of the atoms: else the first steps would spoil the matrices.
     """
     features, systems, own, bare, compositions = [], [], [], [], []
     inputs: list[Tensor] = []
@@ -140,11 +146,11 @@ def fit_energies(network: PhiSNet, training: PreparedDataset, progress: Progress
     inverse = torch.linalg.pinv(composition)
     shift, fresh = inverse @ (needed - present), inverse @ needed
     rest = needed - composition @ fresh
-    if (needed - present - composition @ shift).square().sum() <= rest.square().sum():
+    if (needed - present - composition @ shift).norm() <= _USELESS * rest.norm():
         network.energy_shift += shift
         return
     network.energy_shift.copy_(fresh)  # type: ignore[operator]
-    network.energy_scale.copy_(rest.square().mean().sqrt().clamp(min=1e-3))  # type: ignore[operator]
+    network.energy_scale.copy_(rest.square().mean().sqrt().clamp(1e-3, _LARGEST_SCALE))  # type: ignore[operator]
     _fit_readout(network.energy_head, torch.cat(features), torch.cat(systems), rest / network.energy_scale)
 
 
@@ -160,7 +166,7 @@ def _fit_readout(readout: nn.Sequential, features: Tensor, system: Tensor, targe
     def loss() -> Tensor:
         optimiser.zero_grad()
         sums = torch.zeros_like(target).index_add(0, system, readout(features)[:, 0])
-        error: Tensor = (sums - target).square().mean()
+        error: Tensor = (sums - target).square().mean() + _RIDGE * sum(w.square().sum() for w in weights)
         error.backward()
         return error
 
