@@ -108,7 +108,7 @@ class RunSettings(DataSettings):
     """Devices; several train data-parallel."""
     fit_statistics: bool = True
     """Take shifts and scales of the output layers (for a quantum deep field: the atoms' references) from the training
-    data; when starting from a model, the atomic energies alone, where energies are learned."""
+    data; when starting from a model, the energies' shifts alone, where energies are learned."""
 
 
 class Schedule:

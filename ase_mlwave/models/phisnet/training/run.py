@@ -21,7 +21,7 @@ from ase_mlwave.models.phisnet.training.module import PhiSNetModule
 from ase_mlwave.models.phisnet.training.penalty import choose_penalty
 from ase_mlwave.models.phisnet.training.prepared import MatrixName, Preparation, PreparedDataset, join
 from ase_mlwave.models.phisnet.training.settings import LossWeights, TrainingSettings
-from ase_mlwave.models.phisnet.training.statistics import fit_domain, fit_energies, fit_statistics
+from ase_mlwave.models.phisnet.training.statistics import fit_domain, fit_statistics, shift_energies
 from ase_mlwave.models.phisnet.widening import widened
 from ase_mlwave.models.training.bar import TrainingBar
 from ase_mlwave.models.training.cache import Cache
@@ -74,7 +74,7 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
                 PreparedDataset(part.records, preparation, cache, n_workers=n_workers, progress=bar.advance)
                 for part in (training, validation)
             )
-        fit = fit_statistics if settings.start_from is None else fit_energies
+        fit = fit_statistics if settings.start_from is None else shift_energies
         wanted = settings.fit_statistics and (settings.start_from is None or loss.energy > 0 or loss.forces > 0)
         if wanted and not checkpoint_path(settings.output).exists():  # which has them
             with TrainingBar("statistics", len(train), shown=self.progress) as bar:

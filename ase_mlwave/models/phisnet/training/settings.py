@@ -115,5 +115,8 @@ class TrainingSettings(RunSettings):
             start = read_config(str(values["start_from"]))
             if start.kind != "phisnet":
                 raise InputError(f"start_from={values['start_from']!r} is not a PhiSNet")
-            values["model"] = start.settings
+            values["model"] = dict(start.settings)
+            loss = values.get("loss")
+            if not (isinstance(loss, dict) and (loss.get("energy") or loss.get("forces"))):
+                values["model"].pop("overlap_penalty", None)  # the run chooses it for the molecules that it is for
         return parse_settings(cls, values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ase_mlwave.models.phisnet.assembly import AOPlan
 from ase_mlwave.models.phisnet.baseline import flatten
@@ -17,19 +17,11 @@ from ase_mlwave.models.phisnet.training.prepared import PreparedDataset, Prepare
 from ase_mlwave.models.training.loader import ahead, chunks
 from ase_mlwave.systems.batch import SystemBatch, collate
 
-__all__ = ["fit_domain", "fit_energies", "fit_statistics"]
+__all__ = ["fit_domain", "fit_statistics", "shift_energies"]
 
 Progress = Callable[[int], None]
 
 _CHUNK = 64
-#: Iterations of the fit of a new readout.
-_ITERATIONS = 100
-#: Penalty of its weights' squares: few molecules must not make them large.
-_RIDGE = 1e-3
-#: Atomic energies are learned anew where errors with them are larger than those without by this factor.
-_USELESS = 2.0
-#: Largest scale of a new readout, Hartree: with a larger one, of wrong matrices, steps would be too long.
-_LARGEST_SCALE = 0.1
 
 
 def _silent(n: int) -> None:
@@ -118,60 +110,18 @@ def fit_domain(
 
 
 @torch.no_grad()
-def fit_energies(network: PhiSNet, training: PreparedDataset, progress: Progress = _silent) -> None:
-    """Fit the atomic energies to the present errors of the wavefunction energy, before training on other data.
-
-    They are shifted by least squares. Where they are far worse than none, as those of a model that learned matrices
-    alone, they are learned anew from the invariants of the atoms: else the first steps would spoil the matrices.
-    """
-    features, systems, own, bare, compositions = [], [], [], [], []
-    inputs: list[Tensor] = []
-    hook = network.energy_head.register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
+def shift_energies(network: PhiSNet, training: PreparedDataset, progress: Progress = _silent) -> None:
+    """Shift the atomic energies by least squares on the present errors: before training on other data."""
+    errors, compositions = [], []
     labelled = [index for index, record in enumerate(training.records) if record.energy is not None]
     for batch in _batches(network, training, labelled):
         progress(len(batch.n_occupied))
-        prediction = predict_batch(network, batch, energies=True, forces=False)
-        if prediction.energies is None or batch.energies is None:
-            continue
-        system, atomic = batch.molecules.system, prediction.output.atomic_energies
-        own.append(torch.zeros_like(batch.energies).index_add(0, system, atomic))
-        bare.append(batch.energies - prediction.energies + own[-1])
-        features.append(inputs.pop().index_select(0, batch.plan.place))
-        systems.append(system + sum(len(part) for part in own[:-1]))
-        compositions.append(_composition(network, batch.molecules))
-    hook.remove()
-    if not bare:
-        return
-    needed, composition, present = torch.cat(bare), torch.cat(compositions), torch.cat(own)
-    inverse = torch.linalg.pinv(composition)
-    shift, fresh = inverse @ (needed - present), inverse @ needed
-    rest = needed - composition @ fresh
-    if (needed - present - composition @ shift).norm() <= _USELESS * rest.norm():
-        network.energy_shift += shift
-        return
-    network.energy_shift.copy_(fresh)  # type: ignore[operator]
-    network.energy_scale.copy_(rest.square().mean().sqrt().clamp(1e-3, _LARGEST_SCALE))  # type: ignore[operator]
-    _fit_readout(network.energy_head, torch.cat(features), torch.cat(systems), rest / network.energy_scale)
-
-
-@torch.enable_grad()
-def _fit_readout(readout: nn.Sequential, features: Tensor, system: Tensor, target: Tensor) -> None:
-    """Fit sums over molecules of a readout of the atoms' ``features`` (N, F) to ``target`` (B,)."""
-    features, target = features.detach(), target.to(features.dtype)
-    weights = list(readout.parameters())
-    nn.init.zeros_(weights[-2])
-    nn.init.zeros_(weights[-1])
-    optimiser = torch.optim.LBFGS(weights, max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        sums = torch.zeros_like(target).index_add(0, system, readout(features)[:, 0])
-        error: Tensor = (sums - target).square().mean() + _RIDGE * sum(w.square().sum() for w in weights)
-        error.backward()
-        return error
-
-    optimiser.step(loss)
-    optimiser.zero_grad()
+        energies = predict_batch(network, batch, energies=True, forces=False).energies
+        if energies is not None and batch.energies is not None:
+            errors.append(batch.energies - energies)
+            compositions.append(_composition(network, batch.molecules))
+    if errors:
+        network.energy_shift += torch.linalg.pinv(torch.cat(compositions)) @ torch.cat(errors)
 
 
 def _batches(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ase_mlwave.models.folder import ModelFolder
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.module import PhiSNetModule
 from ase_mlwave.models.phisnet.training.run import train
+from ase_mlwave.models.phisnet.training.settings import TrainingSettings
 from ase_mlwave.models.training.metrics import read_metrics
 from tests.models.phisnet.training.runs import MODEL, WATERS, tiny_settings
 
@@ -221,6 +223,17 @@ def test_fine_tuning_starts_from_the_given_weights(finished: Path, tmp_path: Pat
             torch.testing.assert_close(end[name], value, rtol=1e-6, atol=1e-9)
     with pytest.raises(InputError, match="has other model settings: features, hidden"):
         _train(tmp_path / "other", start_from=str(finished / "model"), model={**MODEL, "features": 9, "hidden": 4})
+
+
+def test_a_run_on_matrices_does_not_inherit_the_penalty(finished: Path, tmp_path: Path) -> None:
+    """It was chosen for other molecules; energies were trained with it, and keep it."""
+    folder = ModelFolder.load(finished / "model")
+    config = folder.config.model_copy(update={"settings": {**folder.config.settings, "overlap_penalty": 1e-4}})
+    replace(folder, config=config).save(tmp_path / "start")
+    text = f"data: x.db\noutput: {tmp_path / 'run'}\nstart_from: {tmp_path / 'start'}\n"
+    (tmp_path / "settings.yaml").write_text(text)
+    for words, penalty in (((), 0.0), (("loss.energy=1",), 1e-4)):
+        assert TrainingSettings.read(tmp_path / "settings.yaml", words).model.overlap_penalty == penalty
 
 
 def test_training_goes_on_with_a_wider_network(finished: Path, tmp_path: Path) -> None:
