@@ -32,7 +32,7 @@ from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
 from ase_mlwave.systems.system import System
 from ase_mlwave.text import LONGEST_NAME, plain
 
-__all__ = ["ModelLevel", "find_model_level"]
+__all__ = ["ModelLevel", "find_level", "method_names"]
 
 #: What is asked of a model, where it has it.
 _PROPERTIES = ("energy", "forces", "dipole")
@@ -155,7 +155,7 @@ class ModelLevel(CalculatorLevel):
         return _loaded(*key, threading.get_ident())
 
 
-def find_model_level(words: Sequence[str]) -> LevelOfTheory | None:
+def find_level(words: Sequence[str]) -> LevelOfTheory | None:
     """Make the level that a string's words name, if the first is a model.
 
     Parameters
@@ -186,6 +186,11 @@ def find_model_level(words: Sequence[str]) -> LevelOfTheory | None:
             )
         values[key] = value
     return ModelLevel(name, **values)
+
+
+def method_names() -> list[str]:
+    """List the models of the zoo."""
+    return list(list_models())
 
 
 def _options_of(config: ModelConfig, energy: str | None) -> dict[str, str]:

@@ -136,7 +136,7 @@ def test_dispersion_without_its_package_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 def test_tblite_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ase_mlwave.reference.levels.find_spec", lambda name: None)
+    monkeypatch.setattr("ase_mlwave.reference.levels.programs.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'ase-mlwave\[xtb\]'"):
         LevelOfTheory.parse("gfn2-xtb")
 
