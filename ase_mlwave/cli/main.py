@@ -56,7 +56,7 @@ _Quiet = Annotated[
 
 
 def _with_quiet(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb the option ``-q``."""
+    """Give a verb the option ``-q``, and its help lines that a terminal of any width wraps itself."""
 
     @wraps(verb)
     def run(*args: Any, quiet: bool = False, **options: Any) -> None:
@@ -68,6 +68,7 @@ def _with_quiet(verb: Callable[..., None]) -> Callable[..., None]:
     signature = inspect.signature(verb, eval_str=True)
     option = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Quiet)
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    run.__doc__ = "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(verb.__doc__ or "").split("\n\n"))
     run.__annotations__ = {**{name: p.annotation for name, p in signature.parameters.items()}, "quiet": _Quiet}
     return run
 

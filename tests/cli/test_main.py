@@ -62,6 +62,13 @@ def test_help_shows_defaults_that_are_chosen_later(verb: str, default: str, monk
     assert f"[default: ({default})]" in result.output
 
 
+def test_help_fills_the_lines_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = CliRunner().invoke(app, ["predict", "--help"]).output.split("Without --properties")[1].split("\n\n")[0]
+    lines = text.split("\n \n")[0].splitlines()
+    assert all(len(line.strip()) > 55 for line in lines[1:3])
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [
