@@ -13,8 +13,14 @@ import typer
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ase_mlwave.calculators.base import MlwaveCalculator
     from ase_mlwave.calculators.outcome import Outcome
     from ase_mlwave.console import Console
+
+#: Results that are written, where the model has them, unless others are asked for.
+_DEFAULT = ("energy", "forces", "dipole", "charges")
+#: What a committee adds whatever is asked for.
+_SPREADS = ("energy_spread", "forces_spread")
 
 
 def predict(
@@ -23,7 +29,10 @@ def predict(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Extended XYZ to write.", show_default="beside the input")
     ] = None,
-    properties: Annotated[str, typer.Option(help="Properties, joined by commas.")] = "energy,forces",
+    properties: Annotated[
+        str | None,
+        typer.Option(help="Results and extras to write, joined by commas.", show_default="see below"),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Option of the calculator: energy=scf.")
     ] = None,
@@ -35,9 +44,13 @@ def predict(
 ) -> None:
     """Predict properties of the structures in a file and write them as extended XYZ.
 
-    A committee writes its spreads too: energy_spread (eV) and forces_spread (eV/Angstrom, of each atom). Structures
-    unlike the training data are marked out_of_domain=doubtful; those unlike anything in it out_of_domain=refused, and
-    they have no results unless you add --set outside=warn.
+    Without --properties: energy, forces, dipole, charges and all extras that are one number for the structure or for
+    each atom (homo, lumo, gap, domain_distance, ...), of these what the model has; docs/properties.md lists them with
+    their units. Matrices are for Python: calc.hamiltonian(atoms), calc.density_matrix(atoms).
+
+    A committee writes its spreads in any case: energy_spread (eV), forces_spread (eV/Angstrom, of each atom).
+    Structures unlike the training data are marked out_of_domain=doubtful; those unlike anything in it
+    out_of_domain=refused, and they have no results unless you add --set outside=warn.
     """
     from ase.calculators.calculator import InputError
 
@@ -51,32 +64,70 @@ def predict(
     target = structures.with_suffix(".predicted.extxyz") if output is None else output
     if target.resolve() == structures.resolve():
         raise InputError(f"the output would overwrite the input, {structures}. Give another file with -o.")
+    if target.suffix not in (".extxyz", ".xyz"):
+        raise InputError(f"the output {target} would be extended XYZ: let its name end in .extxyz or .xyz.")
     images = _read(structures)
     console = Console(stderr=True)
     print_line(console, summary_of_structures(images, str(structures)))
-    requested = [name.strip() for name in properties.split(",")]
-    try:
-        check_extxyz(images, requested)
-    except ValueError as error:
-        raise InputError(f"{structures}, {error}") from None
     names = [name.strip() for name in model.split(",")] if "," in model else model
     calculator = load_calculator(names, device=device, dtype=dtype, batch_size=batch_size, **_options(option or []))
+    results, extras = _wanted(calculator, properties)
+    try:
+        check_extxyz(images, results)
+    except ValueError as error:
+        raise InputError(f"{structures}, {error}") from None
     start = time.perf_counter()
     with progress_bar(console) as bar:
         task = bar.add_task("predicting", total=len(images))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutOfDomainWarning)  # the structures are marked instead
             outcomes = calculator.predict_outcomes(
-                images, requested, progress=lambda done: bar.advance(task, done), outside="warn"
+                images, results or [_least(calculator)], progress=lambda done: bar.advance(task, done), outside="warn"
             )
     seconds = time.perf_counter() - start
     states = [_state(outcome, refuse=calculator.parameters["outside"] == "error") for outcome in outcomes]
     target.parent.mkdir(parents=True, exist_ok=True)
     rows = zip(images, outcomes, states, strict=True)
-    write_extxyz(target, [_labelled(atoms, outcome, requested, state) for atoms, outcome, state in rows])
+    write_extxyz(target, [_labelled(atoms, outcome, results, extras, state) for atoms, outcome, state in rows])
     level = f", energy={calculator.option('energy')!r}" if "energy" in calculator.parameters else ""
+    if properties is not None:
+        _report_absent(extras, outcomes, console)
     console.print(f"{len(images)} structures -> {target} ({seconds:.2f} s{level})", soft_wrap=True, highlight=False)
     _report_outside(states, console)
+
+
+def _wanted(calculator: MlwaveCalculator, properties: str | None) -> tuple[list[str], list[str]]:
+    """Return the names of results and of extras to write, which ``properties`` names, or what a model may have."""
+    from ase.calculators.calculator import InputError, PropertyNotImplementedError
+
+    from ase_mlwave.errors import suggestion
+    from ase_mlwave.properties import EXTRAS, MATRICES
+
+    known = calculator.implemented_properties
+    if properties is None:
+        return [name for name in _DEFAULT if name in known], [name for name in EXTRAS if _place(name)]
+    names = list(dict.fromkeys(name.strip() for name in properties.split(",")))
+    for name in names:
+        if name not in known and name not in EXTRAS:
+            hint = suggestion(name, {*known, *filter(_place, EXTRAS)})
+            raise PropertyNotImplementedError(f"{type(calculator).__name__} has no {name!r}. {hint}")
+        if name in EXTRAS and not (_place(name) or name == "orbital_energies"):
+            way = f"calc.{name}(atoms)" if name in MATRICES else f"calc.extras[{name!r}]"
+            raise InputError(f"extended XYZ has no place for {name}; take {way} in Python.")
+    return [name for name in names if name in known], [name for name in names if name in EXTRAS]
+
+
+def _place(name: str) -> str:
+    """Say where an extra of any model is written: ``"info"``, ``"arrays"``, or nowhere, an empty string."""
+    from ase_mlwave.properties import EXTRAS
+
+    shape = EXTRAS[name].shape
+    return "" if shape is None or "M" in shape else "arrays" if shape else "info"
+
+
+def _least(calculator: MlwaveCalculator) -> str:
+    """Name what to compute where only extras are wanted: charges cost nothing at any level but that of the SCF."""
+    return "charges" if "charges" in calculator.implemented_properties else "energy"
 
 
 def _read(path: Path) -> list[Atoms]:
@@ -121,6 +172,14 @@ def _state(outcome: Outcome, *, refuse: bool) -> str:
     return "refused" if verdict.refused and refuse else "doubtful"
 
 
+def _report_absent(extras: Sequence[str], outcomes: Sequence[Outcome], console: Console) -> None:
+    """Say which of the extras that were asked for the model, or its level of energy, does not have."""
+    absent = [name for name in extras if not any(name in outcome.extras for outcome in outcomes)]
+    if outcomes and absent:
+        text = f"warning: the model gave no {', '.join(absent)}"
+        console.print(text, style="yellow", soft_wrap=True, highlight=False)
+
+
 def _report_outside(states: Sequence[str], console: Console) -> None:
     """Say how many structures are outside the domain; end with an error where some have no results."""
     doubtful = states.count("doubtful")
@@ -138,18 +197,23 @@ def _report_outside(states: Sequence[str], console: Console) -> None:
         raise typer.Exit(1)
 
 
-def _labelled(atoms: Atoms, outcome: Outcome, properties: list[str], state: str) -> Atoms:
-    """Return a copy that carries the predicted properties, and a committee's spreads, in place of any it had."""
+def _labelled(atoms: Atoms, outcome: Outcome, results: list[str], extras: list[str], state: str) -> Atoms:
+    """Return a copy that carries what was predicted in place of what it had; of a refused one, how unlike it is."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
+    from ase_mlwave.properties import EXTRAS
+
     copy: Atoms = atoms.copy()
-    for name, place in (("energy_spread", copy.info), ("forces_spread", copy.arrays)):
-        place.pop(name, None)
-        if name in outcome.extras:
+    for name in (*EXTRAS, "out_of_domain"):
+        copy.info.pop(name, None)
+        copy.arrays.pop(name, None)
+    refused = state == "refused"
+    for name in (*extras, *(spread for spread in _SPREADS if spread not in extras)):
+        if name in outcome.extras and (name == "domain_distance" or not refused):
+            place = copy.arrays if _place(name) == "arrays" else copy.info
             place[name] = outcome.extras[name]
-    copy.info.pop("out_of_domain", None)
     if state:
         copy.info["out_of_domain"] = state
-    values = {} if state == "refused" else {name: outcome.values[name] for name in properties}
+    values = {} if refused else {name: outcome.values[name] for name in results}
     copy.calc = SinglePointCalculator(copy, **values) if values else None
     return copy

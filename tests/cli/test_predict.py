@@ -14,7 +14,7 @@ from ase_mlwave.calculators.base import MlwaveCalculator
 from ase_mlwave.cli.main import app
 from ase_mlwave.data.database import write_database
 from ase_mlwave.data.record import Dataset, Record
-from ase_mlwave.units import BOHR
+from ase_mlwave.units import BOHR, HARTREE
 from tests.calculators.morse import morse_folder
 
 
@@ -59,6 +59,36 @@ def test_level_of_the_energies_is_told_where_there_are_several(tmp_path: Path) -
     assert "s, energy='wavefunction')" in output
 
 
+def test_extras_are_written_as_the_calculator_has_them(tmp_path: Path) -> None:
+    stale = molecule("H2O", info={"gap": -1.0, "novelty": 3.0})
+    write(tmp_path / "water.traj", stale)
+    out = tmp_path / "out.extxyz"
+    code, output = _invoke("phisnet-water", tmp_path / "water.traj", "-o", out)
+    assert code == 0, output
+    found = read(out)
+    calc = load_calculator("phisnet-water")
+    (expected,) = calc.predict_outcomes([molecule("H2O")], ["energy", "forces", "dipole", "charges"])
+    assert found.calc.results.keys() == {"energy", "forces", "dipole", "charges"}
+    np.testing.assert_allclose(found.get_charges(), expected.values["charges"], atol=1e-7)
+    assert found.info == pytest.approx({name: expected.extras[name] for name in ("homo", "lumo", "gap")}, abs=1e-7)
+    np.testing.assert_allclose(found.arrays["domain_distance"], expected.extras["domain_distance"], atol=1e-7)
+
+
+def test_what_is_asked_for_is_written_and_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path / "water.xyz", molecule("H2O"))
+    out = tmp_path / "out.xyz"
+    code, output = _invoke("phisnet-water", tmp_path / "water.xyz", "-o", out, "--properties", "gap,orbital_energies")
+    assert (code, "warning" in output) == (0, False), output
+    found = read(out, format="extxyz")
+    energies = found.info["orbital_energies"]
+    assert found.info.keys() == {"gap", "orbital_energies"}
+    assert found.info["gap"] == pytest.approx((energies[5] - energies[4]) * HARTREE)
+    assert found.calc is None
+    code, output = _invoke("phisnet-water", tmp_path / "water.xyz", "-o", out, "--properties", "energy, novelty")
+    assert (code, "warning: the model gave no novelty" in output) == (0, True), output
+    assert read(out, format="extxyz").calc.results.keys() == {"energy"}
+
+
 def test_options_reach_the_calculator(morse_zoo: Path, waters: Path) -> None:
     out = waters.parent / "out.extxyz"
     energies = []
@@ -97,7 +127,10 @@ def test_bad_input_is_refused(morse_zoo: Path, waters: Path, tmp_path: Path) -> 
         (("morse", tmp_path / "what.ever"), "cannot read structures"),
         (("morse", tmp_path / "xenon.xyz"), "structure 1: the model does not know Xe"),
         (("morse", waters, "-o", waters), "overwrite the input"),
+        (("morse", waters, "-o", tmp_path / "out.db"), "let its name end in .extxyz or .xyz"),
         (("morse", waters, "--properties", "energy,force"), "Did you mean 'forces'"),
+        (("morse", waters, "--properties", "overlap"), "take calc.overlap(atoms) in Python"),
+        (("morse", waters, "--properties", "amons"), "take calc.extras['amons'] in Python"),
         (("morse", waters, "--set", "scale"), "NAME=VALUE"),
         (("morse", waters, "--batch-size", "0"), "at least 1"),
         (("mors", waters), "Did you mean 'morse'"),
@@ -149,6 +182,7 @@ def test_structures_outside_the_domain_are_marked_and_the_others_kept(morse_kind
     assert first.get_potential_energy() < 0
     assert second.info["out_of_domain"] == "refused"
     assert second.calc is None
+    assert second.info.keys() == {"name", "out_of_domain"}
     code, output = _invoke(folder, waters, "-o", out, "--set", "outside=warn")
     assert code == 0, output
     assert [atoms.info["out_of_domain"] for atoms in read(out, ":")] == ["doubtful"] * 3
