@@ -37,8 +37,8 @@ def label(
     level: Annotated[
         str,
         typer.Option(
-            help="functional/basis for PySCF, gfn2-xtb or gfn1-xtb, or a model, such as phisnet-chno; settings after "
-            "it as key=value."
+            help="functional/basis, mp2/basis or ccsd(t)/basis for PySCF, gfn2-xtb or gfn1-xtb, or a model, such as "
+            "phisnet-chno; settings after it as key=value."
         ),
     ] = "pbe/def2-svp",
     workers: Annotated[

@@ -41,6 +41,8 @@ OH = Record(numbers=np.array([8, 1]), positions=np.array([[0.0, 0.0, 0.0], [0.2,
         "pbe/def2-svp density_fit=false grid_level=5",
         "pbe/def2-svp conv_tol=1e-08 max_cycle=20",
         "pbe/def2-svp grid_response=false",
+        "mp2/cc-pvdz",
+        "ccsd(t)/6-31g(2df,p) frozen_core=true conv_tol=1e-08",
     ],
 )
 def test_the_name_of_a_level_parses_to_the_same_level(text: str) -> None:
@@ -111,8 +113,8 @@ def test_hartree_fock_has_no_grid_to_respond() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "write functional/basis"),
-        ("pbe", "write functional/basis"),
+        ("", "write method/basis"),
+        ("pbe", "write method/basis"),
         ("gfn2", "Did you mean 'gfn2-xtb'"),
         ("/def2-svp", "names no functional"),
         ("pbbe/def2-svp", "knows no functional 'pbbe'.*'pbe'"),

@@ -25,6 +25,7 @@ __all__ = ["LevelOfTheory", "unlabelled_record"]
 #: own, and ``method_names()``, the names that have no basis.
 _PROGRAMS = (
     "ase_mlwave.reference.levels.mean_fields",
+    "ase_mlwave.reference.levels.correlated",
     "ase_mlwave.reference.levels.programs",
     "ase_mlwave.calculators.levels",
 )
@@ -61,6 +62,7 @@ class LevelOfTheory(ABC):
         text : str
             ``functional/basis`` for PySCF (``"pbe/def2-svp"``, ``"hf/def2-tzvp"``), with settings of ``PyscfLevel``
             after it where they differ from the defaults (``"pbe/def2-svp density_fit=false grid_level=5"``);
+            ``"ccsd(t)/cc-pvdz"``, ``"ccsd/..."`` and ``"mp2/..."``, with settings of ``CorrelatedLevel``;
             ``"gfn2-xtb"`` or ``"gfn1-xtb"`` for tblite; a model of the zoo or the folder of one (``"phisnet-chno"``,
             ``"runs/my-model energy=wavefunction"``), see `ase_mlwave.calculators.levels.ModelLevel`.
 
@@ -86,7 +88,7 @@ class LevelOfTheory(ABC):
             check_functional(method)  # no program has it: say why, and which is near
         known = [name for module in _PROGRAMS for name in import_module(module).method_names()]
         raise InputError(
-            f"{text!r} is no level of theory. Write functional/basis, such as 'pbe/def2-svp' or 'hf/def2-svp', the "
+            f"{text!r} is no level of theory. Write method/basis, such as 'pbe/def2-svp' or 'ccsd(t)/cc-pvdz', the "
             f"folder of a model, or a name. {suggestion(method, known)}"
         )
 

@@ -147,12 +147,7 @@ class PyscfLevel(SettingsLevel):
         mole = build_mole(record.numbers, record.positions, self.basis, record.charge, record.spin)
         try:
             with without_evaluation():
-                mf, rung = converge_with_rescue(lambda: self.mean_field(mole), lambda: self.on("cpu").mean_field(mole))
-            if not rung:
-                raise SCFError(
-                    f"the SCF of {record.formula} at {self.name} did not converge to {self.conv_tol:g} Hartree within "
-                    f"{self.max_cycle} cycles, nor with level shifts, smaller steps or in second order."
-                )
+                mf, rung = self.converged(mole, record.formula)
             gradient = self._gradient(mf)
             fock = to_numpy(mf.get_fock(dm=mf.make_rdm1()))
             density = to_numpy(mf.make_rdm1())
@@ -165,6 +160,36 @@ class PyscfLevel(SettingsLevel):
         rescued = {} if rung == AS_IS else {RESCUE_KEY: rung}
         labels: dict[str, Any] = {"energy": float(mf.e_tot), "forces": -gradient, "dipole": dipole}
         return replace(record, **labels, matrices={"hamiltonian": symmetric}).with_info(**rescued)
+
+    def converged(self, mole: gto.Mole, formula: str) -> tuple[Any, str]:
+        """Converge the SCF of a molecule.
+
+        Parameters
+        ----------
+        mole : pyscf.gto.Mole
+            In this level's basis.
+        formula : str
+            What the molecule is called in messages.
+
+        Returns
+        -------
+        mean_field : PySCF mean-field object
+            Converged.
+        rung : str
+            As of `converge_with_rescue`.
+
+        Raises
+        ------
+        SCFError
+            If nothing converges it.
+        """
+        mean_field, rung = converge_with_rescue(lambda: self.mean_field(mole), lambda: self.on("cpu").mean_field(mole))
+        if not rung:
+            raise SCFError(
+                f"the SCF of {formula} at {self.name} did not converge to {self.conv_tol:g} Hartree within "
+                f"{self.max_cycle} cycles, nor with level shifts, smaller steps or in second order."
+            )
+        return mean_field, rung
 
     def _gradient(self, mf: scf.hf.SCF) -> NDArray[np.float64]:
         try:

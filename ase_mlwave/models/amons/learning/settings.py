@@ -42,8 +42,9 @@ class StudySettings(BaseModel):
     model_config = _CONFIG
 
     reference: Annotated[Any, "str or LevelOfTheory"] = "pbe/def2-svp"
-    """Level of theory: functional/basis for PySCF, gfn2-xtb or gfn1-xtb, or a model, such as phisnet-chno (after it
-    energy=wavefunction or energy=scf for another energy than its functional's). One database holds one level."""
+    """Level of theory: functional/basis or ccsd(t)/basis for PySCF, gfn2-xtb or gfn1-xtb, or a model, such as
+    phisnet-chno (after it energy=wavefunction or energy=scf for another energy than its functional's). One database
+    holds one level."""
     max_heavy: int | None = None
     """Heavy atoms of the largest covalent amons: by default 7, which hold a benzene ring and what is bonded to it, or
     up to 10 where aromatic rings are fused."""
