@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from matplotlib.lines import Line2D
 
 from benchmarks.common import picture, plain_numbers
 from benchmarks.fine_tuning.runs import Figures
@@ -47,25 +48,30 @@ def _line(figures: Mapping[str, float]) -> list[str]:
 
 
 def draw(results: Mapping[str, Sequence[Figures]], path: Path) -> None:
-    """Plot errors of H and of forces against the number of geometries; dashed: the general model; symbols: others'."""
+    """Plot errors of H and of forces against the number of geometries; a colour a molecule, a symbol a program."""
     panels = {"hamiltonian_mae_uHa": "error of H (µHa)", "functional_forces_mae_meV_per_A": "error of forces (meV/Å)"}
-    with picture(path, (9.0, 4.2), panels=len(panels), dpi=150) as axes:
+    symbols = dict(zip(PUBLISHED, "*sd", strict=True))
+    with picture(path, (9.0, 4.4), panels=len(panels), dpi=150) as axes:
         for axis, (key, label) in zip(axes, panels.items(), strict=True):
             for k, (name, found) in enumerate(results.items()):
                 color = f"C{k}"
                 tuned = [(one["geometries"], one[key]) for one in found if one["geometries"]]
-                general = [one[key] for one in found if not one["geometries"]]
-                axis.plot(*zip(*tuned, strict=True) if tuned else ([], []), "o-", color=color, label=name)
-                for value in general:
+                axis.plot(*zip(*tuned, strict=True) if tuned else ([], []), "o-", color=color)
+                for value in (one[key] for one in found if not one["geometries"]):
                     axis.axhline(value, color=color, linestyle="--", linewidth=1)
-                for (program, molecules), marker in zip(PUBLISHED.items(), "*sd", strict=False):
-                    if key in molecules.get(name, {}):
-                        axis.plot(
-                            molecules[name]["geometries"], molecules[name][key], marker, color=color, markersize=9
-                        )
-                        axis.annotate(f" {program}", (molecules[name]["geometries"], molecules[name][key]), fontsize=8)
+                for program, marker in symbols.items():
+                    theirs = PUBLISHED[program].get(name, {})
+                    if key in theirs:
+                        style = {"color": color, "markersize": 9, "fillstyle": "none"}  # values lie on one another
+                        axis.plot(theirs["geometries"], theirs[key], marker, **style)
             axis.margins(x=0.15)
             axis.set(xscale="log", yscale="log", xlabel="training geometries of the molecule", ylabel=label)
             plain_numbers(axis.xaxis)
             plain_numbers(axis.yaxis)
-        axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+        handles = [Line2D([], [], color=f"C{k}", linewidth=4, label=name) for k, name in enumerate(results)]
+        handles.append(Line2D([], [], color="0.4", marker="o", label="fine-tuned"))
+        handles.append(Line2D([], [], color="0.4", linestyle="--", label="general model"))
+        shown = [program for program in symbols if PUBLISHED[program].keys() & results.keys()]
+        empty = {"color": "0.4", "linestyle": "", "markersize": 9, "fillstyle": "none"}
+        handles += [Line2D([], [], marker=symbols[program], label=program, **empty) for program in shown]
+        axes[0].figure.legend(handles=handles, loc="outside lower center", ncols=(len(handles) + 1) // 2, frameon=False)
