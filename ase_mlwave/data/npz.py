@@ -121,13 +121,27 @@ def unpack_upper_triangle(packed: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def level_from_description(text: str) -> str:
-    """Return ``functional/basis`` from a description such as ``RKS PBE/def2-SVP, density fitting ...``.
+    """Find the level of theory in the description of an archive.
+
+    Parameters
+    ----------
+    text : str
+        It begins with ``level: NAME;``, the name of a level with its settings, or has ``RKS PBE/def2-SVP``, a
+        functional and a basis with PySCF's usual settings.
+
+    Returns
+    -------
+    str
+        ``functional/basis``, or the name as it is given.
 
     Raises
     ------
     ValueError
-        If the text names no level of theory in that form.
+        If the text names no level of theory in one of these forms.
     """
+    named = re.match(r"level: ([^;]+);", text)
+    if named is not None:
+        return named.group(1).strip()
     match = re.search(r"\b[RU](?:KS|HF)\s+(?:(\S+?)/)?([^\s,]+?)(?=[,\s]|$)", text)
     if match is None:
         raise ValueError(f"no level of theory such as 'RKS PBE/def2-SVP' in the description {text[:200]!r}.")

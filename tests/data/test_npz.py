@@ -41,6 +41,7 @@ def test_upper_triangle_round_trip() -> None:
         ("RKS PBE/def2-SVP, density fitting (PySCF 2.14 ...)", "pbe/def2-svp"),
         ("UKS B3LYP/6-31G(2df,p) ...", "b3lyp/6-31g(2df"),
         ("RHF def2-TZVP, no density fitting", "hf/def2-tzvp"),
+        ("level: ccsd(t)/cc-pvdz frozen_core=true; PySCF 2.14", "ccsd(t)/cc-pvdz frozen_core=true"),
     ],
 )
 def test_level_from_description(text: str, level: str) -> None:

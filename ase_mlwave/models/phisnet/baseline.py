@@ -57,6 +57,7 @@ def exact_matrices(
     integrals: IntegralProgram = "torch",
     second: bool = True,
     prepared: Batch | None = None,
+    shift: float = 0.0,
 ) -> ExactMatrices:
     """Compute overlap, baseline and core Hamiltonian of a batch of molecules.
 
@@ -66,7 +67,7 @@ def exact_matrices(
         As of `ase_mlwave.quantum.integrals.batch_integrals`.
     second, prepared
         As of `ase_mlwave.quantum.integrals.joined_integrals`.
-    baseline, short_range
+    baseline, short_range, shift
         As of `baseline_matrix` and `energy_core`.
 
     Returns
@@ -87,10 +88,11 @@ def exact_matrices(
     values, _ = joined_integrals(positions, molecules, basis, wanted, **options)
     overlap, kinetic, *potentials = values.unbind()
     sums = [kinetic + potential for potential in potentials]
-    return ExactMatrices(overlap, sums[1] if len(sums) > 1 else torch.zeros_like(overlap), sums[0])
+    zero = sums[1] if len(sums) > 1 else torch.zeros_like(overlap)
+    return ExactMatrices(overlap, zero + shift * overlap if shift else zero, sums[0])
 
 
-def baseline_matrix(kind: str, integrals: OneElectronIntegrals) -> Tensor:
+def baseline_matrix(kind: str, integrals: OneElectronIntegrals, shift: float = 0.0) -> Tensor:
     """Compute H0.
 
     Parameters
@@ -100,6 +102,8 @@ def baseline_matrix(kind: str, integrals: OneElectronIntegrals) -> Tensor:
         potentials (Lehtola, Visscher and Engel 2020).
     integrals : OneElectronIntegrals
         Of one molecule; with ``sap`` where the kind needs it.
+    shift : float
+        Hartree: so many times the overlap matrix is added.
 
     Returns
     -------
@@ -111,10 +115,11 @@ def baseline_matrix(kind: str, integrals: OneElectronIntegrals) -> Tensor:
     ValueError
         If the kind is unknown or the SAP integrals are missing.
     """
+    rigid = shift * integrals.overlap
     if kind == "none":
-        return torch.zeros_like(integrals.overlap)
+        return rigid
     if kind == "sap" and integrals.sap is not None:
-        return integrals.core + integrals.sap
+        return integrals.core + integrals.sap + rigid
     raise ValueError(f"no baseline {kind!r} from integrals {'with' if integrals.sap is not None else 'without'} SAP")
 
 

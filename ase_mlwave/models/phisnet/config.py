@@ -49,6 +49,12 @@ class PhiSNetConfig(BaseModel):
     baseline: Literal["none", "sap"] = "sap"
     """H0 that is added to the network's output: nothing, or T + V_ne + V_SAP (superposition of atomic
     potentials)."""
+    baseline_shift: float = Field(0.0, ge=-1000, le=1000)
+    """Hartree: H0 has so many times the overlap matrix added. It moves all orbital energies alike, and the wavefunction
+    energy by half of itself for every electron. Runs on energies without ``atomic_energies`` choose it."""
+    atomic_energies: bool = True
+    """Whether the wavefunction energy has atomic energies of the network beside those of H; False: it is
+    1/2 tr[P (H + h)] + E_nn, as in the paper, exact for Hartree-Fock theory with ``short_range: false``."""
     short_range: bool = True
     """Whether the wavefunction energy has short-range Coulomb terms, and so is exactly size consistent for neutral
     molecules; False: the bare ones, as in the paper."""

@@ -143,6 +143,7 @@ def predict_batch(
             [s.numbers for s in systems],
             config.basis,
             baseline=config.baseline,
+            shift=config.baseline_shift,
             short_range=config.short_range,
             integrals=integrals,
         )

@@ -31,6 +31,8 @@ __all__ = ["MatrixHeads", "PhiSNet", "PhiSNetOutput"]
 
 #: Plans of batches, and groups of heads, that are kept for the next of their kind.
 _KEPT = 8
+#: Scale of atomic energies that were not learned from a remainder, Hartree.
+_ATOMIC_SCALE = 0.01
 #: Plans of larger batches are not kept, for they take up to 5 kB a pair.
 _KEPT_PAIRS = 20_000
 
@@ -231,8 +233,7 @@ class PhiSNet(nn.Module):
             of_pairs = self.overlap_pairs.environment_free(embedded, geometry)
             overlap = self.overlap_heads(*of_pairs, cut, plan)
         with precise:
-            energies = self.energy_head(f[0])[:, 0].double() * self.energy_scale
-            energies = energies + self.energy_shift.index_select(0, plan.element)  # type: ignore[operator]
+            energies = self._atomic_energies(f[0], plan.element)
             return PhiSNetOutput(
                 hamiltonian=self.heads(f_atoms, f_pairs, cut, plan),
                 atomic_energies=energies.index_select(0, plan.place),
@@ -240,6 +241,22 @@ class PhiSNet(nn.Module):
                 overlap=overlap,
                 core=core,
             )
+
+    def _atomic_energies(self, invariants: Tensor, element: Tensor) -> Tensor:
+        """Give e_i of the wavefunction energy, (N,), Hartree; zero for a model without."""
+        if not self.config.atomic_energies:
+            return torch.zeros(len(element), dtype=torch.float64, device=element.device)
+        energies: Tensor = self.energy_head(invariants)[:, 0].double() * self.energy_scale
+        return energies + self.energy_shift.index_select(0, element)  # type: ignore[operator]
+
+    def forget_atomic_energies(self) -> None:
+        """Set e_i to zero, ready to learn a few milli-Hartree: before a model without learns them."""
+        with torch.no_grad():
+            last: Any = self.energy_head[-1]
+            last.weight.zero_()
+            last.bias.zero_()
+            self.energy_shift.zero_()  # type: ignore[operator]
+            self.energy_scale.fill_(_ATOMIC_SCALE)  # type: ignore[operator]
 
     def _block_cutoff(self, geometry: EdgeGeometry) -> Tensor:
         """Give what the blocks of pairs are multiplied by, (E,)."""

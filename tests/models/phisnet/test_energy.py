@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,12 +14,14 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, exact_matrices
 from ase_mlwave.models.phisnet.energy import ElectronicStates, electronic_states, n_occupied, wavefunction_energies
+from ase_mlwave.models.phisnet.inference import predict_batch as infer
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.losses import predict_batch
 from ase_mlwave.models.phisnet.training.prepared import Preparation, PreparedDataset, join
 from ase_mlwave.models.phisnet.training.statistics import fit_statistics
 from ase_mlwave.quantum.basis import n_functions
 from ase_mlwave.quantum.integrals import IntegralProgram, batch_integrals
+from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.systems.batch import collate
 from ase_mlwave.systems.system import System
 from tests.models.phisnet.systems import geometry, network
@@ -118,3 +120,56 @@ def test_exact_matrices_are_sums_of_integrals(kind: str, short_range: bool, prog
     }.items():
         expected = torch.cat([part.reshape(-1) for part in parts])
         torch.testing.assert_close(getattr(found, name), expected, rtol=1e-10, atol=1e-11)
+
+
+def _labelled(level: str) -> list[Record]:
+    """Label two waters in a small basis, far from equilibrium."""
+    return [LevelOfTheory.parse(level).label(record.unlabelled()) for record in read_dataset(WATERS).records[:2]]
+
+
+def test_without_atomic_energies_that_of_hartree_fock_theory_is_exact() -> None:
+    """1/2 tr[P (F + h)] + E_nn of the reference's matrix is its energy; of a density functional it is not."""
+    for level, exact in (("hf/sto-3g density_fit=false", True), ("pbe/sto-3g grid_level=0", False)):
+        prepared = PreparedDataset(_labelled(level), Preparation("sto-3g", "sap", short_range=False))
+        remainders = [abs(system.remainder or 0.0) for system in prepared]
+        assert (max(remainders) < 1e-9) == exact
+        assert (min(remainders) > 1.0) != exact
+
+
+def test_a_model_without_atomic_energies_has_none() -> None:
+    numbers, positions = geometry("OHH")
+    model = network("edge_frame", basis="sto-3g", short_range=False)
+    bare = network("edge_frame", basis="sto-3g", short_range=False, atomic_energies=False)
+    system = System(numbers, positions)
+    one, other = (infer(some, [system]) for some in (model, bare))
+    assert torch.count_nonzero(other.atomic_energies) == 0
+    difference = one.wavefunction_energies() - other.wavefunction_energies()
+    torch.testing.assert_close(difference, one.atomic_energies.sum()[None], rtol=0, atol=1e-10)
+    assert abs(float(difference[0])) > 1e-3
+
+
+@pytest.mark.parametrize("baseline", ["none", "sap"])
+def test_shifts_of_the_baseline_move_orbitals_alike_and_the_energy_by_half_for_each_electron(baseline: str) -> None:
+    system = System(*geometry("OHH"))
+    changes = {"basis": "sto-3g", "baseline": baseline, "short_range": False}
+    one = infer(network("edge_frame", **changes), [system])
+    other = infer(network("edge_frame", baseline_shift=-0.04, **changes), [system])
+    energies = [some.states[0].orbital_energies for some in (one, other)]
+    torch.testing.assert_close(energies[1], energies[0] - 0.04, rtol=0, atol=1e-9)
+    torch.testing.assert_close(other.states[0].density, one.states[0].density, rtol=0, atol=1e-8)
+    change = other.wavefunction_energies() - one.wavefunction_energies()
+    assert float(change[0]) == pytest.approx(-0.04 * 10 / 2, abs=1e-8)
+
+
+def test_training_and_inference_have_the_same_shifted_energy() -> None:
+    record = _labelled("hf/sto-3g density_fit=false")[0]
+    model = network("edge_frame", basis="sto-3g", short_range=False, baseline_shift=0.1, cutoff=15.0)
+    kept: Any = ("baseline", "overlap", "energy_core")
+    for some, forces in ((kept, False), ((), True)):
+        preparation = Preparation("sto-3g", "sap", short_range=False, kept=some, shift=0.1)
+        (system,) = PreparedDataset([record], preparation)
+        batch = join([system], model, forces=forces)
+        found = predict_batch(model, batch, energies=True, forces=forces).energies
+        assert found is not None
+        expected = infer(model, [record]).wavefunction_energies()
+        torch.testing.assert_close(found.detach(), expected, rtol=0, atol=1e-8)

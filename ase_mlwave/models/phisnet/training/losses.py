@@ -88,6 +88,7 @@ def _integrals(batch: TrainingBatch, positions: Tensor, config: PhiSNetConfig) -
     """Compute what the energy needs as a function of the positions; each (sum M_b^2,), named as what is kept."""
     kinds: dict[str, Any] = {
         "baseline": config.baseline,
+        "shift": config.baseline_shift,
         "short_range": config.short_range,
         "prepared": batch.integrals,
     }

@@ -70,12 +70,15 @@ class Preparation:
     kept : tuple of str
         Matrices (M, M) that are kept beside the reference's residual: ``"baseline"`` H0, ``"overlap"`` S, ``"core"``
         h, ``"energy_core"`` h of the wavefunction energy, ``"orbitals"`` C of the reference H, with their energies.
+    shift : float
+        ``PhiSNetConfig.baseline_shift``, Hartree.
     """
 
     basis: str
     baseline: str
     short_range: bool = True
     kept: tuple[MatrixName, ...] = ()
+    shift: float = 0.0
 
     def __call__(self, record: Record) -> Arrays:
         """Compute the arrays of a labelled, closed-shell molecule; of symmetric matrices the lower triangles.
@@ -98,7 +101,7 @@ class Preparation:
         arrays = integral_arrays(mole, names)
         integrals = OneElectronIntegrals(**{name: torch.from_numpy(array) for name, array in arrays.items()})
         matrices: dict[MatrixName, Tensor] = {
-            "baseline": baseline_matrix(self.baseline, integrals),
+            "baseline": baseline_matrix(self.baseline, integrals, self.shift),
             "overlap": integrals.overlap,
             "core": integrals.core,
             "energy_core": energy_core(integrals, short_range=self.short_range),
@@ -131,7 +134,8 @@ class Preparation:
 
     def key(self, record: Record) -> str:
         """Name the arrays of a molecule in a cache."""
-        return Cache.key(record=record.content_hash(), preparation=asdict(self), **_versions())
+        preparation = {name: value for name, value in asdict(self).items() if name != "shift" or value}
+        return Cache.key(record=record.content_hash(), preparation=preparation, **_versions())
 
 
 class PreparedDataset:

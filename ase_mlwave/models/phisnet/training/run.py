@@ -14,6 +14,7 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.domain.limits import limits_of
+from ase_mlwave.models.folder import read_config
 from ase_mlwave.models.phisnet.compiling import compile_layers
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.model import PhiSNet
@@ -21,7 +22,12 @@ from ase_mlwave.models.phisnet.training.module import PhiSNetModule
 from ase_mlwave.models.phisnet.training.penalty import choose_penalty
 from ase_mlwave.models.phisnet.training.prepared import MatrixName, Preparation, PreparedDataset, join
 from ase_mlwave.models.phisnet.training.settings import LossWeights, TrainingSettings
-from ase_mlwave.models.phisnet.training.statistics import fit_domain, fit_statistics, shift_energies
+from ase_mlwave.models.phisnet.training.statistics import (
+    fit_baseline_shift,
+    fit_domain,
+    fit_statistics,
+    shift_energies,
+)
 from ase_mlwave.models.phisnet.widening import widened
 from ase_mlwave.models.training.bar import TrainingBar
 from ase_mlwave.models.training.cache import Cache
@@ -32,6 +38,8 @@ from ase_mlwave.models.training.run import NetworkTraining, Trained
 
 __all__ = ["PhiSNetTraining", "TrainingSettings", "train"]
 
+#: Settings in which a model may differ from that which it starts from.
+_FREE = frozenset({"level", "overlap_penalty", "block_cutoff", "atomic_energies", "baseline_shift"})
 #: Bytes of integrals that are kept in memory; more go to a folder of this name beside the output.
 _IN_MEMORY, _FOLDER = 10**9, "mlwave-cache"
 
@@ -63,10 +71,10 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         """Compute baselines and orbitals, and the statistics that a new network begins with."""
         settings = self.settings
         model, loss = settings.model, settings.loss
-        network = self.initial_network(
-            PhiSNet, "a PhiSNet", free={"level", "overlap_penalty", "block_cutoff"}, grown=widened
+        network = self._initial_network(training)
+        preparation = Preparation(
+            model.basis, model.baseline, model.short_range, _kept(model, loss), network.config.baseline_shift
         )
-        preparation = Preparation(model.basis, model.baseline, model.short_range, _kept(model, loss))
         cache = self._cache(preparation, [*training, *validation])
         n_workers = settings.workers or _n_cpus()
         with TrainingBar("integrals", len(training) + len(validation), shown=self.progress) as bar:
@@ -74,8 +82,10 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
                 PreparedDataset(part.records, preparation, cache, n_workers=n_workers, progress=bar.advance)
                 for part in (training, validation)
             )
-        fit = fit_statistics if settings.start_from is None else shift_energies
-        wanted = settings.fit_statistics and (settings.start_from is None or loss.energy > 0 or loss.forces > 0)
+        learns_energies = loss.energy > 0 or loss.forces > 0
+        has_matrices = any("hamiltonian" in record.matrices for record in training)
+        fit = fit_statistics if settings.start_from is None and has_matrices else shift_energies
+        wanted = settings.fit_statistics and (fit is fit_statistics or learns_energies)
         if wanted and not checkpoint_path(settings.output).exists():  # which has them
             with TrainingBar("statistics", len(train), shown=self.progress) as bar:
                 fit(network, train, bar.advance)
@@ -88,6 +98,19 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         )
         self._prepared = train, valid
         return module, data
+
+    def _initial_network(self, training: Dataset) -> PhiSNet:
+        """Make the network; what is to learn energies begins where their mean is right."""
+        settings = self.settings
+        network = self.initial_network(PhiSNet, "a PhiSNet", free=_FREE, grown=widened)
+        start = None if settings.start_from is None else read_config(settings.start_from).settings
+        gained = start is not None and not start.get("atomic_energies", True) and settings.model.atomic_energies
+        if gained or (start is None and settings.model.atomic_energies and not settings.loss.hamiltonian):
+            network.forget_atomic_energies()
+        if settings.fit_statistics and not settings.loss.hamiltonian and not settings.model.atomic_energies:
+            shift = settings.model.baseline_shift + fit_baseline_shift(network, training.records)
+            network.config = network.config.model_copy(update={"baseline_shift": shift})
+        return network
 
     def _cache(self, preparation: Preparation, records: Sequence[Record]) -> Cache | None:
         """Choose where integrals are kept: in memory where that is enough and nothing else was asked for."""

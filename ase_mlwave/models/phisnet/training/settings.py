@@ -91,7 +91,8 @@ class TrainingSettings(RunSettings):
         ----------
         path : str or path
             YAML file; ``model.preset`` names an entry of ``PRESETS`` that fills in what ``model`` leaves out.
-            Without ``model``, the network is that of ``start_from``.
+            Without ``model``, or without its ``elements``, the network is that of ``start_from``; what is given, such
+            as another ``level``, stands.
         overrides : sequence of str
             Dotted keys with values, applied last.
 
@@ -111,11 +112,11 @@ class TrainingSettings(RunSettings):
             if preset not in PRESETS:
                 raise InputError(f"there is no preset {preset!r}. {suggestion(str(preset), PRESETS)}")
             values["model"] = {**PRESETS[preset], **model}
-        elif model is None and values.get("start_from"):
+        elif values.get("start_from") and "elements" not in (model or {}):
             start = read_config(str(values["start_from"]))
             if start.kind != "phisnet":
                 raise InputError(f"start_from={values['start_from']!r} is not a PhiSNet")
-            values["model"] = dict(start.settings)
+            values["model"] = {**start.settings, **(model or {})}
             loss = values.get("loss")
             if not (isinstance(loss, dict) and (loss.get("energy") or loss.get("forces"))):
                 values["model"].pop("overlap_penalty", None)  # the run chooses it for the molecules that it is for

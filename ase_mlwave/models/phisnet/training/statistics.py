@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ase_mlwave.data.record import Record
 from ase_mlwave.models.phisnet.assembly import AOPlan
 from ase_mlwave.models.phisnet.baseline import flatten
 from ase_mlwave.models.phisnet.blocks import BlockHead
+from ase_mlwave.models.phisnet.energy import n_occupied
+from ase_mlwave.models.phisnet.inference import predict_batch as predict_states
 from ase_mlwave.models.phisnet.model import MatrixHeads, PhiSNet
 from ase_mlwave.models.phisnet.moments import Moments
 from ase_mlwave.models.phisnet.training.losses import predict_batch
@@ -17,7 +20,7 @@ from ase_mlwave.models.phisnet.training.prepared import PreparedDataset, Prepare
 from ase_mlwave.models.training.loader import ahead, chunks
 from ase_mlwave.systems.batch import SystemBatch, collate
 
-__all__ = ["fit_domain", "fit_statistics", "shift_energies"]
+__all__ = ["fit_baseline_shift", "fit_domain", "fit_statistics", "shift_energies"]
 
 Progress = Callable[[int], None]
 
@@ -122,6 +125,34 @@ def shift_energies(network: PhiSNet, training: PreparedDataset, progress: Progre
             compositions.append(_composition(network, batch.molecules))
     if errors:
         network.energy_shift += torch.linalg.pinv(torch.cat(compositions)) @ torch.cat(errors)
+
+
+@torch.no_grad()
+def fit_baseline_shift(network: PhiSNet, records: Sequence[Record]) -> float:
+    """Find the rigid shift of H with which the mean of energies is right: before training on them.
+
+    Parameters
+    ----------
+    network : PhiSNet
+        Whose wavefunction energies have no atomic energies.
+    records : sequence of Record
+        Labelled molecules; 64 of them, spread evenly, are measured.
+
+    Returns
+    -------
+    float
+        c of H + c S, Hartree, which adds c/2 for every electron: least squares on the errors. 0 without energies.
+    """
+    labelled = [record for record in records if record.energy is not None]
+    if not labelled:
+        return 0.0
+    some = labelled[:: -(-len(labelled) // _CHUNK)]
+    errors = (
+        torch.tensor([r.energy for r in some], dtype=torch.float64)
+        - predict_states(network, some).wavefunction_energies().cpu()
+    )
+    electrons = torch.tensor([2.0 * n_occupied(r.numbers, r.charge) for r in some], dtype=torch.float64)
+    return float(2 * (errors @ electrons) / (electrons @ electrons))
 
 
 def _batches(

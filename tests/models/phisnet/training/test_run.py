@@ -18,12 +18,17 @@ from ase.calculators.calculator import InputError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ase_mlwave.calculators.phisnet import PhiSNetCalculator
+from ase_mlwave.data.convert import atoms_from_record
+from ase_mlwave.data.readers import read_dataset
+from ase_mlwave.data.writers import write_dataset
 from ase_mlwave.models.folder import ModelFolder
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.module import PhiSNetModule
 from ase_mlwave.models.phisnet.training.run import train
 from ase_mlwave.models.phisnet.training.settings import TrainingSettings
 from ase_mlwave.models.training.metrics import read_metrics
+from ase_mlwave.units import HARTREE
 from tests.models.phisnet.training.runs import MODEL, WATERS, tiny_settings
 
 
@@ -234,6 +239,29 @@ def test_a_run_on_matrices_does_not_inherit_the_penalty(finished: Path, tmp_path
     (tmp_path / "settings.yaml").write_text(text)
     for words, penalty in (((), 0.0), (("loss.energy=1",), 1e-4)):
         assert TrainingSettings.read(tmp_path / "settings.yaml", words).model.overlap_penalty == penalty
+
+
+@pytest.mark.parametrize("atoms", [False, True])
+def test_energies_of_another_level_are_learned_from_where_their_mean_is_right(tmp_path: Path, atoms: bool) -> None:
+    """From a model without atomic energies, by a shift of all orbitals or by atomic energies that start from zero."""
+    model = MODEL | {"atomic_energies": False, "short_range": False}
+    first = train(tiny_settings(tmp_path / "low", model=model), progress=False)
+    waters = read_dataset(WATERS)
+    other = [replace(r, energy=r.energy - 2.0, matrices={}) for r in waters]  # type: ignore[operator]
+    write_dataset(tmp_path / "other.db", replace(waters, records=tuple(other), level="hf/def2-svp"))
+    text = f"{{data: {tmp_path}/other.db, output: {tmp_path}/high, start_from: {first}, model: {{level: hf/def2-svp}}}}"
+    (tmp_path / "high.yaml").write_text(text)
+    words = [f"model.atomic_energies={str(atoms).lower()}", "loss={hamiltonian: 0, energy: 1}", "steps=1"]
+    words += ["optimiser.learning_rate=1e-9", "accelerator=cpu"]
+    settings = TrainingSettings.read(tmp_path / "high.yaml", words)
+    assert settings.model.features == MODEL["features"]
+    calculator = PhiSNetCalculator(train(settings, progress=False), energy="wavefunction", outside="warn")
+    shift = calculator.members[0].network_as(PhiSNet).config.baseline_shift
+    assert (abs(shift) > 0.01) != atoms
+    records = [record for record in other if record.info["split"] == "train"]
+    found = calculator.predict([atoms_from_record(record) for record in records], ("energy",))
+    errors = np.array([one["energy"] / HARTREE - r.energy for one, r in zip(found, records, strict=True)])
+    assert abs(errors.mean()) < 1e-4
 
 
 def test_training_goes_on_with_a_wider_network(finished: Path, tmp_path: Path) -> None:
