@@ -145,7 +145,8 @@ class MlwaveCalculator(Calculator):
         unknown = [key for key in options if key != "model" and key not in self.default_parameters]
         if unknown:
             known = ["model", *self.default_parameters]
-            hint = suggestion(unknown[0], known)
+            is_state = unknown[0] in ("charge", "spin", "multiplicity")
+            hint = f"Set atoms.info[{unknown[0]!r}]." if is_state else suggestion(unknown[0], known)
             raise UnknownOptionError(f"{type(self).__name__} has no option {unknown[0]!r}. {hint}")
         if "model" in options:
             options["model"] = model_names(options["model"])

@@ -45,7 +45,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "charge": (lambda: _changed(charge=2), r"info\['charge'\] is 2, but the model was made for charge 0"),
     "odd charge": (lambda: _changed(charge=1), r"info\['charge'\] is 1, but the model was made for charge 0"),
     "spin": (lambda: _changed(spin=2), r"info\['spin'\] is 2, but the model was made for spin 0"),
-    "radical": (lambda: molecule("OH"), "9 electrons, which cannot leave 0 unpaired"),
+    "radical": (
+        lambda: molecule("OH"),
+        "9 electrons, which cannot leave 0 unpaired, and the model was made for charge 0 with 0 unpaired alone",
+    ),
     "empty": (lambda: Atoms(), "the Atoms object is empty"),
 }
 
@@ -72,6 +75,8 @@ def test_bad_structure_is_refused_before_any_work(level: str, case: str, monkeyp
 def test_unknown_keyword_names_the_nearest() -> None:
     with pytest.raises(TypeError, match=r"has no option 'enrgy'\. Did you mean 'energy'"):
         PhiSNetCalculator(MODEL, enrgy="scf")
+    with pytest.raises(TypeError, match=r"has no option 'charge'\. Set atoms\.info\['charge'\]"):
+        PhiSNetCalculator(MODEL, charge=1)
     with pytest.raises(TypeError, match="positional"):
         PhiSNetCalculator(MODEL, "scf")  # type: ignore[misc]
 

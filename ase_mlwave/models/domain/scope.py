@@ -86,6 +86,10 @@ def check_system(system: System, domain: Domain, contacts: NeighbourList | None 
             )
     fault = "" if system.n_periods else electrons_at_fault(system.numbers, system.charge, system.spin)
     if fault:
+        states = [(charge, spin) for charge in domain.charges for spin in domain.spins]
+        if all(electrons_at_fault(system.numbers, *state) for state in states):  # whatever atoms.info says
+            served = " or ".join(f"charge {charge} with {spin} unpaired" for charge, spin in sorted(states))
+            fault = f"{fault.split('. ')[0]}, and the model was made for {served} alone. Take another model or method."
         raise InputError(fault)
 
 
