@@ -27,7 +27,7 @@ from ase_mlwave.models.config import ModelConfig
 from ase_mlwave.models.domain.scope import Domain, check_system
 from ase_mlwave.models.folder import existing_folder, list_models, read_config
 from ase_mlwave.models.kinds import find_kind
-from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS
+from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, default_level, has_mean_field
 from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
 from ase_mlwave.systems.system import System
 from ase_mlwave.text import LONGEST_NAME, plain
@@ -38,7 +38,8 @@ __all__ = ["ModelLevel", "find_level", "method_names"]
 _PROPERTIES = ("energy", "forces", "dipole")
 #: What a level's string may say after the model.
 _SETTINGS = ("energy", "weights")
-#: The energy of a model that has several, where nothing is said: worth its cost for labels.
+#: The energy of a model that has several, where nothing is said: worth its cost for labels. Of a model of a method
+#: without a mean field it is the model's own default.
 _ENERGY = "functional"
 #: Digits of the weights' SHA-256 in a level's name.
 _N_DIGITS = 12
@@ -200,7 +201,7 @@ def _options_of(config: ModelConfig, energy: str | None) -> dict[str, str]:
         raise InputError(f"models of kind {config.kind!r} have no levels of energy to choose from. Leave energy= out.")
     if not has_several:
         return {}
-    chosen = _ENERGY if energy is None else energy
+    chosen = energy or (_ENERGY if has_mean_field(config.level) else default_level(config))
     check_choice("energy", chosen, ENERGY_LEVELS)
     return {"energy": chosen}
 

@@ -24,7 +24,13 @@ from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.compiling import compile_layers
 from ase_mlwave.models.phisnet.energy import ElectronicState, electronic_states
 from ase_mlwave.models.phisnet.inference import predict_batch
-from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, declares_level, default_level, errors_in_words
+from ase_mlwave.models.phisnet.levels import (
+    ENERGY_LEVELS,
+    declares_level,
+    default_level,
+    errors_in_words,
+    has_mean_field,
+)
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.molecules import frontier, matrices_of, mole_of, molecular_properties
 from ase_mlwave.properties import EXTRAS
@@ -112,9 +118,20 @@ class PhiSNetCalculator(MlwaveCalculator):
         if changed.keys() & {"compile", "model", "device", "dtype"}:
             for member in self.members:
                 compile_layers(member.network_as(PhiSNet), self.option("compile"))
-        if changed.keys() & {"energy", "model"} and self.parameters["energy"] == "wavefunction":
-            self._doubt_wavefunction()
+        if changed.keys() & {"energy", "model"}:
+            self._check_energy()
         return changed
+
+    def _check_energy(self) -> None:
+        """Refuse levels that a method without a mean field has not; warn of energies that were not learned."""
+        energy, level = self.parameters["energy"], self.members[0].config.level
+        if energy == "wavefunction":
+            self._doubt_wavefunction()
+        elif energy is not None and not has_mean_field(level):
+            raise InputError(
+                f"energy={energy!r} is computed by the mean field of a model's level of theory, and {level} has none. "
+                "Take energy='wavefunction', or leave it out."
+            )
 
     def _doubt_wavefunction(self) -> None:
         """Warn if a model's description says that energies of the level ``"wavefunction"`` are not for it."""

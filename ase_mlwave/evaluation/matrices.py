@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase.calculators.calculator import CalculationFailed, InputError, PropertyNotImplementedError
+from ase.calculators.calculator import CalculationFailed, InputError
 from numpy.typing import NDArray
 
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
@@ -23,7 +23,13 @@ from ase_mlwave.evaluation.energies import Counter, Evaluation, Progress, check_
 from ase_mlwave.models.card import record_errors
 from ase_mlwave.models.config import ModelConfig
 from ase_mlwave.models.phisnet.inference import predict_batch
-from ase_mlwave.models.phisnet.levels import ENERGY_LEVELS, default_level, errors_in_words, supported_level
+from ase_mlwave.models.phisnet.levels import (
+    ENERGY_LEVELS,
+    default_level,
+    errors_in_words,
+    has_mean_field,
+    supported_level,
+)
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.density import orbitals, penalised
@@ -51,8 +57,8 @@ def evaluate_phisnet(
     calculator: PhiSNetCalculator,
     data: Dataset,
     *,
-    levels: Sequence[str] = _DEFAULT_LEVELS,
-    cycles: bool = True,
+    levels: Sequence[str] | None = None,
+    cycles: bool | None = None,
     progress: Counter | None = None,
 ) -> Evaluation:
     """Measure what the labels of the data allow.
@@ -64,10 +70,11 @@ def evaluate_phisnet(
         measured.
     data : Dataset
         Molecules with some or all of the labels: Hamiltonians, energies, forces, dipoles.
-    levels : sequence of str
-        Values of ``energy=`` to measure; each begins the names of its figures.
-    cycles : bool
-        Count SCF cycles also, which needs no labels.
+    levels : sequence of str, optional
+        Values of ``energy=`` to measure; each begins the names of its figures. By default ``"wavefunction"`` and, of a
+        model of a mean field, ``"functional"``.
+    cycles : bool, optional
+        Count SCF cycles also, which needs no labels; by default of a model of a mean field.
     progress : callable, optional
         Called with (what, number of molecules); returns the function that is told how many more are done.
 
@@ -82,6 +89,10 @@ def evaluate_phisnet(
     InputError
         As `check_data`; also if a level is unknown or nothing can be measured.
     """
+    of_mean_field = has_mean_field(calculator.members[0].config.level)
+    cycles = of_mean_field if cycles is None else cycles
+    if levels is None:
+        levels = _DEFAULT_LEVELS if of_mean_field else _DEFAULT_LEVELS[:1]
     unknown = [level for level in levels if level not in ENERGY_LEVELS]
     if unknown:
         raise InputError(f"there is no energy level {unknown[0]!r}. {suggestion(unknown[0], ENERGY_LEVELS)}")
@@ -163,7 +174,7 @@ def measure_levels(model: str | PathLike[str], data: Dataset, *, progress: Count
     some = Dataset(data.records[::stride], data.level, data.source)
     calculator = PhiSNetCalculator(model)
     config = calculator.members[0].config
-    levels = _DEFAULT_LEVELS if _is_computable(config.level) else ("wavefunction",)
+    levels = _DEFAULT_LEVELS if has_mean_field(config.level) else ("wavefunction",)
     try:
         result = evaluate_phisnet(calculator, some, levels=levels, cycles=False, progress=progress)
     except CalculationFailed as error:
@@ -175,16 +186,6 @@ def measure_levels(model: str | PathLike[str], data: Dataset, *, progress: Count
     measured = f"mean errors on {len(some)} validation molecules: {listed}. " if listed else ""
     level = defaults.get("energy", default_level(config))
     return f"{measured}The model's default is energy={level!r}: {ENERGY_LEVELS[level]}"
-
-
-def _is_computable(level: str) -> bool:
-    """Tell whether PySCF evaluates a level of theory's functional."""
-    helium = build_mole(np.array([2]), np.zeros((1, 3)), "sto-3g", 0, 0)
-    try:
-        LevelOfTheory.parse(level).mean_field(helium)
-    except (InputError, PropertyNotImplementedError):
-        return False
-    return True
 
 
 def _joined(one: Evaluation, other: Evaluation) -> Evaluation:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ase.calculators.calculator import InputError
 from ase.units import kcal, mol
 
 from ase_mlwave.models.config import ModelConfig
+from ase_mlwave.reference.levels import LevelOfTheory
 
-__all__ = ["ENERGY_LEVELS", "declares_level", "default_level", "errors_in_words", "supported_level"]
+__all__ = [
+    "ENERGY_LEVELS",
+    "declares_level",
+    "default_level",
+    "errors_in_words",
+    "has_mean_field",
+    "supported_level",
+]
 
 #: Value of ``energy=`` -> what it stands for; each is slower and more accurate than the one before.
 ENERGY_LEVELS: dict[str, str] = {
@@ -68,6 +77,19 @@ def default_level(config: ModelConfig) -> str:
 def declares_level(config: ModelConfig) -> bool:
     """Tell whether a model's description says which level it is good for, by a default or by measured errors."""
     return "energy" in config.defaults or bool(_errors_of(config.errors, "wavefunction"))
+
+
+def has_mean_field(level: str) -> bool:
+    """Tell whether a model's level of theory is a mean field, whose functional and SCF PySCF computes.
+
+    Notes
+    -----
+    Coupled cluster is none: a model of its energies has the level ``"wavefunction"`` alone.
+    """
+    try:
+        return LevelOfTheory.parse(level).has_mean_field
+    except InputError:  # a level that is not ours to compute
+        return False
 
 
 def errors_in_words(errors: Mapping[str, float], level: str) -> str:

@@ -43,6 +43,9 @@ class LevelOfTheory(ABC):
     tries_again: ClassVar[bool] = False
     """Whether ``label`` itself tries other ways to converge, so that a second call cannot help."""
 
+    has_mean_field: ClassVar[bool] = False
+    """Whether it is a mean field, with orbitals and the matrix ``"hamiltonian"``."""
+
     @property
     def is_fast(self) -> bool:
         """Whether dynamics run with the level itself; otherwise with GFN2-xTB where that is installed."""

@@ -48,6 +48,7 @@ class PyscfLevel(SettingsLevel):
     """
 
     tries_again: ClassVar[bool] = True
+    has_mean_field: ClassVar[bool] = True
 
     functional: str
     """PySCF's name of the functional, or ``"hf"``."""

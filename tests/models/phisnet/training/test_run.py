@@ -28,6 +28,7 @@ from ase_mlwave.models.phisnet.training.module import PhiSNetModule
 from ase_mlwave.models.phisnet.training.run import train
 from ase_mlwave.models.phisnet.training.settings import TrainingSettings
 from ase_mlwave.models.training.metrics import read_metrics
+from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.units import HARTREE
 from tests.models.phisnet.training.runs import MODEL, WATERS, tiny_settings
 
@@ -248,20 +249,27 @@ def test_energies_of_another_level_are_learned_from_where_their_mean_is_right(tm
     first = train(tiny_settings(tmp_path / "low", model=model), progress=False)
     waters = read_dataset(WATERS)
     other = [replace(r, energy=r.energy - 2.0, matrices={}) for r in waters]  # type: ignore[operator]
-    write_dataset(tmp_path / "other.db", replace(waters, records=tuple(other), level="hf/def2-svp"))
-    text = f"{{data: {tmp_path}/other.db, output: {tmp_path}/high, start_from: {first}, model: {{level: hf/def2-svp}}}}"
+    write_dataset(tmp_path / "other.db", replace(waters, records=tuple(other), level="mp2/def2-svp"))
+    text = (
+        f"{{data: {tmp_path}/other.db, output: {tmp_path}/high, start_from: {first}, model: {{level: mp2/def2-svp}}}}"
+    )
     (tmp_path / "high.yaml").write_text(text)
     words = [f"model.atomic_energies={str(atoms).lower()}", "loss={hamiltonian: 0, energy: 1}", "steps=1"]
     words += ["optimiser.learning_rate=1e-9", "accelerator=cpu"]
     settings = TrainingSettings.read(tmp_path / "high.yaml", words)
     assert settings.model.features == MODEL["features"]
-    calculator = PhiSNetCalculator(train(settings, progress=False), energy="wavefunction", outside="warn")
+    folder = train(settings, progress=False)
+    calculator = PhiSNetCalculator(folder, outside="warn")
+    assert calculator.option("energy") == "wavefunction"
     shift = calculator.members[0].network_as(PhiSNet).config.baseline_shift
     assert (abs(shift) > 0.01) != atoms
     records = [record for record in other if record.info["split"] == "train"]
     found = calculator.predict([atoms_from_record(record) for record in records], ("energy",))
     errors = np.array([one["energy"] / HARTREE - r.energy for one, r in zip(found, records, strict=True)])
     assert abs(errors.mean()) < 1e-4
+    with pytest.raises(InputError, match="mp2/def2-svp has none"):
+        PhiSNetCalculator(folder, energy="functional")
+    assert " energy=wavefunction " in LevelOfTheory.parse(str(folder)).name
 
 
 def test_training_goes_on_with_a_wider_network(finished: Path, tmp_path: Path) -> None:
