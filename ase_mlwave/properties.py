@@ -109,8 +109,8 @@ _TABLE = (
     _energy("atomic_energies", ("N",), "the result `energies` under its first name"),
     _same("cell_electrons", ("N",), "e", "electrons of each atom's cell before they are scaled"),
     _energy("outputs", None, "all outputs of a published field, by name"),
-    # Extras of amons.
-    _energy("energy_uncertainty", (), "standard deviation of the energy"),
+    # Extras of amons, the first also of PhiSNet's levels `functional` and `response`.
+    _energy("energy_uncertainty", (), "standard deviation of the energy; of a PhiSNet how much too high it is at most"),
     _force("forces_uncertainty", ("N", 3), "standard deviations of the forces, with `uncertainty='forces'`"),
     _same("novelty", ("N",), "", "distance to the nearest training environment, in units of the largest between those"),
     _same("badly_covered", None, "", "the least known atoms, worst first"),

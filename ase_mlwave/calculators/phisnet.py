@@ -20,6 +20,7 @@ from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms, read_points
 from ase_mlwave.calculators.domain import judge
 from ase_mlwave.calculators.moles import read_mole
+from ase_mlwave.errors import OutOfDomainError
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.compiling import compile_layers
 from ase_mlwave.models.phisnet.energy import ElectronicState, electronic_states
@@ -37,7 +38,7 @@ from ase_mlwave.properties import EXTRAS
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
 from ase_mlwave.quantum.density import orbitals, penalised
 from ase_mlwave.quantum.guesses import predicted_guess
-from ase_mlwave.quantum.initial_guess import has_narrow_gap
+from ase_mlwave.quantum.initial_guess import has_narrow_gap, is_much_closer
 from ase_mlwave.quantum.integrals import IntegralProgram
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
@@ -60,7 +61,8 @@ class PhiSNetCalculator(MlwaveCalculator):
         A name in the zoo (``"phisnet-water"``), a folder, or several models: a committee.
     energy : str, optional
         ``"wavefunction"`` (fastest), ``"functional"`` (more accurate: error of second order in that of the
-        density) or ``"scf"`` (the reference itself, in few cycles). By default the level that the model's measured
+        density), ``"response"`` (a tenth of that error at twice the cost, for functionals of the density and its
+        gradient) or ``"scf"`` (the reference itself, in few cycles). By default the level that the model's measured
         errors support (``config.json``, ``defaults``); of a committee the most accurate of these. Forces are the
         derivative of that energy, the motion of the integration grid included (PySCF's own gradients leave it out by
         default).
@@ -84,9 +86,10 @@ class PhiSNetCalculator(MlwaveCalculator):
     ``calc.extras`` holds after each calculation ``"hamiltonian"``, ``"overlap"``, ``"density_matrix"`` ((M, M), Hartree
     and PySCF's AO order), ``"orbital_energies"`` ((M,), Hartree), ``"homo"``, ``"lumo"`` and ``"gap"`` (eV),
     ``"domain_distance"`` ((N,), how unlike the training data each atom is; past the model's thresholds come an
-    `OutOfDomainWarning` and an `OutOfDomainError`) and, with ``energy="scf"``, ``"scf_cycles"``.
-    Dipoles and charges come from the predicted density (``"scf"``: the converged one); the dipole of an ion is about
-    the origin. Source: Unke et al. 2021 (arXiv:2106.02347).
+    `OutOfDomainWarning` and an `OutOfDomainError`), with ``energy="scf"`` ``"scf_cycles"``, and with ``"functional"``
+    and ``"response"`` ``"energy_uncertainty"``: by how much the energy is too high, at most (eV).
+    Density, orbital energies, dipoles and charges are the predicted ones (``"response"``: the relaxed, ``"scf"``: the
+    converged ones); the dipole of an ion is about the origin. Source: Unke et al. 2021 (arXiv:2106.02347).
     """
 
     name: ClassVar[str] = "phisnet"
@@ -258,9 +261,10 @@ class PhiSNetCalculator(MlwaveCalculator):
         -----
         The density is handed over only if every atom is within the model's limit (whatever ``outside`` is) and the
         predicted orbitals raise no `doubt`, which is decided from the prediction alone: it costs no Fock matrix, hence
-        no cycle. ``python -m benchmarks.warm_start`` counts cycles both ways: for waters at 14 levels 7.0 in place of
-        11.3, and one more in 2 of 308 calculations (RHF/STO-3G, and PBE with a level shift). With
-        ``mf.diis_start_cycle = 0`` PySCF's DIIS counts the first Fock matrix, too, and often needs a cycle less.
+        no cycle. Past the threshold of the warning, `is_much_closer` compares it with PySCF's guess on a coarse grid.
+        ``python -m benchmarks.warm_start`` counts cycles both ways: for waters at 14 levels 7.0 in place of 11.3, and
+        one more in 2 of 308 calculations (RHF/STO-3G, and PBE with a level shift). With ``mf.diis_start_cycle = 0``
+        PySCF's DIIS counts the first Fock matrix, too, and often needs a cycle less.
         """
         return predicted_guess(mf, self._predicted_state, fallback)
 
@@ -270,7 +274,10 @@ class PhiSNetCalculator(MlwaveCalculator):
         Almost dependent functions are lifted further where they make the gap narrow: a guess need not be smooth.
         """
         system = self._system(mole)
-        extras = self._judged(system, self._predicted(system), "error").extras
+        outcome = self._predicted(system)
+        verdict, extras = judge(outcome.extras, self.domain), outcome.extras
+        if verdict.refused:
+            self._judged(system, outcome, "error")
         density, energies, n_occupied = extras["density_matrix"], extras["orbital_energies"], system.n_electrons // 2
         for factor in _LIFTS:
             penalty = factor * self._network.config.overlap_penalty
@@ -278,7 +285,10 @@ class PhiSNetCalculator(MlwaveCalculator):
                 break
             state = _state(extras["hamiltonian"], extras["overlap"], n_occupied, penalty)
             density, energies = state.density.numpy(), state.orbital_energies.numpy()
-        return density, energies, mole_of(self._network, system)
+        own = mole_of(self._network, system)
+        if verdict.doubtful and not is_much_closer(density, own):
+            raise OutOfDomainError(f"{system.formula}: unlike the training data, and its density no better a start")
+        return density, energies, own
 
     # --- in space ---------------------------------------------------------------------------------------------------
 
@@ -395,7 +405,7 @@ class PhiSNetCalculator(MlwaveCalculator):
     def _combine(self, system: System, members: list[Outcome]) -> Outcome:
         """Average a committee; its density matrix and orbital energies are those of the mean Hamiltonian."""
         outcome = super()._combine(system, members)
-        if len(members) == 1 or self.option("energy") == "scf" or "hamiltonian" not in outcome.extras:
+        if len(members) == 1 or self.option("energy") in ("response", "scf") or "hamiltonian" not in outcome.extras:
             return outcome
         H, S, penalty = outcome.extras["hamiltonian"], outcome.extras["overlap"], self._network.config.overlap_penalty
         state = _state(H, S, system.n_electrons // 2, penalty)

@@ -46,11 +46,15 @@ from ase_mlwave.quantum.semilocal import semilocal_terms, serves_semilocal
 __all__ = [
     "ScfResult",
     "converge",
+    "energy_drop",
     "evaluate_functional",
+    "explicit_gradient",
+    "functional_and_drop",
     "gradient_method",
     "kohn_sham_energy",
     "kohn_sham_functional",
     "kohn_sham_gradient",
+    "natural_orbitals",
 ]
 
 Array = NDArray[np.float64]
@@ -123,6 +127,34 @@ def kohn_sham_energy(mean_field: Any, density: Array) -> float:
     The error is of second order in the error of P (``test_energy_error_is_second_order``).
     """
     return evaluate_functional(mean_field, density)[0]
+
+
+def energy_drop(fock: Array, overlap: Array, density: Array) -> float:
+    """Tell how far a density is from self-consistency: tr[F (P - P')] with the density P' of F's lowest orbitals.
+
+    Parameters
+    ----------
+    fock : ndarray, (M, M)
+        F[P], Hartree.
+    overlap : ndarray, (M, M)
+        Positive definite.
+    density : ndarray, (M, M)
+        P, of doubly occupied orbitals.
+
+    Returns
+    -------
+    float
+        Hartree, not negative, and zero for the density of the lowest orbitals of its own Fock matrix.
+
+    Notes
+    -----
+    To second order 2 sum_ia |F_ia|^2 / (eps_a - eps_i), the error of E[P] if electrons did not repel one another: as
+    their repulsion stiffens the density against changes, the error is smaller
+    (``test_energy_error_is_below_the_drop``). No Fock matrix beyond F[P] is needed.
+    """
+    n_occupied = round(0.5 * float(np.vdot(density, overlap)))
+    orbitals = scipy.linalg.eigh(fock, overlap)[1][:, :n_occupied]
+    return max(0.0, float(np.vdot(fock, density) - 2 * np.vdot(orbitals, fock @ orbitals)))
 
 
 def gradient_method(mean_field: Any, *, grid_response: bool = True, exchange: Array | None = None) -> Any:
@@ -237,10 +269,33 @@ def kohn_sham_functional(positions: Tensor, density: Tensor, mean_field: Any) ->
     The total derivative with respect to the positions is that of the energy as computed, the integration grid's motion
     included (``test_functional_derivative_is_that_of_the_energy``). Differentiable once.
     """
+    return functional_and_drop(positions, density, mean_field)[0]
+
+
+def functional_and_drop(positions: Tensor, density: Tensor, mean_field: Any) -> tuple[Tensor, float]:
+    """Evaluate `kohn_sham_functional`, and `energy_drop` with the Fock matrix that it computes anyway.
+
+    Parameters
+    ----------
+    positions, density, mean_field
+        As of `kohn_sham_functional`.
+
+    Returns
+    -------
+    energy : Tensor, ()
+        Hartree, float64.
+    drop : float
+        Hartree.
+
+    Raises
+    ------
+    ValueError
+        As `kohn_sham_functional`.
+    """
     if not np.allclose(positions.detach().cpu().numpy(), mean_field.mol.atom_coords(), rtol=0, atol=1e-5):
         raise ValueError("positions differ from those of mean_field.mol; build the mean field at these positions, Bohr")
-    energy: Tensor = _Functional.apply(positions, density, mean_field)  # type: ignore[no-untyped-call]
-    return energy
+    energy, drop = _Functional.apply(positions, density, mean_field)  # type: ignore[no-untyped-call]
+    return energy, drop
 
 
 def converge(
@@ -287,10 +342,10 @@ def converge(
 
 
 class _Functional(torch.autograd.Function):
-    """(positions, P) -> E."""
+    """(positions, P) -> E; and, without derivatives, the drop of the energy."""
 
     @staticmethod
-    def forward(ctx: Any, positions: Tensor, density: Tensor, mean_field: Any) -> Tensor:
+    def forward(ctx: Any, positions: Tensor, density: Tensor, mean_field: Any) -> tuple[Tensor, float]:
         P = density.detach().cpu().double().numpy()
         if ctx.needs_input_grad[0] and serves_semilocal(mean_field):
             energy, fock, ctx.explicit = _in_one_pass(mean_field, _checked_density(mean_field, P))
@@ -299,17 +354,18 @@ class _Functional(torch.autograd.Function):
             ctx.explicit = None
         ctx.mean_field, ctx.P, ctx.fock = mean_field, P, fock
         ctx.templates = (positions.new_empty(0), density.new_empty(0))
-        return torch.tensor(energy, dtype=torch.float64, device=density.device)
+        drop = energy_drop(fock, to_numpy(mean_field.get_ovlp()), P)
+        return torch.tensor(energy, dtype=torch.float64, device=density.device), drop
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor | None, Tensor | None, None]:
         of_positions = of_density = None
         positions, density = ctx.templates  # empty: their dtypes and devices are what counts
         if ctx.needs_input_grad[0]:
             explicit = ctx.explicit
             if explicit is None:
-                coefficients, occupations = _natural_orbitals(ctx.mean_field, ctx.P)
+                coefficients, occupations = natural_orbitals(ctx.mean_field, ctx.P)
                 explicit = kohn_sham_gradient(ctx.mean_field, coefficients, np.zeros_like(occupations), occupations)
             of_positions = gradient.to(positions) * torch.from_numpy(explicit).to(positions)
         if ctx.needs_input_grad[1]:
@@ -349,20 +405,38 @@ def _semilocal_veff(method: Any, usual: Any, exchange: Array | None, mole: Any =
 
 def _in_one_pass(mean_field: Any, density: Array) -> tuple[float, Array, Array]:
     """Evaluate energy, Fock matrix and explicit gradient of a semilocal method, its grid visited once."""
-    coefficients, occupations = _natural_orbitals(mean_field, density)
+    coefficients, occupations = natural_orbitals(mean_field, density)
     with _quiet(mean_field):
         terms = semilocal_terms(mean_field, coefficients[:, occupations > 0], potential=True)
         core, coulomb = mean_field.get_hcore(), mean_field.get_j(mean_field.mol, density)
         repulsion = 0.5 * np.vdot(coulomb, density)
         potential = lib.tag_array(coulomb + terms.potential, ecoul=repulsion, exc=terms.energy, vj=coulomb, vk=None)
         energy = float(mean_field.energy_tot(density, h1e=core, vhf=potential))
-        method = gradient_method(mean_field, exchange=terms.gradient)
-        gradient = to_numpy(method.kernel(np.zeros_like(occupations), coefficients, occupations))
+    gradient = explicit_gradient(mean_field, coefficients, np.zeros_like(occupations), occupations, terms.gradient)
     return energy, np.array(core + potential), gradient
 
 
-def _natural_orbitals(mean_field: Any, density: Array) -> tuple[Array, Array]:
-    """Find orbitals that carry the density: S P S C = S C n with n = 2 or 0."""
+def explicit_gradient(
+    mean_field: Any, coefficients: Array, orbital_energies: Array, occupations: Array, exchange: Array
+) -> Array:
+    """Evaluate PySCF's gradient at given orbitals, (N, 3), Hartree/Bohr, with the functional's part as it was found.
+
+    Parameters
+    ----------
+    mean_field : PySCF mean-field object
+        One that `serves_semilocal`.
+    coefficients, orbital_energies, occupations
+        As of `kohn_sham_gradient`.
+    exchange : ndarray, (N, 3)
+        As of `gradient_method`.
+    """
+    with _quiet(mean_field):
+        method = gradient_method(mean_field, exchange=exchange)
+        return to_numpy(method.kernel(orbital_energies, coefficients, occupations))
+
+
+def natural_orbitals(mean_field: Any, density: Array) -> tuple[Array, Array]:
+    """Find orbitals (M, M) that carry a density: S P S C = S C n with n = 2 or 0, (M,); else raise ``ValueError``."""
     overlap = mean_field.mol.intor_symmetric("int1e_ovlp")
     occupations, coefficients = scipy.linalg.eigh(overlap @ density @ overlap, overlap)
     whole_occupations = 2.0 * np.round(0.5 * occupations)

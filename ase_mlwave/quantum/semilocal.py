@@ -84,7 +84,9 @@ def serves_semilocal(mean_field: Any) -> bool:
     )
 
 
-def semilocal_terms(mean_field: Any, orbitals: Array, *, potential: bool = False) -> Semilocal:
+def semilocal_terms(
+    mean_field: Any, orbitals: Array, *, relaxed: Array | None = None, potential: bool = False
+) -> Semilocal:
     """Evaluate a functional, and differentiate it with respect to nuclei as it is computed on the grid.
 
     Parameters
@@ -93,6 +95,10 @@ def semilocal_terms(mean_field: Any, orbitals: Array, *, potential: bool = False
         One that `serves_semilocal`.
     orbitals : ndarray, (M, n)
         Doubly occupied orbitals in columns.
+    relaxed : ndarray, (M, n), optional
+        Others, of a density P. All values are then those of the functional linearised at the density P_0 of
+        ``orbitals``, E_xc[P_0] + tr[v_xc[P_0] (P - P_0)], and its potential is the derivative with respect to P_0,
+        f_xc[P_0] (P - P_0).
     potential : bool
         Whether its part of the Fock matrix is wanted, too.
 
@@ -114,7 +120,7 @@ def semilocal_terms(mean_field: Any, orbitals: Array, *, potential: bool = False
             mask = gen_grid.make_mask(mole, points)
             values = numint.eval_ao(mole, points, deriv=n_derivatives, non0tab=mask, cutoff=grids.cutoff)
             values = values.transpose(0, 2, 1)  # (4 or 10, M, G)
-            exchange[here] = _add_points(mean_field, values, orbitals, weights.values[here], moved, half)
+            exchange[here] = _add_points(mean_field, values, orbitals, relaxed, weights.values[here], moved, half)
         energy += float(exchange @ weights.values)
         gradient -= 2 * np.array([moved[a:b].sum(axis=0) for a, b in zip(first, last, strict=True)])
         gradient[atom] += 2 * moved.sum(axis=0)
@@ -132,38 +138,64 @@ def _points(grids: Any) -> Iterator[tuple[int, Array, Array]]:
 
 
 def _add_points(
-    mean_field: Any, values: Array, orbitals: Array, weights: Array, moved: Array, half: Array | None
+    mean_field: Any,
+    values: Array,
+    orbitals: Array,
+    relaxed: Array | None,
+    weights: Array,
+    moved: Array,
+    half: Array | None,
 ) -> Array:
     """Add T of some points to ``moved`` (M, 3) and half of the potential to ``half`` (M, M).
 
     Returns e_g: energy per electron times density of the points (G,), Hartree/Bohr^3.
     """
-    numint = mean_field._numint
-    phi = values[0]
-    P_phi = 2 * (orbitals @ (orbitals.T @ phi))  # (M, G)
-    if len(values) == 4:  # no second derivatives: a functional of the density alone
-        rho = np.einsum("mg,mg->g", phi, P_phi)
-        energy, v = numint.eval_xc_eff(mean_field.xc, rho, 1, xctype="LDA")[:2]
-        if half is not None:
-            half += phi @ (0.5 * weights * v[0] * phi).T
-        P_phi *= weights * v[0]
-        moved += np.einsum("xmg,mg->mx", values[1:4], P_phi)
-        return np.asarray(energy * rho)
-    rho = np.einsum("xmg,mg->xg", values[:4], P_phi)
-    rho[1:] *= 2
-    energy, v = numint.eval_xc_eff(mean_field.xc, rho, 1, xctype="GGA")[:2]
-    v = weights * v
-    v[0] *= 0.5
-    a = np.einsum("xmg,xg->mg", values[:4], v)
+    P_phi, rho = _density(values, orbitals)
+    if relaxed is None:
+        energy, v, _ = _functional(mean_field, rho, 1)
+        v = weights * v
+        exchange = energy * rho[0]
+    else:
+        energy, potential, kernel = _functional(mean_field, rho, 2)
+        P_phi_relaxed, change = _density(values, relaxed)
+        change -= rho
+        exchange = energy * rho[0] + np.einsum("xg,xg->g", potential, change)
+        _add_motion(values, relaxed, P_phi_relaxed, weights * potential, moved)
+        v = weights * np.einsum("xyg,yg->xg", kernel, change)
+    a = _add_motion(values, orbitals, P_phi, v, moved)
     if half is not None:
-        half += phi @ a.T
-    a = 2 * (orbitals @ (orbitals.T @ a)) + v[0] * P_phi
+        half += values[0] @ a.T
+    return np.asarray(exchange)
+
+
+def _density(values: Array, orbitals: Array) -> tuple[Array, Array]:
+    """Return P phi (M, G) and the density with what its functional takes of its gradient, (1 or 4, G)."""
+    phi = values[0]
+    P_phi = 2 * (orbitals @ (orbitals.T @ phi))
+    rho = np.einsum("xmg,mg->xg", values[: 1 if len(values) == 4 else 4], P_phi)
+    rho[1:] *= 2
+    return P_phi, rho
+
+
+def _functional(mean_field: Any, rho: Array, order: int) -> tuple[Array, Array, Any]:
+    """Return energy per electron (G,) and derivatives by density and gradient, (n, G) and (n, n, G), to an order."""
+    local = len(rho) == 1
+    return mean_field._numint.eval_xc_eff(  # type: ignore[no-any-return]
+        mean_field.xc, rho[0] if local else rho, order, xctype="LDA" if local else "GGA"
+    )[:3]
+
+
+def _add_motion(values: Array, orbitals: Array, P_phi: Array, v: Array, moved: Array) -> Array:
+    """Add T for a potential v (n, G) and orbitals' density to ``moved``; return a (M, G)."""
+    v = v * np.array([0.5, 1, 1, 1])[: len(v), None]
+    bare = np.einsum("xmg,xg->mg", values[: len(v)], v)
+    a = 2 * (orbitals @ (orbitals.T @ bare)) + v[0] * P_phi
     moved += np.einsum("xmg,mg->mx", values[1:4], a)
-    for j in range(3):
+    for j in range(len(v) - 1):
         np.multiply(P_phi, v[j + 1], out=a)
         for x in range(3):
             moved[:, x] += np.einsum("mg,mg->m", values[_SECOND[x][j]], a)
-    return np.asarray(energy * rho[0])
+    return bare
 
 
 class _Weights:

@@ -137,7 +137,7 @@ def test_what_is_no_molecule_of_the_model_has_no_matrices(calc: PhiSNetCalculato
 # --- energies and forces ------------------------------------------------------------------------------------------
 
 #: Level of energy -> mean absolute errors allowed of energies, eV, and forces, eV/Angstrom.
-ACCURACY = {"wavefunction": (2.5e-3, 15e-3), "functional": (1e-5, 3e-5), "scf": (2e-6, 1e-5)}
+ACCURACY = {"wavefunction": (2.5e-3, 15e-3), "functional": (1e-5, 3e-5), "response": (2e-6, 1e-5), "scf": (2e-6, 1e-5)}
 
 
 def test_held_out_labels_are_those_of_pyscf() -> None:
@@ -150,7 +150,7 @@ def test_held_out_labels_are_those_of_pyscf() -> None:
         np.testing.assert_allclose(result.forces * Hartree / Bohr, atoms.get_forces(), atol=1e-4)
 
 
-@pytest.mark.parametrize(("level", "count"), [("wavefunction", 24), ("functional", 5), ("scf", 2)])
+@pytest.mark.parametrize(("level", "count"), [("wavefunction", 24), ("functional", 5), ("response", 2), ("scf", 2)])
 def test_energies_and_forces_are_those_of_the_reference(level: str, count: int) -> None:
     references = waters(count)
     results = shipped(level).predict(references)
@@ -169,8 +169,24 @@ def _forces(atoms: Atoms, level: str) -> np.ndarray:
     return forces * Hartree / Bohr
 
 
+@pytest.mark.parametrize("name", ["HCN", "H2CO"])
+def test_energy_is_too_high_by_no_more_than_its_uncertainty(name: str) -> None:
+    """Of the general model, whose errors are large enough to be told from rounding."""
+    atoms = molecule(name)
+    atoms.rattle(0.03, seed=4)
+    outcomes = {}
+    for level in ("functional", "response", "scf"):
+        (outcomes[level],) = PhiSNetCalculator("phisnet-chno", energy=level).predict_outcomes([atoms], ["energy"])
+    errors = {level: one.values["energy"] - outcomes["scf"].values["energy"] for level, one in outcomes.items()}
+    bounds = {level: outcomes[level].extras["energy_uncertainty"] for level in ("functional", "response")}
+    assert 1e-4 < errors["functional"] < bounds["functional"]
+    assert -1e-6 < errors["response"] < min(bounds["response"], 0.2 * errors["functional"])
+    assert "energy_uncertainty" not in outcomes["scf"].extras
+
+
 @pytest.mark.parametrize(
-    ("level", "step", "tolerance"), [("wavefunction", 1e-4, 1e-5), ("functional", 1e-3, 5e-5), ("scf", 1e-3, 5e-5)]
+    ("level", "step", "tolerance"),
+    [("wavefunction", 1e-4, 1e-5), *((level, 1e-3, 5e-5) for level in ("functional", "response", "scf"))],
 )
 def test_forces_are_minus_the_derivative(level: str, step: float, tolerance: float) -> None:
     """Along a random direction."""
@@ -224,7 +240,8 @@ def test_extras_hold_the_wavefunction(level: str) -> None:
     atoms.get_potential_energy()
     expected = {"hamiltonian", "overlap", "density_matrix", "orbital_energies", "domain_distance"}
     expected |= {"homo", "lumo", "gap"}
-    assert set(calc.extras) == expected | ({"scf_cycles"} if level == "scf" else set())
+    own = {"wavefunction": set(), "scf": {"scf_cycles"}}
+    assert set(calc.extras) == expected | own.get(level, {"energy_uncertainty"})
     assert set(calc.results) <= set(calc.implemented_properties)
     P, S = calc.extras["density_matrix"], calc.extras["overlap"]
     assert P.dtype == np.float64

@@ -170,6 +170,39 @@ def test_beyond_it_the_guess_is_that_of_pyscf(calc: PhiSNetCalculator, case: str
         np.testing.assert_array_equal(guess, mean_field.get_init_guess())
 
 
+@pytest.mark.filterwarnings("ignore:the model cannot guess")
+@pytest.mark.parametrize("name", ["CO", "O3"])
+def test_what_the_general_model_never_saw_costs_no_cycles(name: str) -> None:
+    general = PhiSNetCalculator("phisnet-chno")
+
+    def make() -> Any:
+        mean_field = dft.RKS(pyscf_molecule(molecule(name)), xc="pbe").density_fit()
+        mean_field.grids.level = 1
+        mean_field.conv_tol = 1e-9
+        return mean_field
+
+    cold, warm = make(), make()
+    cold.kernel()
+    warm.kernel(dm0=general.initial_guess(warm))
+    assert warm.cycles <= cold.cycles
+    assert warm.e_tot == pytest.approx(cold.e_tot, abs=1e-8)
+
+
+@pytest.mark.parametrize("closer", [True, False])
+def test_past_the_warning_a_density_is_handed_over_if_it_is_much_closer(
+    calc: PhiSNetCalculator, closer: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mole = _water(0.96, 0.96, 104.5)
+    predicted, mean_field = calc.density_matrix(mole), dft.RKS(mole)
+    monkeypatch.setattr(calc, "domain", replace(calc.domain, thresholds={"domain_distance": 0.0}))
+    if closer:
+        np.testing.assert_allclose(calc.initial_guess(mean_field), predicted, atol=1e-10)
+        return
+    monkeypatch.setattr("ase_mlwave.quantum.initial_guess._MUCH_CLOSER", 1e-9)
+    with pytest.warns(OutOfDomainWarning, match="PySCF's 'minao' guess is used"):
+        np.testing.assert_array_equal(calc.initial_guess(mean_field), mean_field.get_init_guess())
+
+
 @pytest.mark.filterwarnings("ignore::ase_mlwave.errors.OutOfDomainWarning")
 @pytest.mark.parametrize("case", ["stretched", "narrow gap"])
 def test_level_scf_starts_there_as_pyscf_does(case: str) -> None:

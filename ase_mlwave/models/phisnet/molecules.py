@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase.calculators.calculator import InputError
 from numpy.typing import NDArray
 from pyscf import gto
 
@@ -15,11 +16,13 @@ from ase_mlwave.models.domain.wall import repulsion
 from ase_mlwave.models.phisnet.inference import PredictedBatch, predict_batch
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
-from ase_mlwave.quantum.functional import converge, kohn_sham_functional
+from ase_mlwave.quantum.functional import converge, functional_and_drop
 from ase_mlwave.quantum.gpu import gpu_serves_pyscf, on_device
 from ase_mlwave.quantum.initial_guess import doubt
 from ase_mlwave.quantum.integrals import IntegralProgram
 from ase_mlwave.quantum.populations import dipole_moment, mulliken_charges
+from ase_mlwave.quantum.response import relaxed_functional
+from ase_mlwave.quantum.semilocal import serves_semilocal
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
@@ -28,6 +31,10 @@ __all__ = ["frontier", "matrices_of", "mole_of", "molecular_properties"]
 
 Array = NDArray[np.float64]
 Values = dict[str, Any]
+
+#: The energy that linearised exchange and correlation leave out, at most, as a share of what relaxing the density
+#: gains: 0.02 to 0.13 of it on validation molecules of ``phisnet-chno``, 0.05 in the median.
+_LINEARISATION = 0.13
 
 
 def molecular_properties(
@@ -72,8 +79,8 @@ def molecular_properties(
     if energy == "scf" and properties:
         for system, (values, matrices) in zip(systems, results, strict=True):
             _converge(_mean_field(network, system), values, matrices, forces, in_domain)
-    elif forces or "energy" in properties:
-        total = batch.wavefunction_energies() if energy == "wavefunction" else _functional(network, batch, systems)
+    elif forces or "energy" in properties or (energy == "response" and properties):
+        total = _LEVELS[energy](network, batch, systems, [matrices for _, matrices in results])
         slopes = _parts(batch.gradient(total), [(len(one), 3) for one in systems]) if forces else []
         for b, (value, (values, _)) in enumerate(zip(_numpy(total).tolist(), results, strict=True)):
             values["energy"] = value
@@ -132,10 +139,10 @@ def mole_of(network: PhiSNet, system: System) -> gto.Mole:
     return build_mole(system.numbers, system.positions, network.config.basis, system.charge, system.spin)
 
 
-def _mean_field(network: PhiSNet, system: System) -> Any:
+def _mean_field(network: PhiSNet, system: System, *, on_gpu: bool = True) -> Any:
     """Return the level's mean field, on a GPU where the network is on one and gpu4pyscf is installed."""
     mean_field = LevelOfTheory.parse(network.config.level).mean_field(mole_of(network, system))
-    on_gpu = network.radial.raw_alpha.device.type != "cpu" and gpu_serves_pyscf()
+    on_gpu = on_gpu and network.radial.raw_alpha.device.type != "cpu" and gpu_serves_pyscf()
     return on_device(mean_field, "cuda" if on_gpu else "cpu")
 
 
@@ -154,13 +161,43 @@ def _converge(
     values |= {"energy": result.energy} | ({"forces": result.forces} if forces else {})
 
 
-def _functional(network: PhiSNet, batch: PredictedBatch, systems: Sequence[System]) -> torch.Tensor:
+def _functional(
+    network: PhiSNet, batch: PredictedBatch, systems: Sequence[System], matrices: Sequence[Values]
+) -> torch.Tensor:
     """Evaluate the level of theory's functional at the predicted densities, (B,), Hartree."""
-    terms = [
-        kohn_sham_functional(positions, state.density, _mean_field(network, system))
-        for positions, state, system in zip(batch.positions, batch.states, systems, strict=True)
-    ]
-    return torch.stack(terms)
+    energies = []
+    for positions, state, system, extras in zip(batch.positions, batch.states, systems, matrices, strict=True):
+        energy, drop = functional_and_drop(positions, state.density, _mean_field(network, system))
+        extras["energy_uncertainty"] = drop
+        energies.append(energy)
+    return torch.stack(energies)
+
+
+def _response(
+    network: PhiSNet, batch: PredictedBatch, systems: Sequence[System], matrices: Sequence[Values]
+) -> torch.Tensor:
+    """Relax the predicted densities in the functional linearised there, (B,), Hartree; matrices become the relaxed."""
+    energies = []
+    for positions, state, system, extras in zip(batch.positions, batch.states, systems, matrices, strict=True):
+        mean_field = _mean_field(network, system, on_gpu=False)
+        if not serves_semilocal(mean_field):
+            raise InputError(
+                f"energy='response' is for functionals of the density and its gradient, such as PBE, but the model was "
+                f"made for {network.config.level}. Take energy='functional' or 'scf'"
+            )
+        relaxed = relaxed_functional(positions, state.density, mean_field)
+        extras |= {"density_matrix": relaxed.density, "orbital_energies": relaxed.orbital_energies}
+        extras |= frontier(relaxed.orbital_energies, state.n_occupied)
+        extras["energy_uncertainty"] = _LINEARISATION * relaxed.drop
+        energies.append(relaxed.energy)
+    return torch.stack(energies)
+
+
+_LEVELS: dict[str, Callable[..., torch.Tensor]] = {
+    "wavefunction": lambda network, batch, systems, matrices: batch.wavefunction_energies(),
+    "functional": _functional,
+    "response": _response,
+}
 
 
 def _add_wall(values: Values, system: System) -> None:
