@@ -1,7 +1,7 @@
 """Predict orbitals, gap, dipole and charges of a drug-like molecule, and compare with PySCF in a table and a picture.
 
-Usage: ``python examples/drug_orbitals.py [SMILES [MODEL]]``; by default paracetamol and phisnet-chno. Nearly all of the
-time is PySCF's, for the comparison.
+Usage: ``python examples/drug_orbitals.py [MOLECULE [MODEL]]``, MOLECULE a SMILES or a file that ASE reads; by default
+paracetamol and phisnet-chno. Nearly all of the time is PySCF's, for the comparison.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from ase.data.colors import jmol_colors
+from ase.io import read
 from ase.units import Debye, Hartree
 from matplotlib.figure import Figure
 from pyscf import dft, gto
@@ -22,12 +24,15 @@ from rdkit.Chem import AllChem
 
 from ase_mlwave import PhiSNetCalculator, plot_charges, plot_isosurface, plot_levels
 
-smiles = sys.argv[1] if len(sys.argv) > 1 else "CC(=O)Nc1ccc(O)cc1"
+given = sys.argv[1] if len(sys.argv) > 1 else "CC(=O)Nc1ccc(O)cc1"
 model = sys.argv[2] if len(sys.argv) > 2 else "phisnet-chno"
-molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
-AllChem.EmbedMolecule(molecule, randomSeed=0)
-AllChem.MMFFOptimizeMolecule(molecule)  # a force field's geometry; any other will do
-atoms = Atoms([atom.GetSymbol() for atom in molecule.GetAtoms()], molecule.GetConformer().GetPositions())
+if Path(given).is_file():
+    atoms = read(given)
+else:
+    molecule = Chem.AddHs(Chem.MolFromSmiles(given))
+    AllChem.EmbedMolecule(molecule, randomSeed=0)
+    AllChem.MMFFOptimizeMolecule(molecule)  # a force field's geometry; any other will do
+    atoms = Atoms([atom.GetSymbol() for atom in molecule.GetAtoms()], molecule.GetConformer().GetPositions())
 formula = atoms.get_chemical_formula()
 
 # What the model predicts: a matrix, and from it all the rest.
@@ -49,7 +54,7 @@ reference = mf.mo_energy * Hartree
 dipole = mf.dip_moment(unit="Debye", verbose=0)
 charges = mf.mulliken_pop(verbose=0)[1]
 
-print(f"{smiles}, {formula}, {mol.nao} basis functions, beside PBE/def2-SVP\n")
+print(f"{given}, {formula}, {mol.nao} basis functions, beside PBE/def2-SVP\n")
 print(f"{'':36}{'model':>10}{'PySCF':>10}{'error':>10}")
 rows = {
     "highest occupied orbital (eV)": (energies[homo], reference[homo]),
