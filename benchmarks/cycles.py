@@ -2,9 +2,11 @@
 
     python -m benchmarks.cycles phisnet-chno --held-out datasets/chno_matrices_0?.npz --count 20
     python -m benchmarks.cycles phisnet-chno --conformers ../shared/data/conformers_chno_dev.npz --atoms 15 40
+    python -m benchmarks.cycles phisnet-chno --names CO O3 N2 CO2 N2O CH3NO2 CH2_s1A1d HCN H2O2 H2 NCCN H2CCO
 
 Molecules are those whose sum formulas are held out (`formula_split`: none of their isomers was trained on), drawn
-evenly from small to large, and first conformers of drug-like molecules, the smallest first; both where both are given.
+evenly from small to large, first conformers of drug-like molecules, the smallest first, and molecules that ASE knows by
+name (`ase.build.molecule`), of which each has a line; all that are given.
 A guess costs the Fock matrices that it builds, which count as cycles, and its seconds, the prediction included. Where
 the model hands over, its guess is PySCF's and takes as many cycles. What was converged is kept in the output folder,
 PySCF's own runs for any model: a run that was broken off goes on, and a further model costs its own runs.
@@ -23,6 +25,7 @@ from unittest import mock
 
 import numpy as np
 from ase import Atoms
+from ase.build import molecule
 from ase.calculators.calculator import InputError
 from pyscf import lib
 
@@ -160,6 +163,19 @@ def _row(part: Sequence[Run]) -> list[str]:
     return [str(len(part)), str(served), *numbers, f"{seconds:.1f}", f"{quicker:.1f}"]
 
 
+def rows_by_molecule(runs: Sequence[Run]) -> list[list[str]]:
+    """List single molecules, with whose guess the model handed over."""
+    head = ["molecule", "cycles, PySCF", "cycles, model", "guess"]
+    return [head] + [
+        [
+            run["formula"],
+            *(str(run[way]["cycles"]) for way in ("cold", "warm")),
+            "model's" if run["warm"]["served"] else "PySCF's",
+        ]
+        for run in runs
+    ]
+
+
 def draw(runs: Sequence[Run], path: Path) -> None:
     """Show what every molecule saves against its number of atoms."""
     with picture(path, (6.0, 3.6)) as axes:
@@ -178,6 +194,7 @@ def main(words: Sequence[str] | None = None) -> list[Run]:
     parser.add_argument("model", help="name in the zoo or folder")
     parser.add_argument("--held-out", type=existing, nargs="+", default=[], metavar="FILE", help="data sets")
     parser.add_argument("--conformers", type=existing, metavar="FILE", help="a set of conformers")
+    parser.add_argument("--names", nargs="+", default=[], metavar="NAME", help="molecules that ASE knows")
     parser.add_argument("--count", type=positive(int), default=20, help="molecules of each at most")
     parser.add_argument("--atoms", type=positive(int), nargs=2, default=(15, 40), help="of conformers")
     parser.add_argument("--level", choices=list(LEVELS), default="RKS PBE/def2-SVP", metavar="LEVEL")
@@ -186,9 +203,10 @@ def main(words: Sequence[str] | None = None) -> list[Run]:
     drawn = {"held-out formulas": held_out(chosen.held_out, chosen.count) if chosen.held_out else []}
     if chosen.conformers:
         drawn["drug-like molecules"] = first_conformers(chosen.conformers, chosen.count, *chosen.atoms)
+    drawn["by name"] = [molecule(name) for name in chosen.names]
     structures = [atoms for group, some in drawn.items() for atoms in some if not atoms.info.update(group=group)]
     if not structures:
-        raise SystemExit("nothing to measure: give --held-out or --conformers")
+        raise SystemExit("nothing to measure: give --held-out, --conformers or --names")
     lib.num_threads(1)
     with one_thread(), bar() as progress:
         calculator, kept = PhiSNetCalculator(chosen.model), Kept(chosen.output / "kept.json")
@@ -198,6 +216,8 @@ def main(words: Sequence[str] | None = None) -> list[Run]:
         runs = [compare(atoms, calculator, name, chosen, kept) for atoms in tracked]
     rows = rows_of(runs)
     Console().print(rich_table(rows, f"SCF cycles, {chosen.level}, one thread"))
+    if named := [run for run in runs if run["group"] == "by name"]:
+        Console().print(rich_table(rows_by_molecule(named)))
     write_json(chosen.output / "cycles.json", {"level": chosen.level, "diis_start": chosen.diis_start, "runs": runs})
     (chosen.output / "cycles.md").write_text(markdown_table(rows) + "\n", encoding="utf-8")
     draw(runs, chosen.output / "cycles.png")

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 #: Gap between occupied and empty predicted orbitals below which a density is doubtful, Hartree; see `doubt`.
 SMALLEST_GAP = 0.08
 #: Share of the residual of PySCF's guess below which a density is much closer; see `is_much_closer`.
-_MUCH_CLOSER = 0.2
+_MUCH_CLOSER = 0.1
 #: Eigenvalue of the overlap matrix below which a direction of the target basis is left out, as PySCF does.
 _SMALLEST_EIGENVALUE = 1e-6
 #: Norm that the worst occupied orbital must keep when it is projected.
@@ -142,13 +142,13 @@ def is_much_closer(density: Array, mole: gto.Mole) -> bool:
     Returns
     -------
     bool
-        Whether the residual ||S^-1/2 (F P S - S P F) S^-1/2||, of PBE, is below a fifth of that of the guess.
+        Whether the residual ||S^-1/2 (F P S - S P F) S^-1/2||, of PBE, is below a tenth of that of the guess.
 
     Notes
     -----
     It costs two Fock matrices on the coarsest grid (a fifth of a cycle each, or less), and is for molecules that are
-    unlike the training data: for most of these, too, the residual is a hundredth of the guess's, and half of the cycles
-    are saved; for CO and O3 it is a half, and cycles are lost.
+    unlike the training data: distorted waters have a hundredth of the guess's residual, and half of the cycles are
+    saved; CO, O3 and HNO3 have a fifth to a half, and cycles are lost.
     """
     mean_field = dft.RKS(mole, xc="pbe").density_fit()
     mean_field.grids.level = 0

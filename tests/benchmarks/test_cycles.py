@@ -49,8 +49,13 @@ def test_one_command_gives_table_and_picture_and_a_second_runs_nothing(
     far.positions[1] *= 2.5
     data = conformer_file(tmp_path / "set.npz", [waters(1), [far]])
     words = ["phisnet-water", "--conformers", str(data), "--atoms", "1", "9", "--level", "RHF/STO-3G"]
-    words += ["--output", str(tmp_path)]
-    (usual, handed_over) = cycles.main(words)
+    words += ["--names", "H2O", "--output", str(tmp_path)]
+    (usual, handed_over, named) = cycles.main(words)
+    assert cycles.rows_by_molecule([named])[1] == [
+        "H2O",
+        *(str(named[way]["cycles"]) for way in ("cold", "warm")),
+        "model's",
+    ]
     assert usual["warm"]["served"]
     assert usual["warm"]["cycles"] <= usual["cold"]["cycles"]
     assert usual["warm"]["energy"] == pytest.approx(usual["cold"]["energy"], abs=1e-7)
@@ -65,7 +70,7 @@ def test_one_command_gives_table_and_picture_and_a_second_runs_nothing(
         raise AssertionError("an SCF was run again")
 
     monkeypatch.setattr(cycles, "converged", refused)
-    assert cycles.main(words) == [usual, handed_over]
+    assert cycles.main(words) == [usual, handed_over, named]
 
 
 def test_fock_matrices_of_a_guess_are_cycles() -> None:
