@@ -1,4 +1,4 @@
-"""Does a committee know when it is wrong? Its spread against its error."""
+"""Does a model know when it is wrong? A committee's spread, and what a single model claims, against the error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from ase_mlwave.calculators.outcome import Outcome
 from ase_mlwave.evaluation.figures import MoleculeErrors
 
-__all__ = ["Calibration", "CalibrationBin", "calibrations"]
+__all__ = ["Calibration", "CalibrationBin", "calibrations", "uncertainty_figures"]
 
 Array = NDArray[np.float64]
 
@@ -153,3 +153,40 @@ def calibrations(
             name = f"{title}: {label}" if title else label
             result.append(Calibration(quantity, spreads, deviations, len(pairs) - len(usable), name))
     return tuple(result)
+
+
+def uncertainty_figures(
+    errors: Sequence[MoleculeErrors], outcomes: Sequence[Outcome], prefix: str = ""
+) -> dict[str, float]:
+    """Set the uncertainties that a model claims of its energies against the errors.
+
+    Parameters
+    ----------
+    errors : sequence of MoleculeErrors, (B,)
+        Of the model.
+    outcomes : sequence of Outcome, (B,)
+        What it gave, with ``energy_uncertainty`` (eV) among the extras.
+    prefix : str
+        Begins every name.
+
+    Returns
+    -------
+    dict of str to float
+        Spearman's rank correlation of uncertainty and error, the median of error over uncertainty, and the share of
+        molecules whose error is below the uncertainty; empty where fewer than three molecules have both.
+    """
+    pairs = np.array(
+        [
+            (outcome.extras["energy_uncertainty"], abs(error.energy))
+            for error, outcome in zip(errors, outcomes, strict=True)
+            if error.energy is not None and "energy_uncertainty" in outcome.extras
+        ]
+    )
+    if len(pairs) < _FEWEST or (np.ptp(pairs, axis=0) < _AGREEMENT).any():
+        return {}
+    claimed, wrong = pairs.T
+    return {
+        f"{prefix}energy_uncertainty_error_spearman": float(spearmanr(claimed, wrong).statistic),
+        f"{prefix}energy_error_over_uncertainty_median": float(np.median(wrong / np.maximum(claimed, _AGREEMENT))),
+        f"{prefix}energy_error_below_uncertainty_percent": 100 * float(np.mean(wrong < claimed)),
+    }

@@ -17,7 +17,7 @@ from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.metadata import differ_in_forces_only
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.errors import OutOfDomainWarning
-from ase_mlwave.evaluation.calibration import Calibration, calibrations
+from ase_mlwave.evaluation.calibration import Calibration, calibrations, uncertainty_figures
 from ase_mlwave.evaluation.figures import (
     MoleculeErrors,
     SizeBin,
@@ -217,7 +217,7 @@ def measure(
     advance = counter(prefix.strip("_") or _plural(properties[0]), len(labelled) * len(models))
     predictions = [_predict(model, labelled, properties, advance) for model in models]
     errors = _errors(labelled, predictions[0], models[0])
-    figures = label_figures(errors, prefix)
+    figures = label_figures(errors, prefix) | uncertainty_figures(errors, predictions[0], prefix)
     thresholds = models[0].domain.thresholds
     if thresholds:
         outside, refused = sum(not one.inside for one in errors), sum(one.refused for one in errors)
@@ -278,7 +278,7 @@ def _predict(
             predicted = calculator.predict_outcomes(structures, labels, progress=advance, outside="warn")
         for index, outcome in zip(indices, predicted, strict=True):
             values = {name: outcome.values[name] for name in labels}
-            measures = {*calculator.domain.thresholds, *calculator.domain.limits}
+            measures = {*calculator.domain.thresholds, *calculator.domain.limits, "energy_uncertainty"}
             extras = {key: value for key, value in outcome.extras.items() if key in measures}
             outcomes[index] = Outcome(values, extras, outcome.verdict)
     return [outcomes[index] for index in range(len(records))]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ase_mlwave.calculators.outcome import Outcome, average
 from ase_mlwave.data.record import Record
-from ase_mlwave.evaluation.calibration import Calibration, calibrations
+from ase_mlwave.evaluation.calibration import Calibration, calibrations, uncertainty_figures
 from ase_mlwave.evaluation.figures import MoleculeErrors, molecule_errors
 from ase_mlwave.plotting.calibration import draw_calibration
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
@@ -109,3 +109,24 @@ def test_picture_has_a_panel_for_each(tmp_path: Path, n: int) -> None:
         draw_calibration(shown, tmp_path / "picture.png")
         height, width, _ = imread(tmp_path / "picture.png").shape
         assert width / height == pytest.approx(len(shown) * 4.4 / 4.6, rel=0.02)
+
+
+def _claims(claimed: list[float], wrong: list[float]) -> dict[str, float]:
+    errors = [MoleculeErrors(3, 1, {"energy": np.asarray(error)}) for error in wrong]
+    return uncertainty_figures(errors, [Outcome({}, {"energy_uncertainty": claim}) for claim in claimed], "f_")
+
+
+def test_claims_are_compared_with_errors() -> None:
+    """Errors count by their size; a model that claims nothing, or always the same, is left out."""
+    assert _claims([1.0, 2.0, 4.0], [0.5, -1.5, 6.0]) == pytest.approx(
+        {
+            "f_energy_uncertainty_error_spearman": 1.0,
+            "f_energy_error_over_uncertainty_median": 0.75,
+            "f_energy_error_below_uncertainty_percent": 200 / 3,
+        }
+    )
+    assert _claims([4.0, 2.0, 1.0], [0.5, 1.5, 6.0])["f_energy_uncertainty_error_spearman"] == pytest.approx(-1)
+    assert _claims([1.0, 1.0, 1.0], [0.5, 1.5, 6.0]) == {}
+    assert _claims([1.0, 2.0], [0.5, 1.5]) == {}
+    errors = [MoleculeErrors(3, 1, {"energy": np.asarray(1.0)})] * 3
+    assert uncertainty_figures(errors, [Outcome({})] * 3) == {}
