@@ -31,6 +31,7 @@ from ase_mlwave.models.phisnet.levels import (
     default_level,
     errors_in_words,
     has_mean_field,
+    learns_energies_apart,
 )
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.molecules import frontier, matrices_of, mole_of, molecular_properties
@@ -139,7 +140,7 @@ class PhiSNetCalculator(MlwaveCalculator):
     def _doubt_wavefunction(self) -> None:
         """Warn if a model's description says that energies of the level ``"wavefunction"`` are not for it."""
         best = self._model_default("energy")
-        if best != "wavefunction" and any(declares_level(member.config) for member in self.members):
+        if best != "wavefunction" and any(map(_untrained, self.members)):
             errors = errors_in_words(self.members[0].config.errors, "wavefunction")
             measured = f" (mean errors: {errors})" if errors else ""
             warnings.warn(
@@ -395,7 +396,7 @@ class PhiSNetCalculator(MlwaveCalculator):
         """Predict the matrices of one molecule, those of a committee averaged; not judged yet."""
         try:
             batches = [
-                predict_batch(member.network_as(PhiSNet), [system], integrals=self.option("integrals"))
+                predict_batch(member.network_as(PhiSNet), [system], energies=False, integrals=self.option("integrals"))
                 for member in self.members
             ]
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
@@ -413,6 +414,11 @@ class PhiSNetCalculator(MlwaveCalculator):
         named = {name: EXTRAS[name].to_ase(value) for name, value in frontier(energies, state.n_occupied).items()}
         extras = {"density_matrix": state.density.numpy(), "orbital_energies": energies, **named}
         return replace(outcome, extras={**outcome.extras, **extras})
+
+
+def _untrained(member: Member) -> bool:
+    """Tell whether a description says of a model that it learned no energies, or too badly."""
+    return declares_level(member.config) and not learns_energies_apart(member.config)
 
 
 def _state(hamiltonian: Array, overlap: Array, n_occupied: int, penalty: float) -> ElectronicState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,9 @@ def merge(
         str | None, typer.Option(help="Keep together what shares this entry: smiles, formula, ...")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    having: Annotated[
+        Literal["energy", "forces", "dipole"] | None, typer.Option(help="Leave out molecules without this label.")
+    ] = None,
 ) -> None:
     """Join data sets of one level of theory, and of the same settings where both are known.
 
@@ -55,5 +58,7 @@ def merge(
         joined = replace(joined, records=merged.records)
         if merged.n_copies:
             print_line(console, merged.in_words())
+    if having is not None:
+        joined = replace(joined, records=tuple(record for record in joined if having in record.labels))
     write_dataset(output, joined)
     print_line(console, f"-> {summary(replace(joined, source=str(output), notes=()))}")

@@ -91,3 +91,16 @@ def test_what_does_not_agree_is_not_joined(
 def test_an_existing_file_is_not_overwritten(first: Dataset, tmp_path: Path) -> None:
     assert merge(tmp_path / "first.db", tmp_path / "first.db")[0] == 2
     assert DatasetFile(tmp_path / "first.db").counts()["labelled"] == 2
+
+
+def test_molecules_without_a_label_are_left_out(tmp_path: Path) -> None:
+    """After merging: a copy may have it."""
+    bare, other = record("train"), record("test")
+    labelled = replace(bare, forces=np.zeros((3, 3)))
+    for name, records in (("first", (bare, other)), ("second", (labelled,))):
+        write_database(tmp_path / f"{name}.db", Dataset(records, "pbe/def2-svp", name))
+    code, _, messages = merge(tmp_path / "first.db", tmp_path / "second.db", tmp_path / "out.db", "--having", "forces")
+    assert code == 0, messages
+    (kept,) = read_dataset(tmp_path / "out.db")
+    assert kept.geometry_hash() == bare.geometry_hash()
+    assert kept.forces is not None

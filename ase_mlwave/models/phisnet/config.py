@@ -58,6 +58,12 @@ class PhiSNetConfig(BaseModel):
     short_range: bool = True
     """Whether the wavefunction energy has short-range Coulomb terms, and so is exactly size consistent for neutral
     molecules; False: the bare ones, as in the paper."""
+    energy_from: Literal["matrix", "atoms"] = "matrix"
+    """What the wavefunction energy is. ``matrix``: 1/2 tr[P (H + h)] + E_nn and atomic energies read from the features
+    of H; errors of H enter in first order. ``atoms``: atomic energies alone, read from features of their own: errors of
+    H do not reach it, nor does its training H."""
+    energy_cutoff: float = Field(8.0, gt=0, le=1000)
+    """Range of the messages that features of their own are made of, Bohr (``energy_from: atoms`` only)."""
     overlap_penalty: float = Field(0.0, ge=0, le=1)
     """Hartree: lambda of H + lambda S^-1, whose orbitals are the predicted ones (`penalised`), so that errors of H
     make no low orbitals of almost linearly dependent functions; the predicted H is as it is."""
@@ -72,6 +78,12 @@ class PhiSNetConfig(BaseModel):
             raise ValueError(
                 f"max_unnatural_order={self.max_unnatural_order} must not be above max_order={self.max_order}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _atoms_have_energies(self) -> PhiSNetConfig:
+        if self.energy_from == "atoms" and not self.atomic_energies:
+            raise ValueError("energy_from=atoms adds up atomic energies; leave out atomic_energies=false")
         return self
 
     @property

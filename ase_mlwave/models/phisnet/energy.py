@@ -17,7 +17,14 @@ from ase_mlwave.quantum.integrals import coulomb_repulsion
 from ase_mlwave.quantum.stacks import Stacks, uploaded
 from ase_mlwave.systems.batch import SystemBatch
 
-__all__ = ["ElectronicState", "ElectronicStates", "electronic_states", "n_occupied", "wavefunction_energies"]
+__all__ = [
+    "ElectronicState",
+    "ElectronicStates",
+    "electronic_states",
+    "energies_of_atoms",
+    "n_occupied",
+    "wavefunction_energies",
+]
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,11 @@ def electronic_states(
         energies.append(eps)
     density = MatrixBatch(stacks.flatten(densities), hamiltonian.sizes)
     return ElectronicStates(density, stacks.flatten_rows(energies), tuple(occupied))
+
+
+def energies_of_atoms(batch: SystemBatch, atomic_energies: Tensor) -> Tensor:
+    """Add up atomic energies (N,) to those of molecules, (B,)."""
+    return atomic_energies.new_zeros(len(batch.n_atoms)).index_add(0, batch.system, atomic_energies)
 
 
 def wavefunction_energies(

@@ -14,6 +14,7 @@ from ase_mlwave.models.phisnet.energy import (
     ElectronicState,
     ElectronicStates,
     electronic_states,
+    energies_of_atoms,
     n_occupied,
     wavefunction_energies,
 )
@@ -40,21 +41,24 @@ class PredictedBatch:
         S, baseline and core Hamiltonian.
     joined_states : ElectronicStates
         Densities and orbital energies.
-    atomic_energies : Tensor, (N,)
-        e_i of the wavefunction energy.
+    atomic_energies : Tensor, (N,), or None
+        e_i of the wavefunction energy; None where they were not asked for.
     joined_distances : Tensor, (N,)
         How unlike the training data each atom is.
     short_range : bool
         Whether the wavefunction energy has short-range Coulomb terms.
+    atoms_alone : bool
+        Whether the wavefunction energy is that of the atoms alone.
     """
 
     molecules: SystemBatch
     hamiltonian: MatrixBatch
     exact: ExactMatrices
     joined_states: ElectronicStates
-    atomic_energies: Tensor
+    atomic_energies: Tensor | None
     joined_distances: Tensor
     short_range: bool
+    atoms_alone: bool = False
 
     @property
     def positions(self) -> tuple[Tensor, ...]:
@@ -82,7 +86,11 @@ class PredictedBatch:
         return self.joined_states.split()
 
     def wavefunction_energies(self) -> Tensor:
-        """Compute E = 1/2 tr[P (H + h)] + E_nn + sum_i e_i, (B,), Hartree."""
+        """Compute E = 1/2 tr[P (H + h)] + E_nn + sum_i e_i, or sum_i e_i alone, (B,), Hartree."""
+        if self.atomic_energies is None:
+            raise ValueError("these molecules were predicted without energies; ask for energies=True")
+        if self.atoms_alone:
+            return energies_of_atoms(self.molecules, self.atomic_energies)
         return wavefunction_energies(
             self.molecules,
             self.hamiltonian,
@@ -102,6 +110,7 @@ def predict_batch(
     systems: Sequence[System],
     *,
     gradients: bool = False,
+    energies: bool = True,
     neighbours: NeighbourList | None = None,
     integrals: IntegralProgram = "torch",
 ) -> PredictedBatch:
@@ -115,6 +124,9 @@ def predict_batch(
         Closed-shell molecules of the model's elements.
     gradients : bool
         Keep the graph for derivatives with respect to positions.
+    energies : bool
+        Whether the wavefunction energy is wanted. Where it is that of the atoms alone, what keeps a graph is this
+        energy, and matrices are without.
     neighbours : NeighbourList, optional
         As of `ase_mlwave.systems.batch.collate`.
     integrals : str
@@ -131,12 +143,13 @@ def predict_batch(
     """
     config = network.config
     device = network.radial.raw_alpha.device
-    with torch.set_grad_enabled(gradients):
-        molecules = collate(systems, config.cutoff, neighbours)
-        plan = network.plan(molecules)
-        molecules = molecules.to(device)
-        if gradients:
-            molecules = molecules.at(molecules.positions.clone().requires_grad_())
+    own = config.energy_from == "atoms"
+    molecules = collate(systems, config.cutoff, neighbours)
+    plan = network.plan(molecules)
+    molecules = molecules.to(device)
+    if gradients:
+        molecules = molecules.at(molecules.positions.clone().requires_grad_())
+    with torch.set_grad_enabled(gradients and not (own and energies)):
         output = network(molecules, plan)
         exact = exact_matrices(
             molecules.positions,
@@ -150,12 +163,18 @@ def predict_batch(
         hamiltonian = MatrixBatch(output.hamiltonian.flat + exact.baseline, output.hamiltonian.sizes)
         occupied = [n_occupied(s.numbers, s.charge) for s in systems]
         states = electronic_states(hamiltonian, exact.overlap, occupied, config.overlap_penalty)
+    atomic = output.atomic_energies
+    if own and energies:
+        near = collate(systems, config.energy_cutoff)
+        with torch.set_grad_enabled(gradients):
+            atomic = network.atomic_energies(near.to(device).at(molecules.positions), network.plan(near))
     return PredictedBatch(
         molecules=molecules,
         hamiltonian=hamiltonian,
         exact=exact,
         joined_states=states,
-        atomic_energies=output.atomic_energies,
+        atomic_energies=atomic,
         joined_distances=output.distances,
         short_range=config.short_range,
+        atoms_alone=own,
     )

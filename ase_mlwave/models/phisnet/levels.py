@@ -17,12 +17,14 @@ __all__ = [
     "default_level",
     "errors_in_words",
     "has_mean_field",
+    "learns_energies_apart",
     "supported_level",
 ]
 
 #: Value of ``energy=`` -> what it stands for; each is slower and more accurate than the one before.
 ENERGY_LEVELS: dict[str, str] = {
-    "wavefunction": "1/2 tr[P (H + h)] + E_nn + atomic energies of the network: one pass and one eigenproblem",
+    "wavefunction": "1/2 tr[P (H + h)] + E_nn + atomic energies of the network, or these alone: one pass and one "
+    "eigenproblem",
     "functional": "the Kohn-Sham functional of the predicted density: about one SCF cycle and one gradient",
     "response": "the functional with exchange and correlation linearised there, minimised: two cycles and one gradient",
     "scf": "the converged SCF, started from the predicted density: a few cycles, no loss of accuracy",
@@ -91,6 +93,11 @@ def has_mean_field(level: str) -> bool:
         return LevelOfTheory.parse(level).has_mean_field
     except InputError:  # a level that is not ours to compute
         return False
+
+
+def learns_energies_apart(config: ModelConfig) -> bool:
+    """Tell whether a model's wavefunction energy is that of atoms alone, which exists because it was trained."""
+    return config.settings.get("energy_from") == "atoms"
 
 
 def errors_in_words(errors: Mapping[str, float], level: str) -> str:

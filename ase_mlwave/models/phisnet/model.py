@@ -11,19 +11,17 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
+from ase_mlwave.models.phisnet.atom_features import AtomFeatures
 from ase_mlwave.models.phisnet.blocks import BlockHead, HeadGroup, block_sources
-from ase_mlwave.models.phisnet.clebsch_gordan import PaperInteraction, PaperOverlapPairs, PaperPairs
+from ase_mlwave.models.phisnet.clebsch_gordan import PaperOverlapPairs, PaperPairs
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.domain import DomainDistance
-from ase_mlwave.models.phisnet.edge_frame import EdgeFrameInteraction, EdgeFramePairs
-from ase_mlwave.models.phisnet.embedding import ElementEmbedding
-from ase_mlwave.models.phisnet.frames import EdgeLayout
+from ase_mlwave.models.phisnet.edge_frame import EdgeFramePairs
 from ase_mlwave.models.phisnet.geometry import EdgeGeometry, edge_geometry
-from ase_mlwave.models.phisnet.layers import ResidualBlock
-from ase_mlwave.models.phisnet.orders import OrderLayout, with_rows
+from ase_mlwave.models.phisnet.orders import OrderLayout
 from ase_mlwave.models.phisnet.packing import PackedModule
 from ase_mlwave.models.phisnet.plan import BatchPlan, make_plan
-from ase_mlwave.models.phisnet.radial import BernsteinBasis, switch_off
+from ase_mlwave.models.phisnet.radial import switch_off
 from ase_mlwave.quantum.basis import n_functions
 from ase_mlwave.systems.batch import SystemBatch
 
@@ -45,8 +43,9 @@ class PhiSNetOutput:
     ----------
     hamiltonian : MatrixBatch
         Learned part of H, Hartree, PySCF's AO order, float64; the model's baseline is not in it.
-    atomic_energies : Tensor, (N,)
-        e_i of the wavefunction energy, Hartree, float64.
+    atomic_energies : Tensor, (N,), or None
+        e_i of the wavefunction energy, Hartree, float64; None where they have features of their own:
+        `PhiSNet.atomic_energies`.
     distances : Tensor, (N,), or None
         How unlike the training data each atom is, where it was asked for; see `DomainDistance`.
     overlap, core : MatrixBatch or None
@@ -54,7 +53,7 @@ class PhiSNetOutput:
     """
 
     hamiltonian: MatrixBatch
-    atomic_energies: Tensor
+    atomic_energies: Tensor | None
     distances: Tensor | None
     overlap: MatrixBatch | None = None
     core: MatrixBatch | None = None
@@ -118,7 +117,7 @@ class MatrixHeads(nn.Module):
         return plan.assembly(self.group(plan.kinds)(features, fade, plan.sources))
 
 
-class PhiSNet(nn.Module):
+class PhiSNet(AtomFeatures):
     """Predict Hamiltonian matrices with an O(3)-equivariant message-passing network.
 
     Parameters
@@ -135,27 +134,14 @@ class PhiSNet(nn.Module):
     """
 
     def __init__(self, config: PhiSNetConfig) -> None:
-        super().__init__()
-        self.config = config
         layout = OrderLayout(config.max_order, config.max_unnatural_order)
-        self.layout = layout
+        super().__init__(config, layout, config.cutoff)
+        self.config = config
         self.functions = {z: n_functions(config.basis, z) for z in config.numbers}
-        self.embedding = ElementEmbedding(layout, config.features, config.numbers)
-        self.radial = BernsteinBasis(config.n_radial, config.cutoff)
-        self.edges = EdgeLayout(layout)
         self._plans: dict[Any, BatchPlan] = {}
         gated = config.product == "edge_frame"
-        interaction = EdgeFrameInteraction if gated else PaperInteraction
         pairs = EdgeFramePairs if gated else PaperPairs
         overlap_pairs = EdgeFramePairs if gated else PaperOverlapPairs
-
-        def residual() -> ResidualBlock:
-            return ResidualBlock(layout, config.features, gated=gated)
-
-        self.before = nn.ModuleList(residual() for _ in range(config.n_modules))
-        self.interactions = nn.ModuleList(interaction(config, layout) for _ in range(config.n_modules))
-        self.after = nn.ModuleList(residual() for _ in range(config.n_modules))
-        self.outputs = nn.ModuleList(residual() for _ in range(config.n_modules))
         self.pair_features = pairs(config, layout)
         self.heads = MatrixHeads(config, layout)
         self.core_heads = MatrixHeads(config, layout) if config.core_head else None
@@ -167,6 +153,11 @@ class PhiSNet(nn.Module):
         self.domain = DomainDistance(len(config.numbers), config.features)
         self.register_buffer("energy_shift", torch.zeros(len(config.numbers), dtype=torch.float64))
         self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
+        own = config.energy_from == "atoms"
+        self.energy_features = AtomFeatures(config, layout, config.energy_cutoff) if own else None
+        if own:  # begin with the energies of free atoms, which are the shift
+            nn.init.zeros_(self.energy_head[-1].weight)  # type: ignore[arg-type]
+            nn.init.zeros_(self.energy_head[-1].bias)  # type: ignore[arg-type]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -223,7 +214,7 @@ class PhiSNet(nn.Module):
             if plan.near is not None:
                 messages = geometry.within(*plan.near, self.radial, self.config.message_range)
             embedded = self.embedding(plan.element)
-        f = self._atom_features(embedded, messages).to(self.dtype)
+        f = self.atom_features(embedded, messages).to(self.dtype)
         f_atoms, f_pairs = self.pair_features(f, geometry)
         cut = self._block_cutoff(geometry)
         core = overlap = None
@@ -233,10 +224,12 @@ class PhiSNet(nn.Module):
             of_pairs = self.overlap_pairs.environment_free(embedded, geometry)
             overlap = self.overlap_heads(*of_pairs, cut, plan)
         with precise:
-            energies = self._atomic_energies(f[0], plan.element)
+            energies = None
+            if self.energy_features is None:
+                energies = self._atomic_energies(f[0], plan.element).index_select(0, plan.place)
             return PhiSNetOutput(
                 hamiltonian=self.heads(f_atoms, f_pairs, cut, plan),
-                atomic_energies=energies.index_select(0, plan.place),
+                atomic_energies=energies,
                 distances=self.domain(f[0], plan.element).index_select(0, plan.place) if distances else None,
                 overlap=overlap,
                 core=core,
@@ -263,17 +256,38 @@ class PhiSNet(nn.Module):
         cutoff = self.config.block_cutoff
         return geometry.cut if cutoff is None else geometry.cut * switch_off(geometry.distances, cutoff)
 
-    def _atom_features(self, embedded: Tensor, messages: EdgeGeometry) -> Tensor:
-        """Pass messages between atoms, and add up what all modules give: (R, N, F)."""
-        # In edge frames invariants give natural features alone in the first module: rows of zeros stay away.
-        x, outputs = embedded[:1] if self.config.product == "edge_frame" else embedded, []
-        for before, interaction, after, output in zip(
-            self.before, self.interactions, self.after, self.outputs, strict=True
-        ):
-            x = after(interaction(before(x), messages))
-            outputs.append(output(x))
-        total: Tensor = sum((with_rows(output, len(x)) for output in outputs[:-1]), start=outputs[-1])
-        return total
+    def atomic_energies(self, batch: SystemBatch, plan: BatchPlan | None = None) -> Tensor:
+        """Read atomic energies from features of their own, without predicting matrices.
+
+        Parameters
+        ----------
+        batch : SystemBatch
+            Molecules of the model's elements; pairs within ``config.energy_cutoff`` count.
+        plan : BatchPlan, optional
+            As of `forward`.
+
+        Returns
+        -------
+        Tensor, (N,)
+            Hartree, float64; differentiable as matrices are.
+
+        Raises
+        ------
+        ValueError
+            If the model's energies are those of the matrices' features, or an element is unknown to it.
+        """
+        own = self.energy_features
+        if own is None:
+            raise ValueError("this model reads atomic energies from the features of its matrices: forward gives them")
+        plan = self.plan(batch) if plan is None else plan
+        precise = _full_precision(plan.first.device.type)
+        with precise:
+            vectors = batch.vectors().index_select(0, plan.pairs)
+            geometry = edge_geometry(vectors, plan.first, plan.second, own.radial, own.edges, self.dtype)
+            embedded = own.embedding(plan.element)
+        f = own.atom_features(embedded, geometry).to(self.dtype)
+        with precise:
+            return self._atomic_energies(f[0], plan.element).index_select(0, plan.place)
 
     def plan(self, batch: SystemBatch, device: torch.device | None = None) -> BatchPlan:
         """Find what depends on elements and pairs alone; kept for the next batch that has the same.

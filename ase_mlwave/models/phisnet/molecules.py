@@ -74,7 +74,9 @@ def molecular_properties(
     """
     forces = "forces" in properties
     gradients = forces and energy != "scf"
-    batch = predict_batch(network, systems, gradients=gradients, neighbours=neighbours, integrals=integrals)
+    wanted = energy == "wavefunction"
+    options: Any = {"gradients": gradients, "energies": wanted, "neighbours": neighbours, "integrals": integrals}
+    batch = predict_batch(network, systems, **options)
     results: list[tuple[Values, Values]] = [({}, matrices) for matrices in matrices_of(batch)]
     if energy == "scf" and properties:
         for system, (values, matrices) in zip(systems, results, strict=True):

@@ -1,4 +1,4 @@
-"""A wider network that predicts what a narrower one does, so that training goes on with more room."""
+"""A larger network that predicts what a smaller one does, so that training goes on with more room."""
 
 from __future__ import annotations
 
@@ -9,12 +9,49 @@ from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.layers import OrderLinear
 from ase_mlwave.models.phisnet.model import PhiSNet
 
-__all__ = ["widened"]
+__all__ = ["grown", "widened"]
 
 #: Copies of a channel get weights that differ by up to this share, so that they learn different things.
 _SPREAD = 0.25
 #: Lists of matrices that are multiplied from the right: their first axis is what goes in.
 _MATRICES = ("inward", "outward", "weights")
+
+
+def grown(network: PhiSNet, config: PhiSNetConfig, seed: int = 0) -> PhiSNet:
+    """Widen a network, and give it energies of atoms alone, where ``config`` has them and the network has not.
+
+    Parameters
+    ----------
+    network : PhiSNet
+        Trained.
+    config : PhiSNetConfig
+        Of the larger network.
+    seed : int
+        Of what is new.
+
+    Returns
+    -------
+    PhiSNet
+        It predicts the same matrices. The features of its energies are, but for their range, those of the matrices; its
+        energies are those of free atoms until they are trained.
+
+    Notes
+    -----
+    Law: ``test_energies_of_atoms_begin_with_the_features_of_the_matrices``.
+    """
+    network = widened(network, config, seed)
+    if config.energy_from != "atoms" or network.energy_features is not None:
+        return network
+    own = {"energy_from": config.energy_from, "energy_cutoff": config.energy_cutoff}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        larger = PhiSNet(network.config.model_copy(update=own)).to(network.radial.raw_alpha.device).cast(network.dtype)
+    state = network.state_dict()
+    prefix = "energy_features."
+    known = {name: state.get(name.removeprefix(prefix)) for name in larger.state_dict()}
+    new = {"energy_scale", "energy_shift", *(f"energy_head.{name}" for name in larger.energy_head.state_dict())}
+    larger.load_state_dict(larger.state_dict() | {k: v for k, v in known.items() if v is not None and k not in new})
+    return larger
 
 
 def widened(network: PhiSNet, config: PhiSNetConfig, seed: int = 0) -> PhiSNet:

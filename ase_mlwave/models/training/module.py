@@ -30,12 +30,13 @@ class TrainedModule(nn.Module):
 
     @cached_property
     def trained(self) -> list[nn.Parameter]:
-        """Weights; listed once, on their device: to walk through all modules takes longer than to update them."""
-        return list(self.network.parameters())
+        """Weights that are not frozen; listed once, on their device: a walk through all modules takes longer."""
+        return [weight for weight in self.network.parameters() if weight.requires_grad]
 
     @cached_property
     def _averaged(self) -> list[nn.Parameter]:
-        return list(self.average.parameters())
+        both = zip(self.average.parameters(), self.network.parameters(), strict=True)
+        return [average for average, weight in both if weight.requires_grad]
 
     @abstractmethod
     def training_step(self, batch: Any, step: int) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.baseline import exact_matrices
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
-from ase_mlwave.models.phisnet.energy import electronic_states, wavefunction_energies
+from ase_mlwave.models.phisnet.energy import electronic_states, energies_of_atoms, wavefunction_energies
 from ase_mlwave.models.phisnet.model import PhiSNet, PhiSNetOutput
 from ase_mlwave.models.phisnet.training.prepared import TrainingBatch
 from ase_mlwave.models.phisnet.training.settings import LossWeights
@@ -22,9 +22,9 @@ __all__ = ["Prediction", "loss_terms", "predict_batch"]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the loss compares: the network's output, and energies and forces where they are asked for."""
+    """What the loss compares: the network's output, energies and forces, where they are asked for."""
 
-    output: PhiSNetOutput
+    output: PhiSNetOutput | None
     energies: Tensor | None = None
     forces: Tensor | None = None
 
@@ -35,6 +35,7 @@ def predict_batch(
     *,
     energies: bool,
     forces: bool,
+    with_matrices: bool = True,
     create_graph: bool = True,
     mixed: bool = False,
 ) -> Prediction:
@@ -48,6 +49,8 @@ def predict_batch(
         Molecules.
     energies, forces : bool
         What to compute beside H.
+    with_matrices : bool
+        Compute H, too, where the energy does without.
     create_graph : bool
         Keep the graph of the forces, for training.
     mixed : bool
@@ -60,6 +63,11 @@ def predict_batch(
     molecules = batch.molecules
     device = molecules.positions.device.type
     layers: AbstractContextManager[Any] = torch.autocast(device, torch.bfloat16) if mixed else nullcontext()
+    if model.energy_features is not None:
+        with layers:
+            output = model(molecules, batch.plan, distances=False) if with_matrices else None
+        alone = (energies or forces) and _energies_of_atoms(model, batch, forces=forces, create_graph=create_graph)
+        return Prediction(output, *(alone or ()))
     if not (energies or forces):
         with layers:
             return Prediction(model(molecules, batch.plan, distances=False))
@@ -75,13 +83,26 @@ def predict_batch(
         penalty = model.config.overlap_penalty
         states = electronic_states(hamiltonian, matrices["overlap"], batch.n_occupied, penalty)
         core, short_range = matrices["energy_core"], model.config.short_range
-        total = wavefunction_energies(
-            molecules, hamiltonian, core, states, output.atomic_energies, short_range=short_range
-        )
+        atomic: Any = output.atomic_energies
+        total = wavefunction_energies(molecules, hamiltonian, core, states, atomic, short_range=short_range)
         force = None
         if forces:
             force = -torch.autograd.grad(total.sum(), molecules.positions, create_graph=create_graph)[0]
     return Prediction(output, total, force)
+
+
+def _energies_of_atoms(
+    model: PhiSNet, batch: TrainingBatch, *, forces: bool, create_graph: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Compute energies (B,), and forces (N, 3), of a model whose energies are those of its atoms alone."""
+    molecules = batch.molecules
+    if forces:
+        molecules = molecules.at(molecules.positions.detach().clone().requires_grad_())
+    with torch.set_grad_enabled(torch.is_grad_enabled() or forces):
+        total = energies_of_atoms(molecules, model.atomic_energies(molecules, batch.plan))
+        if not forces:
+            return total, None
+        return total, -torch.autograd.grad(total.sum(), molecules.positions, create_graph=create_graph)[0]
 
 
 def _integrals(batch: TrainingBatch, positions: Tensor, config: PhiSNetConfig) -> dict[str, Tensor]:
@@ -120,13 +141,14 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, weights: LossWeight
     """
     terms: dict[str, Tensor] = {}
     output, matrices = prediction.output, batch.matrices
-    if weights.hamiltonian or weights.needs_orbitals:
+    if output is not None and (weights.hamiltonian or weights.needs_orbitals):
         error = output.hamiltonian.flat - _label(matrices.get("residual"), "Hamiltonian matrices")
         if weights.hamiltonian:
             terms["hamiltonian"] = _mixed_error(error)
         if weights.needs_orbitals:
             terms |= _orbital_terms(error, batch, weights)
-    for name, predicted in (("overlap", output.overlap), ("core", output.core)):
+    others = (("overlap", output.overlap), ("core", output.core)) if output is not None else ()
+    for name, predicted in others:
         if getattr(weights, name) and predicted is not None:
             terms[name] = _mixed_error(predicted.flat - matrices[name])
     if weights.energy:

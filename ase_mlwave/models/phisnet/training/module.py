@@ -40,7 +40,7 @@ class PhiSNetModule(TrainedModule):
         prediction = self._predict(network, batch, training=False)
         errors = {"loss": self._loss(prediction, batch)["loss"]}
         residual = batch.matrices.get("residual")
-        if residual is not None:
+        if residual is not None and prediction.output is not None:
             errors["hamiltonian_uHa"] = (prediction.output.hamiltonian.flat - residual).abs().mean() * 1e6
         if prediction.energies is not None and batch.energies is not None:
             errors["energy_uHa"] = (prediction.energies - batch.energies).abs().mean() * 1e6
@@ -51,8 +51,8 @@ class PhiSNetModule(TrainedModule):
     def _predict(self, network: PhiSNet, batch: TrainingBatch, *, training: bool) -> Prediction:
         forces = self.weights.forces > 0
         energies = self.weights.energy > 0 or forces
-        mixed = self.mixed and training
-        return predict_batch(network, batch, energies=energies, forces=forces, create_graph=training, mixed=mixed)
+        wanted = {"energies": energies, "forces": forces, "with_matrices": self.weights.needs_matrices}
+        return predict_batch(network, batch, **wanted, create_graph=training, mixed=self.mixed and training)
 
     def _loss(self, prediction: Prediction, batch: TrainingBatch) -> dict[str, Tensor]:
         terms = loss_terms(prediction, batch, self.weights)

@@ -46,7 +46,7 @@ def density_errors(network: PhiSNet, records: Sequence[Record]) -> NDArray[np.fl
     """
     errors = []
     for record in records:
-        batch = predict_batch(network, [record])
+        batch = predict_batch(network, [record], energies=False)
         H, S, n_occupied = batch.hamiltonians[0], batch.overlaps[0], batch.states[0].n_occupied
         F = torch.from_numpy(np.array(record.matrices["hamiltonian"])).to(H)
         exact, _ = density_matrix(F, S, n_occupied)

@@ -88,6 +88,8 @@ class Preparation:
         InputError
             If its Hamiltonian is in another basis.
         """
+        if not self.kept and "hamiltonian" not in record.matrices:
+            return {}
         mole = build_mole(record.numbers, record.positions, self.basis, record.charge, record.spin)
         reference = record.matrices.get("hamiltonian")
         if reference is not None and reference.shape != (mole.nao, mole.nao):
@@ -306,10 +308,13 @@ class TrainingBatch:
     forces: Tensor | None
 
 
-def join(systems: Sequence[PreparedSystem], network: PhiSNet, *, forces: bool = False) -> TrainingBatch:
+def join(
+    systems: Sequence[PreparedSystem], network: PhiSNet, *, forces: bool = False, matrices: bool = True
+) -> TrainingBatch:
     """Join prepared molecules to a batch on the host; a label that one of them lacks is left out for all.
 
-    With ``forces`` their integrals are prepared for the device that the network is on.
+    With ``forces`` their integrals are prepared for the device that the network is on, where its energies need any;
+    without ``matrices`` there are only pairs as far apart as energies of atoms alone reach.
     """
     records, n = [s.record for s in systems], len(systems)
     common = set.intersection(*(set(s.matrices) for s in systems))
@@ -317,8 +322,10 @@ def join(systems: Sequence[PreparedSystem], network: PhiSNet, *, forces: bool = 
     slopes = [torch.from_numpy(np.array(r.forces)) for r in records if r.forces is not None]
     occupied = tuple(n_occupied(r.numbers, r.charge) for r in records)
     config, numbers = network.config, tuple(tuple(r.numbers.tolist()) for r in records)
-    molecules, integrals = collate(records, config.cutoff), None
-    if forces:
+    alone = config.energy_from == "atoms"
+    molecules = collate(records, config.energy_cutoff if alone and not matrices else config.cutoff)
+    integrals = None
+    if forces and not alone:
         potentials = exact_potentials(config.baseline, short_range=config.short_range)
         integrals = stage(numbers, config.basis, potentials, network.radial.raw_alpha.device)
     return TrainingBatch(

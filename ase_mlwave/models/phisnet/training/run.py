@@ -28,7 +28,7 @@ from ase_mlwave.models.phisnet.training.statistics import (
     fit_statistics,
     shift_energies,
 )
-from ase_mlwave.models.phisnet.widening import widened
+from ase_mlwave.models.phisnet.widening import grown
 from ase_mlwave.models.training.bar import TrainingBar
 from ase_mlwave.models.training.cache import Cache
 from ase_mlwave.models.training.checkpoint import checkpoint_path
@@ -72,6 +72,8 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         settings = self.settings
         model, loss = settings.model, settings.loss
         network = self._initial_network(training)
+        if settings.train_only:
+            freeze_matrices(network, settings.precision)
         preparation = Preparation(
             model.basis, model.baseline, model.short_range, _kept(model, loss), network.config.baseline_shift
         )
@@ -79,30 +81,32 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         n_workers = settings.workers or _n_cpus()
         with TrainingBar("integrals", len(training) + len(validation), shown=self.progress) as bar:
             train, valid = (
-                PreparedDataset(part.records, preparation, cache, n_workers=n_workers, progress=bar.advance)
+                PreparedDataset(
+                    _needed(part, model, loss), preparation, cache, n_workers=n_workers, progress=bar.advance
+                )
                 for part in (training, validation)
             )
         learns_energies = loss.energy > 0 or loss.forces > 0
         has_matrices = any("hamiltonian" in record.matrices for record in training)
-        fit = fit_statistics if settings.start_from is None and has_matrices else shift_energies
-        wanted = settings.fit_statistics and (fit is fit_statistics or learns_energies)
-        if wanted and not checkpoint_path(settings.output).exists():  # which has them
-            with TrainingBar("statistics", len(train), shown=self.progress) as bar:
-                fit(network, train, bar.advance)
+        fits = [fit_statistics] if settings.start_from is None and has_matrices else []
+        fits += [shift_energies] if learns_energies and (not fits or model.energy_from == "atoms") else []
+        if settings.fit_statistics and not checkpoint_path(settings.output).exists():  # which has them
+            for fit in fits:
+                with TrainingBar("statistics", len(train), shown=self.progress) as bar:
+                    fit(network, train, bar.advance)
         mixed = settings.precision == "bf16-mixed"
         network.cast(torch.float32 if mixed else getattr(torch, settings.precision))
         module = PhiSNetModule(network, loss, mixed=mixed)  # with an average of the weights, which is not compiled
         compile_layers(network, settings.compile)
-        data = self.batches(
-            train, valid, partial(join, network=network, forces=loss.forces > 0), sizes=[len(r) for r in training]
-        )
+        joined = partial(join, network=network, forces=loss.forces > 0, matrices=loss.needs_matrices)
+        data = self.batches(train, valid, joined, sizes=[len(r) for r in training])
         self._prepared = train, valid
         return module, data
 
     def _initial_network(self, training: Dataset) -> PhiSNet:
         """Make the network; what is to learn energies begins where their mean is right."""
         settings = self.settings
-        network = self.initial_network(PhiSNet, "a PhiSNet", free=_FREE, grown=widened)
+        network = self.initial_network(PhiSNet, "a PhiSNet", free=_FREE, grown=grown)
         start = None if settings.start_from is None else read_config(settings.start_from).settings
         gained = start is not None and not start.get("atomic_energies", True) and settings.model.atomic_energies
         if gained or (start is None and settings.model.atomic_energies and not settings.loss.hamiltonian):
@@ -130,6 +134,8 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
 
     def finish(self, trained: Trained, training: Dataset, validation: Dataset) -> Trained:
         """Measure the domain, and choose the level of energy and the penalty of dependent functions."""
+        if self.settings.train_only:
+            return _with_matrices_of(str(self.settings.start_from), trained)
         with TrainingBar("domain", len(training), shown=self.progress) as bar:
             thresholds = fit_domain(trained.network, *self._prepared, bar.advance)
         # Energies that no term of the loss asked for are no better than chance.
@@ -144,14 +150,53 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
 
 def _kept(model: PhiSNetConfig, loss: LossWeights) -> tuple[MatrixName, ...]:
     """Name the matrices that are computed once; forces need integrals that are functions of the positions."""
+    energies = loss.energy > 0 and not loss.forces and model.energy_from == "matrix"
+    matrices = loss.needs_matrices or model.energy_from == "matrix"
     reasons: dict[MatrixName, bool] = {
-        "baseline": loss.energy > 0 and not loss.forces,
-        "energy_core": loss.energy > 0 and not loss.forces,
-        "overlap": (loss.energy > 0 and not loss.forces) or model.overlap_head,
-        "core": model.core_head,
+        "baseline": energies,
+        "energy_core": energies,
+        "overlap": energies or (model.overlap_head and matrices),
+        "core": model.core_head and matrices,
         "orbitals": loss.needs_orbitals,
     }
     return tuple(name for name, needed in reasons.items() if needed)
+
+
+def _needed(part: Dataset, model: PhiSNetConfig, loss: LossWeights) -> Sequence[Record]:
+    """Leave out matrices where neither the loss nor the energy needs any."""
+    if loss.needs_matrices or model.energy_from == "matrix":
+        return part.records
+    return [replace(record, matrices={}) for record in part]
+
+
+def freeze_matrices(network: PhiSNet, precision: str) -> None:
+    """Let nothing of a network be trained but its energies.
+
+    Raises
+    ------
+    InputError
+        If its precision is another one, in which its matrices would change.
+    """
+    theirs = str(network.dtype).removeprefix("torch.")
+    if precision.removesuffix("-mixed").replace("bf16", "float32") != theirs:
+        raise InputError(f"train_only=energies keeps the model's precision; write precision={theirs}")
+    network.requires_grad_(False)
+    for part in (network.energy_head, network.energy_features):
+        if part is not None:
+            part.requires_grad_(True)
+
+
+def _with_matrices_of(start: str, trained: Trained) -> Trained:
+    """Take over what the model whose energies were trained says of its matrices."""
+    config = read_config(start)
+    remark = f"{trained.remark} Its matrices are those of `{Path(start).name}`: energies alone were trained."
+    return replace(
+        trained,
+        remark=remark,
+        thresholds=config.thresholds,
+        limits=config.limits,
+        defaults={"energy": "wavefunction"},
+    )
 
 
 def _n_cpus() -> int:

@@ -46,6 +46,11 @@ class LossWeights(BaseModel):
         """Whether a term looks at the true orbitals."""
         return self.occupied > 0 or self.alignment > 0 or self.density > 0
 
+    @property
+    def needs_matrices(self) -> bool:
+        """Whether a term compares matrices."""
+        return self.needs_orbitals or self.hamiltonian > 0 or self.overlap > 0 or self.core > 0
+
     @model_validator(mode="after")
     def _something_to_learn(self) -> LossWeights:
         if not any(self.model_dump().values()):
@@ -69,6 +74,9 @@ class TrainingSettings(RunSettings):
     compile: bool = False
     """Compile the network's layers by ``torch.compile``: minutes before the first step, and no second derivatives, so
     not for ``loss.forces``. Where it fails a warning says so, and they run as they are."""
+    train_only: Literal["energies"] | None = None
+    """Train this part of ``start_from`` alone, on ``loss.energy`` and ``loss.forces``: matrices, and all that follows
+    from them (``functional``, ``scf``, initial guesses, the domain), stay as they are to the last bit."""
     loss: LossWeights = LossWeights()
     """Weights of the loss terms."""
     cache: str | None = None
@@ -81,6 +89,16 @@ class TrainingSettings(RunSettings):
     def _derivatives_of_forces(self) -> TrainingSettings:
         if self.compile and self.loss.forces:
             raise ValueError("compile=true has no second derivatives, which loss.forces needs; leave one of them out")
+        return self
+
+    @model_validator(mode="after")
+    def _energies_of_a_model(self) -> TrainingSettings:
+        if self.train_only and self.start_from is None:
+            raise ValueError("train_only=energies trains those of a model; write start_from=MODEL")
+        if self.train_only and self.loss.needs_matrices:
+            raise ValueError(
+                "train_only=energies leaves matrices as they are; set all weights but loss.energy and loss.forces to 0"
+            )
         return self
 
     @classmethod

@@ -49,7 +49,7 @@ def fit_statistics(network: PhiSNet, training: PreparedDataset, progress: Progre
         remainders += [system.remainder for system in systems if system.remainder is not None]
     for head, head_moments in moments.items():
         head.fit_statistics(head_moments)
-    if remainders:
+    if remainders and network.energy_features is None:
         composition, remainder = torch.cat(compositions), torch.tensor(remainders, dtype=torch.float64)
         shift = torch.linalg.pinv(composition) @ remainder
         network.energy_shift.copy_(shift)  # type: ignore[operator]
@@ -114,17 +114,25 @@ def fit_domain(
 
 @torch.no_grad()
 def shift_energies(network: PhiSNet, training: PreparedDataset, progress: Progress = _silent) -> None:
-    """Shift the atomic energies by least squares on the present errors: before training on other data."""
+    """Shift the atomic energies by least squares on the present errors: before training on other data.
+
+    Energies of atoms alone that were not trained yet take their scale from what is left, an atom of a molecule.
+    """
     errors, compositions = [], []
     labelled = [index for index, record in enumerate(training.records) if record.energy is not None]
-    for batch in _batches(network, training, labelled):
+    for batch in _batches(network, training, labelled, matrices=network.energy_features is None):
         progress(len(batch.n_occupied))
-        energies = predict_batch(network, batch, energies=True, forces=False).energies
+        energies = predict_batch(network, batch, energies=True, forces=False, with_matrices=False).energies
         if energies is not None and batch.energies is not None:
             errors.append(batch.energies - energies)
             compositions.append(_composition(network, batch.molecules))
     if errors:
-        network.energy_shift += torch.linalg.pinv(torch.cat(compositions)) @ torch.cat(errors)
+        composition, error = torch.cat(compositions), torch.cat(errors)
+        shift = torch.linalg.pinv(composition) @ error
+        network.energy_shift += shift
+        if network.energy_features is not None and not network.energy_head[-1].weight.any():  # type: ignore[operator]
+            spread = ((error - composition @ shift).square() / composition.sum(1)).mean().sqrt()
+            network.energy_scale.copy_(spread.clamp(min=1e-3))  # type: ignore[operator]
 
 
 @torch.no_grad()
@@ -156,11 +164,11 @@ def fit_baseline_shift(network: PhiSNet, records: Sequence[Record]) -> float:
 
 
 def _batches(
-    network: PhiSNet, dataset: PreparedDataset, indices: Sequence[int] | None = None
+    network: PhiSNet, dataset: PreparedDataset, indices: Sequence[int] | None = None, *, matrices: bool = True
 ) -> Iterator[TrainingBatch]:
     """Join molecules, by default all, to batches, in their order."""
     selection = range(len(dataset)) if indices is None else indices
-    return ahead(join([dataset[index] for index in some], network) for some in chunks(selection, _CHUNK))
+    return ahead(join([dataset[i] for i in some], network, matrices=matrices) for some in chunks(selection, _CHUNK))
 
 
 def _composition(network: PhiSNet, batch: SystemBatch) -> Tensor:
