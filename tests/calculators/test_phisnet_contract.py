@@ -5,6 +5,9 @@ With the SAP baseline even that network gives a usable density matrix; the laws 
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
@@ -15,17 +18,26 @@ from ase_mlwave.models.phisnet.model import PhiSNet
 from tests.calculators.contract import CalculatorContract
 
 
-@pytest.fixture(scope="module")
-def small_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+def _small(path: Path, **changes: Any) -> str:
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        settings = {"features": 8, "n_modules": 1, "n_radial": 8, "hidden": 16}
+        settings = {"features": 8, "n_modules": 1, "n_radial": 8, "hidden": 16, **changes}
         network = PhiSNet(PhiSNetConfig(elements=("H", "O"), **settings)).cast(torch.float64)
         for parameter in network.parameters():
             parameter.data += 0.005 * torch.randn_like(parameter)  # layers that start at zero take part
     data = TrainingData(source="none: random weights", sha256="0" * 64, n_records=1)
     folder = ModelFolder.pack("phisnet", network, training_data=data, card="# Random weights")
-    return str(folder.save(tmp_path_factory.mktemp("models") / "small"))
+    return str(folder.save(path))
+
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return _small(tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture(scope="module")
+def model_of_atoms(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return _small(tmp_path_factory.mktemp("models") / "atoms", energy_from="atoms")
 
 
 class PhiSNetContract(CalculatorContract):
@@ -44,6 +56,14 @@ class TestWavefunction(PhiSNetContract):
     apart = 1e5  # 1/2 tr[P h] + E_nn of H's short-ranged model leaves charge-dipole terms, which fade as 1/R^2
     force_tolerance = 1e-5
     float32_tolerance = 5e-2
+
+
+class TestEnergiesOfAtoms(TestWavefunction):
+    apart = 30.0
+
+    @pytest.fixture
+    def model(self, model_of_atoms: str) -> str:
+        return model_of_atoms
 
 
 @pytest.mark.slow
