@@ -228,7 +228,7 @@ def _matrix_errors(
         raise InputError("measuring matrices needs records with Hamiltonians; label them with mlwave label")
     network = calculator.members[0].network_as(PhiSNet)
     element, energy, overlap_sum = _Mean(), _Mean(), _Mean()
-    for chunk, batch in calculator.in_batches(partial(predict_batch, network), records, ["energy"]):
+    for chunk, batch in calculator.in_batches(partial(predict_batch, network, energies=False), records, ["energy"]):
         for record, H, S, state in zip(chunk, batch.hamiltonians, batch.overlaps, batch.states, strict=True):
             reference = torch.from_numpy(np.array(record.matrices["hamiltonian"]))
             if reference.shape != H.shape:

@@ -14,7 +14,7 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.domain.limits import limits_of
-from ase_mlwave.models.folder import read_config
+from ase_mlwave.models.folder import ModelFolder, read_config
 from ase_mlwave.models.phisnet.compiling import compile_layers
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.model import PhiSNet
@@ -102,6 +102,16 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         data = self.batches(train, valid, joined, sizes=[len(r) for r in training])
         self._prepared = train, valid
         return module, data
+
+    def _pack(self, trained: Trained, training: Dataset) -> ModelFolder:
+        """Name what matrices were learned from, too, where energies alone are trained."""
+        folder = super()._pack(trained, training)
+        if self.settings.train_only is None:
+            return folder
+        matrices = read_config(str(self.settings.start_from)).training_data.source
+        data = folder.config.training_data
+        data = data.model_copy(update={"source": f"matrices: {matrices}; energies: {data.source}"})
+        return replace(folder, config=folder.config.model_copy(update={"training_data": data}))
 
     def _initial_network(self, training: Dataset) -> PhiSNet:
         """Make the network; what is to learn energies begins where their mean is right."""

@@ -42,6 +42,7 @@ def test_training_of_energies_leaves_the_rest_to_the_last_bit(start: Path, tmp_p
     assert len(changed) > len(features) / 2
     assert (after.config.thresholds, after.config.limits) == (before.config.thresholds, before.config.limits)
     assert "energies alone were trained" in after.card
+    assert after.config.training_data.source == f"matrices: {Path(WATERS).name}; energies: {Path(WATERS).name}"
 
 
 def test_energies_and_forces_are_learned(start: Path, tmp_path: Path) -> None:
