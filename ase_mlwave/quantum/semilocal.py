@@ -195,7 +195,7 @@ def _add_motion(values: Array, orbitals: Array, P_phi: Array, v: Array, moved: A
         np.multiply(P_phi, v[j + 1], out=a)
         for x in range(3):
             moved[:, x] += np.einsum("mg,mg->m", values[_SECOND[x][j]], a)
-    return bare
+    return np.asarray(bare)
 
 
 class _Weights:

@@ -1,4 +1,4 @@
-"""The contract suite on `PhiSNetCalculator`, all three levels, with a small untrained network of random weights.
+"""The contract suite on `PhiSNetCalculator`, all levels, with a small untrained network of random weights.
 
 With the SAP baseline even that network gives a usable density matrix; the laws do not depend on the weights.
 """
@@ -75,6 +75,12 @@ class TestFunctional(PhiSNetContract):
     force_tolerance = 1e-2  # nor do gradients follow its motion
     displacement = 3e-3
     float32_tolerance = 5e-2
+
+
+@pytest.mark.slow
+class TestResponse(TestFunctional):
+    options = {"energy": "response"}
+    law_tolerance = 3e-2  # random weights move the density by electrons, in a kernel that is coarse on the grid
 
 
 @pytest.mark.slow
