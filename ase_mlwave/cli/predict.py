@@ -48,6 +48,9 @@ def predict(
     each atom (homo, lumo, gap, domain_distance, ...), of these what the model has; docs/properties.md lists them with
     their units. Matrices are for Python: calc.hamiltonian(atoms), calc.density_matrix(atoms).
 
+    The energies of a PhiSNet are of the level that its measured errors support, which may be a converged SCF;
+    --set energy=functional takes less time, --set energy=wavefunction next to none (`mlwave models MODEL` has errors).
+
     A committee writes its spreads in any case: energy_spread (eV), forces_spread (eV/Angstrom, of each atom).
     Structures unlike the training data are marked out_of_domain=doubtful; those unlike anything in it
     out_of_domain=refused, and they have no results unless you add --set outside=warn.
