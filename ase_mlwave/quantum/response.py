@@ -18,6 +18,7 @@ the kernel of the functional times the change, and a model supplies dP_0/dR. So 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,9 +119,11 @@ def relax_density(mean_field: Any, density: Array, fock: Array) -> tuple[ScfResu
     solver.max_memory = mean_field.max_memory
     solver.conv_tol, solver.conv_tol_grad, solver.diis_start_cycle = _CONV_TOL, _CONV_TOL_GRAD, 0
 
+    repulsion_of = _coulomb(mean_field)
+
     def coulomb(mole: Any, P: Array, *_: Any, **__: Any) -> Array:
         change = np.asarray(P) - density
-        return np.asarray(mean_field.get_j(mole, change)) if change.any() else np.zeros_like(fock)
+        return repulsion_of(change) if change.any() else np.zeros_like(fock)
 
     def energy(P: Array, h1e: Array, vhf: Array) -> tuple[float, float]:
         change = np.asarray(P) - density
@@ -131,6 +134,16 @@ def relax_density(mean_field: Any, density: Array, fock: Array) -> tuple[ScfResu
     solver.energy_nuc = lambda *_: 0.0
     result = converge(solver, density, forces=False)
     return result, np.asarray(solver.mo_coeff)
+
+
+def _coulomb(mean_field: Any) -> Callable[[Array], Array]:
+    """Return what gives J[P]; of methods that fit densities with integrals that are kept, not computed every time."""
+    if getattr(mean_field, "with_df", None) is None:
+        return lambda P: np.asarray(mean_field.get_j(mean_field.mol, P))
+    fitted = mean_field.with_df.copy()
+    fitted.verbose = 0
+    fitted.build()
+    return lambda P: np.asarray(fitted.get_jk(P, with_k=False)[0])
 
 
 class _Relaxation(torch.autograd.Function):
