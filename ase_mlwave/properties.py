@@ -104,7 +104,7 @@ _TABLE = (
     _energy("homo", (), "energy of the highest occupied orbital"),
     _energy("lumo", (), "energy of the lowest empty orbital"),
     _energy("gap", (), "the difference of both, of one-electron energies: no excitation"),
-    _same("scf_cycles", (), "", "cycles of the SCF, with `energy='scf'`"),
+    _same("scf_cycles", (), "", "cycles of the SCF, with `energy='scf'`; None where it had to be rescued"),
     # Extras of quantum deep fields.
     _energy("atomic_energies", ("N",), "the result `energies` under its first name"),
     _same("cell_electrons", ("N",), "e", "electrons of each atom's cell before they are scaled"),

@@ -212,7 +212,7 @@ def _labelled(atoms: Atoms, outcome: Outcome, results: list[str], extras: list[s
         copy.arrays.pop(name, None)
     refused = state == "refused"
     for name in (*extras, *(spread for spread in _SPREADS if spread not in extras)):
-        if name in outcome.extras and (name == "domain_distance" or not refused):
+        if outcome.extras.get(name) is not None and (name == "domain_distance" or not refused):
             place = copy.arrays if _place(name) == "arrays" else copy.info
             place[name] = outcome.extras[name]
     if state:

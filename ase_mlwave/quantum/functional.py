@@ -55,6 +55,7 @@ __all__ = [
     "kohn_sham_functional",
     "kohn_sham_gradient",
     "natural_orbitals",
+    "scf_result",
 ]
 
 Array = NDArray[np.float64]
@@ -332,6 +333,12 @@ def converge(
                 f"(last energy {float(mean_field.e_tot):.8f} Hartree); check the geometry, raise max_cycle, or use a "
                 "second-order solver (mean_field.newton())"
             )
+    return scf_result(mean_field, forces=forces, grid_response=grid_response)
+
+
+def scf_result(mean_field: Any, *, forces: bool = True, grid_response: bool = True) -> ScfResult:
+    """Read what a converged mean field holds; arguments as those of `converge`."""
+    with _quiet(mean_field):
         return ScfResult(
             energy=float(mean_field.e_tot),
             forces=-_gradient(mean_field, grid_response=grid_response) if forces else None,

@@ -21,6 +21,7 @@ from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.calculators.phisnet import ENERGY_LEVELS
 from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
 from ase_mlwave.models.folder import ModelFolder
+from ase_mlwave.models.phisnet import molecules
 from tests.calculators.protocols import water
 from tests.calculators.waters import MODEL, shipped, waters
 
@@ -83,7 +84,7 @@ def test_unknown_keyword_names_the_nearest() -> None:
 
 @pytest.mark.parametrize("given", ["functionnal", "SCF ", "", 1])
 def test_unknown_level_is_refused_and_changes_nothing(given: Any) -> None:
-    with pytest.raises(InputError, match=r"energy is .*Known are: 'functional', 'scf', 'wavefunction'"):
+    with pytest.raises(InputError, match=r"energy is .*Known are: 'functional', 'response', 'scf', 'wavefunction'"):
         PhiSNetCalculator(MODEL, energy=given)
     calc = PhiSNetCalculator(MODEL)
     with pytest.raises(InputError, match="Did you mean 'functional'"):
@@ -124,11 +125,26 @@ def test_scf_that_does_not_converge_is_an_scf_error(tmp_path: Path) -> None:
     folder = _model_at("pbe/def2-svp max_cycle=1", tmp_path / "impatient")
     atoms = waters(3)[0]
     atoms.calc = PhiSNetCalculator(folder, energy="scf")
-    with pytest.raises(SCFError, match=r"did not converge to 1e-10 Hartree in 1 cycles.*raise max_cycle"):
+    with pytest.raises(SCFError, match=r"did not converge to 1e-10 Hartree within 1 cycles, nor with level shifts"):
         atoms.get_potential_energy()
     assert atoms.calc.results == {}
     atoms.calc.set(energy="functional")  # which needs no convergence
     assert np.isfinite(atoms.get_potential_energy())
+
+
+def test_scf_that_does_not_converge_is_rescued(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise SCFError
+
+    atoms = waters(1)[0]
+    atoms.calc = PhiSNetCalculator(MODEL, energy="scf")
+    expected = atoms.get_potential_energy(), atoms.get_forces(), atoms.calc.extras["gap"]
+    atoms.calc.reset()
+    monkeypatch.setattr(molecules, "converge", fail)
+    for found, value in zip((atoms.get_potential_energy(), atoms.get_forces()), expected[:2], strict=True):
+        np.testing.assert_allclose(found, value, atol=1e-5)
+    assert atoms.calc.extras["gap"] == pytest.approx(expected[2], abs=1e-5)
+    assert atoms.calc.extras["scf_cycles"] is None
 
 
 @pytest.mark.parametrize("level", ENERGY_LEVELS)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 import torch
-from ase.calculators.calculator import InputError
+from ase.calculators.calculator import InputError, SCFError
 from numpy.typing import NDArray
 from pyscf import gto
 
@@ -16,14 +17,14 @@ from ase_mlwave.models.domain.wall import repulsion
 from ase_mlwave.models.phisnet.inference import PredictedBatch, predict_batch
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
-from ase_mlwave.quantum.functional import converge, functional_and_drop
+from ase_mlwave.quantum.functional import converge, functional_and_drop, scf_result
 from ase_mlwave.quantum.gpu import gpu_serves_pyscf, on_device
 from ase_mlwave.quantum.initial_guess import doubt
 from ase_mlwave.quantum.integrals import IntegralProgram
 from ase_mlwave.quantum.populations import dipole_moment, mulliken_charges
 from ase_mlwave.quantum.response import relaxed_functional
 from ase_mlwave.quantum.semilocal import serves_semilocal
-from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.reference.levels import LevelOfTheory, PyscfLevel
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
 
@@ -80,7 +81,7 @@ def molecular_properties(
     results: list[tuple[Values, Values]] = [({}, matrices) for matrices in matrices_of(batch)]
     if energy == "scf" and properties:
         for system, (values, matrices) in zip(systems, results, strict=True):
-            _converge(_mean_field(network, system), values, matrices, forces, in_domain)
+            _converge(network, system, values, matrices, forces, in_domain)
     elif forces or "energy" in properties or (energy == "response" and properties):
         total = _LEVELS[energy](network, batch, systems, [matrices for _, matrices in results])
         slopes = _parts(batch.gradient(total), [(len(one), 3) for one in systems]) if forces else []
@@ -149,15 +150,30 @@ def _mean_field(network: PhiSNet, system: System, *, on_gpu: bool = True) -> Any
 
 
 def _converge(
-    mean_field: Any, values: Values, matrices: Values, forces: bool, in_domain: Callable[[Mapping[str, Any]], bool]
+    network: PhiSNet,
+    system: System,
+    values: Values,
+    matrices: Values,
+    forces: bool,
+    in_domain: Callable[[Mapping[str, Any]], bool],
 ) -> None:
-    """Converge an SCF from the predicted density where that is fit, else from PySCF's own guess."""
-    n_occupied = mean_field.mol.nelectron // 2
+    """Converge an SCF from the predicted density where that is fit, else from PySCF's own guess.
+
+    Where neither converges, it is what the level's rescue finds, as in labels.
+    """
+    mean_field, n_occupied = _mean_field(network, system), system.n_electrons // 2
     doubtful = not in_domain(matrices) or doubt(mean_field, matrices["orbital_energies"], n_occupied)
     if not doubtful:
         # PySCF's DIIS leaves out the first Fock matrix, which is a bad one from its own guess but not from ours.
         mean_field.diis_start_cycle = 0
-    result = converge(mean_field, None if doubtful else matrices["density_matrix"], forces=forces)
+    try:
+        result = converge(mean_field, None if doubtful else matrices["density_matrix"], forces=forces)
+    except SCFError:
+        level = LevelOfTheory.parse(network.config.level)
+        if not isinstance(level, PyscfLevel):
+            raise
+        rescued, _ = level.converged(mole_of(network, system), system.formula)
+        result = replace(scf_result(rescued, forces=forces), cycles=None)  # of which nobody has counted all
     matrices |= {"density_matrix": result.density, "orbital_energies": result.orbital_energies}
     matrices |= {"scf_cycles": result.cycles, **frontier(result.orbital_energies, n_occupied)}
     values |= {"energy": result.energy} | ({"forces": result.forces} if forces else {})
