@@ -109,7 +109,10 @@ class Assembly:
 
     @classmethod
     def of(cls, plan: AOPlan, blocks: list[tuple[Tensor, Tensor, tuple[int, int]]]) -> Assembly:
-        """Locate blocks of first and second atoms (n,) of one shape (M1, M2) each."""
+        """Locate blocks of first and second atoms (n,) of one shape (M1, M2) each; there may be none."""
+        if not blocks:
+            nowhere = plan.offset.new_empty(0)
+            return cls(plan.sizes, plan.n_elements, nowhere, nowhere)
         places = [plan.indices(first, second, shape) for first, second, shape in blocks]
         straight, transposed = (torch.cat([i.reshape(-1) for i in which]) for which in zip(*places, strict=True))
         return cls(plan.sizes, plan.n_elements, straight, transposed)

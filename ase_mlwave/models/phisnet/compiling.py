@@ -37,7 +37,8 @@ def compile_layers(network: PhiSNet, compiled: bool = True, **options: Any) -> N
     ``test_layers_run_where_compiling_fails``.
     """
     parts = (network.before, network.interactions, network.after, network.outputs)
-    layers = [*(layer for part in parts for layer in part), network.pair_features]
+    layers = [layer for part in parts for layer in part]
+    layers += [] if network.pair_features is None else [network.pair_features]
     for layer in layers:
         layer._compiled_call_impl = None
         if compiled:

@@ -55,6 +55,10 @@ class PhiSNetConfig(BaseModel):
     atomic_energies: bool = True
     """Whether the wavefunction energy has atomic energies of the network beside those of H; False: it is
     1/2 tr[P (H + h)] + E_nn, as in the paper, exact for Hartree-Fock theory with ``short_range: false``."""
+    auxiliary: BasisName | None = None
+    """Auxiliary basis, such as def2-universal-jkfit, of a learned local potential in place of matrix blocks: H is the
+    baseline and V_pq = sum_P c_P (pq|P), with coefficients c_P from the features of atoms. For semilocal functionals,
+    whose Kohn-Sham potential is local; Hartree-Fock's exchange and hybrids' is not. Much less is to be learned."""
     short_range: bool = True
     """Whether the wavefunction energy has short-range Coulomb terms, and so is exactly size consistent for neutral
     molecules; False: the bare ones, as in the paper."""
@@ -84,6 +88,14 @@ class PhiSNetConfig(BaseModel):
     def _atoms_have_energies(self) -> PhiSNetConfig:
         if self.energy_from == "atoms" and not self.atomic_energies:
             raise ValueError("energy_from=atoms adds up atomic energies; leave out atomic_energies=false")
+        return self
+
+    @model_validator(mode="after")
+    def _a_potential_replaces_blocks(self) -> PhiSNetConfig:
+        heads = [name for name in ("overlap_head", "core_head") if getattr(self, name)]
+        if self.auxiliary is not None and (heads or self.block_cutoff is not None):
+            others = ", ".join([*heads, *(["block_cutoff"] if self.block_cutoff is not None else [])])
+            raise ValueError(f"auxiliary={self.auxiliary!r} learns a potential instead of blocks; leave out {others}")
         return self
 
     @property

@@ -18,6 +18,7 @@ from ase_mlwave.models.phisnet.energy import (
     n_occupied,
     wavefunction_energies,
 )
+from ase_mlwave.models.phisnet.learned import learned_matrices
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.integrals import IntegralProgram
 from ase_mlwave.systems.batch import SystemBatch, collate
@@ -160,7 +161,8 @@ def predict_batch(
             short_range=config.short_range,
             integrals=integrals,
         )
-        hamiltonian = MatrixBatch(output.hamiltonian.flat + exact.baseline, output.hamiltonian.sizes)
+        learned = learned_matrices(output, molecules.positions, [s.numbers for s in systems], config)
+        hamiltonian = MatrixBatch(learned + exact.baseline, output.hamiltonian.sizes)
         occupied = [n_occupied(s.numbers, s.charge) for s in systems]
         states = electronic_states(hamiltonian, exact.overlap, occupied, config.overlap_penalty)
     atomic = output.atomic_energies

@@ -21,6 +21,7 @@ from ase_mlwave.models.phisnet.geometry import EdgeGeometry, edge_geometry
 from ase_mlwave.models.phisnet.orders import OrderLayout
 from ase_mlwave.models.phisnet.packing import PackedModule
 from ase_mlwave.models.phisnet.plan import BatchPlan, make_plan
+from ase_mlwave.models.phisnet.potential import PotentialHeads
 from ase_mlwave.models.phisnet.radial import switch_off
 from ase_mlwave.quantum.basis import n_functions
 from ase_mlwave.systems.batch import SystemBatch
@@ -50,6 +51,9 @@ class PhiSNetOutput:
         How unlike the training data each atom is, where it was asked for; see `DomainDistance`.
     overlap, core : MatrixBatch or None
         S and the core Hamiltonian, where the model has these heads.
+    potential : Tensor or None
+        Of a model that learns a local potential: coefficients c_P of its auxiliary basis, e, PySCF's order, the
+        molecules' one behind the other, float64; the learned part of H is sum_P c_P (pq|P), and ``hamiltonian`` zero.
     """
 
     hamiltonian: MatrixBatch
@@ -57,6 +61,7 @@ class PhiSNetOutput:
     distances: Tensor | None
     overlap: MatrixBatch | None = None
     core: MatrixBatch | None = None
+    potential: Tensor | None = None
 
 
 class MatrixHeads(nn.Module):
@@ -142,8 +147,12 @@ class PhiSNet(AtomFeatures):
         gated = config.product == "edge_frame"
         pairs = EdgeFramePairs if gated else PaperPairs
         overlap_pairs = EdgeFramePairs if gated else PaperOverlapPairs
-        self.pair_features = pairs(config, layout)
-        self.heads = MatrixHeads(config, layout)
+        blocks, auxiliary = config.auxiliary is None, config.auxiliary
+        self.pair_features = pairs(config, layout) if blocks else None
+        self.heads = MatrixHeads(config, layout) if blocks else None
+        self.potential = (
+            None if auxiliary is None else PotentialHeads(layout, config.features, auxiliary, config.numbers)
+        )
         self.core_heads = MatrixHeads(config, layout) if config.core_head else None
         self.overlap_pairs = overlap_pairs(config, layout) if config.overlap_head else None
         self.overlap_heads = MatrixHeads(config, layout) if config.overlap_head else None
@@ -215,24 +224,30 @@ class PhiSNet(AtomFeatures):
                 messages = geometry.within(*plan.near, self.radial, self.config.message_range)
             embedded = self.embedding(plan.element)
         f = self.atom_features(embedded, messages).to(self.dtype)
-        f_atoms, f_pairs = self.pair_features(f, geometry)
+        hamiltonian = core = overlap = potential = None
         cut = self._block_cutoff(geometry)
-        core = overlap = None
-        if self.core_heads is not None:
-            core = self.core_heads(f_atoms, f_pairs, cut, plan)
-        if self.overlap_heads is not None and self.overlap_pairs is not None:
-            of_pairs = self.overlap_pairs.environment_free(embedded, geometry)
-            overlap = self.overlap_heads(*of_pairs, cut, plan)
+        if self.pair_features is not None and self.heads is not None:
+            f_atoms, f_pairs = self.pair_features(f, geometry)
+            hamiltonian = self.heads(f_atoms, f_pairs, cut, plan)
+            if self.core_heads is not None:
+                core = self.core_heads(f_atoms, f_pairs, cut, plan)
+            if self.overlap_heads is not None and self.overlap_pairs is not None:
+                of_pairs = self.overlap_pairs.environment_free(embedded, geometry)
+                overlap = self.overlap_heads(*of_pairs, cut, plan)
+        if self.potential is not None:
+            with precise:
+                potential = self.potential(f, batch.system, len(batch.n_atoms), plan)
         with precise:
             energies = None
             if self.energy_features is None:
                 energies = self._atomic_energies(f[0], plan.element).index_select(0, plan.place)
             return PhiSNetOutput(
-                hamiltonian=self.heads(f_atoms, f_pairs, cut, plan),
+                hamiltonian=plan.assembly(cut.new_zeros(0)) if hamiltonian is None else hamiltonian,
                 atomic_energies=energies,
                 distances=self.domain(f[0], plan.element).index_select(0, plan.place) if distances else None,
                 overlap=overlap,
                 core=core,
+                potential=potential,
             )
 
     def _atomic_energies(self, invariants: Tensor, element: Tensor) -> Tensor:
@@ -318,7 +333,9 @@ class PhiSNet(AtomFeatures):
         plan = self._plans.get(key)
         if plan is None:
             with torch.inference_mode(mode=False), torch.no_grad():  # kept for later calls, which may need gradients
-                plan = make_plan(batch, self.functions, self.elements_of(batch), self.heads.sources, near, device)
+                sources = None if self.heads is None else self.heads.sources
+                auxiliary = None if self.potential is None else self.potential.functions
+                plan = make_plan(batch, self.functions, self.elements_of(batch), sources, auxiliary, near, device)
             if len(batch.first) <= _KEPT_PAIRS:
                 others = list(self._plans.items())[1 - _KEPT :]
                 self._plans = dict([*others, (key, plan)])  # replaced, for another thread may read the old one

@@ -15,7 +15,7 @@ from torch import Tensor
 from ase_mlwave.models.phisnet.assembly import AOPlan, Assembly
 from ase_mlwave.systems.batch import SystemBatch
 
-__all__ = ["BatchPlan", "Kind", "make_plan"]
+__all__ = ["BatchPlan", "Kind", "coefficient_places", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class BatchPlan:
     assembly : Assembly
         Where blocks of atoms, then of pairs, stand in the matrices.
     sources : Tensor
-        As of `ase_mlwave.models.phisnet.blocks.block_sources`, for these kinds.
+        As of `ase_mlwave.models.phisnet.blocks.block_sources`, for these kinds; empty without blocks.
+    coefficients : Tensor
+        As of `coefficient_places`, for a learned potential; otherwise empty.
     """
 
     atoms: Tensor
@@ -62,6 +64,7 @@ class BatchPlan:
     pair_kinds: tuple[Kind, ...]
     assembly: Assembly
     sources: Tensor
+    coefficients: Tensor
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -73,7 +76,8 @@ def make_plan(
     batch: SystemBatch,
     functions: Mapping[int, int],
     element: Tensor,
-    sources: Callable[[tuple[str, ...], list[int]], Tensor],
+    sources: Callable[[tuple[str, ...], list[int]], Tensor] | None,
+    auxiliary: Mapping[int, int] | None,
     near: NDArray[np.bool_] | None,
     device: torch.device,
 ) -> BatchPlan:
@@ -88,7 +92,9 @@ def make_plan(
     element : Tensor, (N,)
         Index of each atom's element.
     sources : callable
-        Gives `BatchPlan.sources`, on the host, for names of kinds and numbers of blocks.
+        Gives `BatchPlan.sources`, on the host, for names of kinds and numbers of blocks; None without blocks.
+    auxiliary : mapping of atomic number to int
+        Functions of each element in the auxiliary basis of a learned potential; None without one.
     near : ndarray or None, (E,)
         Which pairs exchange messages; None for all.
     device : torch.device
@@ -116,15 +122,18 @@ def make_plan(
         Kind(f"{chemical_symbols[kind // 1000]}-{chemical_symbols[kind % 1000]}", start, stop)
         for kind, start, stop in kinds
     )
-    all_kinds = (*atom_kinds, *pair_kinds)
-    source = sources(tuple(kind.name for kind in all_kinds), [kind.stop - kind.start for kind in all_kinds])
-    ao = AOPlan(batch, functions, device)
-    on_device = there(atoms)
-    blocks = [(on_device[start:stop],) * 2 for _, start, stop in elements]
-    both = on_device[there(first)], on_device[there(second)]
-    blocks += [(both[0][start:stop], both[1][start:stop]) for _, start, stop in kinds]
-    shapes = [(functions[z], functions[z]) for z, _, _ in elements]
-    shapes += [(functions[kind // 1000], functions[kind % 1000]) for kind, _, _ in kinds]
+    ao, on_device = AOPlan(batch, functions, device), there(atoms)
+    source, blocks = torch.empty(0, dtype=torch.int64), []
+    if sources is not None:
+        all_kinds = (*atom_kinds, *pair_kinds)
+        source = sources(tuple(kind.name for kind in all_kinds), [kind.stop - kind.start for kind in all_kinds])
+        both = on_device[there(first)], on_device[there(second)]
+        members = [(on_device[start:stop],) * 2 for _, start, stop in elements]
+        members += [(both[0][start:stop], both[1][start:stop]) for _, start, stop in kinds]
+        shapes = [(functions[z], functions[z]) for z, _, _ in elements]
+        shapes += [(functions[kind // 1000], functions[kind % 1000]) for kind, _, _ in kinds]
+        blocks = [(*atoms, shape) for atoms, shape in zip(members, shapes, strict=True)]
+    places = np.empty(0, dtype=np.int64) if auxiliary is None else coefficient_places(numbers, auxiliary, atoms)
     return BatchPlan(
         atoms=on_device,
         place=there(place),
@@ -135,9 +144,34 @@ def make_plan(
         near=among,
         atom_kinds=atom_kinds,
         pair_kinds=pair_kinds,
-        assembly=Assembly.of(ao, [(*atoms, shape) for atoms, shape in zip(blocks, shapes, strict=True)]),
+        assembly=Assembly.of(ao, blocks),
         sources=source.to(device),
+        coefficients=there(places),
     )
+
+
+def coefficient_places(
+    numbers: NDArray[np.int64], functions: Mapping[int, int], order: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Tell where coefficients of atoms, in the batch's order, stand among those of the atoms in the network's order.
+
+    Parameters
+    ----------
+    numbers : ndarray, (N,)
+        Atomic numbers of all atoms of a batch.
+    functions : mapping of int to int
+        Auxiliary functions of each element.
+    order : ndarray, (N,)
+        Places of the network's atoms in the batch.
+
+    Returns
+    -------
+    ndarray, (sum of functions,)
+    """
+    widths = np.array([functions[z] for z in numbers.tolist()])
+    starts = np.empty_like(widths)
+    starts[order] = np.cumsum(widths[order]) - widths[order]
+    return np.concatenate([start + np.arange(width) for start, width in zip(starts, widths, strict=True)])
 
 
 def _sorted(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[tuple[int, int, int]]]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.layers import OrderLinear
 from ase_mlwave.models.phisnet.model import PhiSNet
+from ase_mlwave.models.phisnet.potential import PotentialHead
 
 __all__ = ["grown", "widened"]
 
@@ -99,7 +100,7 @@ def _axes_of_inputs(network: PhiSNet) -> dict[str, int]:
     """Name the matrices of a network, and the axis of each that its input is summed over."""
     axes = {}
     for name, module in network.named_modules():
-        if isinstance(module, (OrderLinear, nn.Linear)):
+        if isinstance(module, (OrderLinear, PotentialHead, nn.Linear)):
             axes[f"{name}.weight"] = 1
         elif isinstance(module, nn.ParameterList) and name.endswith(_MATRICES):
             axes |= {f"{name}.{index}": 0 for index in range(len(module))}

@@ -13,6 +13,7 @@ from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.baseline import exact_matrices
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.energy import electronic_states, energies_of_atoms, wavefunction_energies
+from ase_mlwave.models.phisnet.learned import learned_matrices
 from ase_mlwave.models.phisnet.model import PhiSNet, PhiSNetOutput
 from ase_mlwave.models.phisnet.training.prepared import TrainingBatch
 from ase_mlwave.models.phisnet.training.settings import LossWeights
@@ -79,7 +80,8 @@ def predict_batch(
         matrices = batch.matrices
         if forces or "energy_core" not in matrices:
             matrices = _integrals(batch, molecules.positions, model.config)
-        hamiltonian = MatrixBatch(output.hamiltonian.flat + matrices["baseline"], output.hamiltonian.sizes)
+        learned = learned_matrices(output, molecules.positions, batch.numbers, model.config)
+        hamiltonian = MatrixBatch(learned + matrices["baseline"], output.hamiltonian.sizes)
         penalty = model.config.overlap_penalty
         states = electronic_states(hamiltonian, matrices["overlap"], batch.n_occupied, penalty)
         core, short_range = matrices["energy_core"], model.config.short_range
@@ -141,7 +143,9 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, weights: LossWeight
     """
     terms: dict[str, Tensor] = {}
     output, matrices = prediction.output, batch.matrices
-    if output is not None and (weights.hamiltonian or weights.needs_orbitals):
+    if output is not None and output.potential is not None:
+        terms |= _potential_terms(output.potential, batch, weights)
+    elif output is not None and (weights.hamiltonian or weights.needs_orbitals):
         error = output.hamiltonian.flat - _label(matrices.get("residual"), "Hamiltonian matrices")
         if weights.hamiltonian:
             terms["hamiltonian"] = _mixed_error(error)
@@ -156,6 +160,13 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, weights: LossWeight
     if weights.forces:
         terms["forces"] = (_label(prediction.forces, "forces") - _label(batch.forces, "forces")).abs().mean()
     return terms
+
+
+def _potential_terms(predicted: Tensor, batch: TrainingBatch, weights: LossWeights) -> dict[str, Tensor]:
+    """Give the terms of a learned potential whose weight is not zero."""
+    if batch.forms is None:
+        raise ValueError("a learned potential needs Hamiltonian matrices, which some training records lack; label them")
+    return {name: value for name, value in batch.forms.terms(predicted).items() if getattr(weights, name)}
 
 
 def _label(value: Tensor | None, name: str) -> Tensor:

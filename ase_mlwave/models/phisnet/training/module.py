@@ -36,12 +36,15 @@ class PhiSNetModule(TrainedModule):
         return self._loss(self._predict(self.network, batch, training=True), batch)
 
     def validation_step(self, network: PhiSNet, batch: TrainingBatch) -> dict[str, Tensor]:
-        """Give the loss and mean absolute errors: H in uHa, energy in uHa, forces in uHa/Bohr."""
+        """Give the loss and mean absolute errors: H and energy in uHa (a potential's H: rms), forces in uHa/Bohr."""
         prediction = self._predict(network, batch, training=False)
         errors = {"loss": self._loss(prediction, batch)["loss"]}
         residual = batch.matrices.get("residual")
         if residual is not None and prediction.output is not None:
             errors["hamiltonian_uHa"] = (prediction.output.hamiltonian.flat - residual).abs().mean() * 1e6
+        potential = None if prediction.output is None else prediction.output.potential
+        if potential is not None and batch.forms is not None:
+            errors["hamiltonian_rms_uHa"] = batch.forms.terms(potential)["hamiltonian"] * 1e6
         if prediction.energies is not None and batch.energies is not None:
             errors["energy_uHa"] = (prediction.energies - batch.energies).abs().mean() * 1e6
         if prediction.forces is not None and batch.forces is not None:

@@ -20,6 +20,7 @@ from ase_mlwave.models.phisnet.baseline import baseline_matrix, energy_core, exa
 from ase_mlwave.models.phisnet.energy import n_occupied
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.plan import BatchPlan
+from ase_mlwave.models.phisnet.training.forms import FORMS, PotentialForms, potential_forms
 from ase_mlwave.models.training.cache import Arrays, Cache, fill
 from ase_mlwave.quantum.basis import build_mole, n_functions
 from ase_mlwave.quantum.density import orbitals
@@ -44,8 +45,8 @@ class PreparedSystem:
     record : Record
         Geometry and labels.
     matrices : mapping of str to Tensor, (M, M)
-        ``"residual"``: reference H less baseline, Hartree, where the molecule has one; and what the preparation keeps,
-        with ``"orbitals"`` also ``"orbital_energies"`` (M, 1).
+        ``"residual"``: reference H less baseline, Hartree, where the molecule has one, or `potential_forms` in its
+        place; and what the preparation keeps, with ``"orbitals"`` also ``"orbital_energies"`` (M, 1).
     remainder : float or None
         What atomic energies stand for where H is the reference, Hartree; None without a reference of H or the energy.
     """
@@ -72,6 +73,8 @@ class Preparation:
         h, ``"energy_core"`` h of the wavefunction energy, ``"orbitals"`` C of the reference H, with their energies.
     shift : float
         ``PhiSNetConfig.baseline_shift``, Hartree.
+    auxiliary : str or None
+        Auxiliary basis of a learned potential: `potential_forms` then stand for residual and orbitals.
     """
 
     basis: str
@@ -79,6 +82,7 @@ class Preparation:
     short_range: bool = True
     kept: tuple[MatrixName, ...] = ()
     shift: float = 0.0
+    auxiliary: str | None = None
 
     def __call__(self, record: Record) -> Arrays:
         """Compute the arrays of a labelled, closed-shell molecule; of symmetric matrices the lower triangles.
@@ -111,8 +115,13 @@ class Preparation:
         found: Arrays = {name: _triangle(matrix) for name, matrix in matrices.items() if name in self.kept}
         if reference is not None:
             hamiltonian = torch.from_numpy(np.array(reference))
-            found["residual"] = _triangle(hamiltonian - matrices["baseline"])
+            residual = hamiltonian - matrices["baseline"]
             coefficients, levels = orbitals(hamiltonian, integrals.overlap)
+            if self.auxiliary is not None:
+                fitted = build_mole(record.numbers, record.positions, self.auxiliary, record.charge, record.spin)
+                found |= potential_forms(mole, fitted, residual.numpy(), coefficients.numpy(), levels.numpy())
+            else:
+                found["residual"] = _triangle(residual)
             if "orbitals" in self.kept:
                 found["orbitals"] = np.ascontiguousarray(coefficients.numpy())
                 found["orbital_energies"] = levels.numpy()[:, None].copy()
@@ -131,6 +140,8 @@ class Preparation:
     def n_bytes(self, record: Record) -> int:
         """Estimate the size of the arrays of a molecule."""
         m = sum(n_functions(self.basis, z) for z in record.numbers.tolist())
+        if self.auxiliary is not None:
+            return 8 * sum(n_functions(self.auxiliary, z) for z in record.numbers.tolist()) ** 2
         triangles = 1 + len(set(self.kept) - {"orbitals"})
         return 4 * m * (m + 1) * triangles + (8 * m * m if "orbitals" in self.kept else 0)
 
@@ -291,6 +302,8 @@ class TrainingBatch:
         Those that all molecules have, as in `PreparedSystem`, the molecules' one behind the other.
     orbitals : Orbitals or None
         Where all molecules have them.
+    forms : PotentialForms or None
+        Where all molecules have them.
     energies : Tensor or None, (B,)
         Hartree.
     forces : Tensor or None, (N, 3)
@@ -304,6 +317,7 @@ class TrainingBatch:
     integrals: Batch | None
     matrices: Mapping[str, Tensor]
     orbitals: Orbitals | None
+    forms: PotentialForms | None
     energies: Tensor | None
     forces: Tensor | None
 
@@ -336,9 +350,10 @@ def join(
         integrals=integrals,
         matrices={
             name: flatten([s.matrices[name] for s in systems])
-            for name in sorted(common - {"orbitals", "orbital_energies"})
+            for name in sorted(common - {"orbitals", "orbital_energies", *FORMS})
         },
         orbitals=Orbitals.of(systems, occupied) if "orbitals" in common else None,
+        forms=PotentialForms.of([s.matrices for s in systems]) if "potential" in common else None,
         energies=torch.tensor(energies, dtype=torch.float64) if len(energies) == n else None,
         forces=torch.cat(slopes) if len(slopes) == n else None,
     )

@@ -75,7 +75,12 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         if settings.train_only:
             freeze_matrices(network, settings.precision)
         preparation = Preparation(
-            model.basis, model.baseline, model.short_range, _kept(model, loss), network.config.baseline_shift
+            model.basis,
+            model.baseline,
+            model.short_range,
+            _kept(model, loss),
+            network.config.baseline_shift,
+            model.auxiliary,
         )
         cache = self._cache(preparation, [*training, *validation])
         n_workers = settings.workers or _n_cpus()
@@ -152,7 +157,8 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         loss = self.settings.loss
         level = "wavefunction" if loss.energy or loss.forces else "functional"
         # Energies were trained with the penalty that the settings say.
-        if level == "functional" and not self.settings.model.overlap_penalty:
+        model = self.settings.model
+        if level == "functional" and not model.overlap_penalty and model.auxiliary is None:
             penalty = choose_penalty(trained.network, validation.records)
             trained.network.config = trained.network.config.model_copy(update={"overlap_penalty": penalty})
         return replace(trained, thresholds=thresholds, limits=limits_of(thresholds), defaults={"energy": level})
@@ -167,7 +173,7 @@ def _kept(model: PhiSNetConfig, loss: LossWeights) -> tuple[MatrixName, ...]:
         "energy_core": energies,
         "overlap": energies or (model.overlap_head and matrices),
         "core": model.core_head and matrices,
-        "orbitals": loss.needs_orbitals,
+        "orbitals": loss.needs_orbitals and model.auxiliary is None,
     }
     return tuple(name for name, needed in reasons.items() if needed)
 

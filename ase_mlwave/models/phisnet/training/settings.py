@@ -24,7 +24,7 @@ class LossWeights(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     hamiltonian: float = Field(1.0, ge=0)
-    """Mean absolute plus root mean square error of H, per Hartree."""
+    """Mean absolute plus root mean square error of H, per Hartree; of a learned potential root mean square alone."""
     overlap: float = Field(0.0, ge=0)
     """The same for the overlap head."""
     core: float = Field(0.0, ge=0)
@@ -98,6 +98,17 @@ class TrainingSettings(RunSettings):
         if self.train_only and self.loss.needs_matrices:
             raise ValueError(
                 "train_only=energies leaves matrices as they are; set all weights but loss.energy and loss.forces to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_potential_learns_from_matrices(self) -> TrainingSettings:
+        unknown = ["alignment"] + (["energy", "forces"] if self.model.energy_from == "matrix" else [])
+        others = [name for name in unknown if getattr(self.loss, name)]
+        if self.model.auxiliary is not None and others:
+            words = " ".join(f"loss.{name}=0" for name in others)
+            raise ValueError(
+                f"a learned potential (model.auxiliary) knows no loss of {', '.join(others)}; write {words}"
             )
         return self
 

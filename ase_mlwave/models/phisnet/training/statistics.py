@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from ase.data import chemical_symbols
 from torch import Tensor
 
 from ase_mlwave.data.record import Record
@@ -15,6 +16,7 @@ from ase_mlwave.models.phisnet.energy import n_occupied
 from ase_mlwave.models.phisnet.inference import predict_batch as predict_states
 from ase_mlwave.models.phisnet.model import MatrixHeads, PhiSNet
 from ase_mlwave.models.phisnet.moments import Moments
+from ase_mlwave.models.phisnet.potential import PotentialHeads
 from ase_mlwave.models.phisnet.training.losses import predict_batch
 from ase_mlwave.models.phisnet.training.prepared import PreparedDataset, PreparedSystem, TrainingBatch, join
 from ase_mlwave.models.training.loader import ahead, chunks
@@ -34,6 +36,9 @@ def _silent(n: int) -> None:
 @torch.no_grad()
 def fit_statistics(network: PhiSNet, training: PreparedDataset, progress: Progress = _silent) -> None:
     """Set shifts and scales of the heads, and the atomic energies' mean, from the training data."""
+    if network.potential is not None:
+        _fit_potential(network, network.potential, training, progress)
+        return
     moments: dict[BlockHead, Moments] = {}
     compositions, remainders = [], []
     for some in ahead(chunks(training, _CHUNK)):
@@ -55,6 +60,25 @@ def fit_statistics(network: PhiSNet, training: PreparedDataset, progress: Progre
         network.energy_shift.copy_(shift)  # type: ignore[operator]
         spread = (remainder - composition @ shift).square().mean().sqrt()
         network.energy_scale.copy_(spread.clamp(min=1e-3))  # type: ignore[operator]
+
+
+def _fit_potential(network: PhiSNet, heads: PotentialHeads, training: PreparedDataset, progress: Progress) -> None:
+    """Set shifts and scales of a learned potential from fitted ones."""
+    fitted: dict[int, list[Tensor]] = {z: [] for z in network.config.numbers}
+    effects = {z: torch.zeros(n, n, dtype=torch.float64) for z, n in heads.functions.items()}
+    for some in ahead(chunks(training, _CHUNK)):
+        progress(len(some))
+        for system in (one for one in some if "potential" in one.matrices):
+            coefficients, form = system.matrices["potential"][:, 0], system.matrices["form_hamiltonian"].double()
+            start = 0
+            for z in system.record.numbers.tolist():
+                span = slice(start, start + heads.functions[z])
+                fitted[z].append(coefficients[span])
+                effects[z] += form[span, span] * len(coefficients) ** 2  # sums over H rather than means
+                start = span.stop
+    for z, rows in fitted.items():
+        if rows:
+            heads.head(chemical_symbols[z]).fit_statistics(torch.stack(rows), effects[z] / len(rows))
 
 
 def _coefficients(
