@@ -150,15 +150,16 @@ def level_from_description(text: str) -> str:
 
 
 def _read_one_molecule(arrays: Arrays, path: Path, units: LabelUnits) -> tuple[list[Record], str]:
-    """Read many geometries of one molecule with Kohn-Sham matrices (Hartree, Hartree/Bohr; positions in Angstrom)."""
+    """Read many geometries of one molecule, with or without matrices (Hartree, Hartree/Bohr; positions in Angstrom)."""
     _same_length(arrays, "R", "E", "F", "H_triu")
+    triangles = arrays.get("H_triu")
     records = [
         Record(
             numbers=arrays["Z"],
             positions=arrays["R"][row] / BOHR,
             energy=arrays["E"][row],
             forces=arrays["F"][row],
-            matrices={"hamiltonian": unpack_upper_triangle(arrays["H_triu"][row])},
+            matrices={} if triangles is None else {"hamiltonian": unpack_upper_triangle(triangles[row])},
         )
         for row in range(len(arrays["R"]))
     ]
@@ -353,6 +354,7 @@ _LAYOUTS: tuple[_Layout, ...] = (
         frozenset({"Z", "R", "E", "F", "offsets", "index", "smiles", "T", "meta"}),
         _read_many_molecules,
     ),
+    _Layout("geometries of one molecule", frozenset({"Z", "R", "E", "F", "meta"}), _read_one_molecule),
     _Layout("unlabelled molecules", frozenset({"Z", "R", "offsets", "smiles", "T"}), _read_geometries),
     _Layout("rMD17 split", frozenset({"Z", "R", "E_eV", "F_eV_per_A"}), _read_rmd17),
     # rMD17 as its authors published it, and whatever else uses these names.
