@@ -18,6 +18,7 @@ from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.reference.labelling import label_geometries
 from ase_mlwave.reference.levels import CorrelatedLevel, LevelOfTheory
 
+DATASETS = Path(__file__).parents[2] / "datasets"
 WATER = Record(
     numbers=np.array([8, 1, 1]),
     positions=np.array([[0.1, 0.0, -0.1], [0.0, 1.45, 1.12], [0.05, -1.38, 1.09]]),
@@ -188,3 +189,12 @@ def test_labelling_writes_energies_and_forces(tmp_path: Path) -> None:
     (record,) = found.records
     assert record.energy == pytest.approx(level.label(WATER).energy, abs=1e-9)
     assert record.forces is not None
+
+
+def test_stored_waters_of_coupled_cluster_are_reproduced() -> None:
+    dataset = read_dataset(DATASETS / "water_ccsdt_ccpvdz.npz")
+    assert dataset.level == "ccsd(t)/cc-pvdz"
+    stored = dataset.split("test").records[1]
+    label = LevelOfTheory.parse(dataset.level).label(stored)
+    assert label.energy == pytest.approx(stored.energy, abs=1e-8)
+    np.testing.assert_allclose(label.forces, stored.forces, atol=2e-6)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""From Hartree-Fock theory to coupled cluster, through the wavefunction."""
