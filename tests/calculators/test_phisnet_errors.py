@@ -147,6 +147,13 @@ def test_scf_that_does_not_converge_is_rescued(monkeypatch: pytest.MonkeyPatch) 
     assert atoms.calc.extras["scf_cycles"] is None
 
 
+@pytest.mark.parametrize("level", ["hf/def2-svp", "b3lyp/def2-svp"])
+def test_response_of_another_functional_is_refused(level: str, tmp_path: Path) -> None:
+    calc = PhiSNetCalculator(_model_at(level, tmp_path / "model"), energy="response")
+    with pytest.raises(InputError, match=rf"such as PBE, but the model was made for {level}.*energy='functional'"):
+        calc.get_potential_energy(molecule("H2O"))
+
+
 @pytest.mark.parametrize("level", ENERGY_LEVELS)
 def test_numerical_failure_is_a_failed_calculation(broken_model: str, level: str) -> None:
     calc = PhiSNetCalculator(broken_model, energy=level)
