@@ -71,7 +71,8 @@ def molecular_properties(
     -------
     list of (dict, dict), (B,)
         ASE property -> value, atomic units; and as `matrices_of`. Of the level ``"scf"`` the density and orbital
-        energies are the converged ones, with ``"scf_cycles"``.
+        energies are the converged ones, with ``"scf_cycles"``, of ``"response"`` the relaxed ones; this level and
+        ``"functional"`` have ``"energy_uncertainty"``.
     """
     forces = "forces" in properties
     gradients = forces and energy != "scf"
