@@ -165,14 +165,12 @@ def _contracted(mole: gto.Mole, auxiliary: gto.Mole, weights: Array) -> Array:
 
 def _slope(mole: gto.Mole, auxiliary: gto.Mole, coefficients: Array, weights: Array) -> Array:
     """Differentiate sum G_pq c_P (pq|P) with respect to positions, (N, 3), for symmetric weights (M, M)."""
-    of_orbitals = np.zeros((3, mole.nao))
-    for functions, integrals in _parts(mole, auxiliary, "int3c2e_ip1", 3, "s1"):
-        of_orbitals -= 2 * np.einsum("xpqk,pq,k->xp", integrals, weights, coefficients[functions], optimize=True)
-    of_auxiliary = np.empty((3, auxiliary.nao))
-    triangle = lib.pack_tril(2 * weights - np.diag(weights.diagonal()))
-    for functions, integrals in _parts(mole, auxiliary, "int3c2e_ip2", 3, "s2ij"):
-        of_auxiliary[:, functions] = -np.einsum("xtk,t->xk", integrals, triangle, optimize=True)
-    of_auxiliary *= coefficients
+    of_orbitals, of_auxiliary = np.zeros((3, mole.nao)), np.empty((3, auxiliary.nao))
+    for functions, integrals in _parts(mole, auxiliary, "int3c2e_ip1", 3, "s1"):  # (3, M, M, functions)
+        some = coefficients[functions]
+        of_orbitals -= 2 * np.einsum("xpqk,pq,k->xp", integrals, weights, some, optimize=True)
+        # Nothing changes where all three functions move.
+        of_auxiliary[:, functions] = 2 * some * np.einsum("xpqk,pq->xk", integrals, weights, optimize=True)
     return _by_atom(mole, of_orbitals) + _by_atom(auxiliary, of_auxiliary)
 
 
