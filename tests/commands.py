@@ -10,6 +10,7 @@ from typing import Any
 from typer.main import get_command
 
 from ase_mlwave.cli.main import app
+from ase_mlwave.models.folder import list_models
 from ase_mlwave.models.kinds import find_kind
 from ase_mlwave.models.training.yaml_settings import read_yaml
 
@@ -21,6 +22,10 @@ def mlwave_lines(text: str) -> list[list[str]]:
     blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("mlwave ")]
+
+
+#: A model of each kind, in place of one that a command of the documents makes.
+_ANY_MODEL = {"phisnet": "phisnet-water", "qdf": "qdf-chno"}
 
 
 def check_command(verb: str, *arguments: str) -> None:
@@ -35,7 +40,8 @@ def check_command(verb: str, *arguments: str) -> None:
     if verb == "train":
         path, *overrides = (argument for argument in arguments if not argument.startswith("-"))
         values = read_yaml(ROOT / path, overrides)
-        if "start_from" in values and "model" not in values:  # it is read from there, where a command before left it
-            overrides.append("model.elements=[H]")
+        start = str(values.get("start_from", ""))
+        if start and start not in list_models():  # what a command before left there
+            overrides.append(f"start_from={_ANY_MODEL[values.get('kind', 'phisnet')]}")
         kind = find_kind(values.get("kind", "phisnet"), path)
         assert kind.load("training").TrainingSettings.read(ROOT / path, overrides).kind == kind.name

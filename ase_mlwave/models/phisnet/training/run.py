@@ -73,7 +73,7 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         model, loss = settings.model, settings.loss
         network = self._initial_network(training)
         if settings.train_only:
-            freeze_matrices(network, settings.precision)
+            _freeze_matrices(network, settings.precision)
         preparation = Preparation(
             model.basis,
             model.baseline,
@@ -185,7 +185,7 @@ def _needed(part: Dataset, model: PhiSNetConfig, loss: LossWeights) -> Sequence[
     return [replace(record, matrices={}) for record in part]
 
 
-def freeze_matrices(network: PhiSNet, precision: str) -> None:
+def _freeze_matrices(network: PhiSNet, precision: str) -> None:
     """Let nothing of a network be trained but its energies.
 
     Raises
