@@ -94,7 +94,7 @@ def test_readout_fitted_on_a_device_is_that_of_the_cpu(accelerator: str) -> None
         test_readout.labelled(test_readout.small_network(), test_readout.molecules(6, seed)) for seed in (1, 2)
     )
     directions = 0 if accelerator == PRETENDED else 4  # PyTorch's vmap does not take what is pretended
-    # with a penalty of 1e-12 rounding alone moves weights by 1e-3 (energies by 1e-7): directions that the rows leave free
+    # with the smallest penalty, 1e-12, rounding alone moves weights by 1e-3, and energies by 1e-7
     settings = test_readout.FEW.model_copy(update={"directions": directions, "penalties": (1e-6,)})
     for network, device in zip(networks, ("cpu", accelerator), strict=True):
         fit_readout(network.to(device), training, validation, settings, rotate=False)
