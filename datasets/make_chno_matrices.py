@@ -234,6 +234,11 @@ def label(atoms: Atoms, guess: PhiSNetCalculator | None, *, forces: bool) -> Rec
     return Record(atoms.numbers, atoms.positions / BOHR, energy=fine.e_tot, forces=pulls, matrices=matrices)
 
 
+def positions_key(positions: NDArray[np.float64]) -> bytes:
+    """Name a geometry to a thousandth of an Angstrom."""
+    return np.round(positions * 1000).astype(np.int64).tobytes()
+
+
 def split_of(record: Record) -> str:
     """Divide by sum formula; water is always trained on."""
     return "train" if record.formula == "H2O" else formula_split(record)
@@ -245,11 +250,14 @@ def label_all(source: Source, work: Path, guess: str | None) -> None:
     parts = [read_dataset(path) for path in sorted(Path(__file__).parent.glob("chno_matrices_*.npz"))]
     done = {(str(record.info["kind"]), int(record.info["index"])) for part in parts for record in part}
     done |= {(kind, int(index)) for kind, index in (path.stem.rsplit("_", 1) for path in work.glob("*_*.*"))}
+    frames = {positions_key(record.positions * BOHR) for part in parts for record in part}
     calculator = None if guess is None else PhiSNetCalculator(guess, outside="warn")
     for kind, index, forces in queue(source, done):
         target = work / f"{kind}_{index}.npz"
         try:
             atoms, temperature = geometry(kind, index, source)
+            if positions_key(atoms.positions) in frames:  # frames of alcohols may be drawn twice
+                continue
             record = label(atoms, calculator, forces=forces)
         except Exception as error:  # one molecule must not stop the others
             target.with_suffix(".failed").write_text(repr(error), encoding="utf-8")
