@@ -11,6 +11,7 @@ from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+from pyscf import lib  # noqa: F401 (it writes for ever to what was the standard output at its import)
 from typer.testing import CliRunner
 
 import ase_mlwave
