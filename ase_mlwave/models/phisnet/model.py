@@ -133,8 +133,8 @@ class PhiSNet(AtomFeatures):
     Notes
     -----
     Laws, each a test in ``tests/models/phisnet/test_model.py``: rotating or mirroring the molecule rotates or mirrors
-    H; permuting atoms permutes H; H is symmetric; molecules far apart do not feel one another; a batch gives what its
-    members give alone. Source: Unke et al. 2021.
+    H; permuting atoms permutes H; H is symmetric; molecules far apart do not feel one another (but for what
+    `PotentialHeads` says); a batch gives what its members give alone. Source: Unke et al. 2021.
     Differs from the paper: features have both parities, so that mirror images agree, too.
     """
 

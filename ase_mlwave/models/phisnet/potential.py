@@ -41,7 +41,8 @@ class PotentialHeads(nn.Module):
     Notes
     -----
     The Kohn-Sham potential of a neutral molecule less that of its neutral atoms decays fast, so the density whose
-    Coulomb potential it is has no charge: the mean of the atoms' charges is taken away. Laws:
+    Coulomb potential it is has no charge: the mean of the atoms' charges is taken away. It is that of all atoms of a
+    structure, so molecules far apart are as if alone only as far as each has no charge by itself. Laws:
     ``test_a_learned_potential_has_no_charge``, ``test_network_is_equivariant``.
     """
 
