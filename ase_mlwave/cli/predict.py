@@ -139,14 +139,14 @@ def _read(path: Path) -> list[Atoms]:
     from ase.io import read
 
     from ase_mlwave.data.database import structures_in
-    from ase_mlwave.text import clean
+    from ase_mlwave.errors import reading_fault
 
     if not path.is_file():
         raise InputError(f"there is no file {path}.")
     try:
         return structures_in(path) if path.suffix == ".db" else list(read(path, ":"))
     except Exception as error:
-        raise InputError(f"cannot read structures from {path}: {type(error).__name__}: {clean(str(error))}") from error
+        raise InputError(f"cannot read structures from {path}: {reading_fault(error)}.") from error
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

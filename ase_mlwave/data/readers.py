@@ -14,7 +14,7 @@ from ase_mlwave.data.labels import ReadingOptions
 from ase_mlwave.data.npz import read_npz
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.data.stores import is_server
-from ase_mlwave.text import clean
+from ase_mlwave.errors import reading_fault
 
 __all__ = ["read_dataset"]
 
@@ -91,7 +91,7 @@ def _read_xyz(path: Path, options: ReadingOptions) -> Dataset:
     try:
         frames: list[Atoms] = list(ase.io.iread(path, index=":", format="extxyz"))
     except Exception as error:  # ASE's reader raises whatever its parser meets
-        raise ValueError(f"{path} is no well-formed XYZ file: {clean(str(error))}") from error
+        raise ValueError(f"{path} is no well-formed XYZ file: {reading_fault(error)}.") from error
     if not frames:
         raise ValueError(f"{path} holds no structure.")
     return dataset_of(frames, str(path), options.labels(), options.level)

@@ -120,10 +120,12 @@ def test_models_joined_by_commas_are_a_committee_and_write_its_spreads(morse_zoo
 def test_bad_input_is_refused(morse_zoo: Path, waters: Path, tmp_path: Path) -> None:
     write(tmp_path / "xenon.xyz", [molecule("H2O"), Atoms("Xe")])
     (tmp_path / "broken.xyz").write_text("3\n\nH 0 0\n")
+    (tmp_path / "labels.xyz").write_text("1\n\nH1 0 0 0\n")
     (tmp_path / "what.ever").write_text("nothing")
     for arguments, message in (
         (("morse", tmp_path / "absent.xyz"), "there is no file"),
         (("morse", tmp_path / "broken.xyz"), "cannot read structures"),
+        (("morse", tmp_path / "labels.xyz"), "'H1' is not the symbol of an element"),
         (("morse", tmp_path / "what.ever"), "cannot read structures"),
         (("morse", tmp_path / "xenon.xyz"), "structure 1: the model does not know Xe"),
         (("morse", waters, "-o", waters), "overwrite the input"),

@@ -68,6 +68,9 @@ def test_malformed_xyz_is_refused(tmp_path: Path) -> None:
     path.write_text("3\ncomment\nH 0 0 0\n")
     with pytest.raises(ValueError, match="no well-formed XYZ file"):
         read_dataset(path)
+    path.write_text("2\nheavy hydrogen\nD 0 0 0\nD 0 0 0.74\n")
+    with pytest.raises(ValueError, match="XYZ file: 'D' is not the symbol of an element"):
+        read_dataset(path)
 
 
 def test_ase_database_of_someone_else(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 from rdkit import Chem, rdBase
 
-from ase_mlwave.text import clean
+from ase_mlwave.errors import reading_fault
 
 __all__ = ["RDKIT_FILES", "looks_like_a_file", "query_in_file", "read_with_ase"]
 
@@ -83,7 +83,7 @@ def read_with_ase(path: Path) -> Atoms:
     try:
         atoms: Atoms = ase.io.read(path)  # type: ignore[assignment]  # one structure: the last one
     except Exception as error:
-        raise InputError(f"ASE cannot read {path}: {clean(str(error))}.") from error
+        raise InputError(f"ASE cannot read {path}: {reading_fault(error)}.") from error
     if path.suffix.lower() == ".pdb":
         atoms.pbc = False  # a crystal's unit cell around one molecule
     return atoms

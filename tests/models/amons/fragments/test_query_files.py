@@ -155,6 +155,7 @@ def test_pdb_file_without_hydrogens_is_refused(tmp_path: Path) -> None:
         ("empty.pdb", "HEADER\nEND\n", "has no atoms"),
         ("empty.sdf", "", "has 0 molecules"),
         ("broken.mol", "no\nmolecule\n\n", "cannot be read by RDKit"),
+        ("heavy.xyz", "2\n\nD 0 0 0\nD 0 0 0.74\n", "'D' is not the symbol of an element"),
     ],
 )
 def test_files_without_a_molecule_are_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
