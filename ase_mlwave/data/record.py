@@ -235,6 +235,13 @@ class Dataset:
             raise KeyError(f"{self.source} has no split {name!r}: {hint}.")
         return replace(self, records=records)
 
+    def with_matrices(self, other: Dataset) -> Dataset:
+        """Take the matrices of the same geometries in another data set, of any level; the rest keep their own."""
+        known = {record.geometry_hash(): record.matrices for record in other if record.matrices}
+        found = [known.get(record.geometry_hash()) for record in self]
+        pairs = zip(self, found, strict=True)
+        return replace(self, records=tuple(r if have is None else replace(r, matrices=have) for r, have in pairs))
+
     def content_hash(self) -> str:
         """Return the SHA-256 (hex) of the level of theory and of all records in order, without their ``info``."""
         digest = hashlib.sha256(self.level.encode())

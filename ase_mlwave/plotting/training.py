@@ -16,7 +16,7 @@ __all__ = ["AVERAGE", "TRAINED", "draw_learning_curve", "readable"]
 AVERAGE, TRAINED = "valid/", "valid_trained/"
 #: Ratio of largest to smallest value from which an axis is logarithmic.
 _LOGARITHMIC = 4.0
-_UNITS = {"uHa": "µHa", "uHa_per_Bohr": "µHa/Bohr", "meV": "meV", "meV_per_A": "meV/Å"}
+_UNITS = {"uHa": "µHa", "uHa_per_Bohr": "µHa/Bohr", "meV": "meV", "meV_per_A": "meV/Å", "e_Bohr": "e Bohr"}
 
 Metrics = Mapping[str, Mapping[int, float]]
 """Name -> optimiser steps done -> value."""

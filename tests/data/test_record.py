@@ -114,6 +114,15 @@ def test_datasets_of_one_level_add_up() -> None:
         one + Dataset((other,), "pbe/def2-svp", "two", {"grid_level": 4, "density_fit": True})
 
 
+def test_matrices_are_those_of_the_same_geometries() -> None:
+    bare, elsewhere = replace(WATER, matrices={}, energy=-76.3), replace(WATER, positions=1.1 * WATER.positions)
+    high = Dataset((bare, elsewhere), "ccsd(t)/cc-pvdz", "high")
+    joined = high.with_matrices(Dataset((WATER,), "hf/cc-pvdz", "low"))
+    assert (joined.level, joined[0].energy) == ("ccsd(t)/cc-pvdz", -76.3)
+    np.testing.assert_array_equal(joined[0].matrices["hamiltonian"], WATER.matrices["hamiltonian"])
+    assert joined[1] is elsewhere
+
+
 def test_data_with_and_without_the_response_of_the_grid_are_joined_with_a_word() -> None:
     """Energies and matrices are the same; the forces' name is that of the lesser claim."""
     old = Dataset((WATER,), "pbe/def2-svp grid_response=false", "old", {"grid_level": 3, "grid_response": False})

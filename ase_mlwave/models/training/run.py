@@ -102,7 +102,7 @@ class Training(ABC, Generic[S]):
     def _run(self) -> Path:
         settings = self.settings
         self.refuse_another_run()
-        dataset = read_training_data(settings)
+        dataset = self.read()
         check_dataset(dataset, settings.model.numbers, settings.model.level)
         training = dataset.split(settings.train_split)
         validation = dataset.split(settings.valid_split) if settings.valid_split else None
@@ -157,6 +157,10 @@ class Training(ABC, Generic[S]):
     @abstractmethod
     def fit(self, training: Dataset, validation: Dataset | None) -> Trained | None:
         """Make the model; None on all processes but the first."""
+
+    def read(self) -> Dataset:
+        """Read the data of the run."""
+        return read_training_data(self.settings)
 
     def check(self, part: Dataset) -> None:
         """Refuse, with ``InputError``, molecules of one split that cannot be learned from, before any work."""

@@ -17,17 +17,19 @@ from ase_mlwave.models.phisnet.learned import learned_matrices
 from ase_mlwave.models.phisnet.model import PhiSNet, PhiSNetOutput
 from ase_mlwave.models.phisnet.training.prepared import TrainingBatch
 from ase_mlwave.models.phisnet.training.settings import LossWeights
+from ase_mlwave.quantum.stacks import Stacks
 
 __all__ = ["Prediction", "loss_terms", "predict_batch"]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the loss compares: the network's output, energies and forces, where they are asked for."""
+    """What the loss compares: the network's output, energies, forces and dipoles, where they are asked for."""
 
     output: PhiSNetOutput | None
     energies: Tensor | None = None
     forces: Tensor | None = None
+    dipoles: Tensor | None = None
 
 
 def predict_batch(
@@ -36,11 +38,12 @@ def predict_batch(
     *,
     energies: bool,
     forces: bool,
+    dipoles: bool = False,
     with_matrices: bool = True,
     create_graph: bool = True,
     mixed: bool = False,
 ) -> Prediction:
-    """Run the network and, if asked for, the wavefunction energy and its forces.
+    """Run the network and, if asked for, the wavefunction energy, its forces and the dipole.
 
     Parameters
     ----------
@@ -48,8 +51,8 @@ def predict_batch(
         The network.
     batch : TrainingBatch
         Molecules.
-    energies, forces : bool
-        What to compute beside H.
+    energies, forces, dipoles : bool
+        What to compute beside H; dipoles where the batch has the matrices of coordinates.
     with_matrices : bool
         Compute H, too, where the energy does without.
     create_graph : bool
@@ -69,7 +72,7 @@ def predict_batch(
             output = model(molecules, batch.plan, distances=False) if with_matrices else None
         alone = (energies or forces) and _energies_of_atoms(model, batch, forces=forces, create_graph=create_graph)
         return Prediction(output, *(alone or ()))
-    if not (energies or forces):
+    if not (energies or forces or dipoles):
         with layers:
             return Prediction(model(molecules, batch.plan, distances=False))
     if forces:
@@ -90,7 +93,18 @@ def predict_batch(
         force = None
         if forces:
             force = -torch.autograd.grad(total.sum(), molecules.positions, create_graph=create_graph)[0]
-    return Prediction(output, total, force)
+        dipole = _dipoles(batch, states.density) if dipoles else None
+    return Prediction(output, total, force, dipole)
+
+
+def _dipoles(batch: TrainingBatch, density: MatrixBatch) -> Tensor:
+    """Evaluate the dipoles (B, 3) of densities, e Bohr; as functions of H alone, not of the positions."""
+    molecules = batch.molecules
+    moments = molecules.numbers[:, None] * molecules.positions.detach()
+    nuclei = moments.new_zeros(len(molecules.n_atoms), 3).index_add(0, molecules.system, moments)
+    stacks = Stacks.of(density.sizes, moments.device)
+    electrons = [stacks.sums(density.flat * batch.matrices[name]) for name in ("x", "y", "z")]
+    return nuclei - torch.stack(electrons, 1)
 
 
 def _energies_of_atoms(
@@ -159,6 +173,8 @@ def loss_terms(prediction: Prediction, batch: TrainingBatch, weights: LossWeight
         terms["energy"] = (_label(prediction.energies, "energies") - _label(batch.energies, "energies")).abs().mean()
     if weights.forces:
         terms["forces"] = (_label(prediction.forces, "forces") - _label(batch.forces, "forces")).abs().mean()
+    if weights.dipole:
+        terms["dipole"] = (_label(prediction.dipoles, "dipoles") - _label(batch.dipoles, "dipoles")).abs().mean()
     return terms
 
 

@@ -49,12 +49,15 @@ class PhiSNetModule(TrainedModule):
             errors["energy_uHa"] = (prediction.energies - batch.energies).abs().mean() * 1e6
         if prediction.forces is not None and batch.forces is not None:
             errors["forces_uHa_per_Bohr"] = (prediction.forces - batch.forces).abs().mean() * 1e6
+        if prediction.dipoles is not None and batch.dipoles is not None:
+            errors["dipole_e_Bohr"] = (prediction.dipoles - batch.dipoles).abs().mean()
         return errors
 
     def _predict(self, network: PhiSNet, batch: TrainingBatch, *, training: bool) -> Prediction:
         forces = self.weights.forces > 0
-        energies = self.weights.energy > 0 or forces
-        wanted = {"energies": energies, "forces": forces, "with_matrices": self.weights.needs_matrices}
+        energies, dipoles = self.weights.energy > 0 or forces, self.weights.dipole > 0
+        wanted = {"energies": energies, "forces": forces, "dipoles": dipoles}
+        wanted["with_matrices"] = self.weights.needs_matrices
         return predict_batch(network, batch, **wanted, create_graph=training, mixed=self.mixed and training)
 
     def _loss(self, prediction: Prediction, batch: TrainingBatch) -> dict[str, Tensor]:

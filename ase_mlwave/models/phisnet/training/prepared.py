@@ -33,7 +33,8 @@ __all__ = ["MatrixName", "Orbitals", "Preparation", "PreparedDataset", "Prepared
 #: Increased when the arrays that are kept, or how they are computed, change.
 _FORMAT = 3
 
-MatrixName = Literal["baseline", "overlap", "core", "energy_core", "orbitals"]
+_COORDINATES: tuple[Literal["x"], Literal["y"], Literal["z"]] = ("x", "y", "z")
+MatrixName = Literal["baseline", "overlap", "core", "energy_core", "orbitals", "x", "y", "z"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Preparation:
         As in ``PhiSNetConfig``.
     kept : tuple of str
         Matrices (M, M) that are kept beside the reference's residual: ``"baseline"`` H0, ``"overlap"`` S, ``"core"``
-        h, ``"energy_core"`` h of the wavefunction energy, ``"orbitals"`` C of the reference H, with their energies.
+        h, ``"energy_core"`` h of the wavefunction energy, ``"orbitals"`` C of the reference H, with their energies,
+        ``"x"``, ``"y"`` and ``"z"`` the coordinates, Bohr.
     shift : float
         ``PhiSNetConfig.baseline_shift``, Hartree.
     auxiliary : str or None
@@ -112,6 +114,8 @@ class Preparation:
             "core": integrals.core,
             "energy_core": energy_core(integrals, short_range=self.short_range),
         }
+        if "x" in self.kept:
+            matrices |= dict(zip(_COORDINATES, torch.from_numpy(mole.intor_symmetric("int1e_r", comp=3)), strict=True))
         found: Arrays = {name: _triangle(matrix) for name, matrix in matrices.items() if name in self.kept}
         if reference is not None:
             hamiltonian = torch.from_numpy(np.array(reference))
@@ -308,6 +312,8 @@ class TrainingBatch:
         Hartree.
     forces : Tensor or None, (N, 3)
         Hartree/Bohr.
+    dipoles : Tensor or None, (B, 3)
+        e Bohr.
     """
 
     molecules: SystemBatch
@@ -320,6 +326,7 @@ class TrainingBatch:
     forms: PotentialForms | None
     energies: Tensor | None
     forces: Tensor | None
+    dipoles: Tensor | None = None
 
 
 def join(
@@ -334,6 +341,7 @@ def join(
     common = set.intersection(*(set(s.matrices) for s in systems))
     energies = [r.energy for r in records if r.energy is not None]
     slopes = [torch.from_numpy(np.array(r.forces)) for r in records if r.forces is not None]
+    dipoles = [torch.from_numpy(np.array(r.dipole)) for r in records if r.dipole is not None]
     occupied = tuple(n_occupied(r.numbers, r.charge) for r in records)
     config, numbers = network.config, tuple(tuple(r.numbers.tolist()) for r in records)
     alone = config.energy_from == "atoms"
@@ -356,4 +364,5 @@ def join(
         forms=PotentialForms.of([s.matrices for s in systems]) if "potential" in common else None,
         energies=torch.tensor(energies, dtype=torch.float64) if len(energies) == n else None,
         forces=torch.cat(slopes) if len(slopes) == n else None,
+        dipoles=torch.stack(dipoles) if len(dipoles) == n else None,
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from ase.calculators.calculator import InputError
 
+from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.domain.limits import limits_of
 from ase_mlwave.models.folder import ModelFolder, read_config
@@ -53,6 +54,13 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         model = self.settings.model
         return f"A PhiSNet for {', '.join(model.elements)} at {model.level}"
 
+    def read(self) -> Dataset:
+        """Read the data, and matrices of another level for them where these are named."""
+        dataset = super().read()
+        if self.settings.matrices is None:
+            return dataset
+        return dataset.with_matrices(read_dataset(self.settings.matrices))
+
     def check(self, part: Dataset) -> None:
         """Refuse open shells, and molecules without the labels that the loss needs."""
         if any(record.spin for record in part):
@@ -66,6 +74,8 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
             check_label(part, [record.energy is not None for record in part], "energies", "loss.energy=0")
         if loss.forces:
             check_label(part, [record.forces is not None for record in part], "forces", "loss.forces=0")
+        if loss.dipole:
+            check_label(part, [record.dipole is not None for record in part], "dipoles", "loss.dipole=0")
 
     def prepare(self, training: Dataset, validation: Dataset) -> tuple[PhiSNetModule, RunData]:
         """Compute baselines and orbitals, and the statistics that a new network begins with."""
@@ -109,11 +119,14 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         return module, data
 
     def _pack(self, trained: Trained, training: Dataset) -> ModelFolder:
-        """Name what matrices were learned from, too, where energies alone are trained."""
+        """Name what matrices were learned from, too, where energies are of other data."""
         folder = super()._pack(trained, training)
-        if self.settings.train_only is None:
+        if self.settings.train_only is not None:
+            matrices = read_config(str(self.settings.start_from)).training_data.source
+        elif self.settings.matrices is not None:
+            matrices = Path(self.settings.matrices).name
+        else:
             return folder
-        matrices = read_config(str(self.settings.start_from)).training_data.source
         data = folder.config.training_data
         data = data.model_copy(update={"source": f"matrices: {matrices}; energies: {data.source}"})
         return replace(folder, config=folder.config.model_copy(update={"training_data": data}))
@@ -166,7 +179,7 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
 
 def _kept(model: PhiSNetConfig, loss: LossWeights) -> tuple[MatrixName, ...]:
     """Name the matrices that are computed once; forces need integrals that are functions of the positions."""
-    energies = loss.energy > 0 and not loss.forces and model.energy_from == "matrix"
+    energies = loss.needs_states and not loss.forces and model.energy_from == "matrix"
     matrices = loss.needs_matrices or model.energy_from == "matrix"
     reasons: dict[MatrixName, bool] = {
         "baseline": energies,
@@ -174,6 +187,9 @@ def _kept(model: PhiSNetConfig, loss: LossWeights) -> tuple[MatrixName, ...]:
         "overlap": energies or (model.overlap_head and matrices),
         "core": model.core_head and matrices,
         "orbitals": loss.needs_orbitals and model.auxiliary is None,
+        "x": loss.dipole > 0,
+        "y": loss.dipole > 0,
+        "z": loss.dipole > 0,
     }
     return tuple(name for name, needed in reasons.items() if needed)
 

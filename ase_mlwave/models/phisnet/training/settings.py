@@ -40,6 +40,13 @@ class LossWeights(BaseModel):
     """Mean absolute error of the wavefunction energy, per Hartree."""
     forces: float = Field(0.0, ge=0)
     """Mean absolute error of its forces, per Hartree/Bohr."""
+    dipole: float = Field(0.0, ge=0)
+    """Mean absolute error of the components of the dipole of its density, per e Bohr."""
+
+    @property
+    def needs_states(self) -> bool:
+        """Whether a term looks at what follows from the eigenvectors of H."""
+        return self.energy > 0 or self.forces > 0 or self.dipole > 0
 
     @property
     def needs_orbitals(self) -> bool:
@@ -63,6 +70,9 @@ class TrainingSettings(RunSettings):
 
     kind: Literal["phisnet"] = "phisnet"
     """Which model."""
+    matrices: str | None = None
+    """Data set whose Hamiltonians stand beside the energies of ``data`` at the same geometries, for terms such as
+    ``loss.density``: a level without matrices, such as CCSD(T), then keeps the density of one that has them."""
     start_from: str | None = None
     """Model (name or folder) whose weights to start from: fine-tuning and transfer learning. A model with a half (a
     third...) of ``model.features`` or ``model.hidden`` is widened without changing what it predicts."""
@@ -95,7 +105,7 @@ class TrainingSettings(RunSettings):
     def _energies_of_a_model(self) -> TrainingSettings:
         if self.train_only and self.start_from is None:
             raise ValueError("train_only=energies trains those of a model; write start_from=MODEL")
-        if self.train_only and self.loss.needs_matrices:
+        if self.train_only and (self.loss.needs_matrices or self.loss.dipole):
             raise ValueError(
                 "train_only=energies leaves matrices as they are; set all weights but loss.energy and loss.forces to 0"
             )
@@ -103,13 +113,25 @@ class TrainingSettings(RunSettings):
 
     @model_validator(mode="after")
     def _a_potential_learns_from_matrices(self) -> TrainingSettings:
-        unknown = ["alignment"] + (["energy", "forces"] if self.model.energy_from == "matrix" else [])
+        unknown = ["alignment", "dipole"] + (["energy", "forces"] if self.model.energy_from == "matrix" else [])
         others = [name for name in unknown if getattr(self.loss, name)]
         if self.model.auxiliary is not None and others:
             words = " ".join(f"loss.{name}=0" for name in others)
             raise ValueError(
                 f"a learned potential (model.auxiliary) knows no loss of {', '.join(others)}; write {words}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _matrices_for_a_term(self) -> TrainingSettings:
+        if self.matrices is not None and not self.loss.needs_matrices:
+            raise ValueError(f"no term of the loss looks at matrices={self.matrices!r}; write loss.density=0.2")
+        return self
+
+    @model_validator(mode="after")
+    def _dipoles_of_densities(self) -> TrainingSettings:
+        if self.loss.dipole and self.model.energy_from == "atoms":
+            raise ValueError("energy_from=atoms makes no density in training; write loss.dipole=0")
         return self
 
     @classmethod

@@ -14,6 +14,7 @@ from torch import Tensor
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
+from ase_mlwave.models.phisnet.inference import predict_batch as predict_states
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.losses import Prediction, loss_terms, predict_batch
 from ase_mlwave.models.phisnet.training.prepared import (
@@ -26,6 +27,7 @@ from ase_mlwave.models.phisnet.training.prepared import (
 from ase_mlwave.models.phisnet.training.settings import LossWeights
 from ase_mlwave.models.phisnet.training.statistics import fit_statistics
 from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.quantum.populations import dipole_moment
 from tests.models.phisnet.systems import network
 from tests.models.phisnet.training.runs import WATERS
 
@@ -103,6 +105,20 @@ def test_forces_do_not_need_gradients_of_weights() -> None:
         prediction = predict_batch(model, _batch(model), energies=True, forces=True, create_graph=False)
     assert prediction.forces is not None
     assert not prediction.forces.requires_grad
+
+
+def test_dipoles_are_those_of_the_density() -> None:
+    """And move with the weights of the network, for training."""
+    model, records = _model(), _waters().records[:3]
+    batch = _batch(model, records, ("x", "y", "z"))
+    dipoles = predict_batch(model, batch, energies=False, forces=False, dipoles=True).dipoles
+    assert dipoles is not None
+    states = predict_states(model, records).states
+    for record, found, state in zip(records, dipoles.detach().numpy(), states, strict=True):
+        mole = build_mole(record.numbers, record.positions, model.config.basis)
+        np.testing.assert_allclose(found, dipole_moment(state.density.detach().numpy(), mole), atol=1e-7)
+    slopes = torch.autograd.grad(dipoles.square().sum(), list(model.heads.parameters()), allow_unused=True)
+    assert any(slope is not None and slope.abs().max() > 1e-6 for slope in slopes)
 
 
 def _perfect(batch: TrainingBatch, error: Tensor | float = 0.0) -> Prediction:
@@ -207,15 +223,17 @@ def test_kept_matrices_give_the_same_energies() -> None:
         ("matrices", {"hamiltonian": 0.0, "alignment": 1.0}, "needs Hamiltonian matrices"),
         ("energy", {"energy": 1.0}, "needs energies"),
         ("forces", {"forces": 1.0}, "needs forces"),
+        ("dipole", {"dipole": 1.0}, "needs dipoles"),
     ],
 )
 def test_missing_labels_are_an_error(label: str, weights: dict[str, float], message: str) -> None:
     """One record without a label is enough."""
     model, records = _model(), _waters().records
     bare = replace(records[1], **{label: {} if label == "matrices" else None})
-    batch = _batch(model, (records[0], bare))
     chosen = LossWeights(**weights)
-    prediction = predict_batch(model, batch, energies=chosen.energy > 0, forces=chosen.forces > 0)
+    batch = _batch(model, (records[0], bare), ("overlap", "orbitals", "x", "y", "z"))
+    wanted = {"energies": chosen.energy > 0, "forces": chosen.forces > 0, "dipoles": chosen.dipole > 0}
+    prediction = predict_batch(model, batch, **wanted)
     with pytest.raises(ValueError, match=f"{message}, which some training records lack"):
         loss_terms(prediction, batch, chosen)
 
