@@ -59,6 +59,9 @@ class PhiSNetConfig(BaseModel):
     """Auxiliary basis, such as def2-universal-jkfit, of a learned local potential in place of matrix blocks: H is the
     baseline and V_pq = sum_P c_P (pq|P), with coefficients c_P from the features of atoms. For semilocal functionals,
     whose Kohn-Sham potential is local; Hartree-Fock's exchange and hybrids' is not. Much less is to be learned."""
+    charge_range: float = Field(30.0, gt=0, le=1000)
+    """Distance within which atoms exchange the charge that makes such a potential neutral, Bohr; freely within two
+    thirds of it (``auxiliary`` only)."""
     short_range: bool = True
     """Whether the wavefunction energy has short-range Coulomb terms, and so is exactly size consistent for neutral
     molecules; False: the bare ones, as in the paper."""

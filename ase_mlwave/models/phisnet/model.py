@@ -133,8 +133,8 @@ class PhiSNet(AtomFeatures):
     Notes
     -----
     Laws, each a test in ``tests/models/phisnet/test_model.py``: rotating or mirroring the molecule rotates or mirrors
-    H; permuting atoms permutes H; H is symmetric; molecules far apart do not feel one another (but for what
-    `PotentialHeads` says); a batch gives what its members give alone. Source: Unke et al. 2021.
+    H; permuting atoms permutes H; H is symmetric; molecules far apart do not feel one another; a batch gives what its
+    members give alone. Source: Unke et al. 2021.
     Differs from the paper: features have both parities, so that mirror images agree, too.
     """
 
@@ -151,7 +151,7 @@ class PhiSNet(AtomFeatures):
         self.pair_features = pairs(config, layout) if blocks else None
         self.heads = MatrixHeads(config, layout) if blocks else None
         self.potential = (
-            None if auxiliary is None else PotentialHeads(layout, config.features, auxiliary, config.numbers)
+            None if auxiliary is None else PotentialHeads(layout, config.features, auxiliary, config.numbers, config.charge_range)
         )
         self.core_heads = MatrixHeads(config, layout) if config.core_head else None
         self.overlap_pairs = overlap_pairs(config, layout) if config.overlap_head else None
@@ -236,7 +236,7 @@ class PhiSNet(AtomFeatures):
                 overlap = self.overlap_heads(*of_pairs, cut, plan)
         if self.potential is not None:
             with precise:
-                potential = self.potential(f, batch.system, len(batch.n_atoms), plan)
+                potential = self.potential(f, batch.positions, plan)
         with precise:
             energies = None
             if self.energy_features is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from ase_mlwave.models.phisnet.assembly import AOPlan, Assembly
 from ase_mlwave.systems.batch import SystemBatch
 
-__all__ = ["BatchPlan", "Kind", "coefficient_places", "make_plan"]
+__all__ = ["BatchPlan", "Kind", "all_pairs", "coefficient_places", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class BatchPlan:
         As of `ase_mlwave.models.phisnet.blocks.block_sources`, for these kinds; empty without blocks.
     coefficients : Tensor
         As of `coefficient_places`, for a learned potential; otherwise empty.
+    mates : (Tensor (m,), Tensor (m,)), optional
+        Of a learned potential: the atoms of all pairs of two that are in one molecule, each pair once.
     """
 
     atoms: Tensor
@@ -65,6 +67,7 @@ class BatchPlan:
     assembly: Assembly
     sources: Tensor
     coefficients: Tensor
+    mates: tuple[Tensor, Tensor] | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -133,7 +136,11 @@ def make_plan(
         shapes = [(functions[z], functions[z]) for z, _, _ in elements]
         shapes += [(functions[kind // 1000], functions[kind % 1000]) for kind, _, _ in kinds]
         blocks = [(*atoms, shape) for atoms, shape in zip(members, shapes, strict=True)]
-    places = np.empty(0, dtype=np.int64) if auxiliary is None else coefficient_places(numbers, auxiliary, atoms)
+    places, mates = np.empty(0, dtype=np.int64), None
+    if auxiliary is not None:
+        places = coefficient_places(numbers, auxiliary, atoms)
+        left, right = (there(place[one]) for one in all_pairs(batch.n_atoms))
+        mates = (left, right)
     return BatchPlan(
         atoms=on_device,
         place=there(place),
@@ -147,7 +154,26 @@ def make_plan(
         assembly=Assembly.of(ao, blocks),
         sources=source.to(device),
         coefficients=there(places),
+        mates=mates,
     )
+
+
+def all_pairs(n_atoms: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give the atoms of all pairs within each molecule of a batch, each pair once.
+
+    Parameters
+    ----------
+    n_atoms : sequence of int, (B,)
+        Atoms of each molecule.
+
+    Returns
+    -------
+    ndarray, (m,), ndarray, (m,)
+    """
+    starts = np.cumsum([0, *n_atoms])
+    pairs = [np.stack(np.triu_indices(n, 1)) + start for n, start in zip(n_atoms, starts, strict=False)]
+    first, second = np.concatenate(pairs, 1)
+    return first, second
 
 
 def coefficient_places(

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from ase_mlwave.models.phisnet.orders import OrderLayout
 from ase_mlwave.models.phisnet.plan import BatchPlan
+from ase_mlwave.models.phisnet.radial import switch_off
 from ase_mlwave.quantum.ao_order import irreps_order
 from ase_mlwave.quantum.auxiliary import monopoles
 from ase_mlwave.quantum.basis import shells
 
-__all__ = ["PotentialHead", "PotentialHeads"]
+__all__ = ["PotentialHead", "PotentialHeads", "neutral"]
 
 #: Of almost dependent functions, the least share of the largest effect that counts.
 _RIDGE = 1e-7
@@ -37,17 +38,21 @@ class PotentialHeads(nn.Module):
         Auxiliary basis.
     numbers : sequence of int
         Atomic numbers of the elements.
+    charge_range : float
+        Distance within which atoms exchange charge, Bohr; freely within two thirds of it.
 
     Notes
     -----
     The Kohn-Sham potential of a neutral molecule less that of its neutral atoms decays fast, so the density whose
-    Coulomb potential it is has no charge: the mean of the atoms' charges is taken away. It is that of all atoms of a
-    structure, so molecules far apart are as if alone only as far as each has no charge by itself. Laws:
-    ``test_a_learned_potential_has_no_charge``, ``test_network_is_equivariant``.
+    Coulomb potential it is has no charge: see `neutral`. Laws: ``test_a_learned_potential_has_no_charge``,
+    ``test_molecules_far_apart_keep_their_potentials``, ``test_hamiltonian_turns_with_the_molecule``.
     """
 
-    def __init__(self, layout: OrderLayout, features: int, auxiliary: str, numbers: Sequence[int]) -> None:
+    def __init__(
+        self, layout: OrderLayout, features: int, auxiliary: str, numbers: Sequence[int], charge_range: float
+    ) -> None:
         super().__init__()
+        self.charge_range = charge_range
         self.heads = nn.ModuleDict({symbols[z]: PotentialHead(layout, features, auxiliary, z) for z in numbers})
         self.functions = {z: self.head(symbols[z]).n_functions for z in numbers}
         """Auxiliary functions of each element."""
@@ -57,17 +62,15 @@ class PotentialHeads(nn.Module):
         head: PotentialHead = self.heads[name]  # type: ignore[assignment]
         return head
 
-    def forward(self, f: Tensor, system: Tensor, n_systems: int, plan: BatchPlan) -> Tensor:
+    def forward(self, f: Tensor, positions: Tensor, plan: BatchPlan) -> Tensor:
         """Give the coefficients of each atom's auxiliary functions.
 
         Parameters
         ----------
         f : Tensor, (R, N, F)
             Features of atoms in the plan's order.
-        system : Tensor, (N,)
-            Molecule of each atom, in the batch's order.
-        n_systems : int
-            Molecules.
+        positions : Tensor, (N, 3)
+            Of the atoms in the batch's order, Bohr.
         plan : BatchPlan
             Of the batch.
 
@@ -79,15 +82,42 @@ class PotentialHeads(nn.Module):
         heads = [self.head(kind.name) for kind in plan.atom_kinds]
         modes = [head.modes(f[:, kind.start : kind.stop]) for head, kind in zip(heads, plan.atom_kinds, strict=True)]
         charges = torch.cat([head.charges(rows) for head, rows in zip(heads, modes, strict=True)])
-        molecule = system.index_select(0, plan.atoms)
-        total = charges.new_zeros(n_systems).index_add(0, molecule, charges)
-        counts = charges.new_zeros(n_systems).index_add(0, molecule, torch.ones_like(charges))
-        charges = charges - (total / counts).index_select(0, molecule)
+        if plan.mates is None:
+            raise ValueError("the plan is of a network without a learned potential")
+        charges = neutral(charges, positions.index_select(0, plan.atoms), *plan.mates, self.charge_range)
         parts = [
             head.coefficients(rows, charges[kind.start : kind.stop]).flatten()
             for head, rows, kind in zip(heads, modes, plan.atom_kinds, strict=True)
         ]
         return torch.cat(parts).index_select(0, plan.coefficients)
+
+
+def neutral(charges: Tensor, positions: Tensor, first: Tensor, second: Tensor, charge_range: float) -> Tensor:
+    """Let atoms exchange charge until there is as much of either sign, near each of them.
+
+    Parameters
+    ----------
+    charges : Tensor, (N,)
+        Charges that the atoms tend to, e.
+    positions : Tensor, (N, 3)
+        Bohr.
+    first, second : Tensor, (m,)
+        Atoms of all pairs in one molecule, each pair once.
+    charge_range : float
+        Distance from which on two atoms exchange nothing, Bohr.
+
+    Returns
+    -------
+    Tensor, (N,)
+        q_i = sum_j s_ij (charges_i - charges_j), e, with s_ij = w_ij / sqrt(n_i n_j), w_ij = 1 within two thirds of
+        the range, then falling to 0, and n_i = 1 + sum_j w_ij. What one atom gives, another gets: the sum over a
+        molecule is zero. Where all atoms are near one another, that is `charges` without their mean.
+    """
+    weights = switch_off((positions[second] - positions[first]).norm(dim=1), charge_range, charge_range / 3)
+    counts = torch.ones_like(charges).index_add(0, first, weights).index_add(0, second, weights)
+    shares = weights / (counts[first] * counts[second]).sqrt()
+    given = shares * (charges[first] - charges[second])
+    return torch.zeros_like(charges).index_add(0, first, given).index_add(0, second, -given)
 
 
 class PotentialHead(nn.Module):

@@ -39,8 +39,8 @@ def _log_cutoff(r: Tensor, cutoff: float) -> Tensor:
     return squared / (squared - cutoff**2)
 
 
-def switch_off(r: Tensor, cutoff: float) -> Tensor:
-    """Fall from 1 to 0 within the last 3 Bohr before a cutoff, with two continuous derivatives.
+def switch_off(r: Tensor, cutoff: float, width: float = _SWITCH) -> Tensor:
+    """Fall from 1 to 0 within the last stretch before a cutoff, with two continuous derivatives.
 
     Parameters
     ----------
@@ -48,13 +48,15 @@ def switch_off(r: Tensor, cutoff: float) -> Tensor:
         Pair distances, Bohr.
     cutoff : float
         Distance from which on the result is zero, Bohr.
+    width : float
+        Length of that stretch, Bohr.
 
     Returns
     -------
     Tensor, (E,)
-        1 - x^3 (10 - 15 x + 6 x^2) with x = (r - cutoff) / 3 Bohr + 1, between 0 and 1.
+        1 - x^3 (10 - 15 x + 6 x^2) with x = (r - cutoff) / width + 1, between 0 and 1.
     """
-    x = ((r - cutoff) / _SWITCH + 1).clamp(0, 1)
+    x = ((r - cutoff) / width + 1).clamp(0, 1)
     return 1 - x**3 * (10 - 15 * x + 6 * x.square())
 
 

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.inference import PredictedBatch, predict_batch
 from ase_mlwave.models.phisnet.model import PhiSNet
+from ase_mlwave.models.phisnet.potential import neutral
 from ase_mlwave.quantum.ao_order import rotate_aos
 from ase_mlwave.quantum.auxiliary import monopoles
 from ase_mlwave.quantum.basis import shells
@@ -30,6 +31,8 @@ def _network() -> PhiSNet:
     network = PhiSNet(PhiSNetConfig(**settings)).cast(torch.float64)  # type: ignore[arg-type]
     for parameter in network.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
+    for symbol, charge in {"H": 0.2, "C": -0.1, "O": -0.5}.items():  # as of training data
+        network.potential.head(symbol).charge.copy_(torch.tensor([charge, 0.3]))  # type: ignore[union-attr]
     return network.requires_grad_(False)
 
 
@@ -67,6 +70,27 @@ def test_a_learned_potential_has_no_charge() -> None:
     parts = np.split(coefficients.numpy() * charges, ends[:-1])
     assert max(abs(part.sum()) for part in parts) < 1e-10
     assert max(np.abs(part).max() for part in parts) > 1e-3
+
+
+def test_molecules_far_apart_keep_their_potentials() -> None:
+    network, one, other = _network(), _system("OCHH"), _system("OHH")
+    apart = 5.0 + network.config.charge_range
+    both = System(np.append(one.numbers, other.numbers), np.append(one.positions, other.positions + [apart, 0, 0], 0))
+    alone, together = (network(collate(some, network.config.cutoff)).potential for some in ([one, other], [both]))
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
+
+
+def test_charge_goes_over_smoothly_as_molecules_part() -> None:
+    q, ends = torch.tensor([0.3, -0.1, 0.5], dtype=torch.float64), torch.tensor([[0, 0, 1], [1, 2, 2]])
+    found = []
+    for distance in torch.linspace(1.0, 40.0, 391, dtype=torch.float64):
+        at = torch.tensor([[0.0, 0, 0], [0, 1, 0], [float(distance), 0, 0]], dtype=torch.float64)
+        found.append(neutral(q, at, *ends, 30.0))
+    charges = torch.stack(found)
+    torch.testing.assert_close(charges.sum(1), torch.zeros(391, dtype=torch.float64), rtol=0, atol=1e-15)
+    torch.testing.assert_close(charges[0], q - q.mean(), rtol=0, atol=1e-15)
+    torch.testing.assert_close(charges[-1], torch.tensor([0.2, -0.2, 0.0], dtype=torch.float64), rtol=0, atol=1e-15)
+    assert charges.diff(dim=0).abs().max() < 0.01
 
 
 def _charges(number: int) -> NDArray[np.float64]:
