@@ -68,8 +68,9 @@ class _Eager(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        half = len(ctx.saved_tensors) // 2
-        arguments, slopes = ctx.saved_tensors[:half], ctx.saved_tensors[half:]
+        saved = ctx.saved_tensors  # asked for once: a block that is recomputed gives them once
+        half = len(saved) // 2
+        arguments, slopes = saved[:half], saved[half:]
         if torch.is_grad_enabled():
             return None, None, *torch.autograd.grad(ctx.function(*arguments), arguments, gradient, create_graph=True)
         return None, None, *(slope * gradient for slope in slopes)

@@ -179,6 +179,18 @@ def test_frozen_network_has_the_same_forces(monkeypatch: pytest.MonkeyPatch, kep
         np.testing.assert_allclose(one.forces, other.forces, atol=1e-12)
 
 
+@pytest.mark.parametrize("potential", [False, True])
+def test_recomputed_blocks_of_a_frozen_network_have_forces(monkeypatch: pytest.MonkeyPatch, potential: bool) -> None:
+    """As a validation computes them, of large batches with the Hohenberg-Kohn term."""
+    network, results = random_network().requires_grad_(False), []
+    for kept in (10**9, 0):
+        monkeypatch.setattr(qdf_model, "KEPT_VALUES", kept)
+        batch = network.collate([rattled("CH3OH"), rattled("H2O")])
+        positions = batch.positions.requires_grad_()
+        results.append(torch.autograd.grad(network(batch, potential=potential).energies.sum(), positions)[0])
+    torch.testing.assert_close(*results)
+
+
 @pytest.mark.parametrize("kept", [0, 10**9])
 def test_frozen_network_has_second_derivatives(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
     monkeypatch.setattr(qdf_model, "KEPT_VALUES", kept)
