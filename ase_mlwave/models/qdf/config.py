@@ -73,6 +73,8 @@ class QDFConfig(BaseModel):
     """Hidden layers of the energy functional."""
     readout_width: int = Field(384, ge=1, le=65536)
     """Width of the last of them: what the readout of every element weighs, and most of the model's cost."""
+    gradients: int = Field(0, ge=0, le=16384)
+    """Invariants of the orbitals' gradients that the energy functional sees beside the orbitals; 0 for a local one."""
     pair_functions: int = Field(16, ge=0, le=4096)
     """Learned functions of the distance for every pair of elements, in the repulsion of nuclei."""
     potential_layers: int = Field(3, ge=1, le=64)

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["LOG2_E", "N_TERMS", "PEAK_WIDTH", "log_envelope", "log_terms", "powers"]
+__all__ = ["LOG2_E", "N_TERMS", "PEAK_WIDTH", "log_envelope", "log_slopes", "log_terms", "powers"]
 
 #: Powers of two are faster than those of e.
 LOG2_E = math.log2(math.e)
@@ -22,6 +22,8 @@ PEAK_WIDTH = 0.08
 N_TERMS = 6
 #: Least value of 1 - r^2/c^2: its cube is nothing beside any number, and the square of its inverse fits into float32.
 _NOTHING = 1e-18
+#: The same where it is divided by: the inverse's third power, of the derivatives of forces, fits into float32.
+_NEARLY_NOTHING = 1e-10
 
 
 def log_terms(r2: Tensor, point: Tensor, softening: float, cutoff: float) -> Tensor:
@@ -42,6 +44,19 @@ def log_terms(r2: Tensor, point: Tensor, softening: float, cutoff: float) -> Ten
     """
     peak, soft = torch.log2(r2 + PEAK_WIDTH), torch.log2(r2 + softening**2)
     return torch.stack([torch.ones_like(r2), r2, soft, peak, log_envelope(r2, cutoff), point.expand_as(r2)], 1)
+
+
+def log_slopes(r2: Tensor, softening: float, cutoff: float) -> Tensor:
+    """Differentiate `log_terms` with respect to the squared distances, and multiply by ln 2: (K, 6, G), Bohr^-2.
+
+    Notes
+    -----
+    The derivative of a power of two is itself times its row of the table times these (``test_slopes_of_the_terms``).
+    """
+    inside = (1 - r2 / cutoff**2).clamp(min=_NEARLY_NOTHING)
+    columns = (1 / (r2 + softening**2), 1 / (r2 + PEAK_WIDTH), -3 / (cutoff**2 * inside))
+    zero = torch.zeros_like(r2)
+    return torch.stack([zero, torch.full_like(r2, math.log(2)), *columns, zero], 1)
 
 
 def log_envelope(r2: Tensor, cutoff: float) -> Tensor:

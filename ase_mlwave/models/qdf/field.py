@@ -49,6 +49,8 @@ class FieldValues:
         The centre's own w_A.
     r2 : Tensor, (K, C, P)
         Squared distances, Bohr^2.
+    invariants : Tensor or None, (R, C, P)
+        Of the gradients, see `GradientInvariants`; None in a local functional.
     """
 
     basis: Tensor
@@ -56,6 +58,7 @@ class FieldValues:
     ratios: Tensor
     own: Tensor
     r2: Tensor
+    invariants: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,15 @@ class ScaledField:
         W_p w_A.
     measure : Tensor, (C, P)
         W_p w_A g(rho), in Hartree: weights of the energy functional.
+    invariants : Tensor or None, (R, C, P)
+        Of the gradients, see `GradientInvariants`; None in a local functional.
     """
 
     basis: Tensor
     rho: Tensor
     cell_weights: Tensor
     measure: Tensor
+    invariants: Tensor | None
 
 
 def count_electrons(values: FieldValues, weights: Tensor) -> Tensor:

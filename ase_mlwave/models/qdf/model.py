@@ -4,7 +4,8 @@
     N_A       = int w_A(r) sum_n psi_n(r)^2 dr                        electrons in the cell of atom A, before scaling
     s(r)      = sum_A w_A(r) Z_A / N_A,   psi -> sqrt(s) psi          every cell gets its Z_A electrons
     rho(r)    = sum_n psi_n(r)^2
-    E         = sum_A (E_ref,A - E_free,A) + int g(rho(r)) f(psi(r)) dr + sum_A<B E_AB(R_AB),
+    q_k(r)    = s(r) (sum_n u_nk grad psi_n) . (sum_n v_nk grad psi_n)   invariants of the gradients, before scaling
+    E         = sum_A (E_ref,A - E_free,A) + int g(rho(r)) f(psi(r), q(r)) dr + sum_A<B E_AB(R_AB),
                                                                     g(rho) = rho / (1 + rho/rho_0)
 
 g vanishes with the density and levels off in the core, which is large, nearly the same in all molecules, and would
@@ -26,10 +27,10 @@ from torch import Tensor, nn
 from ase_mlwave.models.domain.distance import DistanceFromTraining
 from ase_mlwave.models.qdf.batch import FieldBatch, with_patches
 from ase_mlwave.models.qdf.config import QDFConfig
-from ase_mlwave.models.qdf.exponentials import PEAK_WIDTH, log_envelope, log_terms, powers
+from ase_mlwave.models.qdf.exponentials import PEAK_WIDTH, log_envelope, log_slopes, log_terms, powers
 from ase_mlwave.models.qdf.field import FieldValues, ScaledField, Surroundings, count_electrons, integrate
 from ase_mlwave.models.qdf.grids import FieldGrid, cell_table, field_grid
-from ase_mlwave.models.qdf.networks import EnergyFunctional, HohenbergKohnMap
+from ase_mlwave.models.qdf.networks import EnergyFunctional, GradientInvariants, HohenbergKohnMap
 from ase_mlwave.models.qdf.orbitals import AtomicOrbitals
 from ase_mlwave.models.qdf.repulsion import NuclearRepulsion
 from ase_mlwave.models.qdf.rows import directly, eagerly, with_recomputation
@@ -109,8 +110,9 @@ class QDF(nn.Module):
         self.register_buffer("references", torch.zeros(len(config.numbers), dtype=torch.float64))
         self.orbitals = AtomicOrbitals(config)
         self.cell_shifts = nn.Parameter(torch.zeros(len(config.numbers), dtype=torch.float64))
+        self.gradients = GradientInvariants(config.dimension, config.gradients) if config.gradients else None
         self.functional = EnergyFunctional(
-            config.dimension, config.functional_layers, config.readout_width, len(config.elements)
+            config.dimension, config.functional_layers, config.readout_width, len(config.elements), config.gradients
         )
         self.repulsion = NuclearRepulsion(config.numbers, config.pair_functions, 2 * config.cutoff)
         self.domain = DistanceFromTraining(config.numbers, config.domain_environments)
@@ -201,10 +203,17 @@ class QDF(nn.Module):
         own = self._own(own_r2, cells[here.own])
         terms = log_terms(r2.flatten(1), own.flatten(), config.softening, config.cutoff)
         ratios = powers(cells[here.element][:, None], terms).reshape(r2.shape)
-        basis, mixing = self.orbitals.basis(terms, here.element), self.orbitals.mixing()
+        mixing, shape, invariants = self.orbitals.mixing(), own.shape, None
+        if self.gradients is None:
+            basis = self.orbitals.basis(terms, here.element)
+        else:
+            slopes = log_slopes(r2.flatten(1), config.softening, config.cutoff)
+            away = (here.offsets - vectors.transpose(0, 1)[:, :, None]).flatten(1, 2).transpose(1, 2)  # (K, 3, G)
+            basis, gradients = self.orbitals.basis_and_gradients(terms, slopes, away, here.element)
+            invariants = self.gradients(gradients, mixing).unflatten(1, shape)
         squared = (((mixing @ mixing.T) @ basis) * basis).sum(0)
-        shape = own.shape
-        return FieldValues(basis.unflatten(1, shape), squared.unflatten(0, shape), ratios, 1 / ratios.sum(0), r2)
+        columns = basis.unflatten(1, shape), squared.unflatten(0, shape)
+        return FieldValues(*columns, ratios, 1 / ratios.sum(0), r2, invariants)
 
     def _own(self, r2: Tensor, cells: Tensor) -> Tensor:
         """Evaluate log2 p_A at points of A: squared distances (C, P) and rows of the cells' table (C, 6) -> (C, P)."""
@@ -233,7 +242,8 @@ class QDF(nn.Module):
         rho = values.squared * scale
         cell_weights = weights * values.own
         measure = _UNIT * cell_weights * rho / (1 + rho / _SATURATION)
-        return ScaledField(values.basis * scale.sqrt(), rho, cell_weights, measure)
+        invariants = None if values.invariants is None else values.invariants * scale
+        return ScaledField(values.basis * scale.sqrt(), rho, cell_weights, measure, invariants)
 
     def _free_fields(self, grid: FieldGrid) -> tuple[Tensor, ScaledField]:
         """Evaluate the field of the isolated atom of every element: one point per shell equals the full grid."""
@@ -254,7 +264,7 @@ class QDF(nn.Module):
 
     def _energies(self, field: ScaledField, element: Tensor) -> Tensor:
         """Integrate g(rho) f(psi) over cells of elements (C,), Hartree, float64."""
-        values = self.functional(field.basis, self.orbitals.mixing(), field.rho, element)
+        values = self.functional(field, self.orbitals.mixing(), element)
         energies: Tensor = (field.measure * values).sum(1).double()
         return energies
 
@@ -302,10 +312,10 @@ class QDF(nn.Module):
         cells = []
         for v, (_, here), block in zip(values, places, batch.blocks, strict=True):
             field = self._scaled(v, quota[block.neighbours], here.weights)
-            cells.append(integrate(field, self.functional.features(field.basis, mixing, field.rho)))
+            cells.append(integrate(field, self.functional.features(field, mixing)))
         free = self._free_fields(grid)[1]
         element, count = self.elements_of(batch.numbers), len(batch.n_atoms)
-        atoms = integrate(free, self.functional.features(free.basis, mixing, free.rho))
+        atoms = integrate(free, self.functional.features(free, mixing))
         excess = _by_atom(batch, cells) - atoms[element]
         features = _sums(excess, batch.system * len(atoms) + element, count * len(atoms))
         wall, functions, kind = self.repulsion.terms(*self._pairs(batch))
@@ -382,7 +392,8 @@ class QDF(nn.Module):
     def _way(self, batch: FieldBatch, grid: FieldGrid, *, eager: bool) -> tuple[Callable[..., Tensor], bool]:
         """Choose how blocks are evaluated, and whether the field is kept from the first pass to the second."""
         width = max(self.config.dimension, self.config.readout_width) // 64 + 1
-        size = sum(max(block.table.numel(), width * len(block.table)) for block in batch.blocks)
+        values = 1 if self.gradients is None else 2  # of a pair: orbitals, and their gradients
+        size = sum(max(values * block.table.numel(), width * len(block.table)) for block in batch.blocks)
         small = size * grid.weights.shape[1] <= KEPT_VALUES
         if small or not torch.is_grad_enabled():
             return directly, small

@@ -8,9 +8,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ase_mlwave.models.qdf.field import ScaledField
 from ase_mlwave.models.qdf.rows import eagerly
 
-__all__ = ["EnergyFunctional", "HohenbergKohnMap"]
+__all__ = ["EnergyFunctional", "GradientInvariants", "HohenbergKohnMap"]
 
 #: Weights and offsets of dense layers.
 _Layers = list[tuple[Tensor, Tensor]]
@@ -22,6 +23,8 @@ _TILE = 320
 _FAINT = 1e-4
 #: Density, e/Bohr^3, above which the functional sees psi / rho^(1/4), and below which psi.
 _DIM = 1e-3
+#: Weight of the gradients' invariants beside that of the orbitals at the start: they vary more from point to point.
+_STEEP = 0.25
 #: Of SiLU: 1 / root mean square of its values on normal numbers.
 _GAIN = 1.68
 
@@ -34,8 +37,45 @@ def _linear(n_in: int, n_out: int, gain: float) -> nn.Linear:
     return layer
 
 
+class GradientInvariants(nn.Module):
+    """Contract the gradients of molecular orbitals at a point to numbers that no rotation changes.
+
+    Parameters
+    ----------
+    dimension : int
+        Number d of orbitals.
+    count : int
+        Number R of invariants.
+
+    Notes
+    -----
+    q_k = (sum_n u_nk grad psi_n) . (sum_n v_nk grad psi_n): R of the d (d + 1) / 2 products of two gradients, mixed.
+    The kinetic energy density, half the sum of |grad psi_n|^2, is a sum of such. The gradients of neighbours' orbitals
+    add as vectors, so that q_k knows the angles between neighbours, which no density at one point does.
+    """
+
+    def __init__(self, dimension: int, count: int) -> None:
+        super().__init__()
+        self.left, self.right = (nn.Parameter(torch.randn(dimension, count, dtype=torch.float64)) for _ in range(2))
+
+    def forward(self, gradients: Tensor, mixing: Tensor) -> Tensor:
+        """Evaluate q, (R, G), e/Bohr^5.
+
+        Parameters
+        ----------
+        gradients : Tensor, (M, 3, G)
+            Of what the orbitals are made of, Bohr^-5/2.
+        mixing : Tensor, (M, d)
+            The orbitals' coefficients.
+        """
+        flat = gradients.flatten(1)
+        left, right = (((mixing @ side).T @ flat).unflatten(1, (3, -1)) for side in (self.left, self.right))
+        products: Tensor = left * right
+        return products.sum(1)
+
+
 class EnergyFunctional(nn.Module):
-    """Map molecular orbitals at a point to an energy per electron.
+    """Map molecular orbitals, and invariants of their gradients, at a point to an energy per electron.
 
     Parameters
     ----------
@@ -47,51 +87,56 @@ class EnergyFunctional(nn.Module):
         Width K of the last hidden layer: its values are the features that the readout weighs.
     n_elements : int
         Elements of the model; each has its own readout, used in the cells of its atoms.
+    n_gradients : int
+        Number R of invariants of the gradients; 0 for a local functional.
 
     Notes
     -----
-    f(psi, r) = sum_e w_e(r) sum_k v_ek h_k(psi), w_e the share of the cells of element e: within a cell, only the
+    f(psi, q, r) = sum_e w_e(r) sum_k v_ek h_k(psi, q), w_e the share of the cells of element e: within a cell, only the
     readout of its own element is needed. Differs from the paper, whose one readout serves everywhere: the shares tell
     elements apart where their orbitals look alike.
-    The network sees psi / (rho + b)^(1/4), whose size varies less between core and tail than that of psi.
+    The network sees psi / (rho + b)^(1/4), whose size varies less between core and tail than that of psi, and
+    q / (rho + b).
     The readout starts at zero: an untrained functional adds nothing to the atoms and the repulsion of their nuclei.
     """
 
-    def __init__(self, dimension: int, n_layers: int, readout_width: int, n_elements: int) -> None:
+    def __init__(self, dimension: int, n_layers: int, readout_width: int, n_elements: int, n_gradients: int) -> None:
         super().__init__()
         self.scale = math.sqrt(dimension)
         sizes = [dimension] * n_layers + [readout_width]
         gains = [0.5] + [_GAIN] * (n_layers - 1)  # a smooth first layer: energies are of low order in psi
         self.layers = nn.ModuleList(_linear(a, b, g) for (a, b), g in zip(pairwise(sizes), gains, strict=True))
+        self.of_gradients: nn.Parameter | None = None
+        if n_gradients:
+            weights = torch.randn(sizes[1], n_gradients, dtype=torch.float64)
+            self.of_gradients = nn.Parameter(weights * (_STEEP * gains[0] / math.sqrt(n_gradients)))
         self.readout = nn.Linear(readout_width, n_elements, bias=False, dtype=torch.float64)
         nn.init.zeros_(self.readout.weight)
 
-    def features(self, basis: Tensor, mixing: Tensor, rho: Tensor) -> Tensor:
-        """Evaluate h(psi) with psi_n = sum_m basis_m mixing_mn.
+    def features(self, field: ScaledField, mixing: Tensor) -> Tensor:
+        """Evaluate h(psi, q) with psi_n = sum_m basis_m mixing_mn.
 
         Parameters
         ----------
-        basis : Tensor, (M, C, P)
-            What the orbitals are made of, Bohr^-3/2.
+        field : ScaledField
+            What the orbitals are made of, their density and the invariants of their gradients.
         mixing : Tensor, (M, d)
             Their coefficients; they are multiplied into the first layer, which then needs no psi.
-        rho : Tensor, (C, P)
-            Sum of psi_n^2, e/Bohr^3.
 
         Returns
         -------
         Tensor, (K, C, P)
         """
-        return _features(self._input(basis, rho), self._folded(mixing))
+        return _features(self._input(field), self._folded(mixing))
 
-    def forward(self, basis: Tensor, mixing: Tensor, rho: Tensor, element: Tensor) -> Tensor:
+    def forward(self, field: ScaledField, mixing: Tensor, element: Tensor) -> Tensor:
         """Evaluate f in cells of elements (C,); others as for `features`; (C, P), in the model's unit of energy.
 
         Notes
         -----
         Where no weight is learned, tile by tile, which stay in the cache, and with the derivative at once.
         """
-        x, layers, readout = self._input(basis, rho), self._folded(mixing), self.readout.weight[element]
+        x, layers, readout = self._input(field), self._folded(mixing), self.readout.weight[element]
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (mixing, *self.parameters())):
             return _weighed(_features(x, layers), readout)
         tiles = max(1, _TILE // x.shape[2]) if x.device.type == "cpu" else len(readout)
@@ -104,14 +149,19 @@ class EnergyFunctional(nn.Module):
         parts = zip(x.split(tiles, 1), readout.split(tiles), strict=True)
         return torch.cat([_weighed(_features(part, layers, inplace=True), weights) for part, weights in parts])
 
-    def _input(self, basis: Tensor, rho: Tensor) -> Tensor:
-        """Scale the basis (M, C, P) as the network sees it."""
-        return basis * (self.scale * (rho + _DIM) ** -0.25)
+    def _input(self, field: ScaledField) -> Tensor:
+        """Scale the basis and the invariants as the network sees them, (M + R, C, P)."""
+        density = field.rho + _DIM
+        basis = field.basis * (self.scale * density**-0.25)
+        return basis if field.invariants is None else torch.cat([basis, field.invariants / density])
 
     def _folded(self, mixing: Tensor) -> _Layers:
-        """Give weights and offsets of the layers, the first one's for the basis instead of psi."""
+        """Give weights and offsets of the layers, the first one's for `_input`: the basis instead of psi, and q."""
         layers = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
-        weights = [layers[0].weight @ mixing.T, *(layer.weight for layer in layers[1:])]
+        first = layers[0].weight @ mixing.T
+        if self.of_gradients is not None:
+            first = torch.cat([first, self.of_gradients], 1)
+        weights = [first, *(layer.weight for layer in layers[1:])]
         return [(weight, layer.bias[:, None]) for weight, layer in zip(weights, layers, strict=True)]
 
 

@@ -92,6 +92,35 @@ class AtomicOrbitals(nn.Module):
         -----
         Atoms of an element share their coefficients, so M numbers at a point hold all that any psi_n can be made of.
         """
-        table = self.table()
-        phi = powers(table[element], terms)  # (K, T, G)
-        return phi.new_zeros(len(table), *phi.shape[1:]).index_add(0, element, phi).flatten(0, 1)
+        return self._sum(powers(self.table()[element], terms), element)
+
+    def basis_and_gradients(
+        self, terms: Tensor, slopes: Tensor, away: Tensor, element: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Sum the atomic orbitals of every type of every element, and their gradients.
+
+        Parameters
+        ----------
+        terms, element : Tensor
+            As for `basis`.
+        slopes : Tensor, (K, 6, G)
+            Of the terms, see `log_slopes`.
+        away : Tensor, (K, 3, G)
+            From the atoms to the points, Bohr.
+
+        Returns
+        -------
+        basis : Tensor, (M, G)
+            As from `basis`.
+        gradients : Tensor, (M, 3, G)
+            Bohr^-5/2.
+        """
+        table = self.table()[element]
+        phi = powers(table, terms)
+        steep = 2 * phi * torch.bmm(table, slopes)  # grad phi = 2 (r - R) dphi/dr^2
+        parts = [self._sum(steep * away[:, axis, None], element) for axis in range(3)]
+        return self._sum(phi, element), torch.stack(parts, 1)
+
+    def _sum(self, values: Tensor, element: Tensor) -> Tensor:
+        """Sum values (K, T, G) by elements, (M, G)."""
+        return values.new_zeros(len(self.half_power), *values.shape[1:]).index_add(0, element, values).flatten(0, 1)

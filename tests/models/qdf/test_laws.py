@@ -27,6 +27,9 @@ from tests.models.qdf.networks import random_network
 REACH = 12.0  # twice the cutoff
 MILLI_EV = 1e-3 / HARTREE
 
+#: Functionals of the orbitals alone, and of their gradients also.
+both = pytest.mark.parametrize("gradients", [0, 6])
+
 
 def record(atoms: Atoms) -> Record:
     return Record(numbers=atoms.numbers, positions=atoms.positions / BOHR)
@@ -65,21 +68,25 @@ def spread(network: QDF, name: str, grid_level: int | None = None) -> float:
     return float(np.std([p.energy for p in predict_batch(network, turned, grid_level=grid_level)]))
 
 
-@pytest.mark.parametrize("name", ["H2O", "CH4", "CH3CH2OH", "HCN"])
-def test_energy_hardly_depends_on_the_orientation(name: str) -> None:
-    network = random_network(seed=3, grid_level=2)
+@pytest.mark.parametrize(
+    ("name", "gradients"), [("H2O", 0), ("CH4", 0), ("CH3CH2OH", 0), ("HCN", 0), ("H2O", 6), ("HCN", 6)]
+)
+def test_energy_hardly_depends_on_the_orientation(name: str, gradients: int) -> None:
+    network = random_network(seed=3, grid_level=2, gradients=gradients)
     assert spread(network, name) < 1 * MILLI_EV
 
 
-def test_dependence_on_the_orientation_falls_with_the_grid_level() -> None:
-    network = random_network(seed=3)
+@both
+def test_dependence_on_the_orientation_falls_with_the_grid_level(gradients: int) -> None:
+    network = random_network(seed=3, gradients=gradients)
     values = [max(spread(network, name, level) for name in ("H2O", "HCN")) for level in (0, 2, 4)]
     assert values[1] < values[0] / 4
     assert values[2] < values[1] / 4
 
 
-def test_translation_and_permutation_are_exact() -> None:
-    network = random_network()
+@both
+def test_translation_and_permutation_are_exact(gradients: int) -> None:
+    network = random_network(gradients=gradients)
     system = rattled("CH3OH")
     order = np.random.default_rng(0).permutation(len(system))
     moved = replace(system, positions=system.positions + np.array([10.0, -20.0, 5.0]))
@@ -89,8 +96,9 @@ def test_translation_and_permutation_are_exact() -> None:
     assert other == pytest.approx(here, abs=1e-11)
 
 
-def test_molecules_far_apart_add_up() -> None:
-    network = random_network()
+@both
+def test_molecules_far_apart_add_up(gradients: int) -> None:
+    network = random_network(gradients=gradients)
     water, methane = rattled("H2O"), rattled("CH4")
     for distance in (50 / BOHR, REACH + 6.0):
         both = Record(
@@ -104,9 +112,10 @@ def test_molecules_far_apart_add_up() -> None:
 # --- atoms ------------------------------------------------------------------------------------------------------------
 
 
+@both
 @pytest.mark.parametrize(("number", "reference"), [(1, -0.5), (6, -37.8), (8, -75.0)])
-def test_isolated_atom_has_its_reference_energy(number: int, reference: float) -> None:
-    network = random_network()
+def test_isolated_atom_has_its_reference_energy(number: int, reference: float, gradients: int) -> None:
+    network = random_network(gradients=gradients)
     (result,) = predict_batch(network, [Record(np.array([number]), np.zeros((1, 3)))], forces=True)
     assert result.energy == pytest.approx(reference, abs=1e-10)
     np.testing.assert_allclose(result.forces, 0, atol=1e-12)
@@ -136,21 +145,24 @@ def test_bond_scan_is_smooth(numbers: tuple[int, int]) -> None:
     assert largest_change_of_curvature(0.005) < 0.65 * largest_change_of_curvature(0.01)
 
 
-def test_forces_are_minus_the_derivative() -> None:
-    network = random_network()
+@both
+def test_forces_are_minus_the_derivative(gradients: int) -> None:
+    network = random_network(gradients=gradients)
     positions = torch.tensor(rattled("H2O").positions, requires_grad=True)
     assert torch.autograd.gradcheck(lambda r: energy_of(network, (8, 1, 1), r), positions, atol=1e-7)
 
 
-def test_second_derivatives_are_finite_and_right() -> None:
-    network = random_network(dimension=4)
+@both
+def test_second_derivatives_are_finite_and_right(gradients: int) -> None:
+    network = random_network(dimension=4, gradients=gradients)
     positions = torch.tensor([[0.0, 0, 0], [1.0, 0.5, 1.2]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda r: energy_of(network, (8, 1), r), positions, atol=1e-6)
 
 
+@both
 @pytest.mark.parametrize("where", ["on a point", "on the other nucleus"])
-def test_derivatives_are_finite_where_points_and_nuclei_coincide(where: str) -> None:
-    network = random_network()
+def test_derivatives_are_finite_where_points_and_nuclei_coincide(where: str, gradients: int) -> None:
+    network = random_network(gradients=gradients)
     other = network.grid().offsets[0, 40] if where == "on a point" else torch.zeros(3, dtype=torch.float64)
     positions = torch.stack([torch.zeros(3, dtype=torch.float64), other]).requires_grad_()
     (force,) = torch.autograd.grad(energy_of(network, (8, 1), positions), positions, create_graph=True)
@@ -168,12 +180,13 @@ def test_recomputed_blocks_give_the_same_gradients(monkeypatch: pytest.MonkeyPat
         np.testing.assert_allclose(one.forces, other.forces, atol=1e-12)
 
 
+@both
 @pytest.mark.parametrize("kept", [0, 10**9])
-def test_frozen_network_has_the_same_forces(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
-    systems = [rattled("CH3OH"), rattled("H2O")]
-    learned = predict_batch(random_network(functional_layers=2), systems, forces=True)
+def test_frozen_network_has_the_same_forces(monkeypatch: pytest.MonkeyPatch, kept: int, gradients: int) -> None:
+    systems, settings = [rattled("CH3OH"), rattled("H2O")], {"functional_layers": 2, "gradients": gradients}
+    learned = predict_batch(random_network(**settings), systems, forces=True)
     monkeypatch.setattr(qdf_model, "KEPT_VALUES", kept)
-    frozen = predict_batch(random_network(functional_layers=2).requires_grad_(False), systems, forces=True)
+    frozen = predict_batch(random_network(**settings).requires_grad_(False), systems, forces=True)
     for one, other in zip(learned, frozen, strict=True):
         assert one.energy == pytest.approx(other.energy, abs=1e-12)
         np.testing.assert_allclose(one.forces, other.forces, atol=1e-12)
@@ -199,8 +212,9 @@ def test_frozen_network_has_second_derivatives(monkeypatch: pytest.MonkeyPatch, 
     assert torch.autograd.gradgradcheck(lambda r: energy_of(network, (8, 1), r), positions, atol=1e-6)
 
 
-def test_patches_change_rounding_only() -> None:
-    network = random_network(grid_level=1).requires_grad_(False)
+@both
+def test_patches_change_rounding_only(gradients: int) -> None:
+    network = random_network(grid_level=1, gradients=gradients).requires_grad_(False)
     chain = Atoms("CHO" * 7, [[1.2 * i, 0.4 * (i % 2), 0.1 * i] for i in range(21)])
     batches = with_blocks(collate([record(chain)], REACH)), network.collate([record(chain)])
     whole, patched = (
@@ -217,12 +231,15 @@ def test_patches_change_rounding_only() -> None:
     assert torch.allclose(results[0][1], results[1][1], rtol=0, atol=1e-11)
 
 
+@both
 @pytest.mark.parametrize("kept", [0, 10**9])
 @pytest.mark.parametrize("learned", [True, False])
-def test_a_pass_runs_on_the_meta_device(monkeypatch: pytest.MonkeyPatch, meta: str, kept: int, learned: bool) -> None:
+def test_a_pass_runs_on_the_meta_device(
+    monkeypatch: pytest.MonkeyPatch, meta: str, kept: int, learned: bool, gradients: int
+) -> None:
     """Where tensors have no values, whatever asks for one, or mixes in a tensor of the CPU, raises."""
     monkeypatch.setattr(qdf_model, "KEPT_VALUES", kept)
-    network = random_network().requires_grad_(learned)
+    network = random_network(gradients=gradients).requires_grad_(learned)
     batch = network.collate([rattled("CH3OH"), rattled("H2O")]).to(meta)
     network = network.to(meta)
     positions = batch.positions.clone().requires_grad_()

@@ -28,8 +28,8 @@ from tests.models.qdf.networks import random_network
 FEW = ReadoutSettings(directions=4, orientations=0, penalties=(1e-12, 1e-9, 1e-6))
 
 
-def small_network() -> QDF:
-    return random_network(dimension=8, readout_width=12, potential_width=4, pair_functions=3)
+def small_network(**settings: int) -> QDF:
+    return random_network(dimension=8, readout_width=12, potential_width=4, pair_functions=3, **settings)
 
 
 def molecules(count: int, seed: int = 0) -> list[Record]:
@@ -55,8 +55,9 @@ def without_readout(network: QDF) -> QDF:
     return network
 
 
-def test_energy_is_linear_in_the_readout() -> None:
-    network, records = small_network(), molecules(3)
+@pytest.mark.parametrize("gradients", [0, 3])
+def test_energy_is_linear_in_the_readout(gradients: int) -> None:
+    network, records = small_network(gradients=gradients), molecules(3)
     batch = with_blocks(collate(records, 12.0))
     with torch.no_grad():
         fixed, features = network.linear_terms(batch)
