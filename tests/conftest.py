@@ -10,6 +10,14 @@ import pytest
 pytest.register_assert_rewrite("tests.calculators.contract")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_data_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep tests, and the processes that they start, away from labels that the user's queries share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture
 def morse_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the package know the tests' own kind of model, see ``tests/calculators/morse.py``."""

@@ -172,7 +172,8 @@ class AmonsCalculator(MlwaveCalculator):
         n : int
             Number of amons at most.
         reference, database : str or LevelOfTheory, str or path
-            What labels, and where labels are kept. Needed, both, where the model was loaded from its folder.
+            What labels, and where labels are kept. The first is needed where the model was loaded from its folder, the
+            other, too, unless labels are those that all queries share.
         folder : str or path, optional
             Where the new model is saved; by default where `for_query` was told, else a new folder beside the database.
         executor : concurrent.futures.Executor, optional

@@ -97,7 +97,7 @@ def _fit(
     reference: Annotated[str, _option("reference")] = default_of(StudySettings, "reference"),
     max_heavy: Annotated[int | None, _option("max_heavy")] = None,
     max_contact_heavy: Annotated[int | None, _option("max_contact_heavy")] = None,
-    database: Annotated[str, _option("database")] = default_of(StudySettings, "database"),
+    database: Annotated[str | None, _option("database")] = None,
     output: Annotated[Path | None, _option("folder", "--output", "-o")] = None,
     displaced: Annotated[int, _option("displaced", min=0)] = default_of(StudySettings, "displaced"),
     workers: Annotated[
@@ -128,10 +128,11 @@ def _fit(
         check_picture(plot, (".png", ".svg", ".pdf"))
     structure = _read(query)
     notes = Console(stderr=True, soft_wrap=True, highlight=False)
-    with resumable(notes, database), label_workers(dask, workers) as place, LabellingBar(notes, level.name) as bar:
+    address = str(StudySettings(reference=reference, database=database).address)
+    with resumable(notes, address), label_workers(dask, workers) as place, LabellingBar(notes, level.name) as bar:
         calc = AmonsCalculator.for_query(
             structure,
-            reference=level,
+            reference=reference,
             max_heavy=max_heavy,
             max_contact_heavy=max_contact_heavy,
             database=database,

@@ -87,7 +87,8 @@ def test_wrong_requests_are_refused_before_any_work(here: Path) -> None:
 
 def test_a_query_is_fitted_and_its_curve_shown() -> None:
     pytest.importorskip("tblite")
-    common = ("fit", "CCO", "--reference", "gfn2-xtb", "--displaced", "0", "--output", "model")
+    common = ("fit", "CCO", "--reference", "gfn2-xtb", "--displaced", "0", "--database", "amons.db")
+    common = (*common, "--output", "model")
     code, output, notes = run(*common, "--max-heavy", "3", "--plot", "curve.png")
     assert code == 0, notes
     assert "curve.png: the learning curve" in notes

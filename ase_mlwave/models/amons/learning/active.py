@@ -14,7 +14,6 @@ import torch
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Record
-from ase_mlwave.data.stores import as_address
 from ase_mlwave.models.amons.config import AmonConfig
 from ase_mlwave.models.amons.learning.advice import Graphs, advise, structure_key
 from ase_mlwave.models.amons.learning.extension import extend_study, remembered_study
@@ -91,10 +90,11 @@ class ActiveLearning:
         """
         words = {"reference": reference, "database": database, "folder": folder}
         given = {name: value for name, value in words.items() if value is not None}
-        if self.settings is None and not {"reference", "database"} <= given.keys():
+        if self.settings is None and "reference" not in given:
             raise InputError(
                 "it is not known where this model's labels come from: it was loaded from a folder. Give reference= "
-                "(the level of theory, such as 'pbe/def2-svp') and database= (the file with its labelled amons)."
+                "(the level of theory, such as 'pbe/def2-svp') and, unless all your queries share it, database= (the "
+                "file with its labelled amons)."
             )
         settings = (self.settings or StudySettings()).model_copy(update=given)
         return replace(self, study=self.study or remembered_study(config, settings), settings=settings)
@@ -112,7 +112,7 @@ class ActiveLearning:
     def save(self, device: torch.device | str) -> Path:
         """Fit and write a model folder, see `AmonStudy.save`."""
         study, settings = self._origin()
-        return study.save(settings.folder, as_address(settings.database), device)
+        return study.save(settings.folder, settings.beside, device)
 
     def _origin(self) -> tuple[AmonStudy, StudySettings]:
         if self.study is None or self.settings is None:

@@ -12,7 +12,7 @@ from ase.data import atomic_numbers
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.metadata import differ_in_forces_only
 from ase_mlwave.data.record import Record
-from ase_mlwave.data.stores import as_address, dataset_exists, store_at
+from ase_mlwave.data.stores import dataset_exists, store_at
 from ase_mlwave.models.amons.config import AmonConfig
 from ase_mlwave.models.amons.fragments.fragment import Fragment
 from ase_mlwave.models.amons.fragments.geometry import Relax
@@ -102,7 +102,7 @@ def remembered_study(config: AmonConfig, settings: StudySettings) -> AmonStudy:
     InputError
         If the level is not the model's, there is no such database, or it lacks amons of the model.
     """
-    level, database = settings.level.name, as_address(settings.database)
+    level, database = settings.level.name, settings.address
     if level != config.level and not differ_in_forces_only(level, config.level):
         raise InputError(f"the model was learned at {config.level!r}; reference={level!r} is another level.")
     if not dataset_exists(database):

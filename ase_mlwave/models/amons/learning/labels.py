@@ -17,7 +17,7 @@ from ase.data import chemical_symbols, ground_state_magnetic_moments
 from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.rows import LABELLED
-from ase_mlwave.data.stores import as_address, is_server
+from ase_mlwave.data.stores import is_server
 from ase_mlwave.models.amons.fragments.conformers import geometry_fingerprint, is_same_conformer
 from ase_mlwave.models.amons.learning.copies import draw_copies, labelled_copies
 from ase_mlwave.models.amons.learning.settings import Displacements, Labelling, StudySettings
@@ -65,7 +65,7 @@ class Labeller:
         own_thread = labelling.executor is None and labelling.n_workers == 1
         with ThreadPoolExecutor(1) if own_thread else nullcontext(labelling.executor) as executor:
             workers = Workers(executor, labelling.n_workers, matrices=False)
-            yield cls(settings.level, as_address(settings.database), workers, labelling.progress)
+            yield cls(settings.level, settings.address, workers, labelling.progress)
 
     def open(self) -> DatasetFile:
         """Open the database, or make it; ``InputError`` if it has another level of theory."""

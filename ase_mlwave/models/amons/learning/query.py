@@ -67,6 +67,11 @@ def study_query(query: Any, settings: StudySettings, labelling: Labelling | None
         preparations = _preparations(settings, is_cell=isinstance(read, Atoms), is_graph=geometry is None)
         shared, own = _amons_of(read, settings, preparations)
         labeller.check([*shared, *own])
+        if settings.is_shared and labelling.announce is not None:
+            labelling.announce(
+                f"labels are kept in {labeller.database}, which all your queries at {labeller.level.name} share; "
+                "give a database (amons.db) to keep them elsewhere"
+            )
         n_timed = 0
         if labelling.announce is not None:
             n_timed = announce_labels([*shared, *own], shared, labeller, displaced, labelling.announce)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from ase_mlwave.reference.levels import LevelOfTheory
 
 __all__ = ["Displacements", "Labelling", "StudySettings"]
+
+#: Labels of a level that no string names.
+_DATABASE = "amons.db"
 
 _CONFIG = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
@@ -52,11 +56,12 @@ class StudySettings(BaseModel):
     """Heavy atoms of the largest amons that touch without a bond, pairs and clusters: by default 6 for several
     molecules and for cells, and 4 within one molecule. With 0 there are none of these, and a warning tells of contacts
     that are left out."""
-    database: Annotated[Any, "str or path"] = "amons.db"
-    """ASE database of labelled amons, shared by all queries: a .db file, or postgresql://user@host/database; made if it
-    does not exist."""
+    database: Annotated[Any, "str or path"] = None
+    """ASE database of labelled amons: a .db file, or postgresql://user@host/database; made if it does not exist. By
+    default one in your data folder, which all your queries at the level share, and amons.db for a level that is no
+    string."""
     folder: Annotated[Any, "str or path"] = None
-    """Where the model is saved; by default a folder beside the database."""
+    """Where the model is saved; by default a folder beside the database, and in amons-models here for a shared one."""
     settings: FitSettings | None = None
     """How the model is fitted; by default `FitSettings.for_forces`, and without displaced copies the publication's
     rules for energies alone."""
@@ -81,6 +86,27 @@ class StudySettings(BaseModel):
         from ase_mlwave.reference.levels import LevelOfTheory
 
         return self.reference if isinstance(self.reference, LevelOfTheory) else LevelOfTheory.parse(self.reference)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether labels are those that all queries of the user share: only a string names a level for good."""
+        return self.database is None and isinstance(self.reference, str)
+
+    @property
+    def address(self) -> str | Path:
+        """Where labels are kept: the path of a file, or the address of a server."""
+        from ase_mlwave.data.stores import as_address
+
+        if self.is_shared:
+            from ase_mlwave.models.amons.learning.shared import shared_database
+
+            return shared_database(self.level)
+        return as_address(_DATABASE if self.database is None else self.database)
+
+    @property
+    def beside(self) -> str | Path:
+        """Where models are saved by default: beside this."""
+        return _DATABASE if self.is_shared else self.address
 
     @property
     def copies(self) -> Displacements | None:
