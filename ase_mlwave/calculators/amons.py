@@ -82,8 +82,8 @@ class AmonsCalculator(MlwaveCalculator):
 
         Parameters
         ----------
-        query : Atoms, str, Path, rdkit.Chem.Mol or Record
-            A structure, a SMILES, or a file.
+        query : Atoms, str, Path, rdkit.Chem.Mol or Record, or a list of them
+            A structure, a SMILES, or a file; several for one model of all of them.
         {options}
         **options
             Those of the constructor.
@@ -98,10 +98,10 @@ class AmonsCalculator(MlwaveCalculator):
         TypeError
             If a keyword is unknown; the message names the nearest known one.
         InputError, CalculationFailed
-            See `ase_mlwave.models.amons.learning.query.study_query`.
+            See `ase_mlwave.models.amons.learning.query.study_queries`.
         """
         from ase_mlwave.models.amons.learning.active import ActiveLearning  # needs RDKit, fitted models do not
-        from ase_mlwave.models.amons.learning.query import study_query
+        from ase_mlwave.models.amons.learning.query import study_queries
 
         call = f"{cls.__name__}.for_query"
         (settings, labelling), remaining = sorted_options(
@@ -109,7 +109,7 @@ class AmonsCalculator(MlwaveCalculator):
         )
         device = pick_device(remaining.get("device"))
         with labelling.watched(settings.level.name) as observed:
-            study = study_query(query, settings, observed)
+            study = study_queries(query if isinstance(query, list | tuple) else [query], settings, observed)
         learning = ActiveLearning(study, settings)
         calc = cls(learning.save(device), **remaining)
         calc.learning = learning
@@ -150,7 +150,7 @@ class AmonsCalculator(MlwaveCalculator):
             raise InputError("only a calculator from AmonsCalculator.for_query knows its amons; make it that way.")
         geometry = self.study.query if atoms is None else read_atoms(atoms, self.domain)
         if geometry is None:
-            raise InputError("the query was given without coordinates. Write calc.learning_curve(atoms).")
+            raise InputError("there is no single query with coordinates. Write calc.learning_curve(atoms).")
         return self.study.learning_curve(geometry, pick_device(self.parameters["device"]))
 
     def extend(

@@ -93,7 +93,12 @@ def _list_amons(
 
 @amons.command("fit")
 def _fit(
-    query: _Query,
+    queries: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="QUERY...", help="SMILES, or files: .sdf, .mol, .pdb, .xyz, .cif, ...", show_default=False
+        ),
+    ],
     reference: Annotated[str, _option("reference")] = default_of(StudySettings, "reference"),
     max_heavy: Annotated[int | None, _option("max_heavy")] = None,
     max_contact_heavy: Annotated[int | None, _option("max_contact_heavy")] = None,
@@ -113,6 +118,7 @@ def _fit(
 ) -> None:
     """Learn a query from its amons: label those that the database lacks, fit, and show how the energy converges.
 
+    Several queries share one model, which is fitted to the amons of all of them.
     May be interrupted or killed at any moment: the same command goes on where it stopped. Several at once may share one
     database.
     """
@@ -122,16 +128,18 @@ def _fit(
     from ase_mlwave.plotting.amons import check_picture, draw_learning_curve
     from ase_mlwave.reference.bar import LabellingBar
     from ase_mlwave.reference.levels import LevelOfTheory
+    from ase_mlwave.systems.conversion import system_from_atoms
 
     level = LevelOfTheory.parse(reference)
     if plot is not None:
         check_picture(plot, (".png", ".svg", ".pdf"))
-    structure = _read(query)
+        _check_single(queries)
+    structures = [_read(query) for query in queries]
     notes = Console(stderr=True, soft_wrap=True, highlight=False)
     address = str(StudySettings(reference=reference, database=database).address)
     with resumable(notes, address), label_workers(dask, workers) as place, LabellingBar(notes, level.name) as bar:
         calc = AmonsCalculator.for_query(
-            structure,
+            structures,
             reference=reference,
             max_heavy=max_heavy,
             max_contact_heavy=max_contact_heavy,
@@ -147,11 +155,18 @@ def _fit(
         f"{calc.parameters['model']}: learned from {len(calc.study.records)} geometries of {len(calc.extras['amons'])} "
         f"amons at {level.name}, {calc.study.n_new} of them new"
     )
-    points = calc.learning_curve(None if calc.study.query is not None else _with_coordinates(structure))
-    Console(soft_wrap=True).print(_curve_table(points))
+    parts = calc.study.parts or (calc.study,)
+    for query, structure, part in zip(queries, structures, parts, strict=True):
+        geometry = system_from_atoms(_with_coordinates(structure)) if part.query is None else part.query
+        points = calc.study.learning_curve(geometry)
+        if len(queries) > 1:
+            Console(soft_wrap=True).print(f"\n{query}", highlight=False, markup=False)
+        Console(soft_wrap=True).print(_curve_table(points))
     if plot is not None:
         sizes, energies = [point.max_heavy for point in points], [point.energy for point in points]
-        draw_learning_curve(sizes, energies, [point.uncertainty for point in points], plot, f"{query} ({level.name})")
+        draw_learning_curve(
+            sizes, energies, [point.uncertainty for point in points], plot, f"{queries[0]} ({level.name})"
+        )
         notes.print(f"{plot}: the learning curve")
 
 
@@ -163,6 +178,13 @@ def _read(query: str) -> Any:
     if not looks_like_a_file(query) or path.suffix.lower() in RDKIT_FILES or not path.is_file():
         return query
     return read_with_ase(path)
+
+
+def _check_single(queries: Sequence[str]) -> None:
+    from ase.calculators.calculator import InputError
+
+    if len(queries) > 1:
+        raise InputError(f"--plot draws the curve of one query, but there are {len(queries)}. Leave it out.")
 
 
 def _with_coordinates(structure: Any) -> Atoms:

@@ -125,6 +125,27 @@ def test_deviation_covers_the_last_step_of_the_learning_curve(tmp_path: Path) ->
     assert after.uncertainty > 1.1 * before.uncertainty
 
 
+@pytest.mark.filterwarnings("ignore::ase_mlwave.errors.OutOfDomainWarning")
+def test_several_queries_share_one_model(labelled: list[str], tmp_path: Path) -> None:
+    queries = [molecule("CH3CH2OH"), molecule("CH3CH2NH2")]
+    options = {"reference": "gfn2-xtb", "max_heavy": 2, "settings": ENERGIES, "database": tmp_path / "amons.db"}
+    singles = [AmonsCalculator.for_query(query, **options) for query in queries]
+    paid = len(labelled)
+    calc = AmonsCalculator.for_query(queries, **options)
+    assert len(labelled) == paid
+    assert set(calc.extras["amons"]) == {smiles for one in singles for smiles in one.extras["amons"]}
+    names = [record.geometry_hash() for record in calc.study.records]
+    assert len(names) == len(set(names))
+    for query, single in zip(queries, singles, strict=True):
+        energy, own = (one.predict([query])[0]["energy"] for one in (calc, single))
+        assert energy == pytest.approx(own, abs=0.1)
+        assert calc.learning_curve(query)[-1].energy == pytest.approx(energy, abs=1e-6)
+    with pytest.raises(InputError, match=r"learning_curve\(atoms\)"):
+        calc.learning_curve()
+    with pytest.raises(InputError, match="no query"):
+        AmonsCalculator.for_query([], **options)
+
+
 def test_amons_with_copies_are_also_learned_as_they_are_in_the_query(tmp_path: Path) -> None:
     query = molecule("CH3CH2OH")
     query.rattle(0.05, seed=1)

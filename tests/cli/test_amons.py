@@ -76,6 +76,7 @@ def test_wrong_requests_are_refused_before_any_work(here: Path) -> None:
         (("CCO", "--max-contact-heavy", "2"), "coordinates"),
         (("fit", "CCO", "--reference", "gfn3-xtb"), "no level of theory"),
         (("fit", "CCO", "--reference", "hf/sto-3g", "--plot", "curve.gif"), "no name of a picture"),
+        (("fit", "CCO", "CO", "--reference", "hf/sto-3g", "--plot", "curve.png"), "the curve of one query"),
         (("fit", "CCO", "--reference", "hf/sto-3g", "--workers", "0"), "n_workers must be at least 1"),
         (("fit", "CCO", "--reference", "hf/sto-3g", "--database", "amons.sql"), "ends in .db"),
     ):
@@ -110,3 +111,15 @@ def test_a_query_is_fitted_and_its_curve_shown() -> None:
     code, _, notes = run(*common, "--max-heavy", "3")
     assert code == 0
     assert ", 0 of them new" in notes
+
+
+def test_queries_are_pooled() -> None:
+    pytest.importorskip("tblite")
+    common = ("--reference", "gfn2-xtb", "--displaced", "0", "--max-heavy", "2", "--database", "amons.db")
+    code, output, notes = run("fit", "CO", "CN", *common, "--output", "model")
+    assert code == 0, notes
+    assert "5 amons at gfn2-xtb" in notes  # methane, water, ammonia, and the two queries
+    blocks = output.strip().split("\n\n")
+    assert [block.splitlines()[0] for block in blocks] == ["CO", "CN"]
+    assert all("change, kcal/mol" in block.splitlines()[1] for block in blocks)
+    assert "# Amons of 2 queries" in Path("model", "README.md").read_text()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import OutOfDomainWarning
@@ -25,7 +26,7 @@ from ase_mlwave.models.amons.learning.study import AmonStudy, elements_of, is_de
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
-__all__ = ["study_query"]
+__all__ = ["study_queries", "study_query"]
 
 #: Amons that a warning names.
 _N_NAMED = 5
@@ -93,6 +94,39 @@ def study_query(query: Any, settings: StudySettings, labelling: Labelling | None
         molecule=None if isinstance(read, Atoms) else read,
         preparations=preparations,
     )
+
+
+def study_queries(queries: Sequence[Any], settings: StudySettings, labelling: Labelling | None = None) -> AmonStudy:
+    """Do as `study_query` for several queries that one model shall serve: amons that they share are labelled once.
+
+    Parameters
+    ----------
+    queries : sequence
+        Each as for `study_query`; one is that query's own study.
+    settings, labelling
+        As for `study_query`.
+
+    Returns
+    -------
+    AmonStudy
+
+    Raises
+    ------
+    InputError, CalculationFailed
+        As `study_query`; also if there is no query.
+    """
+    if not queries:
+        raise InputError("there is no query. Give at least one molecule.")
+    parts = [study_query(query, settings, labelling) for query in queries]
+    if len(parts) == 1:
+        return parts[0]
+    records = [record for part in parts for record in part.records]
+    elements = elements_of(records)
+    free_atoms: dict[int, float] = {}
+    if not is_determined(records, elements):
+        with Labeller.working(settings, labelling or Labelling()) as labeller:
+            free_atoms = labeller.free_atoms(elements)
+    return AmonStudy.pooled(parts, free_atoms)
 
 
 def _tell_of_doubts(records: Sequence[Record], level: str) -> None:

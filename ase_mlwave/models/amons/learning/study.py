@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +81,8 @@ class AmonStudy:
         The query with its bonds, as it was read; None for crystals and where it is not known.
     preparations : tuple of (bool, "caps" or None)
         How the geometries of amons were prepared, as ``relax`` of `amon_geometries`: once for each of them.
+    parts : tuple of AmonStudy
+        Where several queries share one model, the study of each.
     """
 
     records: tuple[Record, ...]
@@ -92,17 +94,50 @@ class AmonStudy:
     displaced: Displacements | None = None
     molecule: Molecule | None = None
     preparations: tuple[Relax, ...] = (None,)
+    parts: tuple[AmonStudy, ...] = ()
+
+    @classmethod
+    def pooled(cls, parts: Sequence[AmonStudy], free_atoms: dict[int, float]) -> AmonStudy:
+        """Put the amons of several queries together, each geometry once.
+
+        Parameters
+        ----------
+        parts : sequence of AmonStudy
+            Of each query, at one level and with the same settings.
+        free_atoms : dict of int to float
+            As for one query, of all amons.
+
+        Returns
+        -------
+        AmonStudy
+        """
+        records = {record.geometry_hash(): record for part in parts for record in part.records}
+        return replace(
+            parts[0],
+            records=tuple(sorted(records.values(), key=lambda record: int(record.info["n_heavy"]))),
+            free_atoms=free_atoms,
+            query=None,
+            n_new=sum(part.n_new for part in parts),
+            molecule=None,
+            preparations=tuple(dict.fromkeys(one for part in parts for one in part.preparations)),
+            parts=tuple(parts),
+        )
 
     @property
     def charges(self) -> tuple[int, ...]:
-        """Total charges of the query and of the amons."""
-        own = 0 if self.molecule is None else sum(self.molecule.charges)
-        return tuple(sorted({own, *(record.charge for record in self.records)}))
+        """Total charges of the queries and of the amons."""
+        own = {0 if part.molecule is None else sum(part.molecule.charges) for part in self.parts or (self,)}
+        return tuple(sorted({*own, *(record.charge for record in self.records)}))
+
+    @property
+    def queries(self) -> list[System]:
+        """The queries that have coordinates."""
+        return [part.query for part in self.parts or (self,) if part.query is not None]
 
     @property
     def systems(self) -> list[System]:
-        """What counts in the rule for the widths: all amons and the query."""
-        return [*self.records] if self.query is None else [*self.records, self.query]
+        """What counts in the rule for the widths: all amons and the queries."""
+        return [*self.records, *self.queries]
 
     def fit(self, max_heavy: int | None = None, device: torch.device | str = "cpu") -> Fit:
         """Fit a model to the amons with at most ``max_heavy`` heavy atoms, by default to all."""
@@ -146,26 +181,37 @@ class AmonStudy:
         does not follow in the energies of amons; and three times the last step of the learning curve, multiplied by the
         factor by which the process's deviation shrank in that step. The last is what errors share that environments do
         not know of, such as polarisation along a peptide; it is left out where the query is its own largest amon.
-        Elsewhere deviations grow by the same factor (``python -m benchmarks.amons_calibration --defaults``).
+        Elsewhere deviations grow by the same factor (``python -m benchmarks.amons_calibration --defaults``);
+        the largest factor counts where there are several queries.
         """
-        if self.query is None:
-            return
-        (now,) = predict_batch(model, [self.query], uncertainty=True)
-        own = 0.0 if now.uncertainty is None else now.uncertainty**2
-        misfit = float(model.amplitude) * model.config.fit.penalty
-        more = misfit + (_STEPS * self._last_step(now, device)) ** 2
-        if own > 0:
-            model.amplitude.mul_(1 + more / own)
+        misfit, growth = float(model.amplitude) * model.config.fit.penalty, 1.0
+        smaller: dict[int, AmonModel] = {}  # fitted once for all queries
+        for part in self.parts or (self,):
+            if part.query is None:
+                continue
+            (now,) = predict_batch(model, [part.query], uncertainty=True)
+            own = 0.0 if now.uncertainty is None else now.uncertainty**2
+            more = misfit + (_STEPS * self._last_step(part.query, part._sizes, now, smaller, device)) ** 2
+            growth = max(growth, 1 + more / own) if own > 0 else growth
+        model.amplitude.mul_(growth)
 
-    def _last_step(self, now: Prediction, device: torch.device | str) -> float:
-        """Return what the largest amons change in the energy of the query, Hartree, shrunk; 0 where it is not known."""
-        query, sizes = self.query, self._sizes
-        if query is None or len(sizes) < _FEWEST_SIZES:
+    def _last_step(
+        self,
+        query: System,
+        sizes: Sequence[int],
+        now: Prediction,
+        smaller: dict[int, AmonModel],
+        device: torch.device | str,
+    ) -> float:
+        """Return what its largest amons change in the energy of a query, Hartree, shrunk; 0 where it is not known."""
+        if len(sizes) < _FEWEST_SIZES:
             return 0.0
         is_own_amon = query.cell is None and sizes[-1] >= (query.numbers > 1).sum()
         if is_own_amon or not self._can_predict(query, self._up_to(sizes[-2])):
             return 0.0
-        (before,) = predict_batch(self.fit(sizes[-2], device).model, [query], uncertainty=True)
+        if sizes[-2] not in smaller:
+            smaller[sizes[-2]] = self.fit(sizes[-2], device).model
+        (before,) = predict_batch(smaller[sizes[-2]], [query], uncertainty=True)
         shrunk = min(1.0, (now.uncertainty or 0.0) / before.uncertainty) if before.uncertainty else 1.0
         return (now.energy - before.energy) * shrunk
 
@@ -208,12 +254,12 @@ class AmonStudy:
             model,
             training_data=TrainingData(source=source, sha256=sha256, n_records=len(self.records)),
             card=_card(self),
-            thresholds=query_thresholds(None if self.query is None else len(self.query)),
+            thresholds=query_thresholds(min(map(len, self.queries), default=None)),
             limits=query_limits(),
             charges=self.charges,
         )
         if folder is None:
-            shape = b"" if self.query is None else self.query.positions.tobytes()
+            shape = b"".join(query.positions.tobytes() for query in self.queries)
             key = hashlib.sha256(sha256.encode() + self.settings.model_dump_json().encode() + shape).hexdigest()[:12]
             folder = models_beside(database) / key
         return packed.save(folder)
@@ -238,8 +284,10 @@ def is_determined(records: Sequence[Record], elements: Sequence[int]) -> bool:
 def _card(study: AmonStudy) -> str:
     names = dict.fromkeys(str(record.info["smiles"]) for record in study.records)
     listed = ", ".join(f"`{name}`" for name in names)
+    whose = f"{len(study.parts)} queries" if study.parts else "one query"
     return (
-        f"# Amons of one query\n\nFitted to {len(study.records)} geometries of {len(names)} amons at {study.level}: "
+        f"# Amons of {whose}\n\nFitted to {len(study.records)} geometries of {len(names)} amons at {study.level}: "
         f"{listed}.\n\n"
-        "Good for this query and what is made of the same fragments; `calc.extras` tells the uncertainty of others.\n"
+        f"Good for {'these queries' if study.parts else 'this query'} and what is made of the same fragments; "
+        "`calc.extras` tells the uncertainty of others.\n"
     )
