@@ -33,7 +33,7 @@ from benchmarks.coupled_cluster.wavefunctions import properties
 
 _EXAMPLES = Path("examples/phisnet-water-ccsdt")
 #: Learners whose wavefunctions are looked at.
-_NETWORKS = ("wavefunction", "wavefunction and atoms", "from scratch")
+_NETWORKS = ("wavefunction", "wavefunction and density", "wavefunction and atoms", "from scratch")
 
 
 def first_model(chosen: argparse.Namespace) -> Path:
@@ -63,7 +63,7 @@ def task_of(chosen: argparse.Namespace) -> Task:
         made = references.label(missing, chosen.output / f"low_{split}.db", level) if missing else []
         known |= {record.geometry_hash(): record for record in made if record is not None}
         cheap[split] = Dataset(tuple(known[record.geometry_hash()] for record in parts[split]), low.level, split)
-    return Task(parts, cheap, first_model(chosen), chosen.settings, tuple(chosen.set))
+    return Task(parts, cheap, first_model(chosen), chosen.low, chosen.settings, tuple(chosen.set))
 
 
 def learning(task: Task, chosen: argparse.Namespace) -> list[dict[str, Any]]:
@@ -97,6 +97,7 @@ def options() -> argparse.ArgumentParser:
     add("--valid", type=positive(int), default=10, help="validation geometries of networks")
     add("--test", type=positive(int), default=200, help="test geometries")
     add("--wavefunctions", type=int, default=50, help="of them, whose wavefunctions are looked at; 0: none")
+    add("--models", nargs="*", default=["phisnet-water-ccsdt"], help="others to measure beside them")
     add("--no-vibrations", action="store_true", help="leave out harmonic frequencies")
     return parser
 
@@ -118,12 +119,17 @@ def main(words: Sequence[str] | None = None) -> None:
         results["learning"] = learning(task, chosen)
         start = errors(network_predictions(task.start, task.parts["test"].records), task.low["test"].records)
         results["start"] = start
-        tables["learning"] = learning_rows(results["learning"])
-        models = {"HF": task.start} | {
+        results["models"] = {
+            name: errors(network_predictions(name, task.parts["test"].records), task.parts["test"].records)
+            for name in chosen.models
+        }
+        tables["learning"] = learning_rows(results["learning"], results["models"])
+        models: dict[str, Path | str] = {"HF": task.start} | {
             name: chosen.output / name.replace(" ", "_") / f"{max(chosen.points)}" / "model"
             for name in chosen.learners
             if name in _NETWORKS
         }
+        models |= {name: name for name in chosen.models}
         if chosen.wavefunctions:
             some = task.parts["test"].records[: chosen.wavefunctions]
             results["wavefunctions"] = properties(models, some, chosen.output)

@@ -31,6 +31,8 @@ Predictions = tuple[NDArray[np.float64], NDArray[np.float64]]
 _EV, _EV_PER_A = LABELS["energy"], LABELS["forces"]
 #: Geometries that kernels predict at a time.
 _BATCH = 50
+#: Settings with which a network sees energies and forces alone.
+_ENERGIES = ["matrices=null", "loss.density=0", "loss.dipole=0"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Task:
         The same geometries of ``train`` and ``test`` with those of Hartree-Fock theory.
     start : Path
         Model of Hartree-Fock theory.
+    matrices : Path
+        Matrices of Hartree-Fock theory of those of ``train`` and ``valid``.
     settings : Path
         Of the training of networks.
     words : tuple of str
@@ -54,6 +58,7 @@ class Task:
     parts: dict[str, Dataset]
     low: dict[str, Dataset]
     start: Path
+    matrices: Path
     settings: Path
     words: tuple[str, ...] = ()
 
@@ -68,10 +73,13 @@ class Network:
         Settings of ``mlwave train`` that make the learner what it is.
     fresh : bool
         Whether it begins with random weights.
+    density : bool
+        Whether it sees dipoles and matrices of Hartree-Fock theory beside.
     """
 
     words: tuple[str, ...] = ()
     fresh: bool = False
+    density: bool = False
 
     def __call__(self, task: Task, n: int, folder: Path) -> tuple[Predictions, float]:
         """Train on ``n`` geometries, or go on with it, and predict; CPU-minutes of the training beside it."""
@@ -83,10 +91,12 @@ class Network:
                 records = (*task.parts["train"].records[:n], *task.parts["valid"].records)
                 write_dataset(data, replace(task.parts["train"], records=records))
             before, start = read_json(clock, 0.0), time.process_time()
-            words = [f"data={data}", f"output={folder}", "workers=1", f"start_from={task.start}"]
+            words = [f"data={data}", f"output={folder}", "workers=1"]
+            words += [] if self.fresh else [f"start_from={task.start}"]
+            words += [f"matrices={task.matrices}"] if self.density else _ENERGIES
             settings = self._fresh_settings(task, folder) if self.fresh else task.settings
             try:
-                train(settings, [*(words[:3] if self.fresh else words), *self.words, *task.words], resume=True)
+                train(settings, [*words, *self.words, *task.words], resume=True)
             finally:
                 write_json(clock, before + (time.process_time() - start) / 60)
         return network_predictions(folder / "model", task.parts["test"].records), read_json(clock)
@@ -106,7 +116,7 @@ class Network:
         return path
 
 
-def network_predictions(model: Path, records: Sequence[Record]) -> Predictions:
+def network_predictions(model: Path | str, records: Sequence[Record]) -> Predictions:
     """Predict with a PhiSNet's wavefunction energy."""
     calculator = PhiSNetCalculator(model, energy="wavefunction", outside="warn")
     found = calculator.predict([atoms_from_record(record) for record in records], ("energy", "forces"))
@@ -169,6 +179,7 @@ def errors(predictions: Predictions, records: Sequence[Record]) -> Figures:
 #: Learner -> what it does with a task, a number of geometries and a folder.
 LEARNERS: dict[str, Callable[[Task, int, Path], tuple[Predictions, float]]] = {
     "wavefunction": Network(),
+    "wavefunction and density": Network(density=True),
     "wavefunction and atoms": Network(("model.atomic_energies=true",)),
     "from scratch": Network(("model.atomic_energies=true",), fresh=True),
     "kernel": kernel,

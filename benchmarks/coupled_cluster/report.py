@@ -13,14 +13,16 @@ from benchmarks.common import picture, plain_numbers
 __all__ = ["draw", "learning_rows", "property_rows", "vibration_rows"]
 
 
-def learning_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Write a line for each learner and number of geometries."""
+def learning_rows(results: Sequence[Mapping[str, Any]], models: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    """Write a line for each learner and number of geometries, and for each model that there was."""
     cells = [["learner", "geometries", "E meV", "median", "F meV/Å", "median", "CPU-min"]]
-    for one in results:
+    others = [{"learner": name, "points": "", "cpu_minutes": None, **one} for name, one in models.items()]
+    for one in [*results, *others]:
         errors = [one[key] for key in ("energy_mae_meV", "energy_median_meV")]
         forces = [one[key] for key in ("forces_mae_meV_per_A", "forces_median_meV_per_A")]
         figures = [f"{value:.2f}" for value in errors] + [f"{value:.1f}" for value in forces]
-        cells.append([one["learner"], str(one["points"]), *figures, f"{one['cpu_minutes']:.1f}"])
+        minutes = "" if one["cpu_minutes"] is None else f"{one['cpu_minutes']:.1f}"
+        cells.append([one["learner"], str(one["points"]), *figures, minutes])
     return cells
 
 

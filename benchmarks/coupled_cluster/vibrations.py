@@ -24,7 +24,7 @@ __all__ = ["relaxed_vibrations", "vibrations"]
 _DELTA, _FMAX, _STEPS = 0.01, 1e-3, 100
 
 
-def vibrations(models: Mapping[str, Path], folder: Path) -> dict[str, dict[str, Any]]:
+def vibrations(models: Mapping[str, Path | str], folder: Path) -> dict[str, dict[str, Any]]:
     """Relax water and compute its frequencies (cm^-1) and intensities ((D/Angstrom)^2 amu^-1), each method for itself.
 
     Dipoles of coupled cluster are CCSD's, without the relaxation of the orbitals.

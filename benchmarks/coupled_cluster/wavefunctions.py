@@ -35,12 +35,14 @@ class Wavefunction:
     levels: Array
 
 
-def properties(models: Mapping[str, Path], records: Sequence[Record], folder: Path) -> dict[str, dict[str, float]]:
+def properties(
+    models: Mapping[str, Path | str], records: Sequence[Record], folder: Path
+) -> dict[str, dict[str, float]]:
     """Compare wavefunctions of models, and of Hartree-Fock theory, with CCSD's.
 
     Parameters
     ----------
-    models : mapping of str to path
+    models : mapping of str to path or name
         PhiSNets in one basis.
     records : sequence of Record
         Geometries.

@@ -21,7 +21,7 @@ from benchmarks.coupled_cluster import learners, wavefunctions
 from benchmarks.coupled_cluster.learners import errors
 from benchmarks.coupled_cluster.vibrations import relaxed_vibrations
 
-HIGH, LOW = "ccsd/sto-3g", "hf/sto-3g density_fit=false"
+HIGH, LOW = "ccsd/sto-3g dipole=true", "hf/sto-3g density_fit=false"
 SPLITS = ("train",) * 6 + ("valid",) * 2 + ("test",) * 2
 
 
@@ -44,6 +44,7 @@ def words(waters: list[Record], tmp_path_factory: pytest.TempPathFactory) -> lis
     network = ["model.features=4", "model.hidden=8", "model.n_radial=4", "model.basis=sto-3g", f"model.level={LOW}"]
     options = ["--high", str(folder / "high.db"), "--low", str(folder / "low.db"), "--output", str(folder / "runs")]
     options += ["--points", "4", "6", "--valid", "2", "--test", "2", "--wavefunctions", "1", "--no-vibrations"]
+    options += ["--models"]
     return [*options, "--set", f"model.level={HIGH}", *small, "--set-low", *network, *small]
 
 
@@ -59,7 +60,7 @@ def test_study_measures_all_learners_and_goes_on(words: list[str], monkeypatch: 
     by_name = {(one["learner"], one["points"]): one for one in results["learning"]}
     # What coupled cluster adds to Hartree-Fock theory is smoother than the energy.
     assert by_name["kernel on HF", 6]["energy_mae_meV"] < 0.5 * by_name["kernel", 6]["energy_mae_meV"]
-    assert list(results["wavefunctions"]) == ["PySCF HF", "HF", *list(learners.LEARNERS)[:3]]
+    assert list(results["wavefunctions"]) == ["PySCF HF", "HF", *list(learners.LEARNERS)[:4]]
     assert (folder / "coupled_cluster.png").is_file()
     assert "wavefunction and atoms" in (folder / "learning.md").read_text(encoding="utf-8")
 
