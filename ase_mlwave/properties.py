@@ -109,7 +109,7 @@ _TABLE = (
     _energy("atomic_energies", ("N",), "the result `energies` under its first name"),
     _same("cell_electrons", ("N",), "e", "electrons of each atom's cell before they are scaled"),
     _energy("outputs", None, "all outputs of a published field, by name"),
-    # Extras of amons, the first also of PhiSNet's levels `functional` and `response`.
+    # Extras of amons, the first also of quantum deep fields and PhiSNet's levels `functional` and `response`.
     _energy("energy_uncertainty", (), "standard deviation of the energy; of a PhiSNet how much too high it is at most"),
     _force("forces_uncertainty", ("N", 3), "standard deviations of the forces, with `uncertainty='forces'`"),
     _same("novelty", ("N",), "", "distance to the nearest training environment, in units of the largest between those"),

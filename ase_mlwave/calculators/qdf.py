@@ -58,8 +58,9 @@ class QDFCalculator(MlwaveCalculator):
     outputs are in ``calc.extras["outputs"]`` (name -> eV).
     ``energies`` are the integrals over the cells of atoms. ``calc.extras`` holds after each calculation
     ``"atomic_energies"`` ((N,), eV: the same under their first name), ``"cell_electrons"`` ((N,), electrons of every
-    cell before they are scaled to the nuclear charge), and ``"domain_distance"`` ((N,), how unlike the training data
-    each atom is; past the model's thresholds come an `OutOfDomainWarning` and an `OutOfDomainError`).
+    cell before they are scaled to the nuclear charge), ``"domain_distance"`` ((N,), how unlike the training data each
+    atom is) and, where the model has it, ``"energy_uncertainty"`` (eV, standard deviation); past the model's thresholds
+    for these come an `OutOfDomainWarning` and an `OutOfDomainError`.
     The energy changes under rotation by what the grid leaves of the integral: 1 to 2 meV a molecule for the shipped
     models (``python -m benchmarks.orientation``). ``dtype="float32"`` is faster: the field and the networks run in it,
     sums over cells and the repulsion of nuclei stay in float64.
@@ -86,9 +87,14 @@ class QDFCalculator(MlwaveCalculator):
         for result in predict_batch(network, systems, **options):
             values = {"energy": result.energy, "energies": result.atomic_energies}
             values |= {} if result.forces is None else {"forces": result.forces}
-            extras = {"atomic_energies": result.atomic_energies, "cell_electrons": result.cell_electrons}
+            extras: dict[str, Any] = {
+                "atomic_energies": result.atomic_energies,
+                "cell_electrons": result.cell_electrons,
+            }
             if result.distances is not None:
                 extras["domain_distance"] = result.distances
+            if result.deviation is not None:
+                extras["energy_uncertainty"] = result.deviation
             outcomes.append(Outcome(values, extras))
         return outcomes
 

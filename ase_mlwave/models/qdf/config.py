@@ -93,6 +93,9 @@ class QDFConfig(BaseModel):
     domain_environments: int = Field(256, ge=0, le=100_000)
     """Surroundings of training atoms that are kept of every element, to tell how unlike them others are; 0 for no such
     measure."""
+    uncertainty_directions: int = Field(0, ge=0, le=16384)
+    """Directions of the readout's features that training molecules determine best and that are kept, to tell how
+    uncertain an energy is; 0 for no such measure. Each costs four bytes a feature."""
     softening: float = Field(0.3, gt=0, le=1000)
     """Length a in (r^2 + a^2)^((q-1)/2), Bohr: removes the kink of r^(q-1) at the nucleus."""
 

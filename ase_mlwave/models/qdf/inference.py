@@ -39,6 +39,8 @@ class Prediction:
         Electrons of every cell before scaling.
     distances : (N,) or None
         How unlike the training data each atom is, where the model has a measure.
+    deviation : float or None
+        Standard deviation of the energy, Hartree, where the model has a measure.
     """
 
     energy: float
@@ -46,6 +48,7 @@ class Prediction:
     atomic_energies: Array
     cell_electrons: Array
     distances: Array | None
+    deviation: float | None
 
 
 def predict_batch(
@@ -83,7 +86,9 @@ def predict_batch(
     parts = [_split(batch, tensor) for tensor in (output.atomic_energies, output.cell_electrons)]
     forces_of = [None] * len(systems) if gradient is None else _split(batch, -gradient)
     distances = [measure_distances(network, system) for system in systems]
-    columns = (output.energies.tolist(), forces_of, *parts, distances)
+    found = network.energy_deviations(batch)
+    deviations = [None] * len(systems) if found is None else found.tolist()
+    columns = (output.energies.tolist(), forces_of, *parts, distances, deviations)
     return [Prediction(*values) for values in zip(*columns, strict=True)]
 
 

@@ -34,6 +34,7 @@ from ase_mlwave.models.qdf.networks import EnergyFunctional, GradientInvariants,
 from ase_mlwave.models.qdf.orbitals import AtomicOrbitals
 from ase_mlwave.models.qdf.repulsion import NuclearRepulsion
 from ase_mlwave.models.qdf.rows import directly, eagerly, with_recomputation
+from ase_mlwave.models.qdf.uncertainty import EnergyUncertainty
 from ase_mlwave.systems.batch import SystemBatch, collate
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
@@ -117,6 +118,8 @@ class QDF(nn.Module):
         self.repulsion = NuclearRepulsion(config.numbers, config.pair_functions, 2 * config.cutoff)
         self.domain = DistanceFromTraining(config.numbers, config.domain_environments)
         self.potential = HohenbergKohnMap(config.potential_width, config.potential_layers)
+        n_columns, kept = len(self.linear_weights()) + len(config.elements), config.uncertainty_directions
+        self.uncertainty = EnergyUncertainty(n_columns, kept) if kept else None
 
     # --- settings ---------------------------------------------------------------------------------------------------
 
@@ -322,6 +325,17 @@ class QDF(nn.Module):
         system, n_kinds = batch.system[batch.first], len(self.repulsion.weight)
         pairs = _sums(functions, system * n_kinds + kind, count * n_kinds)
         return _sums(wall, system, count), torch.cat([features.reshape(count, -1), pairs.reshape(count, -1)], 1)
+
+    @torch.no_grad()
+    def energy_deviations(self, batch: FieldBatch) -> Tensor | None:
+        """Evaluate the standard deviations of energies (B,), Hartree, float64; None where the model has no measure."""
+        if self.uncertainty is None:
+            return None
+        element, n_elements, count = self.elements_of(batch.numbers), len(self.config.elements), len(batch.n_atoms)
+        ones = torch.ones(len(element), dtype=torch.float64, device=element.device)
+        atoms = _sums(ones, batch.system * n_elements + element, count * n_elements).reshape(count, -1)
+        deviations: Tensor = self.uncertainty(torch.cat([self.linear_terms(batch)[1], atoms], 1))
+        return deviations
 
     def pair_energies(self, batch: SystemBatch) -> Tensor:
         """Evaluate the repulsion of nuclei of every molecule, (B,), Hartree, float64."""

@@ -181,6 +181,11 @@ def fit_readout(
         raise ValueError(f"no penalty of {list(settings.penalties)} makes the readout's equations solvable; add larger")
     best, solution = fits[0]
     _apply(network, solution, n_free)
+    if network.uncertainty is not None:
+        sizes = np.array([[len(record)] for record in validation])
+        per_atom, targets = (np.stack([getattr(r, name)[0] for r in valid]) for name in ("matrix", "targets"))
+        sums, of_molecules = train[_ENERGY], sizes * per_atom
+        network.uncertainty.fit(sums.gram, sums.rows, of_molecules, of_molecules @ solution - sizes[:, 0] * targets)
     return best
 
 

@@ -12,7 +12,12 @@ import torch
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Dataset
-from ase_mlwave.models.domain.limits import SURROUNDINGS_LIMIT, SURROUNDINGS_THRESHOLD
+from ase_mlwave.models.domain.limits import (
+    SURROUNDINGS_LIMIT,
+    SURROUNDINGS_THRESHOLD,
+    UNCERTAINTY_LIMIT,
+    UNCERTAINTY_THRESHOLD,
+)
 from ase_mlwave.models.qdf.model import QDF
 from ase_mlwave.models.qdf.training.module import QDFModule, join
 from ase_mlwave.models.qdf.training.readout import fit_readout, write_summary
@@ -115,12 +120,15 @@ def fit_domain(network: QDF, training: Dataset) -> tuple[dict[str, float], dict[
     Returns
     -------
     thresholds, limits : dict of str to float
-        Of ``domain_distance``; empty where the settings ask for no measure.
+        Of ``domain_distance`` and ``energy_uncertainty``, where the settings ask for these measures.
     """
-    if not network.domain.measures:
-        return {}, {}
-    network.domain.fit(training.records)
-    return {"domain_distance": SURROUNDINGS_THRESHOLD}, {"domain_distance": SURROUNDINGS_LIMIT}
+    thresholds, limits = {}, {}
+    if network.domain.measures:
+        network.domain.fit(training.records)
+        thresholds["domain_distance"], limits["domain_distance"] = SURROUNDINGS_THRESHOLD, SURROUNDINGS_LIMIT
+    if network.uncertainty is not None:
+        thresholds["energy_uncertainty"], limits["energy_uncertainty"] = UNCERTAINTY_THRESHOLD, UNCERTAINTY_LIMIT
+    return thresholds, limits
 
 
 def _fitted_references(dataset: Dataset, network: QDF) -> np.ndarray:
