@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ase_mlwave.plotting.levels import plot_levels
     from ase_mlwave.plotting.planes import Plane, plot_density, plot_signed
     from ase_mlwave.plotting.surfaces import View, plot_charges, plot_isosurface
+    from ase_mlwave.quantum.preconditioner import precondition
     from ase_mlwave.reference.calculator import ReferenceCalculator
     from ase_mlwave.reference.labelling import label_geometries
     from ase_mlwave.reference.levels import LevelOfTheory
@@ -68,6 +69,7 @@ __all__ = [
     "plot_isosurface",
     "plot_levels",
     "plot_signed",
+    "precondition",
     "read_dataset",
     "sample_geometries",
     "train",
@@ -100,6 +102,7 @@ _HOMES = {
     "plot_isosurface": "ase_mlwave.plotting.surfaces",
     "plot_levels": "ase_mlwave.plotting.levels",
     "plot_signed": "ase_mlwave.plotting.planes",
+    "precondition": "ase_mlwave.quantum.preconditioner",
     "read_dataset": "ase_mlwave.data.readers",
     "sample_geometries": "ase_mlwave.reference.sampling",
     "train": "ase_mlwave.models.training.start",

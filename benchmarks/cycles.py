@@ -1,6 +1,7 @@
 """Count SCF cycles and seconds from PySCF's guess and from a model's, by size of molecule.
 
     python -m benchmarks.cycles phisnet-chno --held-out datasets/chno_matrices_0?.npz --count 20
+    python -m benchmarks.cycles phisnet-chno --held-out datasets/chno_matrices_0?.npz --count 20 --precondition both
     python -m benchmarks.cycles phisnet-chno --conformers ../shared/data/conformers_chno_dev.npz --atoms 15 40
     python -m benchmarks.cycles phisnet-chno --names CO O3 N2 CO2 N2O CH3NO2 CH2_s1A1d HCN H2O2 H2 NCCN H2CCO
 
@@ -8,7 +9,8 @@ Molecules are those whose sum formulas are held out (`formula_split`: none of th
 evenly from small to large, first conformers of drug-like molecules, the smallest first, and molecules that ASE knows by
 name (`ase.build.molecule`), of which each has a line; all that are given.
 A guess costs the Fock matrices that it builds, which count as cycles, and its seconds, the prediction included. Where
-the model hands over, its guess is PySCF's and takes as many cycles. What was converged is kept in the output folder,
+the model hands over, its guess is PySCF's and takes as many cycles. Either guess may start a preconditioned SCF
+(`ase_mlwave.precondition`), whose set-up counts in seconds. What was converged is kept in the output folder,
 PySCF's own runs for any model: a run that was broken off goes on, and a further model costs its own runs.
 """
 
@@ -27,6 +29,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import InputError
+from ase.collections import g2
 from pyscf import lib
 
 from ase_mlwave import PhiSNetCalculator
@@ -34,6 +37,7 @@ from ase_mlwave.console import Console
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.splits import formula_split
+from ase_mlwave.quantum.preconditioner import precondition
 from benchmarks.common import (
     bar,
     command_line,
@@ -75,10 +79,13 @@ def first_conformers(file: Path, count: int, smallest: int, largest: int) -> lis
     return sorted(fitting, key=len)[:count]
 
 
-def converged(atoms: Atoms, level: str, diis_start: int, guess: Callable[[Any], Any]) -> Run:
-    """Run one SCF from a guess; what the guess builds and takes counts."""
+def converged(atoms: Atoms, level: str, diis_start: int | None, guess: Callable[[Any], Any]) -> Run:
+    """Run one SCF from a guess; what the guess builds and takes counts. Without ``diis_start`` it is preconditioned."""
     solver = unconverged(atoms, level)
-    solver.diis_start_cycle = diis_start
+    if diis_start is None:
+        solver = precondition(solver)
+    else:
+        solver.diis_start_cycle = diis_start
     cpu, wall = time.process_time(), time.perf_counter()
     with mock.patch.object(solver, "get_veff", wraps=solver.get_veff) as build:
         density = guess(solver)
@@ -121,19 +128,21 @@ class Kept:
 def compare(atoms: Atoms, calculator: PhiSNetCalculator, name: str, chosen: argparse.Namespace, kept: Kept) -> Run:
     """Converge one molecule from both guesses: what is known of the first is not run again."""
     content = np.round(atoms.positions, 8).tobytes() + atoms.numbers.tobytes()
-    key = f"{chosen.level}, DIIS from {chosen.diis_start}, {hashlib.sha256(content).hexdigest()[:16]}"
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    starts = [None if chosen.precondition in some else chosen.diis_start for some in (["both"], ["both", "model"])]
+    keys = [f"{chosen.level}, {'preconditioned' if s is None else f'DIIS from {s}'}, {digest}" for s in starts]
     own: Callable[[Any], Any] = lambda solver: solver.get_init_guess(solver.mol, solver.init_guess)  # noqa: E731
-    cold = kept.get(key, lambda: converged(atoms, chosen.level, chosen.diis_start, own))
+    cold = kept.get(keys[0], lambda: converged(atoms, chosen.level, starts[0], own))
 
     def served() -> Run:
         try:
-            return {**converged(atoms, chosen.level, chosen.diis_start, model_guess(calculator)), "served": True}
+            return {**converged(atoms, chosen.level, starts[1], model_guess(calculator)), "served": True}
         except (UserWarning, InputError) as reason:
             return {"served": False, "reason": str(reason)}
 
-    warm = kept.get(f"{key}, {name}", served)
+    warm = kept.get(f"{keys[1]}, {name}", served)
     if not warm["served"]:
-        warm = {**cold, **warm}
+        warm = {**kept.get(keys[1], lambda: converged(atoms, chosen.level, starts[1], own)), **warm}
     formula = atoms.get_chemical_formula()
     return {"formula": formula, "n_atoms": len(atoms), "group": atoms.info["group"], "cold": cold, "warm": warm}
 
@@ -199,7 +208,12 @@ def main(words: Sequence[str] | None = None) -> list[Run]:
     parser.add_argument("--atoms", type=positive(int), nargs=2, default=(15, 40), help="of conformers")
     parser.add_argument("--level", choices=list(LEVELS), default="RKS PBE/def2-SVP", metavar="LEVEL")
     parser.add_argument("--diis-start", type=int, default=1, help="PySCF's diis_start_cycle, of both; its default is 1")
+    parser.add_argument(
+        "--precondition", choices=("none", "model", "both"), default="none", help="SCFs that are preconditioned"
+    )
     chosen = parser.parse_args(words)
+    if unknown := sorted(set(chosen.names) - set(g2.names)):
+        parser.error(f"ASE knows no molecules {', '.join(unknown)}. Those that it knows: {', '.join(g2.names)}")
     drawn = {"held-out formulas": held_out(chosen.held_out, chosen.count) if chosen.held_out else []}
     if chosen.conformers:
         drawn["drug-like molecules"] = first_conformers(chosen.conformers, chosen.count, *chosen.atoms)
@@ -218,7 +232,8 @@ def main(words: Sequence[str] | None = None) -> list[Run]:
     Console().print(rich_table(rows, f"SCF cycles, {chosen.level}, one thread"))
     if named := [run for run in runs if run["group"] == "by name"]:
         Console().print(rich_table(rows_by_molecule(named)))
-    write_json(chosen.output / "cycles.json", {"level": chosen.level, "diis_start": chosen.diis_start, "runs": runs})
+    settings = {"level": chosen.level, "diis_start": chosen.diis_start, "preconditioned": chosen.precondition}
+    write_json(chosen.output / "cycles.json", {**settings, "runs": runs})
     (chosen.output / "cycles.md").write_text(markdown_table(rows) + "\n", encoding="utf-8")
     draw(runs, chosen.output / "cycles.png")
     return runs

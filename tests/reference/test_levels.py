@@ -61,10 +61,11 @@ def test_a_device_changes_neither_name_nor_settings_nor_labels(monkeypatch: pyte
     assert hash(there) == hash(level)
     one, other = level.label(WATER), pickle.loads(pickle.dumps(there)).label(WATER)
     assert len(moved) == 1
-    assert (other.energy, other.info) == (one.energy, one.info)
+    assert other.energy == pytest.approx(one.energy, rel=0, abs=1e-10)
+    assert other.info == one.info
     for name in ("forces", "dipole"):
-        np.testing.assert_allclose(getattr(other, name), getattr(one, name), atol=1e-12)
-    np.testing.assert_allclose(other.matrices["hamiltonian"], one.matrices["hamiltonian"], atol=1e-12)
+        np.testing.assert_allclose(getattr(other, name), getattr(one, name), atol=1e-6)
+    np.testing.assert_allclose(other.matrices["hamiltonian"], one.matrices["hamiltonian"], atol=1e-6)
     there.on("cpu").label(WATER)
     assert len(moved) == 1
 

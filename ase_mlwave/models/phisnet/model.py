@@ -151,7 +151,9 @@ class PhiSNet(AtomFeatures):
         self.pair_features = pairs(config, layout) if blocks else None
         self.heads = MatrixHeads(config, layout) if blocks else None
         self.potential = (
-            None if auxiliary is None else PotentialHeads(layout, config.features, auxiliary, config.numbers, config.charge_range)
+            None
+            if auxiliary is None
+            else PotentialHeads(layout, config.features, auxiliary, config.numbers, config.charge_range)
         )
         self.core_heads = MatrixHeads(config, layout) if config.core_head else None
         self.overlap_pairs = overlap_pairs(config, layout) if config.overlap_head else None

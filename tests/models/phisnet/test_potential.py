@@ -75,7 +75,8 @@ def test_a_learned_potential_has_no_charge() -> None:
 def test_molecules_far_apart_keep_their_potentials() -> None:
     network, one, other = _network(), _system("OCHH"), _system("OHH")
     apart = 5.0 + network.config.charge_range
-    both = System(np.append(one.numbers, other.numbers), np.append(one.positions, other.positions + [apart, 0, 0], 0))
+    away = other.positions + np.array([apart, 0, 0])
+    both = System(np.append(one.numbers, other.numbers), np.append(one.positions, away, 0))
     alone, together = (network(collate(some, network.config.cutoff)).potential for some in ([one, other], [both]))
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
 
