@@ -32,7 +32,7 @@ from rdkit import Chem
 from scipy.spatial.transform import Rotation
 from tblite.ase import TBLite
 
-from ase_mlwave import PhiSNetCalculator
+from ase_mlwave import PhiSNetCalculator, precondition
 from ase_mlwave.data.packed import write_packed
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Record
@@ -216,7 +216,7 @@ def label(atoms: Atoms, guess: PhiSNetCalculator | None, *, forces: bool) -> Rec
     def mean_field(level: int, tolerance: float) -> Any:
         mf = dft.RKS(mole, xc="pbe").density_fit()
         mf.chkfile, mf.grids.level, mf.conv_tol = None, level, tolerance
-        return mf
+        return precondition(mf)
 
     coarse, fine = mean_field(1, 1e-7), mean_field(3, 1e-8)
     coarse.kernel(dm0=None if guess is None else guess.initial_guess(coarse, fallback="minao"))

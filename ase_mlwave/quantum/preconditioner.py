@@ -55,8 +55,8 @@ def precondition(mf: Any) -> Any:
 
     Notes
     -----
-    For semilocal functionals and hybrids; Hartree-Fock theory, whose exchange is not in the model of the answer, gains
-    less. Nothing is gained where three-centre integrals do not fit into ``mf.max_memory``: DIIS is PySCF's there, and
+    For semilocal functionals and hybrids; Hartree-Fock theory, whose exchange is not in the model of the answer, saves
+    cycles but no time. Nothing is gained where three-centre integrals do not fit into ``mf.max_memory``: DIIS is PySCF's there, and
     ``mf.verbose`` of 3 or more says so. Laws: ``test_preconditioned_scf_finds_the_same_energy_in_fewer_cycles``.
 
     Examples
