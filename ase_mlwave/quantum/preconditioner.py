@@ -23,7 +23,7 @@ from pyscf.scf.diis import get_err_vec
 from ase_mlwave.quantum.density_response import DensityResponse
 from ase_mlwave.quantum.gpu import is_on_gpu
 
-__all__ = ["ResponseDIIS", "is_served", "precondition"]
+__all__ = ["ResponseDIIS", "is_served", "pays_off", "precondition"]
 
 Array = NDArray[np.float64]
 
@@ -56,8 +56,9 @@ def precondition(mf: Any) -> Any:
     Notes
     -----
     For semilocal functionals and hybrids; Hartree-Fock theory, whose exchange is not in the model of the answer, saves
-    cycles but no time. Nothing is gained where three-centre integrals do not fit into ``mf.max_memory``: DIIS is PySCF's there, and
-    ``mf.verbose`` of 3 or more says so. Laws: ``test_preconditioned_scf_finds_the_same_energy_in_fewer_cycles``.
+    cycles but no time. Nothing is gained where three-centre integrals do not fit into ``mf.max_memory``: DIIS is
+    PySCF's there, and ``mf.verbose`` of 3 or more says so.
+    Law: ``test_preconditioned_scf_finds_the_same_energy_in_fewer_cycles``.
 
     Examples
     --------
@@ -77,7 +78,12 @@ def precondition(mf: Any) -> Any:
 def is_served(mf: Any) -> bool:
     """Tell whether `precondition` takes a mean field."""
     kinds = isinstance(mf, (scf.hf.RHF, scf.uhf.UHF)) and not isinstance(mf, scf.rohf.ROHF)
-    return kinds and not is_on_gpu(mf) and not hasattr(mf, "cell") and np.isrealobj(mf.get_ovlp())
+    return kinds and not is_on_gpu(mf) and not hasattr(mf, "cell")
+
+
+def pays_off(mf: Any) -> bool:
+    """Tell whether `precondition` takes a mean field and saves time: one with a grid to visit."""
+    return is_served(mf) and hasattr(mf, "grids")
 
 
 class ResponseDIIS(lib.diis.DIIS):  # type: ignore[misc]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ase_mlwave.quantum.gpu import to_numpy
-from ase_mlwave.quantum.preconditioner import is_served, precondition
+from ase_mlwave.quantum.preconditioner import pays_off, precondition
 
 __all__ = ["AS_IS", "RESCUE_KEY", "converge_with_rescue"]
 
@@ -61,16 +61,16 @@ def converge_with_rescue(make: Callable[[], Any], on_host: Callable[[], Any] | N
 
     Notes
     -----
-    The first rung has `precondition` for closed shells; open ones that are degenerate would lie otherwise than by PySCF
-    alone. Whatever is rescued ends with a second-order SCF without shifts, to the level's threshold, and is moved on
-    from saddle points. The energy of any density is an upper bound of the ground state's, so that a rung which
+    The first rung has `precondition` for closed shells where that pays off; open ones that are degenerate would lie
+    otherwise than by PySCF alone. Whatever is rescued ends with a second-order SCF without shifts, to the level's
+    threshold, and is moved on from saddle points. The energy of any density is an upper bound of the ground state's, so that a rung which
     converges above the energy of an earlier one has found another state, and does not count.
     """
     careful = on_host or make
     lowest: Any = None
     for rung in _LADDER:
         mean_field = make()
-        if rung.name == AS_IS and mean_field.mol.spin == 0 and is_served(mean_field):
+        if rung.name == AS_IS and mean_field.mol.spin == 0 and pays_off(mean_field):
             mean_field = precondition(mean_field)
         for name, value in rung.changes.items():
             setattr(mean_field, name, value)

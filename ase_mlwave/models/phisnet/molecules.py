@@ -22,7 +22,7 @@ from ase_mlwave.quantum.gpu import gpu_serves_pyscf, on_device
 from ase_mlwave.quantum.initial_guess import doubt
 from ase_mlwave.quantum.integrals import IntegralProgram
 from ase_mlwave.quantum.populations import dipole_moment, mulliken_charges
-from ase_mlwave.quantum.preconditioner import is_served, precondition
+from ase_mlwave.quantum.preconditioner import pays_off, precondition
 from ase_mlwave.quantum.response import relaxed_functional
 from ase_mlwave.quantum.semilocal import serves_semilocal
 from ase_mlwave.reference.levels import LevelOfTheory, PyscfLevel
@@ -165,7 +165,7 @@ def _converge(
     """
     mean_field, n_occupied = _mean_field(network, system), system.n_electrons // 2
     doubtful = not in_domain(matrices) or doubt(mean_field, matrices["orbital_energies"], n_occupied)
-    if is_served(mean_field):
+    if pays_off(mean_field):
         mean_field = precondition(mean_field)
     try:
         result = converge(mean_field, None if doubtful else matrices["density_matrix"], forces=forces)

@@ -23,9 +23,7 @@ from tests.models.qdf.networks import random_network
 def test_deviations_are_those_of_linear_regression() -> None:
     """With all directions, errors drawn from x.w, w normal with the regression's own covariance, have this width."""
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(50, 6)) * np.array(
-        [1, 2, 3, 1e-2, 1, 0]
-    )  # the last: an element that is lacking
+    rows = rng.normal(size=(50, 6)) * np.array([1, 2, 3, 1e-2, 1, 0])  # the last: an element that is lacking
     covariance = np.linalg.inv(rows[:, :5].T @ rows[:, :5] / 50)
     new = rng.normal(size=(400, 6)) * np.array([1, 2, 3, 1e-2, 1, 0])
     expected = np.sqrt(np.einsum("ij,jk,ik->i", new[:, :5], covariance, new[:, :5]))
