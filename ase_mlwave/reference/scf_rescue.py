@@ -63,8 +63,8 @@ def converge_with_rescue(make: Callable[[], Any], on_host: Callable[[], Any] | N
     -----
     The first rung has `precondition` for closed shells where that pays off; open ones that are degenerate would lie
     otherwise than by PySCF alone. Whatever is rescued ends with a second-order SCF without shifts, to the level's
-    threshold, and is moved on from saddle points. The energy of any density is an upper bound of the ground state's, so that a rung which
-    converges above the energy of an earlier one has found another state, and does not count.
+    threshold, and is moved on from saddle points. The energy of any density is an upper bound of the ground state's, so
+    that a rung which converges above the energy of an earlier one has found another state, and does not count.
     """
     careful = on_host or make
     lowest: Any = None
