@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import pytest
@@ -24,7 +25,7 @@ def field() -> QDFCalculator:
     return QDFCalculator("qdf-chno", dtype="float32")
 
 
-@pytest.mark.parametrize("name", ["CH3CONH2", "CH3CH2OH", "C5H5N", "NH3", "H2O"])
+@pytest.mark.parametrize("name", ["CH3CONH2", "CH3CH2OH", "butadiene", "NH3", "H2O"])
 def test_field_knows_everyday_molecules(field: QDFCalculator, name: str) -> None:
     """Warnings are errors in these tests."""
     field.predict([molecule(name)], ["energy"])
@@ -32,8 +33,18 @@ def test_field_knows_everyday_molecules(field: QDFCalculator, name: str) -> None
 
 @pytest.mark.parametrize("name", ["CO2", "N2", "HCN"])
 def test_field_warns_of_bonds_that_it_hardly_knows(field: QDFCalculator, name: str) -> None:
-    with pytest.warns(OutOfDomainWarning, match=r"domain_distance.*atoms [CNO]\d"):
+    with pytest.warns(OutOfDomainWarning) as seen:
         field.predict([molecule(name)], ["energy"])
+    assert any(re.search(r"domain_distance.*atoms [CNO]\d", str(warning.message)) for warning in seen)
+
+
+@pytest.mark.parametrize("name", ["C6H6", "HCOOCH3"])
+def test_field_warns_of_energies_that_it_has_not_learned(field: QDFCalculator, name: str) -> None:
+    """Errors of 1 to 2 eV, with surroundings that all look familiar."""
+    with pytest.warns(OutOfDomainWarning, match="energy_uncertainty"):
+        (outcome,) = field.predict_outcomes([molecule(name)], ["energy"])
+    assert outcome.extras["domain_distance"].max() < 1.0
+    assert 0.5 < outcome.extras["energy_uncertainty"] < 2.0
 
 
 @pytest.mark.parametrize(

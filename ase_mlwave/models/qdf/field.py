@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-__all__ = ["FieldValues", "ScaledField", "Surroundings", "count_electrons", "integrate"]
+__all__ = ["FieldValues", "ScaledField", "Surroundings", "count_electrons"]
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,3 @@ class ScaledField:
 def count_electrons(values: FieldValues, weights: Tensor) -> Tensor:
     """Integrate sum_n psi_n^2 over cells, (C,), float64."""
     return (weights * values.own * values.squared).sum(1).double()
-
-
-def integrate(field: ScaledField, features: Tensor) -> Tensor:
-    """Integrate g(rho) times features (K, C, P) over cells, (C, K), float64."""
-    return torch.bmm(features.transpose(0, 1), field.measure[..., None])[..., 0].double()

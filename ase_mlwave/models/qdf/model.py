@@ -28,7 +28,7 @@ from ase_mlwave.models.domain.distance import DistanceFromTraining
 from ase_mlwave.models.qdf.batch import FieldBatch, with_patches
 from ase_mlwave.models.qdf.config import QDFConfig
 from ase_mlwave.models.qdf.exponentials import PEAK_WIDTH, log_envelope, log_slopes, log_terms, powers
-from ase_mlwave.models.qdf.field import FieldValues, ScaledField, Surroundings, count_electrons, integrate
+from ase_mlwave.models.qdf.field import FieldValues, ScaledField, Surroundings, count_electrons
 from ase_mlwave.models.qdf.grids import FieldGrid, cell_table, field_grid
 from ase_mlwave.models.qdf.networks import EnergyFunctional, GradientInvariants, HohenbergKohnMap
 from ase_mlwave.models.qdf.orbitals import AtomicOrbitals
@@ -315,10 +315,10 @@ class QDF(nn.Module):
         cells = []
         for v, (_, here), block in zip(values, places, batch.blocks, strict=True):
             field = self._scaled(v, quota[block.neighbours], here.weights)
-            cells.append(integrate(field, self.functional.features(field, mixing)))
+            cells.append(self.functional.integrals(field, mixing))
         free = self._free_fields(grid)[1]
         element, count = self.elements_of(batch.numbers), len(batch.n_atoms)
-        atoms = integrate(free, self.functional.features(free, mixing))
+        atoms = self.functional.integrals(free, mixing)
         excess = _by_atom(batch, cells) - atoms[element]
         features = _sums(excess, batch.system * len(atoms) + element, count * len(atoms))
         wall, functions, kind = self.repulsion.terms(*self._pairs(batch))

@@ -113,8 +113,8 @@ class EnergyFunctional(nn.Module):
         self.readout = nn.Linear(readout_width, n_elements, bias=False, dtype=torch.float64)
         nn.init.zeros_(self.readout.weight)
 
-    def features(self, field: ScaledField, mixing: Tensor) -> Tensor:
-        """Evaluate h(psi, q) with psi_n = sum_m basis_m mixing_mn.
+    def integrals(self, field: ScaledField, mixing: Tensor) -> Tensor:
+        """Integrate g(rho) h(psi, q) over cells, with psi_n = sum_m basis_m mixing_mn.
 
         Parameters
         ----------
@@ -125,9 +125,17 @@ class EnergyFunctional(nn.Module):
 
         Returns
         -------
-        Tensor, (K, C, P)
+        Tensor, (C, K)
+            Hartree, float64.
         """
-        return _features(self._input(field), self._folded(mixing))
+        x, layers, inplace = self._input(field), self._folded(mixing), not torch.is_grad_enabled()
+        tiles = max(1, _TILE // x.shape[2]) if inplace and x.device.type == "cpu" else x.shape[1]
+        parts = zip(x.split(tiles, 1), field.measure.split(tiles), strict=True)
+        found = [
+            torch.bmm(_features(part, layers, inplace=inplace).transpose(0, 1), measure[..., None])
+            for part, measure in parts
+        ]
+        return torch.cat(found)[..., 0].double()
 
     def forward(self, field: ScaledField, mixing: Tensor, element: Tensor) -> Tensor:
         """Evaluate f in cells of elements (C,); others as for `features`; (C, P), in the model's unit of energy.

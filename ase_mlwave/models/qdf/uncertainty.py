@@ -48,23 +48,21 @@ class EnergyUncertainty(nn.Module):
         return deviations
 
     @torch.no_grad()
-    def fit(self, gram: Array, count: int, rows: Array, errors: Array) -> None:
+    def fit(self, gram: Array, scale: Array, rows: Array, errors: Array) -> None:
         """Learn what training molecules determine, and the scale from validation molecules.
 
         Parameters
         ----------
         gram : (n, n)
-            Sum of products of the training molecules' rows per atom; n is at most the number of columns, others are 0.
-        count : int
-            How many they are.
+            Mean of products of the training molecules' rows per atom; n is at most the number of columns, others are 0.
+        scale : (n,)
+            What the columns are divided by, see `NormalEquations.scale`.
         rows : (V, n)
             Of the validation molecules, not per atom.
         errors : (V,)
             Of their energies, Hartree.
         """
-        scale = np.sqrt(np.diagonal(gram) / count)
-        scale = np.where(scale > 1e-12 * scale.max(), scale, np.inf)  # what the training molecules lack
-        values, vectors = np.linalg.eigh(gram / np.outer(scale, scale) / count)
+        values, vectors = np.linalg.eigh(gram / np.outer(scale, scale))
         kept = slice(-min(len(self.directions), len(values)), None)
         directions = (vectors / np.sqrt(np.maximum(values, 0) + _PRIOR) / scale[:, None])[:, kept].T
         unit = np.linalg.norm(rows @ directions.T, axis=1)

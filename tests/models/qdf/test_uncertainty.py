@@ -28,7 +28,8 @@ def test_deviations_are_those_of_linear_regression() -> None:
     new = rng.normal(size=(400, 6)) * np.array([1, 2, 3, 1e-2, 1, 0])
     expected = np.sqrt(np.einsum("ij,jk,ik->i", new[:, :5], covariance, new[:, :5]))
     measure = EnergyUncertainty(8, 6)  # columns beyond those of the fit count nothing
-    measure.fit(rows.T @ rows, 50, new, 0.3 * expected * rng.normal(size=400))
+    scale = np.array([1, 2, 3, 1e-2, 1, np.inf])
+    measure.fit(rows.T @ rows / 50, scale, new, 0.3 * expected * rng.normal(size=400))
     found = measure(torch.from_numpy(np.pad(new, ((0, 0), (0, 2)), constant_values=1.0)))
     assert found.numpy() == pytest.approx(0.3 * expected, rel=0.15)
     assert np.corrcoef(found.numpy(), expected)[0, 1] > 1 - 1e-6

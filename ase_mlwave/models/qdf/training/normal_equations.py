@@ -65,6 +65,14 @@ class NormalEquations:
         """Mean squared residual of a solution (M,)."""
         return float(solution @ (self.gram @ solution) - 2 * self.moment @ solution + self.square) / max(1, self.rows)
 
+    def scale(self, n_free: int, n_pairs: int = 0) -> Array:
+        """Give what columns (M,) are divided by; inf where all rows are zero. Parameters as for `solve`."""
+        scale = np.sqrt(np.diagonal(self.gram) / self.rows) + 1e-300
+        scale[scale < 1e-12 * scale.max()] = np.inf  # columns of zeros: an element that the data lack
+        pairs = scale[len(scale) - n_free - n_pairs : len(scale) - n_free]
+        pairs[pairs < np.inf] = np.maximum(pairs[pairs < np.inf], _FLOOR * pairs[pairs < np.inf].max(initial=0.0))
+        return scale
+
     def solve(self, penalty: float, n_free: int, n_pairs: int = 0) -> Array:
         """Minimise the mean squared residual plus ``penalty`` times the mean squared contributions.
 
@@ -87,10 +95,7 @@ class NormalEquations:
         LinAlgError
             If the penalty is too small for the columns' linear dependence.
         """
-        scale = np.sqrt(np.diagonal(self.gram) / self.rows) + 1e-300
-        scale[scale < 1e-12 * scale.max()] = np.inf  # columns of zeros: an element that the data lack
-        pairs = scale[len(scale) - n_free - n_pairs : len(scale) - n_free]
-        pairs[pairs < np.inf] = np.maximum(pairs[pairs < np.inf], _FLOOR * pairs[pairs < np.inf].max(initial=0.0))
+        scale = self.scale(n_free, n_pairs)
         weights = np.full(len(scale), penalty)
         weights[len(scale) - n_free :] = 1e-12
         matrix = self.gram / np.outer(scale, scale) / self.rows

@@ -185,7 +185,8 @@ def fit_readout(
         sizes = np.array([[len(record)] for record in validation])
         per_atom, targets = (np.stack([getattr(r, name)[0] for r in valid]) for name in ("matrix", "targets"))
         sums, of_molecules = train[_ENERGY], sizes * per_atom
-        network.uncertainty.fit(sums.gram, sums.rows, of_molecules, of_molecules @ solution - sizes[:, 0] * targets)
+        errors = of_molecules @ solution - sizes[:, 0] * targets
+        network.uncertainty.fit(sums.gram / sums.rows, sums.scale(n_free, n_pairs), of_molecules, errors)
     return best
 
 
