@@ -59,4 +59,4 @@ def draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
             axis.set(xscale="log", yscale="log", xlabel="training geometries", ylabel=label)
             plain_numbers(axis.xaxis)
             plain_numbers(axis.yaxis)
-        axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
+        axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
