@@ -12,7 +12,6 @@ from pyscf import gto, lib
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.integrals import mole_at
 
 __all__ = ["monopoles", "potential_matrices", "three_centre_integrals"]
@@ -72,28 +71,29 @@ def potential_matrices(
     return values
 
 
-def monopoles(auxiliary: str, number: int) -> Array:
-    """Integrate the spherical functions of an element over space.
+def monopoles(auxiliary: gto.Mole) -> Array:
+    """Integrate auxiliary functions over space.
 
     Parameters
     ----------
-    auxiliary : str
-        Auxiliary basis.
-    number : int
-        Atomic number.
+    auxiliary : pyscf.gto.Mole
+        A molecule in the auxiliary basis.
 
     Returns
     -------
-    ndarray, (K,)
-        Charges of the functions of l = 0, in their order, e.
+    ndarray, (functions,)
+        Charge of each function, e: zero but for l = 0.
+
+    Notes
+    -----
+    Law: ``test_charges_of_functions_are_what_far_potentials_show``.
     """
-    mole = build_mole([number], np.zeros((1, 3)), auxiliary, spin=None)
-    charges: list[float] = []
-    for shell in range(mole.nbas):
-        if mole.bas_angular(shell) == 0:
-            volumes = (np.pi / mole.bas_exp(shell)) ** 1.5 / np.sqrt(4 * np.pi)
-            charges += (volumes @ mole._libcint_ctr_coeff(shell)).tolist()
-    return np.array(charges)
+    charges, starts = np.zeros(auxiliary.nao), auxiliary.ao_loc_nr()
+    for shell in range(auxiliary.nbas):
+        if auxiliary.bas_angular(shell) == 0:
+            volumes = (np.pi / auxiliary.bas_exp(shell)) ** 1.5 / np.sqrt(4 * np.pi)
+            charges[starts[shell] : starts[shell + 1]] = volumes @ auxiliary._libcint_ctr_coeff(shell)
+    return charges
 
 
 def three_centre_integrals(mole: gto.Mole, auxiliary: gto.Mole) -> Iterator[tuple[slice, Array]]:

@@ -15,7 +15,7 @@ from ase_mlwave.models.phisnet.plan import BatchPlan
 from ase_mlwave.models.phisnet.radial import switch_off
 from ase_mlwave.quantum.ao_order import irreps_order
 from ase_mlwave.quantum.auxiliary import monopoles
-from ase_mlwave.quantum.basis import shells
+from ase_mlwave.quantum.basis import build_mole, shells
 
 __all__ = ["PotentialHead", "PotentialHeads", "neutral"]
 
@@ -158,7 +158,9 @@ class PotentialHead(nn.Module):
         most = max(self.counts)
         self.n_rows = (largest + 1) ** 2
         self.weight = nn.Parameter(torch.randn(largest + 1, features, most) * 0.1 * features**-0.5)
-        charges = torch.from_numpy(monopoles(auxiliary, number))
+        orders = np.repeat(self.shells, [2 * l + 1 for l in self.shells])
+        atom = build_mole([number], np.zeros((1, 3)), auxiliary, spin=None)
+        charges = torch.from_numpy(monopoles(atom)[orders == 0])
         self.register_buffer("monopoles", charges, persistent=False)
         self.register_buffer("scale", torch.zeros(largest + 1, most, most, dtype=torch.float64))
         self.register_buffer("shift", torch.zeros(most, dtype=torch.float64))

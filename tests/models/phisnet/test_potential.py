@@ -7,7 +7,6 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
@@ -16,7 +15,7 @@ from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.potential import neutral
 from ase_mlwave.quantum.ao_order import rotate_aos
 from ase_mlwave.quantum.auxiliary import monopoles
-from ase_mlwave.quantum.basis import shells
+from ase_mlwave.quantum.basis import build_mole, shells
 from ase_mlwave.systems.batch import collate
 from ase_mlwave.systems.system import System
 from tests.models.phisnet.systems import geometry
@@ -65,9 +64,8 @@ def test_a_learned_potential_has_no_charge() -> None:
     network, systems = _network(), [_system("OCHH"), _system("OHH")]
     coefficients = network(collate(systems, network.config.cutoff)).potential
     assert coefficients is not None
-    charges = np.concatenate([_charges(z) for system in systems for z in system.numbers.tolist()])
-    ends = np.cumsum([sum(len(_charges(z)) for z in system.numbers.tolist()) for system in systems])
-    parts = np.split(coefficients.numpy() * charges, ends[:-1])
+    charges = [monopoles(build_mole(system.numbers, system.positions, AUXILIARY)) for system in systems]
+    parts = np.split(coefficients.numpy() * np.concatenate(charges), [len(charges[0])])
     assert max(abs(part.sum()) for part in parts) < 1e-10
     assert max(np.abs(part).max() for part in parts) > 1e-3
 
@@ -92,14 +90,6 @@ def test_charge_goes_over_smoothly_as_molecules_part() -> None:
     torch.testing.assert_close(charges[0], q - q.mean(), rtol=0, atol=1e-15)
     torch.testing.assert_close(charges[-1], torch.tensor([0.2, -0.2, 0.0], dtype=torch.float64), rtol=0, atol=1e-15)
     assert charges.diff(dim=0).abs().max() < 0.01
-
-
-def _charges(number: int) -> NDArray[np.float64]:
-    """Give the charge of each auxiliary function of an element."""
-    orders = np.repeat(shells(AUXILIARY, number), [2 * l + 1 for l in shells(AUXILIARY, number)])
-    charges = np.zeros(len(orders))
-    charges[orders == 0] = monopoles(AUXILIARY, number)
-    return charges
 
 
 def test_potential_is_no_home_for_other_heads() -> None:

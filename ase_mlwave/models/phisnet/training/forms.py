@@ -64,7 +64,7 @@ def potential_forms(
     integrals = np.concatenate([part for _, part in three_centre_integrals(mole, auxiliary)], 1)
     target = residual[rows, columns]
     products = integrals.T @ (integrals * weights[:, None])
-    fitted = _neutral_fit(products, integrals.T @ (weights * target), _monopoles(auxiliary))
+    fitted = _neutral_fit(products, integrals.T @ (weights * target), monopoles(auxiliary))
     occupied, virtual = orbitals[:, :n_occupied], orbitals[:, n_occupied:]
     gaps = levels[None, n_occupied:] - levels[:n_occupied, None]
     # What no coefficients give comes last, as if it were one more function.
@@ -91,17 +91,6 @@ def _neutral_fit(products: Array, targets: Array, charges: Array) -> Array:
     free, charge = cho_solve(factor, targets / sizes), cho_solve(factor, charges / sizes)
     fitted: Array = (free - charge * ((charges / sizes) @ free) / ((charges / sizes) @ charge)) / sizes
     return fitted
-
-
-def _monopoles(auxiliary: gto.Mole) -> Array:
-    """Give the charge of each auxiliary function of a molecule, (n,)."""
-    charges, starts = np.zeros(auxiliary.nao), auxiliary.ao_loc_nr()
-    for atom, number in enumerate(auxiliary.atom_charges().tolist()):
-        first, last = auxiliary.aoslice_by_atom()[atom, :2]
-        spherical = [shell for shell in range(first, last) if auxiliary.bas_angular(shell) == 0]
-        places = [p for shell in spherical for p in range(starts[shell], starts[shell + 1])]
-        charges[places] = monopoles(str(auxiliary.basis), number)
-    return charges
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
-from numpy.typing import NDArray
 from pyscf import dft
 
 from ase_mlwave.data.readers import read_dataset
@@ -19,7 +18,7 @@ from ase_mlwave.models.phisnet.inference import predict_batch
 from ase_mlwave.models.phisnet.training.forms import PotentialForms, potential_forms
 from ase_mlwave.models.phisnet.training.run import train
 from ase_mlwave.quantum.auxiliary import monopoles, potential_matrices
-from ase_mlwave.quantum.basis import build_mole, shells
+from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.integrals import integral_arrays
 from ase_mlwave.units import BOHR
 from tests.models.phisnet.training.runs import MODEL, WATERS, tiny_settings
@@ -64,20 +63,12 @@ def test_forms_are_mean_squares_of_matrices() -> None:
 
 def test_a_neutral_potential_gives_a_kohn_sham_matrix() -> None:
     """All but a hundredth of what the screened nuclei leave out of PBE's matrix."""
-    numbers, _, _, residual, forms = _example()
+    numbers, positions, _, residual, forms = _example()
     tensors = {name: torch.from_numpy(array) for name, array in forms.items()}
     terms = PotentialForms.of([tensors]).terms(tensors["potential"][:, 0])
     assert float(terms["hamiltonian"]) < 0.01 * np.sqrt((residual**2).mean())
-    charges = np.concatenate([_charges(z) for z in numbers.tolist()])
+    charges = monopoles(build_mole(numbers, positions, AUXILIARY))
     assert abs(float(forms["potential"][:, 0] @ charges)) < 1e-9
-
-
-def _charges(number: int) -> NDArray[np.float64]:
-    """Give the charge of each auxiliary function of an element."""
-    orders = np.repeat(shells(AUXILIARY, number), [2 * l + 1 for l in shells(AUXILIARY, number)])
-    charges = np.zeros(len(orders))
-    charges[orders == 0] = monopoles(AUXILIARY, number)
-    return charges
 
 
 def test_a_trained_potential_is_better_than_screened_nuclei(tmp_path: Path) -> None:
