@@ -92,12 +92,13 @@ class MlwaveCalculator(Calculator):
     """Ordered pairs of atoms that a CPU computes at a time: networks are up to twice as fast where they fit the caches,
     and take an eighth of the memory."""
 
+    deferred: ClassVar[frozenset[str]] = frozenset()
+    """Extras that may cost more than what is asked for, and are computed when they are asked for."""
+
     members: tuple[Member, ...]
     """The loaded models: one, or those of the committee."""
     domain: Domain
     """What all members were made for."""
-    extras: dict[str, Any]
-    """What the last calculation gave beside ASE's properties."""
     batches: Batches
     """Divides what `predict` is given by the device's memory."""
     neighbours: NeighbourList
@@ -119,7 +120,7 @@ class MlwaveCalculator(Calculator):
             register(cls.name, cls)
 
     def __init__(self, model: ModelName | Sequence[ModelName], **options: Any) -> None:
-        self.extras = {}
+        self._extras: dict[str, Any] = {}
         self.neighbours, self.contacts = NeighbourList(), NeighbourList(skin=1.0)
         super().__init__()  # type: ignore[no-untyped-call]
         self.set(model=model, **options)
@@ -204,7 +205,7 @@ class MlwaveCalculator(Calculator):
         systems : list of System, (B,)
             Checked structures, in Bohr.
         properties : tuple of str
-            What is asked for, names of ``implemented_properties`` without ``free_energy``.
+            What is asked for, names of ``implemented_properties`` without ``free_energy``, and of ``deferred`` extras.
 
         Returns
         -------
@@ -220,6 +221,11 @@ class MlwaveCalculator(Calculator):
         device, dtype = pick_device(parameters["device"]), pick_dtype(parameters["dtype"])
         model = parameters["model"]
         return tuple(self._load(name, device, dtype) for name in ([model] if isinstance(model, str) else model))
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """What the last calculation gave beside ASE's properties."""
+        return self._extras
 
     # --- ASE's side -------------------------------------------------------------------------------------------------
 
@@ -238,11 +244,11 @@ class MlwaveCalculator(Calculator):
             system = read_atoms(atoms, self.domain, self.contacts)
             (outcome,) = self._evaluate([system], checked, keep=lambda name: True)
         except OutOfDomainError as error:
-            self.extras.update(error.extras)
+            self._extras.update(error.extras)
             raise
         self.atoms = atoms.copy() if atoms is not None else None
         self.results.update(outcome.values)
-        self.extras.update(outcome.extras)
+        self._extras.update(outcome.extras)
 
     def predict(
         self,
@@ -321,7 +327,8 @@ class MlwaveCalculator(Calculator):
         checked, systems = self._checked_properties(properties), self._checked_structures(structures, batch_size)
         named = None if extras is None else frozenset(property_names(extras))
         keep = (lambda name: name not in MATRICES) if named is None else named.__contains__
-        outcomes = self._evaluate(systems, checked, batch_size, progress, outside, keep=keep)
+        asked = (*checked, *filter(keep, sorted(self.deferred)))
+        outcomes = self._evaluate(systems, asked, batch_size, progress, outside, keep=keep)
         available = outcomes[0].extras if outcomes else named or ()
         for name in (named or frozenset()).difference(available):
             raise InputError(f"{type(self).__name__} gave no extra {name!r}. {suggestion(name, EXTRAS)}")
@@ -359,7 +366,7 @@ class MlwaveCalculator(Calculator):
     def reset(self) -> None:
         """Forget the last calculation."""
         super().reset()  # type: ignore[no-untyped-call]
-        self.extras = {}
+        self._extras = {}
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """Return the options as JSON that rebuilds the calculator: ``type(calc)(**calc.todict())``."""

@@ -20,6 +20,7 @@ from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import check_choice, cube_grid, read_atoms, read_points
 from ase_mlwave.calculators.domain import judge
 from ase_mlwave.calculators.moles import read_mole
+from ase_mlwave.calculators.outcome import to_ase
 from ase_mlwave.errors import OutOfDomainError
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.compiling import compile_layers
@@ -35,7 +36,7 @@ from ase_mlwave.models.phisnet.levels import (
 )
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.molecules import frontier, matrices_of, mole_of, molecular_properties
-from ase_mlwave.properties import EXTRAS
+from ase_mlwave.properties import EXTRAS, MATRICES
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
 from ase_mlwave.quantum.density import orbitals, penalised
 from ase_mlwave.quantum.guesses import predicted_guess
@@ -97,6 +98,7 @@ class PhiSNetCalculator(MlwaveCalculator):
     # ASE declares both as instance variables.
     implemented_properties = ["energy", "free_energy", "forces", "dipole", "charges"]
     default_parameters = {"energy": None, "integrals": "torch", "compile": False}
+    deferred: ClassVar[frozenset[str]] = MATRICES | {"orbital_energies", "homo", "lumo", "gap"}
 
     def _check_options(self, parameters: Mapping[str, Any]) -> None:
         check_choice("integrals", parameters["integrals"], get_args(IntegralProgram))
@@ -152,16 +154,32 @@ class PhiSNetCalculator(MlwaveCalculator):
     # --- energies, forces, dipole, charges --------------------------------------------------------------------------
 
     def _compute(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
+        asked = tuple(name for name in properties if name not in self.deferred)
         results = molecular_properties(
             member.network_as(PhiSNet),
             systems,
-            properties,
+            asked,
             energy=self.option("energy"),
             in_domain=lambda matrices: not judge(matrices, self.domain).refused,
             neighbours=self.neighbours,
             integrals=self.option("integrals"),
+            orbitals=len(asked) < len(properties),
         )
         return [Outcome(values, matrices) for values, matrices in results]
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """What the last calculation gave beside ASE's properties.
+
+        Notes
+        -----
+        Where its energy was that of atoms alone, which needs no matrices, they are predicted when this is first looked
+        at: dynamics that do not look take a third of the time (``test_matrices_wait_until_somebody_looks``).
+        """
+        if self._extras and self.atoms is not None and not self.deferred & self._extras.keys():
+            system = read_atoms(self.atoms, self.domain)
+            self._extras.update(self._predicted(system).extras)
+        return self._extras
 
     def _bytes_of(self, system: System, gradients: bool) -> float:
         """Estimate the memory of a molecule in a batch: features of pairs, kept for gradients."""
@@ -401,7 +419,8 @@ class PhiSNetCalculator(MlwaveCalculator):
             ]
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise CalculationFailed(f"the predicted matrix cannot be diagonalised: {error}") from error
-        return self._combine(system, [Outcome({}, matrices_of(batch)[0]) for batch in batches])
+        predicted = [to_ase(Outcome({}, matrices_of(batch)[0]), len(system)) for batch in batches]
+        return self._combine(system, predicted)
 
     def _combine(self, system: System, members: list[Outcome]) -> Outcome:
         """Average a committee; its density matrix and orbital energies are those of the mean Hamiltonian."""

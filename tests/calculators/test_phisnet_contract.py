@@ -8,11 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from ase.build import molecule
 
+from ase_mlwave.calculators import phisnet
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
 from ase_mlwave.models.folder import ModelFolder, TrainingData
+from ase_mlwave.models.phisnet import molecules
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.model import PhiSNet
 from tests.calculators.contract import CalculatorContract
@@ -64,6 +68,26 @@ class TestEnergiesOfAtoms(TestWavefunction):
     @pytest.fixture
     def model(self, model_of_atoms: str) -> str:
         return model_of_atoms
+
+    @pytest.mark.parametrize("members", [1, 2])
+    def test_matrices_wait_until_somebody_looks(
+        self, model: str, members: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calc = PhiSNetCalculator([model] * members if members > 1 else model, **self.options)
+        atoms = molecule("H2O")
+        atoms.calc = calc
+        with monkeypatch.context() as patch:
+            patch.setattr(molecules, "predict_batch", None)
+            patch.setattr(phisnet, "predict_batch", None)
+            energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+            (predicted,) = calc.predict([atoms])
+        assert predicted["energy"] == pytest.approx(energy, abs=1e-10)
+        (outcome,) = calc.predict_outcomes([atoms], ["energy", "forces", "dipole"], extras=["gap", "hamiltonian"])
+        assert outcome.values["energy"] == pytest.approx(energy, abs=1e-10)
+        np.testing.assert_allclose(outcome.values["forces"], forces, atol=1e-10)
+        assert calc.extras["gap"] == pytest.approx(outcome.extras["gap"], abs=1e-10)
+        assert calc.extras.keys() >= {*calc.deferred, "domain_distance"}
+        np.testing.assert_allclose(calc.extras["hamiltonian"], calc.hamiltonian(atoms), atol=1e-12)
 
 
 @pytest.mark.slow

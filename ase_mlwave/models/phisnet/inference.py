@@ -25,7 +25,7 @@ from ase_mlwave.systems.batch import SystemBatch, collate
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
 
-__all__ = ["PredictedBatch", "predict_batch"]
+__all__ = ["PredictedAtoms", "PredictedBatch", "predict_atoms", "predict_batch"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,53 @@ class PredictedBatch:
         return torch.autograd.grad(energies.sum(), self.molecules.positions)[0]
 
 
+@dataclass(frozen=True)
+class PredictedAtoms:
+    """Energies of B molecules that are those of their atoms alone.
+
+    Parameters
+    ----------
+    molecules : SystemBatch
+        Geometry; its positions carry gradients where they were asked for.
+    energies : Tensor, (B,)
+        Hartree.
+    joined_distances : Tensor, (N,)
+        How unlike the training data each atom is.
+    """
+
+    molecules: SystemBatch
+    energies: Tensor
+    joined_distances: Tensor
+
+    def gradient(self) -> Tensor:
+        """Differentiate all energies with respect to all positions: (N, 3), Hartree/Bohr."""
+        return torch.autograd.grad(self.energies.sum(), self.molecules.positions)[0]
+
+
+def predict_atoms(
+    network: PhiSNet,
+    systems: Sequence[System],
+    *,
+    gradients: bool = False,
+    neighbours: NeighbourList | None = None,
+) -> PredictedAtoms:
+    """Predict energies that are those of atoms alone, without matrices; arguments and errors as `predict_batch`.
+
+    Notes
+    -----
+    A third to a quarter of the time of `predict_batch`. Law: ``test_without_matrices_energies_are_the_same``.
+    """
+    molecules = collate(systems, network.config.cutoff, neighbours)
+    plan = network.plan(molecules)
+    molecules = molecules.to(network.radial.raw_alpha.device)
+    distances = network.domain_distances(molecules, plan)
+    if gradients:
+        molecules = molecules.at(molecules.positions.clone().requires_grad_())
+    with torch.set_grad_enabled(gradients):
+        energies = energies_of_atoms(molecules, _own_energies(network, systems, molecules))
+    return PredictedAtoms(molecules, energies, distances)
+
+
 def predict_batch(
     network: PhiSNet,
     systems: Sequence[System],
@@ -167,9 +214,8 @@ def predict_batch(
         states = electronic_states(hamiltonian, exact.overlap, occupied, config.overlap_penalty)
     atomic = output.atomic_energies
     if own and energies:
-        near = collate(systems, config.energy_cutoff)
         with torch.set_grad_enabled(gradients):
-            atomic = network.atomic_energies(near.to(device).at(molecules.positions), network.plan(near))
+            atomic = _own_energies(network, systems, molecules)
     return PredictedBatch(
         molecules=molecules,
         hamiltonian=hamiltonian,
@@ -180,3 +226,10 @@ def predict_batch(
         short_range=config.short_range,
         atoms_alone=own,
     )
+
+
+def _own_energies(network: PhiSNet, systems: Sequence[System], molecules: SystemBatch) -> Tensor:
+    """Read atomic energies (N,) from features of their own, at the positions of a batch of these molecules."""
+    near = collate(systems, network.config.energy_cutoff)
+    places = near.to(molecules.positions.device).at(molecules.positions)
+    return network.atomic_energies(places, network.plan(near))

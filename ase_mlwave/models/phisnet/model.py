@@ -218,14 +218,7 @@ class PhiSNet(AtomFeatures):
         """
         plan = self.plan(batch) if plan is None else plan
         precise = _full_precision(plan.first.device.type)
-        with precise:
-            vectors = batch.vectors().index_select(0, plan.pairs)
-            geometry = edge_geometry(vectors, plan.first, plan.second, self.radial, self.edges, self.dtype)
-            messages = geometry
-            if plan.near is not None:
-                messages = geometry.within(*plan.near, self.radial, self.config.message_range)
-            embedded = self.embedding(plan.element)
-        f = self.atom_features(embedded, messages).to(self.dtype)
+        f, embedded, geometry = self._features(batch, plan)
         hamiltonian = core = overlap = potential = None
         cut = self._block_cutoff(geometry)
         if self.pair_features is not None and self.heads is not None:
@@ -251,6 +244,26 @@ class PhiSNet(AtomFeatures):
                 core=core,
                 potential=potential,
             )
+
+    def _features(self, batch: SystemBatch, plan: BatchPlan) -> tuple[Tensor, Tensor, EdgeGeometry]:
+        """Give features of atoms (R, N, F), what they begin with, and the geometry of pairs, in the plan's order."""
+        with _full_precision(plan.first.device.type):
+            vectors = batch.vectors().index_select(0, plan.pairs)
+            geometry = edge_geometry(vectors, plan.first, plan.second, self.radial, self.edges, self.dtype)
+            messages = geometry
+            if plan.near is not None:
+                messages = geometry.within(*plan.near, self.radial, self.config.message_range)
+            embedded = self.embedding(plan.element)
+        return self.atom_features(embedded, messages).to(self.dtype), embedded, geometry
+
+    @torch.no_grad()
+    def domain_distances(self, batch: SystemBatch, plan: BatchPlan | None = None) -> Tensor:
+        """Measure how unlike the training data each atom is, (N,), as `forward` does, without predicting matrices."""
+        plan = self.plan(batch) if plan is None else plan
+        f = self._features(batch, plan)[0]
+        with _full_precision(plan.first.device.type):
+            distances: Tensor = self.domain(f[0], plan.element).index_select(0, plan.place)
+            return distances
 
     def _atomic_energies(self, invariants: Tensor, element: Tensor) -> Tensor:
         """Give e_i of the wavefunction energy, (N,), Hartree; zero for a model without."""

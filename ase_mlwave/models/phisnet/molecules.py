@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyscf import gto
 
 from ase_mlwave.models.domain.wall import repulsion
-from ase_mlwave.models.phisnet.inference import PredictedBatch, predict_batch
+from ase_mlwave.models.phisnet.inference import PredictedBatch, predict_atoms, predict_batch
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.functional import converge, functional_and_drop, scf_result
@@ -48,6 +48,7 @@ def molecular_properties(
     in_domain: Callable[[Mapping[str, Any]], bool],
     neighbours: NeighbourList | None = None,
     integrals: IntegralProgram = "torch",
+    orbitals: bool = True,
 ) -> list[tuple[Values, Values]]:
     """Compute properties of molecules.
 
@@ -67,6 +68,8 @@ def molecular_properties(
         As of `ase_mlwave.systems.batch.collate`.
     integrals : str
         As of `ase_mlwave.quantum.integrals.batch_integrals`.
+    orbitals : bool
+        Whether matrices and orbitals are wanted where neither the energy nor a property needs them.
 
     Returns
     -------
@@ -78,6 +81,9 @@ def molecular_properties(
     forces = "forces" in properties
     gradients = forces and energy != "scf"
     wanted = energy == "wavefunction"
+    alone = wanted and network.config.energy_from == "atoms"
+    if alone and not orbitals and not {"dipole", "charges"} & set(properties):
+        return _energies_of_atoms(network, systems, forces, neighbours)
     options: Any = {"gradients": gradients, "energies": wanted, "neighbours": neighbours, "integrals": integrals}
     batch = predict_batch(network, systems, **options)
     results: list[tuple[Values, Values]] = [({}, matrices) for matrices in matrices_of(batch)]
@@ -97,6 +103,21 @@ def molecular_properties(
             mole = mole_of(network, system)
             values["dipole"] = dipole_moment(matrices["density_matrix"], mole)
             values["charges"] = mulliken_charges(matrices["density_matrix"], mole)
+    return results
+
+
+def _energies_of_atoms(
+    network: PhiSNet, systems: Sequence[System], forces: bool, neighbours: NeighbourList | None
+) -> list[tuple[Values, Values]]:
+    """Compute energies that need no matrices, and distances from the training data."""
+    batch = predict_atoms(network, systems, gradients=forces, neighbours=neighbours)
+    results = []
+    slopes = _parts(batch.gradient(), [(len(one), 3) for one in systems]) if forces else []
+    distances = _parts(batch.joined_distances, [(len(one),) for one in systems])
+    for b, (system, energy) in enumerate(zip(systems, _numpy(batch.energies).tolist(), strict=True)):
+        values: Values = {"energy": energy} | ({"forces": -slopes[b]} if forces else {})
+        _add_wall(values, system)
+        results.append((values, {"domain_distance": distances[b]}))
     return results
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import cache
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ase_mlwave.models.phisnet.inference import PredictedBatch, predict_batch
+from ase_mlwave.models.phisnet.inference import PredictedBatch, predict_atoms, predict_batch
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.widening import grown
 from ase_mlwave.systems.system import System
@@ -74,6 +75,17 @@ def test_energies_of_molecules_far_apart_add_up() -> None:
     apart, near, first, second = energies(model, *both, (z_1, r_1), (z_2, r_2))
     assert_equal(apart, first + second)
     assert abs(float(near - first - second)) > 1e-8
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_without_matrices_energies_are_the_same(product: str) -> None:
+    systems = [System(*geometry(formula)) for formula in ("OHH", "OCHHHH")]
+    model = deepcopy(model_of(product))
+    model.domain.whitening += torch.eye(model.config.features)  # a measure to compare
+    batch, alone = (predict_(model, systems, gradients=True) for predict_ in (predict_batch, predict_atoms))
+    assert_equal(alone.energies.detach(), batch.wavefunction_energies().detach())
+    assert_equal(alone.gradient(), batch.gradient(batch.wavefunction_energies()))
+    assert_equal(alone.joined_distances, batch.joined_distances)
 
 
 def test_energies_come_only_where_they_are_asked_for() -> None:
