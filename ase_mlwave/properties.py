@@ -111,6 +111,7 @@ _TABLE = (
     _energy("outputs", None, "all outputs of a published field, by name"),
     # Extras of amons, the first also of quantum deep fields and PhiSNet's levels `functional` and `response`.
     _energy("energy_uncertainty", (), "standard deviation of the energy; of a PhiSNet how much too high it is at most"),
+    _energy("energy_uncertainty_per_atom", (), "the same over the number of atoms: thresholds are of this"),
     _force("forces_uncertainty", ("N", 3), "standard deviations of the forces, with `uncertainty='forces'`"),
     _same("novelty", ("N",), "", "distance to the nearest training environment, in units of the largest between those"),
     _same("badly_covered", None, "", "the least known atoms, worst first"),

@@ -89,7 +89,8 @@ class PhiSNetCalculator(MlwaveCalculator):
     and PySCF's AO order), ``"orbital_energies"`` ((M,), Hartree), ``"homo"``, ``"lumo"`` and ``"gap"`` (eV),
     ``"domain_distance"`` ((N,), how unlike the training data each atom is; past the model's thresholds come an
     `OutOfDomainWarning` and an `OutOfDomainError`), with ``energy="scf"`` ``"scf_cycles"``, and with ``"functional"``
-    and ``"response"`` ``"energy_uncertainty"``: by how much the energy is too high, at most (eV).
+    and ``"response"`` ``"energy_uncertainty"``: by how much the energy is too high, at most (eV); and the same
+    ``"energy_uncertainty_per_atom"``, for which models have thresholds, too.
     Density, orbital energies, dipoles and charges are the predicted ones (``"response"``: the relaxed, ``"scf"``: the
     converged ones); the dipole of an ion is about the origin. Source: Unke et al. 2021 (arXiv:2106.02347).
     """

@@ -165,16 +165,20 @@ def uncertainty_figures(
     errors : sequence of MoleculeErrors, (B,)
         Of the model.
     outcomes : sequence of Outcome, (B,)
-        What it gave, with ``energy_uncertainty`` (eV) among the extras.
+        What it gave, with ``energy_uncertainty`` (eV) and ``energy_uncertainty_per_atom`` among the extras.
     prefix : str
         Begins every name.
 
     Returns
     -------
     dict of str to float
-        Spearman's rank correlation of uncertainty and error, the median of error over uncertainty, and the share of
-        molecules whose error is below the uncertainty; empty where fewer than three molecules have both.
+        The largest uncertainty of an atom, where a model claims one; Spearman's rank correlation of uncertainty and
+        error, the median of error over uncertainty, and the share of molecules whose error is below the uncertainty,
+        unless fewer than three molecules have both.
     """
+    name = "energy_uncertainty_per_atom"
+    of_atoms = [outcome.extras[name] for outcome in outcomes if name in outcome.extras]
+    largest = {f"{prefix}energy_uncertainty_max_meV_per_atom": 1e3 * max(of_atoms)} if of_atoms else {}
     pairs = np.array(
         [
             (outcome.extras["energy_uncertainty"], abs(error.energy))
@@ -183,9 +187,9 @@ def uncertainty_figures(
         ]
     )
     if len(pairs) < _FEWEST or (np.ptp(pairs, axis=0) < _AGREEMENT).any():
-        return {}
+        return largest
     claimed, wrong = pairs.T
-    return {
+    return largest | {
         f"{prefix}energy_uncertainty_error_spearman": float(spearmanr(claimed, wrong).statistic),
         f"{prefix}energy_error_over_uncertainty_median": float(np.median(wrong / np.maximum(claimed, _AGREEMENT))),
         f"{prefix}energy_error_below_uncertainty_percent": 100 * float(np.mean(wrong < claimed)),

@@ -278,8 +278,9 @@ def _predict(
             predicted = calculator.predict_outcomes(structures, labels, progress=advance, outside="warn")
         for index, outcome in zip(indices, predicted, strict=True):
             values = {name: outcome.values[name] for name in labels}
-            measures = {*calculator.domain.thresholds, *calculator.domain.limits, "energy_uncertainty"}
-            extras = {key: value for key, value in outcome.extras.items() if key in measures}
+            measures = {*calculator.domain.thresholds, *calculator.domain.limits}
+            claims = ("energy_uncertainty", "energy_uncertainty_per_atom")
+            extras = {key: value for key, value in outcome.extras.items() if key in measures or key in claims}
             outcomes[index] = Outcome(values, extras, outcome.verdict)
     return [outcomes[index] for index in range(len(records))]
 

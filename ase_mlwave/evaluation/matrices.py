@@ -43,12 +43,15 @@ __all__ = [
     "evaluate_phisnet",
     "measure_levels",
     "supported_defaults",
+    "uncertainty_bounds",
 ]
 
 Array = NDArray[np.float64]
 
 #: Molecules that are measured after training.
 _N_MEASURED = 16
+#: Uncertainties of an atom that are refused, in those of the validation molecule that is least certain.
+_REFUSED = 6.0
 #: Levels of energy that are measured unless others are asked for.
 _DEFAULT_LEVELS = ("wavefunction", "functional")
 
@@ -153,13 +156,34 @@ def supported_defaults(config: ModelConfig, errors: Mapping[str, float]) -> dict
     return {} if level is None else {"energy": level}
 
 
+def uncertainty_bounds(figures: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Give the uncertainties past which an energy of ``"functional"`` or ``"response"`` is doubted, and refused.
+
+    Parameters
+    ----------
+    figures : mapping of str to float
+        Of `evaluate_phisnet`, measured on validation molecules.
+
+    Returns
+    -------
+    thresholds, limits : dict of str to float
+        ``energy_uncertainty_per_atom``, eV: the largest at ``"functional"``, and six times that; empty where it was not
+        measured.
+    """
+    largest = figures.get("functional_energy_uncertainty_max_meV_per_atom")
+    if largest is None:
+        return {}, {}
+    name, threshold = "energy_uncertainty_per_atom", 1e-3 * largest
+    return {name: threshold}, {name: _REFUSED * threshold}
+
+
 def measure_levels(model: str | PathLike[str], data: Dataset, *, progress: Counter | None = None) -> str:
     """Measure which level of energy a new model is good for, and write it and the errors into its folder.
 
     Parameters
     ----------
     model : str or path
-        Folder; its default ``energy`` and its errors are changed.
+        Folder; its default ``energy``, its errors and its threshold of uncertainties are changed.
     data : Dataset
         Validation molecules; sixteen of them, spread evenly, are measured.
     progress : callable, optional
@@ -180,7 +204,9 @@ def measure_levels(model: str | PathLike[str], data: Dataset, *, progress: Count
     except CalculationFailed as error:
         return f"which level of energy the model is good for could not be measured: {error}"
     defaults = result.defaults if len(levels) > 1 else {}
-    record_errors(model, result.figures, f"On {len(some)} validation molecules, after training:", defaults=defaults)
+    remark = f"On {len(some)} validation molecules, after training:"
+    thresholds, limits = uncertainty_bounds(result.figures)
+    record_errors(model, result.figures, remark, defaults=defaults, thresholds=thresholds, limits=limits)
     errors = {level: errors_in_words(result.figures, level) for level in levels}
     listed = "; ".join(f"{level} {words}" for level, words in errors.items() if words)
     measured = f"mean errors on {len(some)} validation molecules: {listed}. " if listed else ""

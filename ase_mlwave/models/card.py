@@ -23,6 +23,8 @@ def record_errors(
     *,
     appendix: str = "",
     defaults: Mapping[str, Any] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    limits: Mapping[str, float] | None = None,
 ) -> None:
     """Write figures into ``config.json`` and into the table of the model card.
 
@@ -38,6 +40,8 @@ def record_errors(
         Markdown below the table: what was left out, errors by size, a picture in the folder.
     defaults : mapping, optional
         Options of the calculator -> values that the figures support; others stay.
+    thresholds, limits : mapping of str to float, optional
+        Entry of ``calc.extras`` -> value past which there is a warning, and an error; others stay.
 
     Notes
     -----
@@ -55,5 +59,9 @@ def record_errors(
         lines += [appendix.strip(), ""]
     errors = {name: float(f"{value:.6g}") for name, value in figures.items()}
     stated = {**folder.config.defaults, **(defaults or {})}
-    config = folder.config.model_copy(update={"errors": errors, "defaults": stated})
+    past = {
+        "thresholds": folder.config.thresholds | dict(thresholds or {}),
+        "limits": folder.config.limits | dict(limits or {}),
+    }
+    config = folder.config.model_copy(update={"errors": errors, "defaults": stated, **past})
     replace(folder, config=config, card=before + "\n".join([*lines, ERRORS_END]) + after).save(locate(model))

@@ -19,6 +19,7 @@ from pyscf.scf.hf import dip_moment
 
 from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.calculators.phisnet import ENERGY_LEVELS
+from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
 from ase_mlwave.quantum.functional import converge
 from ase_mlwave.reference.levels import LevelOfTheory
 from tests.calculators.waters import LEVEL, MODEL, mole_of, pyscf_molecule, shipped, solve, solved, waters
@@ -185,6 +186,22 @@ def test_energy_is_too_high_by_no_more_than_its_uncertainty(name: str) -> None:
     assert "energy_uncertainty" not in outcomes["scf"].extras
 
 
+def test_an_energy_more_uncertain_than_in_validation_is_doubted_and_then_refused() -> None:
+    """Carbon monoxide and hydrogen, of which the general model saw nothing alike; what needs no energy goes on."""
+    calc, hydrogen = PhiSNetCalculator("phisnet-chno", energy="functional"), molecule("H2")
+    with pytest.warns(OutOfDomainWarning, match="energy_uncertainty_per_atom"):
+        calc.get_potential_energy(molecule("CO"))
+    with pytest.raises(OutOfDomainError, match=r"energy_uncertainty_per_atom is 0\.\d+, the limit 0\.418"):
+        calc.get_potential_energy(hydrogen)
+    assert calc.extras["energy_uncertainty_per_atom"] == pytest.approx(calc.extras["energy_uncertainty"] / 2)
+    calc.set(outside="warn")
+    with pytest.warns(OutOfDomainWarning, match="energy_uncertainty_per_atom|domain_distance"):
+        assert calc.get_potential_energy(hydrogen) == pytest.approx(-31, abs=2)
+    calc.set(outside="error")
+    with pytest.warns(OutOfDomainWarning, match="domain_distance"):
+        assert calc.hamiltonian(hydrogen).shape == (10, 10)
+
+
 @pytest.mark.parametrize(
     ("level", "step", "tolerance"),
     [("wavefunction", 1e-4, 1e-5), *((level, 1e-3, 5e-5) for level in ("functional", "response", "scf"))],
@@ -242,7 +259,7 @@ def test_extras_hold_the_wavefunction(level: str) -> None:
     expected = {"hamiltonian", "overlap", "density_matrix", "orbital_energies", "domain_distance"}
     expected |= {"homo", "lumo", "gap"}
     own = {"wavefunction": set(), "scf": {"scf_cycles"}}
-    assert set(calc.extras) == expected | own.get(level, {"energy_uncertainty"})
+    assert set(calc.extras) == expected | own.get(level, {"energy_uncertainty", "energy_uncertainty_per_atom"})
     assert set(calc.results) <= set(calc.implemented_properties)
     P, S = calc.extras["density_matrix"], calc.extras["overlap"]
     assert P.dtype == np.float64

@@ -130,3 +130,5 @@ def test_claims_are_compared_with_errors() -> None:
     assert _claims([1.0, 2.0], [0.5, 1.5]) == {}
     errors = [MoleculeErrors(3, 1, {"energy": np.asarray(1.0)})] * 3
     assert uncertainty_figures(errors, [Outcome({})] * 3) == {}
+    claims = [Outcome({}, {"energy_uncertainty_per_atom": claim}) for claim in (0.1, 0.3, 0.2)]
+    assert uncertainty_figures(errors, claims, "f_") == pytest.approx({"f_energy_uncertainty_max_meV_per_atom": 300})

@@ -76,7 +76,7 @@ def molecular_properties(
     list of (dict, dict), (B,)
         ASE property -> value, atomic units; and as `matrices_of`. Of the level ``"scf"`` the density and orbital
         energies are the converged ones, with ``"scf_cycles"``, of ``"response"`` the relaxed ones; this level and
-        ``"functional"`` have ``"energy_uncertainty"``.
+        ``"functional"`` have ``"energy_uncertainty"`` and ``"energy_uncertainty_per_atom"``.
     """
     forces = "forces" in properties
     gradients = forces and energy != "scf"
@@ -208,7 +208,7 @@ def _functional(
     energies = []
     for positions, state, system, extras in zip(batch.positions, batch.states, systems, matrices, strict=True):
         energy, drop = functional_and_drop(positions, state.density, _mean_field(network, system))
-        extras["energy_uncertainty"] = drop
+        extras |= _uncertainty(drop, system)
         energies.append(energy)
     return torch.stack(energies)
 
@@ -228,9 +228,14 @@ def _response(
         relaxed = relaxed_functional(positions, state.density, mean_field)
         extras |= {"density_matrix": relaxed.density, "orbital_energies": relaxed.orbital_energies}
         extras |= frontier(relaxed.orbital_energies, state.n_occupied)
-        extras["energy_uncertainty"] = _LINEARISATION * relaxed.drop
+        extras |= _uncertainty(_LINEARISATION * relaxed.drop, system)
         energies.append(relaxed.energy)
     return torch.stack(energies)
+
+
+def _uncertainty(energy: float, system: System) -> Values:
+    """Name by how much an energy is too high, at most, Hartree."""
+    return {"energy_uncertainty": energy, "energy_uncertainty_per_atom": energy / len(system)}
 
 
 _LEVELS: dict[str, Callable[..., torch.Tensor]] = {

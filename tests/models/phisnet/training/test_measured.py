@@ -26,5 +26,9 @@ def test_python_measures_the_levels_of_energy_as_the_command_line_does(
         "wavefunction_energy_mae_meV",
         "functional_energy_mae_meV",
     } <= model.config.errors.keys()
+    largest = model.config.errors["functional_energy_uncertainty_max_meV_per_atom"]
+    assert model.config.thresholds["energy_uncertainty_per_atom"] == pytest.approx(1e-3 * largest, rel=1e-4)
+    assert model.config.limits["energy_uncertainty_per_atom"] == pytest.approx(6e-3 * largest, rel=1e-4)
+    assert model.config.thresholds["domain_distance"] > 0
     assert f"default is energy={model.config.defaults['energy']!r}" in capsys.readouterr().out
     assert "On 2 validation molecules, after training" in model.card
