@@ -23,6 +23,7 @@ from tests.reference.test_labelling import waters
 #: Arguments: first and last molecule, number of workers.
 SCRIPT = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from ase_mlwave.reference.labelling import label_geometries
 from ase_mlwave.reference.levels import CalculatorLevel
 from tests.reference.levels_for_tests import noted
@@ -30,7 +31,9 @@ from tests.reference.test_labelling import waters
 
 if __name__ == "__main__":
     first, last, n_workers = map(int, sys.argv[1:])
-    file = label_geometries(waters(last)[first:], "data.db", CalculatorLevel("noted", noted), n_workers=n_workers)
+    geometries, level = waters(last)[first:], CalculatorLevel("noted", noted)
+    with ThreadPoolExecutor(n_workers) as executor:  # further processes take seconds to load PySCF
+        file = label_geometries(geometries, "data.db", level, executor=executor, n_workers=n_workers)
     rows = file.numbers(waters(last)[first:])
     assert {state.status for state in file.states(rows).values()} == {"labelled"}
 """
