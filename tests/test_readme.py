@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import ast
+import inspect
+import json
 import re
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +161,44 @@ def test_code_about_warm_starts_runs() -> None:
     assert found["mf"].cycles <= 5
 
 
+WHICH = (ROOT / "docs/which_model.md").read_text(encoding="utf-8")
+
+
+def test_code_about_which_model_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = _blocks("python", WHICH)
+    _execute(block, {})
+    assert "too high by" in capsys.readouterr().out
+
+
+def test_lines_about_which_model_are_understood() -> None:
+    """Compare every line to type with the names, the keywords, the models and the settings that there are."""
+    lines = re.findall(r"^\|[^|`]+\| `([^`]+)` \|", WHICH, flags=re.MULTILINE)
+    assert len(lines) >= 15
+    for line in lines:
+        call: Any = ast.parse(line, mode="eval").body
+        name = ast.unparse(call.func)
+        if name == "train":
+            path, overrides = map(ast.literal_eval, call.args)
+            check_command("train", path, *overrides)
+        elif name.partition(".")[0].endswith("Calculator"):
+            known = inspect.signature(attrgetter(name)(ase_mlwave)).parameters
+            assert {word.arg for word in call.keywords} <= set(known), line
+            if name != "AmonsCalculator.for_query":
+                assert ast.literal_eval(call.args[0]) in list_models(), line
+
+
+def test_figures_about_which_model_are_those_of_the_cards() -> None:
+    rows = re.findall(r'"([\w-]+)"(?:, energy="(\w+)")?\)` \| (\S+) meV, (\S+) meV/Å \((\S+), (\S+)\)', WHICH)
+    assert len(rows) >= 4
+    for model, energy, *figures in rows:
+        folder = ROOT / "models" / model
+        level = energy or json.loads((folder / "config.json").read_text(encoding="utf-8"))["defaults"]["energy"]
+        card = dict(re.findall(r"^\| (\w+) \| (\S+) \|$", (folder / "README.md").read_text("utf-8"), re.MULTILINE))
+        kinds = ("energy_mae_meV", "forces_mae_meV_per_A", "energy_median_meV", "forces_median_meV_per_A")
+        measured = [float(card[f"{level}_{kind}"]) for kind in kinds]
+        assert [float(figure) for figure in figures] == pytest.approx(measured, rel=0.04), (model, level)
+
+
 def test_make_targets_of_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = {line.split()[1] for block in _blocks("bash") for line in block.splitlines() if line.startswith("make ")}
@@ -173,9 +215,9 @@ def test_extras_of_the_readme_are_those_of_the_package() -> None:
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:
-    for document in ROOT.glob("*.md"):
-        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
-            assert target.startswith("https://") or (ROOT / target).exists(), (document.name, target)
+    for document in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("models/*/*.md")):
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (document.parent / target).exists(), (document.name, target)
 
 
 def test_citation_has_the_version_of_the_package() -> None:
