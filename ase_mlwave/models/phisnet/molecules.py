@@ -188,6 +188,9 @@ def _converge(
     doubtful = not in_domain(matrices) or doubt(mean_field, matrices["orbital_energies"], n_occupied)
     if pays_off(mean_field):
         mean_field = precondition(mean_field)
+    elif not doubtful:
+        # PySCF's DIIS leaves out the first Fock matrix, which is a bad one from its own guess but not from ours.
+        mean_field.diis_start_cycle = 0
     try:
         result = converge(mean_field, None if doubtful else matrices["density_matrix"], forces=forces)
     except SCFError:
