@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def study_queries(queries: Sequence[Any], settings: StudySettings, labelling: La
     """
     if not queries:
         raise InputError("there is no query. Give at least one molecule.")
-    parts = [study_query(query, settings, labelling) for query in queries]
+    parts = list(map(partial(study_query, settings=settings, labelling=labelling), queries))
     if len(parts) == 1:
         return parts[0]
     records = [record for part in parts for record in part.records]
@@ -138,7 +139,7 @@ def _tell_of_doubts(records: Sequence[Record], level: str) -> None:
             f"{len(doubtful)} of {len(records)} geometries of amons ({names}) are unlike those that {level!r} was "
             "trained on, and their labels may be wrong.",
             OutOfDomainWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

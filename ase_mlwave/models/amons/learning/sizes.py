@@ -80,5 +80,5 @@ def _warn(what: str, advice: str) -> None:
         f"{what}: their interaction is left out, often some kcal/mol for each, and the deviations that are claimed do "
         f"not cover it. {advice}",
         OutOfDomainWarning,
-        stacklevel=6,  # where for_query is called
+        stacklevel=7,  # where for_query is called
     )
