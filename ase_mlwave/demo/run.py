@@ -189,7 +189,7 @@ def _cycles(converged: dict[str, tuple[Record, WarmStart]], output: Path) -> Sec
         values = (*map(str, run.cycles), *(f"{seconds:.1f}" for seconds in run.seconds), f"{run.difference:.0e}")
         rows.append((name, role, *values))
     return Section(
-        "SCF to 1e-9 Hartree, from PySCF's own guess and from the model's density",
+        "SCF to 1e-9 Hartree: PySCF's own, and preconditioned from the model's density",
         ("molecule", "sum formula", "cycles", "warm", "seconds", "warm", "difference (Hartree)"),
         tuple(rows),
         f"'warm' is from the model's density, waters' from {WATER_MODEL}; seconds include the guess.",

@@ -12,6 +12,7 @@ from ase_mlwave.calculators.phisnet import PhiSNetCalculator
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.quantum.preconditioner import pays_off, precondition
 from ase_mlwave.reference.levels import LevelOfTheory
 
 __all__ = ["WarmStart", "warm_start"]
@@ -35,7 +36,7 @@ class WarmStart:
 
 
 def warm_start(calculator: PhiSNetCalculator, record: Record) -> WarmStart:
-    """Converge a molecule at the model's level of theory from PySCF's own guess and from the predicted density."""
+    """Converge a molecule at the model's level of theory from PySCF's own guess and, preconditioned, from ours."""
     level = LevelOfTheory.parse(calculator.members[0].config.level)
     basis = calculator.members[0].network_as(PhiSNet).config.basis
     mole = build_mole(record.numbers, record.positions, basis, record.charge, record.spin)
@@ -43,6 +44,8 @@ def warm_start(calculator: PhiSNetCalculator, record: Record) -> WarmStart:
     for is_predicted in (False, True):
         mean_field: Any = level.mean_field(mole)
         mean_field.conv_tol = _TOLERANCE
+        if is_predicted and pays_off(mean_field):
+            mean_field = precondition(mean_field)
         begin = time.perf_counter()
         guess = calculator.initial_guess(mean_field) if is_predicted else mean_field.get_init_guess()
         mean_field.kernel(dm0=guess)
