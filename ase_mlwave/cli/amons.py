@@ -105,6 +105,7 @@ def _fit(
     database: Annotated[str | None, _option("database")] = None,
     output: Annotated[Path | None, _option("folder", "--output", "-o")] = None,
     displaced: Annotated[int, _option("displaced", min=0)] = default_of(StudySettings, "displaced"),
+    coarse: Annotated[str | None, _option("coarse")] = None,
     workers: Annotated[
         int | None,
         typer.Option(help="Worker processes; with --dask amons in work at a time.", show_default="1; all of Dask's"),
@@ -146,6 +147,7 @@ def _fit(
             database=database,
             folder=output,
             displaced=displaced,
+            coarse=coarse,
             executor=place.executor,
             n_workers=place.n_workers,
             progress=bar,

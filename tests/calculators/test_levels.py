@@ -222,3 +222,11 @@ def test_mlwave_label_takes_models(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "2 labelled, 1 failed at phisnet-water energy=wavefunction weights=" in " ".join(result.stderr.split())
     assert "does not know C" in result.stderr
+
+
+def test_labels_are_those_of_the_response_where_it_is_measured(tmp_path: Path) -> None:
+    assert LevelOfTheory.parse("phisnet-chno").settings()["energy"] == "response"
+    assert LevelOfTheory.parse("phisnet-chno energy=functional").settings()["energy"] == "functional"
+    assert LevelOfTheory.parse("phisnet-water").settings()["energy"] == "functional"
+    measured = changed_copy(tmp_path / "measured", errors={"response_energy_mae_meV": 0.5})
+    assert LevelOfTheory.parse(str(measured)).settings()["energy"] == "response"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from ase.calculators.calculator import InputError
@@ -44,7 +45,12 @@ class Fragment:
 
 
 def fragments_of(
-    molecule: Molecule, max_heavy: int, roots: Iterable[int] | None = None, *, allow_charges: bool = False
+    molecule: Molecule,
+    max_heavy: int,
+    roots: Iterable[int] | None = None,
+    *,
+    allow_charges: bool = False,
+    larger: Iterable[frozenset[int]] = (),
 ) -> Iterator[Fragment]:
     """Cut a molecule in all allowed ways.
 
@@ -59,6 +65,8 @@ def fragments_of(
     allow_charges : bool
         Cut charged fragments out of charged molecules, see
         `ase_mlwave.models.amons.fragments.rules.atoms.WholeCharges`.
+    larger : iterable of frozenset of int
+        Parts with more heavy atoms that are tried, too.
 
     Yields
     ------
@@ -76,18 +84,8 @@ def fragments_of(
     fragments that are written alike (``_written``), which is most of them.
     """
     rules = _rules(molecule, allow_charges)
-    heavy = molecule.heavy
-    place = {atom: index for index, atom in enumerate(heavy)}
-    adjacent = [[place[other] for other in molecule.neighbours[atom] if other in place] for atom in heavy]
     names: dict[Any, str] = {}
-    starts = None if roots is None else [place[atom] for atom in roots if atom in place]
-    for count, nodes in enumerate(connected_subgraphs(adjacent, max_heavy, starts)):
-        if count == _MOST_PARTS:
-            raise InputError(
-                f"the query has more than {_MOST_PARTS:,} connected parts of at most {max_heavy} heavy atoms. Choose a "
-                "smaller max_heavy."
-            )
-        inside = frozenset(heavy[node] for node in nodes)
+    for inside in chain(_parts(molecule, max_heavy, roots), larger):
         if not all(rule(inside) for rule in rules):
             continue
         if len(inside & molecule.radicals) > 1:
@@ -101,6 +99,21 @@ def fragments_of(
         if written not in names:
             names[written] = _smiles(*written)
         yield Fragment(tuple(sorted(inside)), tuple(sorted(orders.items())), names[written])
+
+
+def _parts(molecule: Molecule, max_heavy: int, roots: Iterable[int] | None) -> Iterator[frozenset[int]]:
+    """Enumerate connected parts of a molecule; ``InputError`` where there are too many."""
+    heavy = molecule.heavy
+    place = {atom: index for index, atom in enumerate(heavy)}
+    adjacent = [[place[other] for other in molecule.neighbours[atom] if other in place] for atom in heavy]
+    starts = None if roots is None else [place[atom] for atom in roots if atom in place]
+    for count, nodes in enumerate(connected_subgraphs(adjacent, max_heavy, starts)):
+        if count == _MOST_PARTS:
+            raise InputError(
+                f"the query has more than {_MOST_PARTS:,} connected parts of at most {max_heavy} heavy atoms. Choose a "
+                "smaller max_heavy."
+            )
+        yield frozenset(heavy[node] for node in nodes)
 
 
 def _rules(molecule: Molecule, allow_charges: bool) -> tuple[Rule, ...]:

@@ -10,6 +10,7 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.models.amons.fragments.contacts import contact_fragments
 from ase_mlwave.models.amons.fragments.fragment import Fragment, fragments_of
+from ase_mlwave.models.amons.fragments.fused_rings import fused_rings
 from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.perception import read_query
 from ase_mlwave.models.amons.fragments.periodic import Unrolled, unroll
@@ -143,6 +144,7 @@ def all_fragments(
     max_contact_heavy: int | None = None,
     allow_radicals: bool = False,
     allow_charges: bool = False,
+    whole_rings: bool = False,
 ) -> tuple[Unrolled, tuple[Fragment, ...]]:
     """Return every place in a query where an amon is.
 
@@ -152,6 +154,8 @@ def all_fragments(
         From `read_query`.
     max_heavy, max_contact_heavy, allow_radicals, allow_charges
         See ``amons_of``.
+    whole_rings : bool
+        Add fused aromatic rings that are larger than that, whole (`fused_rings`); of molecules alone.
 
     Returns
     -------
@@ -174,7 +178,10 @@ def all_fragments(
         unrolled = unroll(query, max_heavy, allow_radicals=allow_radicals, max_contact_heavy=max_contact_heavy)
     else:
         unrolled = Unrolled.of_molecule(query)
-    covalent = tuple(fragments_of(unrolled.molecule, max_heavy, unrolled.roots, allow_charges=allow_charges))
+    larger = fused_rings(query, max_heavy) if whole_rings and isinstance(query, Molecule) else ()
+    covalent = tuple(
+        fragments_of(unrolled.molecule, max_heavy, unrolled.roots, allow_charges=allow_charges, larger=larger)
+    )
     if max_contact_heavy is None:
         return unrolled, covalent
     size = min(max_heavy, max_contact_heavy - 1)

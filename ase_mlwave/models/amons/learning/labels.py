@@ -129,6 +129,30 @@ class Labeller:
         unlabelled = set() if not n_new else _unlabelled(file, rows)
         return file.records(row for row in rows if row not in unlabelled), n_new
 
+    def exactly(self, geometries: Sequence[Record]) -> tuple[list[Record], int]:
+        """Label geometries as they are, whatever conformer they are like.
+
+        Parameters
+        ----------
+        geometries : sequence of Record
+            Their own labels are ignored.
+
+        Returns
+        -------
+        records : list of Record
+            With labels; without those that could not be labelled.
+        n_new : int
+            How many rows of the database were not labelled before.
+        """
+        file = self.open()
+        file.add([geometry.unlabelled() for geometry in geometries])
+        rows = file.numbers(geometries)
+        n_new = sum(state.status != LABELLED for state in file.states(rows).values())
+        if n_new:
+            label_rows(file, self.level, rows, workers=self.workers, progress=self.progress)
+        unlabelled = set() if not n_new else _unlabelled(file, rows)
+        return file.records(row for row in rows if row not in unlabelled), n_new
+
     def amons(self, geometries: Sequence[Record]) -> tuple[tuple[Record, ...], int]:
         """Do as `find`; every conformer once."""
         records, n_new = self.find(geometries)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,9 +21,10 @@ from ase_mlwave.models.amons.fragments.perception import read_query
 from ase_mlwave.models.amons.fragments.selection import all_fragments
 from ase_mlwave.models.amons.learning.forecast import announce_labels
 from ase_mlwave.models.amons.learning.labels import Labeller
-from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
+from ase_mlwave.models.amons.learning.settings import Displacements, Labelling, StudySettings
 from ase_mlwave.models.amons.learning.sizes import contact_size, usual_max_heavy
 from ase_mlwave.models.amons.learning.study import AmonStudy, elements_of, is_determined, usual_preparations
+from ase_mlwave.models.amons.learning.two_levels import two_level_copies
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
@@ -74,15 +75,16 @@ def study_query(query: Any, settings: StudySettings, labelling: Labelling | None
                 f"labels are kept in {labeller.database}, which all your queries at {labeller.level.name} share; "
                 "give a database (amons.db) to keep them elsewhere"
             )
-        n_timed = 0
-        if labelling.announce is not None:
-            n_timed = announce_labels([*shared, *own], shared, labeller, displaced, labelling.announce)
-        records, n_new = labeller.amons([*shared, *own])
+        cheap = settings.of_coarse
+        if cheap is not None and displaced is not None:
+            with Labeller.working(cheap, labelling) as coarse:
+                records, n_new = two_level_copies(
+                    shared, own, coarse, labeller, displaced, settings.fit, labelling.announce
+                )
+        else:
+            records, n_new = _label_all(shared, own, labeller, displaced, labelling.announce)
         elements = elements_of(records)
         free_atoms = {} if is_determined(records, elements) else labeller.free_atoms(elements)
-        if displaced is not None:
-            copies, n_copies = labeller.copies(labeller.amons(shared)[0], displaced)
-            records, n_new = records + copies, n_new + n_copies
     _tell_of_doubts(records, labeller.level.name)
     return AmonStudy(
         records=tuple(sorted(records, key=lambda record: int(record.info["n_heavy"]))),
@@ -90,7 +92,7 @@ def study_query(query: Any, settings: StudySettings, labelling: Labelling | None
         free_atoms=free_atoms,
         settings=settings.fit,
         query=geometry,
-        n_new=n_new + n_timed,
+        n_new=n_new,
         displaced=displaced,
         molecule=None if isinstance(read, Atoms) else read,
         preparations=preparations,
@@ -130,6 +132,22 @@ def study_queries(queries: Sequence[Any], settings: StudySettings, labelling: La
     return AmonStudy.pooled(parts, free_atoms)
 
 
+def _label_all(
+    shared: Sequence[Record],
+    own: Sequence[Record],
+    labeller: Labeller,
+    displaced: Displacements | None,
+    announce: Callable[[str], None] | None,
+) -> tuple[tuple[Record, ...], int]:
+    """Label amons and the copies of those that other queries share, and count what is new."""
+    n_timed = 0 if announce is None else announce_labels([*shared, *own], shared, labeller, displaced, announce)
+    records, n_new = labeller.amons([*shared, *own])
+    if displaced is not None:
+        copies, n_copies = labeller.copies(labeller.amons(shared)[0], displaced)
+        records, n_new = records + copies, n_new + n_copies
+    return records, n_new + n_timed
+
+
 def _tell_of_doubts(records: Sequence[Record], level: str) -> None:
     """Warn once of all labels that a model gave for what is unlike its own training data."""
     doubtful = [record for record in records if record.info.get("out_of_domain") == "doubtful"]
@@ -156,7 +174,7 @@ def _amons_of(
     """Return the amons as they are prepared first, of which copies are made, and as they are prepared else."""
     largest = usual_max_heavy(query) if settings.max_heavy is None else settings.max_heavy
     contact = contact_size(query, settings.max_contact_heavy)
-    unrolled, fragments = all_fragments(query, largest, contact, allow_charges=True)
+    unrolled, fragments = all_fragments(query, largest, contact, allow_charges=True, whole_rings=True)
     refuse_gaps(unrolled, fragments, largest)
     shared, *others = (
         [_shared(record) for record in geometries_of(unrolled, fragments, relax)] for relax in preparations

@@ -47,7 +47,7 @@ class StudySettings(BaseModel):
 
     reference: Annotated[Any, "str or LevelOfTheory"] = "pbe/def2-svp"
     """Level of theory: functional/basis or ccsd(t)/basis for PySCF, gfn2-xtb or gfn1-xtb, or a model, such as
-    phisnet-chno (after it energy=wavefunction or energy=scf for another energy than its functional's). One database
+    phisnet-chno, which labels with its response energy (after it energy=functional for another one). One database
     holds one level."""
     max_heavy: int | None = None
     """Heavy atoms of the largest covalent amons: by default 7, which hold a benzene ring and what is bonded to it, or
@@ -68,6 +68,9 @@ class StudySettings(BaseModel):
     displaced: Displacements | int = 32
     """Displaced copies of every amon, at which forces are learned; 0 for energies alone, with a thirtieth of the
     labels."""
+    coarse: Annotated[Any, "str or LevelOfTheory"] = None
+    """A cheap level of theory, such as gfn2-xtb, for the displaced copies: the reference labels one of each amon alone,
+    and a model of the difference corrects the others. A thirtieth of the labels, for somewhat larger errors."""
     keep_geometry: bool | None = None
     """Amons keep the query's coordinates, but for the hydrogens that cap cut bonds: energies are far better then, but
     such amons serve no other query. Or they are relaxed with MMFF94, and shared. By default molecules have the former
@@ -102,6 +105,20 @@ class StudySettings(BaseModel):
 
             return shared_database(self.level)
         return as_address(_DATABASE if self.database is None else self.database)
+
+    @property
+    def of_coarse(self) -> StudySettings | None:
+        """The same at the coarse level: labels beside those of the reference, shared where these are."""
+        if self.coarse is None:
+            return None
+        from ase_mlwave.data.stores import is_server
+        from ase_mlwave.models.amons.learning.shared import level_slug
+
+        settings = self.model_copy(update={"reference": self.coarse, "database": None, "coarse": None})
+        if self.database is None or is_server(str(self.database)):
+            return settings
+        path = Path(self.database)
+        return settings.model_copy(update={"database": path.with_name(f"{path.stem}-{level_slug(settings.level)}.db")})
 
     @property
     def beside(self) -> str | Path:

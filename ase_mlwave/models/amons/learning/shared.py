@@ -12,7 +12,7 @@ from platformdirs import user_data_path
 
 from ase_mlwave.reference.levels import LevelOfTheory
 
-__all__ = ["shared_database"]
+__all__ = ["level_slug", "shared_database"]
 
 #: Characters of a level's name that file names keep, and how many of them.
 _ODD, _LONGEST = re.compile(r"[^a-z0-9.+()=_-]+"), 60
@@ -41,8 +41,6 @@ def shared_database(level: LevelOfTheory) -> Path:
     -----
     Two levels never share a file, however alike their names (``test_every_level_has_its_own_shared_database``).
     """
-    key = json.dumps([level.name, level.settings()], sort_keys=True)
-    digits = hashlib.sha256(key.encode()).hexdigest()[:12]
     folder = user_data_path("ase-mlwave", appauthor=False) / "amons"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,4 +49,11 @@ def shared_database(level: LevelOfTheory) -> Path:
             f"labels of amons cannot be kept in {folder}, where all your queries share them: {error}. Give a file of "
             "your own, database='amons.db'."
         ) from error
-    return folder / f"{_ODD.sub('-', level.name.lower())[:_LONGEST]}-{digits}.db"
+    return folder / f"{level_slug(level)}.db"
+
+
+def level_slug(level: LevelOfTheory) -> str:
+    """Return a level's name and a hash of all that decides its numbers, as part of a file's name."""
+    key = json.dumps([level.name, level.settings()], sort_keys=True)
+    digits = hashlib.sha256(key.encode()).hexdigest()[:12]
+    return f"{_ODD.sub('-', level.name.lower())[:_LONGEST]}-{digits}"

@@ -8,6 +8,7 @@ from ase import Atoms
 
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.models.amons.fragments.contacts import IN_CELLS, find_contacts, usual_contact_heavy
+from ase_mlwave.models.amons.fragments.fused_rings import aromatic_systems
 from ase_mlwave.models.amons.fragments.molecule import Molecule
 from ase_mlwave.models.amons.fragments.periodic import images_touch
 
@@ -34,12 +35,7 @@ def usual_max_heavy(query: Molecule | Atoms) -> int:
     """
     if isinstance(query, Atoms):
         return _USUAL
-    mol = query.to_rdkit()  # must outlive what it is asked for
-    systems: list[set[int]] = []
-    for ring in (set(ring) for ring in mol.GetRingInfo().AtomRings() if query.aromatic.issuperset(ring)):
-        joined = [system for system in systems if len(system & ring) > 1]
-        systems = [system for system in systems if system not in joined] + [ring.union(*joined)]
-    return max([_USUAL, *(len(system) for system in systems if len(system) <= _MOST)])
+    return max([_USUAL, *(len(system) for system in aromatic_systems(query) if len(system) <= _MOST)])
 
 
 def contact_size(query: Molecule | Atoms, max_contact_heavy: int | None) -> int | None:
