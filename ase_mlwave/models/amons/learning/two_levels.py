@@ -61,7 +61,7 @@ def two_level_copies(
     """
     conformers, _ = cheap.amons(shared)
     copies, _ = cheap.copies(conformers, displaced)
-    first = [copy for copy in copies if copy.info["copy"] == 0]
+    first = [copy.unlabelled() for copy in copies if copy.info["copy"] == 0]  # labels of the cheap level stay there
     n_timed = 0 if announce is None else announce_labels([*own, *first], (), reference, None, announce)
     labelled, n_new = reference.exactly([*reference.amons(own)[0], *first])
     approximate, _ = cheap.exactly(labelled)

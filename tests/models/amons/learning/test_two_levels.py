@@ -14,7 +14,7 @@ from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.config import FitSettings
 from ase_mlwave.models.amons.learning.query import study_query
-from ase_mlwave.models.amons.learning.settings import StudySettings
+from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 from ase_mlwave.models.amons.learning.two_levels import corrected
 from ase_mlwave.reference.levels import LevelOfTheory
 
@@ -45,10 +45,16 @@ def test_a_difference_of_atoms_is_corrected() -> None:
 
 def test_the_reference_labels_one_copy_of_each_amon(tmp_path: Path) -> None:
     options = {"database": tmp_path / "amons.db", "max_heavy": 2, "displaced": 4, "settings": FIT}
-    study = study_query("CCO", StudySettings(reference="gfn1-xtb", coarse="gfn2-xtb", **options))
+    said: list[str] = []
+    settings = StudySettings(reference="gfn1-xtb", coarse="gfn2-xtb", **options)
+    study = study_query("CCO", settings, Labelling(announce=said.append))
     n_amons = len({record.info["smiles"] for record in study.records})
     assert (study.n_new, study.level, len(study.records)) == (n_amons, "gfn1-xtb", 4 * n_amons)
-    assert DatasetFile(tmp_path / "amons.db").counts()["labelled"] == n_amons
+    stored = DatasetFile(tmp_path / "amons.db").read()
+    assert len(stored) == n_amons
+    assert f"{n_amons} to label at gfn1-xtb" in said[0]
+    for record in stored:  # none of the other level's
+        assert record.energy == pytest.approx(LevelOfTheory.parse("gfn1-xtb").label(record).energy, abs=1e-8)
     (cheap,) = tmp_path.glob("amons-gfn2-xtb-*.db")
     raw = {record.geometry_hash(): record for record in DatasetFile(cheap).read()}
     exact = [LevelOfTheory.parse("gfn1-xtb").label(record) for record in study.records]
@@ -57,5 +63,5 @@ def test_the_reference_labels_one_copy_of_each_amon(tmp_path: Path) -> None:
         for some in (study.records, [raw[record.geometry_hash()] for record in study.records])
     )
     assert errors < 0.6 * uncorrected
-    again = study_query("CCO", StudySettings(reference="gfn1-xtb", coarse="gfn2-xtb", **options))
+    again = study_query("CCO", settings)
     assert again.n_new == 0
