@@ -95,12 +95,12 @@ def main() -> None:
             write_dataset(chosen.output / name, Dataset(some, "ccsd(t)/cbs" if name == "better.db" else "", "QM-22"))
     cells = [["learner", "geometries", "tests", "mean", "median", "largest", "barrier"]]
     cells += [row("kernel", n, kernel(training[:n], [*test, *path]), [*test, *path]) for n in chosen.points]
-    some, queries = training[: chosen.low], [*test[: chosen.low_test], *path]
-    low, cheap = hartree_fock(some), hartree_fock(queries)
-    shift = np.mean([record.energy for record in some] - low)
-    cells.append(row("Hartree-Fock theory, its mean shifted", len(some), cheap + shift, queries))
-    added = [replace(one, energy=float(one.energy or 0.0) - e) for one, e in zip(some, low, strict=True)]
-    cells.append(row("kernel on Hartree-Fock theory", len(some), cheap + kernel(added, queries), queries))
+    beside, queries = training[: chosen.low], [*test[: chosen.low_test], *path]
+    low, cheap = hartree_fock(beside), hartree_fock(queries)
+    shift = np.mean([float(one.energy or 0.0) - e for one, e in zip(beside, low, strict=True)])
+    cells.append(row("Hartree-Fock theory, its mean shifted", len(beside), cheap + shift, queries))
+    added = [replace(one, energy=float(one.energy or 0.0) - e) for one, e in zip(beside, low, strict=True)]
+    cells.append(row("kernel on Hartree-Fock theory", len(beside), cheap + kernel(added, queries), queries))
     Console().print(common.rich_table(cells, "kcal/mol"))
 
 
