@@ -10,7 +10,7 @@ SOAK := $(BIN)/python -m benchmarks.dynamics --resume --max-drift 0.1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-gpu fuzz soak check clean
+.PHONY: help setup demo test test-all test-gpu fuzz soak check docs clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,10 +46,13 @@ soak: $(READY)  ## dynamics at constant energy, 100 ps of water and 10 ps of eth
 	@$(SOAK) phisnet-water --molecule H2O --length 100 --output runs/soak/water; water=$$?; \
 	$(SOAK) qdf-ethanol --length 10 --output runs/soak/ethanol && exit $$water
 
-check: $(READY)  ## style, types, import rules
+check: $(READY) docs  ## style, types, import rules, the site's links
 	@echo "ruff";          $(BIN)/ruff check --quiet .
 	@echo "mypy --strict"; $(BIN)/mypy --no-error-summary
 	@echo "import-linter"; $(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+
+docs: $(READY)  ## build/site, the documentation; dead links and pages that nothing leads to are errors
+	@echo "sphinx";        $(BIN)/sphinx-build -q -W --keep-going -c docs/site . build/site
 
 clean:  ## remove what the tools made, but not .venv
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
