@@ -185,7 +185,7 @@ class PhiSNetCalculator(MlwaveCalculator):
     def _bytes_of(self, system: System, gradients: bool) -> float:
         """Estimate the memory of a molecule in a batch: features of pairs, kept for gradients."""
         config = self._network.config
-        features = 8 * config.features * (config.max_order + 1) ** 2 * config.n_modules
+        features = 8 * config.features * (config.max_order + 1) ** 2 * config.n_modules * config.members
         return float(((20 if gradients else 1.5) * features + 1e5) * len(system) ** 2)
 
     # --- matrices ---------------------------------------------------------------------------------------------------

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from ase_mlwave.models.phisnet.autocast import full_precision
 from ase_mlwave.models.phisnet.clebsch_gordan import PaperInteraction
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.edge_frame import EdgeFrameInteraction
 from ase_mlwave.models.phisnet.embedding import ElementEmbedding
 from ase_mlwave.models.phisnet.frames import EdgeLayout
-from ase_mlwave.models.phisnet.geometry import EdgeGeometry
+from ase_mlwave.models.phisnet.geometry import EdgeGeometry, edge_geometry
 from ase_mlwave.models.phisnet.layers import ResidualBlock
 from ase_mlwave.models.phisnet.orders import OrderLayout, with_rows
+from ase_mlwave.models.phisnet.plan import BatchPlan
 from ase_mlwave.models.phisnet.radial import BernsteinBasis
+from ase_mlwave.systems.batch import SystemBatch
 
 __all__ = ["AtomFeatures"]
 
@@ -30,11 +34,16 @@ class AtomFeatures(nn.Module):
         Rows of the features.
     cutoff : float
         Beyond it radial functions vanish, Bohr.
+    message_range : float, optional
+        Range of messages, Bohr, where it is shorter.
     """
 
-    def __init__(self, config: PhiSNetConfig, layout: OrderLayout, cutoff: float) -> None:
+    def __init__(
+        self, config: PhiSNetConfig, layout: OrderLayout, cutoff: float, message_range: float | None = None
+    ) -> None:
         super().__init__()
         self.layout = layout
+        self._message_range = message_range
         self.embedding = ElementEmbedding(layout, config.features, config.numbers)
         self.radial = BernsteinBasis(config.n_radial, cutoff)
         self.edges = EdgeLayout(layout)
@@ -48,6 +57,26 @@ class AtomFeatures(nn.Module):
         self.interactions = nn.ModuleList(interaction(config, layout) for _ in range(config.n_modules))
         self.after = nn.ModuleList(residual() for _ in range(config.n_modules))
         self.outputs = nn.ModuleList(residual() for _ in range(config.n_modules))
+
+    def layers(self) -> list[nn.Module]:
+        """List the layers of all modules."""
+        return [layer for part in (self.before, self.interactions, self.after, self.outputs) for layer in part]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights."""
+        return self.radial.raw_alpha.dtype
+
+    def features(self, batch: SystemBatch, plan: BatchPlan) -> tuple[Tensor, Tensor, EdgeGeometry]:
+        """Give features of atoms (R, N, F), what they begin with, and the geometry of pairs, in the plan's order."""
+        with full_precision(plan.first.device.type):
+            vectors = batch.vectors().index_select(0, plan.pairs)
+            geometry = edge_geometry(vectors, plan.first, plan.second, self.radial, self.edges, self.dtype)
+            messages = geometry
+            if plan.near is not None and self._message_range is not None:
+                messages = geometry.within(*plan.near, self.radial, self._message_range)
+            embedded = self.embedding(plan.element)
+        return self.atom_features(embedded, messages).to(self.dtype), embedded, geometry
 
     def atom_features(self, embedded: Tensor, messages: EdgeGeometry) -> Tensor:
         """Pass messages between atoms, and add up what all modules give: (R, N, F)."""

@@ -36,8 +36,7 @@ def compile_layers(network: PhiSNet, compiled: bool = True, **options: Any) -> N
     the whole network took more than 400 CPU-seconds. Laws: ``test_compiled_layers_give_the_same_numbers``,
     ``test_layers_run_where_compiling_fails``.
     """
-    parts = (network.before, network.interactions, network.after, network.outputs)
-    layers = [layer for part in parts for layer in part]
+    layers = [layer for one in (network, *network.others) for layer in one.layers()]
     layers += [] if network.pair_features is None else [network.pair_features]
     for layer in layers:
         layer._compiled_call_impl = None

@@ -62,6 +62,9 @@ class PhiSNetConfig(BaseModel):
     charge_range: float = Field(30.0, gt=0, le=1000)
     """Distance within which atoms exchange the charge that makes such a potential neutral, Bohr; freely within two
     thirds of it (``auxiliary`` only)."""
+    members: int = Field(1, ge=1, le=16)
+    """Networks whose potentials are averaged (``auxiliary`` only): each is trained alone, then `mlwave join` makes one
+    model of them. Where their errors differ they cancel; it costs the time of as many networks, not of integrals."""
     short_range: bool = True
     """Whether the wavefunction energy has short-range Coulomb terms, and so is exactly size consistent for neutral
     molecules; False: the bare ones, as in the paper."""
@@ -99,6 +102,8 @@ class PhiSNetConfig(BaseModel):
         if self.auxiliary is not None and (heads or self.block_cutoff is not None):
             others = ", ".join([*heads, *(["block_cutoff"] if self.block_cutoff is not None else [])])
             raise ValueError(f"auxiliary={self.auxiliary!r} learns a potential instead of blocks; leave out {others}")
+        if self.auxiliary is None and self.members > 1:
+            raise ValueError("members are networks for a learned potential: give auxiliary, or leave out members")
         return self
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +11,14 @@ from torch import Tensor, nn
 
 from ase_mlwave.models.phisnet.assembly import MatrixBatch
 from ase_mlwave.models.phisnet.atom_features import AtomFeatures
+from ase_mlwave.models.phisnet.autocast import full_precision
 from ase_mlwave.models.phisnet.blocks import BlockHead, HeadGroup, block_sources
 from ase_mlwave.models.phisnet.clebsch_gordan import PaperOverlapPairs, PaperPairs
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.phisnet.domain import DomainDistance
 from ase_mlwave.models.phisnet.edge_frame import EdgeFramePairs
-from ase_mlwave.models.phisnet.geometry import EdgeGeometry, edge_geometry
+from ase_mlwave.models.phisnet.geometry import EdgeGeometry
+from ase_mlwave.models.phisnet.members import PotentialNetwork
 from ase_mlwave.models.phisnet.orders import OrderLayout
 from ase_mlwave.models.phisnet.packing import PackedModule
 from ase_mlwave.models.phisnet.plan import BatchPlan, make_plan
@@ -112,7 +113,7 @@ class MatrixHeads(nn.Module):
 
     def forward(self, f_atoms: Tensor, f_pairs: Tensor, cut: Tensor, plan: BatchPlan) -> MatrixBatch:
         """Assemble matrices from features of atoms (R, N, F) and of pairs (R, E, F), all in the plan's order."""
-        with _full_precision(cut.device.type):
+        with full_precision(cut.device.type):
             return self._assembled(f_atoms.to(cut.dtype), f_pairs.to(cut.dtype), cut, plan)
 
     def _assembled(self, f_atoms: Tensor, f_pairs: Tensor, cut: Tensor, plan: BatchPlan) -> MatrixBatch:
@@ -140,7 +141,7 @@ class PhiSNet(AtomFeatures):
 
     def __init__(self, config: PhiSNetConfig) -> None:
         layout = OrderLayout(config.max_order, config.max_unnatural_order)
-        super().__init__(config, layout, config.cutoff)
+        super().__init__(config, layout, config.cutoff, config.message_range)
         self.config = config
         self.functions = {z: n_functions(config.basis, z) for z in config.numbers}
         self._plans: dict[Any, BatchPlan] = {}
@@ -155,6 +156,7 @@ class PhiSNet(AtomFeatures):
             if auxiliary is None
             else PotentialHeads(layout, config.features, auxiliary, config.numbers, config.charge_range)
         )
+        self.others = nn.ModuleList(PotentialNetwork(config, layout) for _ in range(config.members - 1))
         self.core_heads = MatrixHeads(config, layout) if config.core_head else None
         self.overlap_pairs = overlap_pairs(config, layout) if config.overlap_head else None
         self.overlap_heads = MatrixHeads(config, layout) if config.overlap_head else None
@@ -169,11 +171,6 @@ class PhiSNet(AtomFeatures):
         if own:  # begin with the energies of free atoms, which are the shift
             nn.init.zeros_(self.energy_head[-1].weight)  # type: ignore[arg-type]
             nn.init.zeros_(self.energy_head[-1].bias)  # type: ignore[arg-type]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of the network's weights."""
-        return self.radial.raw_alpha.dtype
 
     def cast(self, dtype: torch.dtype) -> PhiSNet:
         """Set the precision of the network in place: its weights only, for statistics and coupling stay in float64."""
@@ -217,8 +214,8 @@ class PhiSNet(AtomFeatures):
             If an element is unknown to the model.
         """
         plan = self.plan(batch) if plan is None else plan
-        precise = _full_precision(plan.first.device.type)
-        f, embedded, geometry = self._features(batch, plan)
+        precise = full_precision(plan.first.device.type)
+        f, embedded, geometry = self.features(batch, plan)
         hamiltonian = core = overlap = potential = None
         cut = self._block_cutoff(geometry)
         if self.pair_features is not None and self.heads is not None:
@@ -232,6 +229,7 @@ class PhiSNet(AtomFeatures):
         if self.potential is not None:
             with precise:
                 potential = self.potential(f, batch.positions, plan)
+            potential = sum((other(batch, plan) for other in self.others), start=potential) / self.config.members
         with precise:
             energies = None
             if self.energy_features is None:
@@ -245,23 +243,12 @@ class PhiSNet(AtomFeatures):
                 potential=potential,
             )
 
-    def _features(self, batch: SystemBatch, plan: BatchPlan) -> tuple[Tensor, Tensor, EdgeGeometry]:
-        """Give features of atoms (R, N, F), what they begin with, and the geometry of pairs, in the plan's order."""
-        with _full_precision(plan.first.device.type):
-            vectors = batch.vectors().index_select(0, plan.pairs)
-            geometry = edge_geometry(vectors, plan.first, plan.second, self.radial, self.edges, self.dtype)
-            messages = geometry
-            if plan.near is not None:
-                messages = geometry.within(*plan.near, self.radial, self.config.message_range)
-            embedded = self.embedding(plan.element)
-        return self.atom_features(embedded, messages).to(self.dtype), embedded, geometry
-
     @torch.no_grad()
     def domain_distances(self, batch: SystemBatch, plan: BatchPlan | None = None) -> Tensor:
         """Measure how unlike the training data each atom is, (N,), as `forward` does, without predicting matrices."""
         plan = self.plan(batch) if plan is None else plan
-        f = self._features(batch, plan)[0]
-        with _full_precision(plan.first.device.type):
+        f = self.features(batch, plan)[0]
+        with full_precision(plan.first.device.type):
             distances: Tensor = self.domain(f[0], plan.element).index_select(0, plan.place)
             return distances
 
@@ -310,13 +297,8 @@ class PhiSNet(AtomFeatures):
         if own is None:
             raise ValueError("this model reads atomic energies from the features of its matrices: forward gives them")
         plan = self.plan(batch) if plan is None else plan
-        precise = _full_precision(plan.first.device.type)
-        with precise:
-            vectors = batch.vectors().index_select(0, plan.pairs)
-            geometry = edge_geometry(vectors, plan.first, plan.second, own.radial, own.edges, self.dtype)
-            embedded = own.embedding(plan.element)
-        f = own.atom_features(embedded, geometry).to(self.dtype)
-        with precise:
+        f = own.features(batch, plan)[0]
+        with full_precision(plan.first.device.type):
             return self._atomic_energies(f[0], plan.element).index_select(0, plan.place)
 
     def plan(self, batch: SystemBatch, device: torch.device | None = None) -> BatchPlan:
@@ -358,10 +340,3 @@ class PhiSNet(AtomFeatures):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_plans": {}}
-
-
-def _full_precision(device: str) -> AbstractContextManager[Any]:
-    """Suspend autocasting, where there is any: it is for the layers, not for geometry and results."""
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return nullcontext()
