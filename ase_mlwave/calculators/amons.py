@@ -10,6 +10,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.calculators.calculator import InputError, PropertyNotImplementedError
 from ase.stress import full_3x3_to_voigt_6_stress
@@ -20,6 +21,7 @@ from ase_mlwave.calculators.checks import check_choice, read_atoms
 from ase_mlwave.calculators.domain import exceeded
 from ase_mlwave.calculators.members import model_names, pick_device
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.amons.differences import base_labels, base_level
 from ase_mlwave.models.amons.inference import Prediction, force_uncertainty, predict_batch
 from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 from ase_mlwave.models.amons.model import AmonModel
@@ -35,6 +37,8 @@ __all__ = ["AmonsCalculator"]
 
 #: Values of the option ``uncertainty``: of nothing, of the energy, of energy and forces.
 _UNCERTAINTIES = ("none", "energy", "forces")
+#: Properties that a base level has not, in general: terms of the energy, and what belongs to cells.
+_OF_SUMS = frozenset({"energies", "stress"})
 
 
 class AmonsCalculator(MlwaveCalculator):
@@ -61,6 +65,8 @@ class AmonsCalculator(MlwaveCalculator):
     A sum over atoms of E_Z (dressed or free atoms) and of a Gaussian process on the atom's aSLATM environment; forces
     and stress are its derivatives. Molecules, and cells of one to three periods; the stress is that of cells with three
     vectors, ``energies`` are the terms of the sum.
+    A model that corrects a base level, such as GFN2-xTB, is that sum plus the base's energy and forces, which are
+    computed with every prediction; it serves molecules, and has no ``energies`` and no ``stress``.
     ``calc.extras`` holds after each calculation ``"novelty"`` ((N,), distance of each environment from the training
     environments, in units of the largest distance between those), ``"badly_covered"`` (the least known atoms, worst
     first), ``"missing_amon"`` (past the threshold of a warning the SMILES of the smallest amon around those atoms that
@@ -278,6 +284,22 @@ class AmonsCalculator(MlwaveCalculator):
                 "float32 would cost accuracy. Leave dtype out."
             )
 
+    def _load(self, model: str, device: torch.device, dtype: torch.dtype) -> Member:
+        """Load one model, and refuse it where its base level cannot be had."""
+        member = super()._load(model, device, dtype)
+        base = member.network_as(AmonModel).config.base
+        if base is not None:
+            base_level(base)
+        return member
+
+    def _load_anew(self, parameters: Mapping[str, Any]) -> None:
+        """Replace the models; those that correct a base level serve molecules alone."""
+        super()._load_anew(parameters)
+        corrects = any(member.network_as(AmonModel).config.base is not None for member in self.members)
+        self.domain = replace(self.domain, periodic=self.domain.periodic and not corrects)
+        known = type(self).implemented_properties
+        self.implemented_properties = [name for name in known if not (corrects and name in _OF_SUMS)]
+
     def _compute(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
         if "stress" in properties:
             _refuse_stress_without_volume(systems)
@@ -295,7 +317,10 @@ class AmonsCalculator(MlwaveCalculator):
             extras = _extras(result) | {"amons": amons}
             if uncertainty == "forces":
                 extras["forces_uncertainty"] = force_uncertainty(network, system)
-            outcomes.append(Outcome(_values(system, result.with_wall(system, contacts)), extras))
+            values = _values(system, result.with_wall(system, contacts))
+            if network.config.base is not None:
+                values = _added(values, base_labels(network.config.base, system))
+            outcomes.append(Outcome(values, extras))
         return outcomes
 
 
@@ -315,6 +340,11 @@ def _values(system: System, result: Prediction) -> dict[str, Any]:
         stress: NDArray[np.float64] = full_3x3_to_voigt_6_stress(result.virial / abs(np.linalg.det(system.cell)))
         values["stress"] = stress
     return values
+
+
+def _added(values: Mapping[str, Any], base: Record) -> dict[str, Any]:
+    """Add a base level to what a model that corrects it gives; what is not a sum of both is left out."""
+    return {name: value + getattr(base, name) for name, value in values.items() if name in ("energy", "forces")}
 
 
 def _extras(result: Prediction) -> dict[str, Any]:

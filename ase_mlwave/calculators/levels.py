@@ -94,6 +94,8 @@ class ModelLevel(CalculatorLevel):
             )
         words = [stem, *(f"{key}={value}" for key, value in self._options.items()), f"weights={digits[:_N_DIGITS]}"]
         settings = {"program": "ase-mlwave", "kind": self._config.kind, "weights_sha256": digits, **self._options}
+        base = self._config.settings.get("base")  # of a model that corrects another level
+        settings |= {} if base is None else {"base": base}
         super().__init__(" ".join(words), self._made_for, {**settings, "reference": self._config.level})
 
     def __eq__(self, other: object) -> bool:

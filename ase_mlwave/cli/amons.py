@@ -106,6 +106,7 @@ def _fit(
     output: Annotated[Path | None, _option("folder", "--output", "-o")] = None,
     displaced: Annotated[int, _option("displaced", min=0)] = default_of(StudySettings, "displaced"),
     coarse: Annotated[str | None, _option("coarse")] = None,
+    base: Annotated[str | None, _option("base")] = None,
     workers: Annotated[
         int | None,
         typer.Option(help="Worker processes; with --dask amons in work at a time.", show_default="1; all of Dask's"),
@@ -148,6 +149,7 @@ def _fit(
             folder=output,
             displaced=displaced,
             coarse=coarse,
+            base=base,
             executor=place.executor,
             n_workers=place.n_workers,
             progress=bar,

@@ -169,6 +169,7 @@ DOORS: dict[str, Door] = {
     "qdf, field": lambda s, d: load_calculator(_model("qdf-ethanol", d, sealed=True, field=s)),
     "qdf, orbitals": lambda s, d: load_calculator(_model("qdf-ethanol", d, sealed=True, orbitals={"H": [[s, 0.5]]})),
     "amons, level": lambda s, d: load_calculator(_model("amons-chno", d, sealed=True, level=s)),
+    "amons, base": lambda s, d: load_calculator(_model("amons-chno", d, sealed=True, base=f"pbe/{s}")),
     "amons, molecules": lambda s, d: load_calculator(_model("amons-chno", d, sealed=True, amons=[s])),
     # settings classes, for importers and training
     "phisnet settings": lambda s, _: PhiSNetConfig(elements=("H",), basis=s),

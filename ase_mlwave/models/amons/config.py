@@ -58,6 +58,11 @@ class FitSettings(BaseModel):
         """
         return cls(penalty=1e-6, force_penalty=1e-6, scale=5.0, basis=1600)
 
+    @classmethod
+    def for_corrections(cls) -> FitSettings:
+        """Return the settings with which the difference of two levels is learned: as forces, but smoother."""
+        return cls(penalty=1e-6, force_penalty=1e-6, scale=10.0, basis=1600)
+
 
 class BlockSizes(BaseModel):
     """Sizes of the arrays of one element."""
@@ -83,6 +88,8 @@ class AmonConfig(BaseModel):
     """Chemical symbols that the model knows."""
     level: PlainText
     """Level of theory of the training data."""
+    base: PlainText | None = None
+    """Level of theory that the model corrects: it was fitted to ``level`` minus this one, and a calculator adds it."""
     representation: SlatmConfig
     """What an atom sees."""
     fit: FitSettings

@@ -61,6 +61,7 @@ def fit_amons(
     representation: SlatmConfig | None = None,
     others: Sequence[System] = (),
     free_atoms: Mapping[int, float] | None = None,
+    base: str | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     progress: Callable[[int], None] | None = None,
@@ -81,6 +82,8 @@ def fit_amons(
         What else counts in the rule for the widths, such as the query.
     free_atoms : mapping of int to float, optional
         Atomic number -> energy of the free atom, Hartree; needed where compositions are linearly dependent.
+    base : str, optional
+        Level of theory that was taken off all these energies and forces, see `ase_mlwave.models.amons.differences`.
     seed : int
         Of the directions, and of the molecules that a search for hyperparameters looks at.
     device : torch.device or str
@@ -100,6 +103,7 @@ def fit_amons(
         If free atoms are missing (`atomic_baseline`), or training molecules coincide (`CoincidingRowsError`).
     """
     task = _prepare(records, level, settings or FitSettings(), representation, free_atoms or {}, seed, device)
+    task = replace(task, base=base)
     return (_fit_all if task.settings.basis is None else _fit_basis)(task, others, progress)
 
 
@@ -117,6 +121,7 @@ class _Task:
     slopes: Tensor
     device: torch.device | str
     seed: int
+    base: str | None = None
 
     @property
     def n_fitted(self) -> int:
@@ -139,6 +144,7 @@ class _Task:
         return AmonConfig(
             elements=self.slatm.config.elements,
             level=self.level,
+            base=self.base,
             representation=self.slatm.config,
             fit=self.settings.model_copy(update=used),
             blocks={chemical_symbols[z]: size for z, size in blocks.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from os import PathLike
@@ -96,7 +97,7 @@ class ActiveLearning:
                 "(the level of theory, such as 'pbe/def2-svp') and, unless all your queries share it, database= (the "
                 "file with its labelled amons)."
             )
-        settings = (self.settings or StudySettings()).model_copy(update=given)
+        settings = (self.settings or StudySettings(base=config.base)).model_copy(update=given)
         return replace(self, study=self.study or remembered_study(config, settings), settings=settings)
 
     def extended(
@@ -105,8 +106,10 @@ class ActiveLearning:
         """Label the amons that would help a structure; parameters as for `extend_study`, after `of_model`."""
         study, settings = self._origin()
         finder = self.graphs.finder(system, study.molecule)
-        with Labeller.working(settings, Labelling(executor=executor)) as labeller:
-            study, added = extend_study(study, finder, worst, labeller, n=n)
+        labelling, base = Labelling(executor=executor), settings.of_base
+        with Labeller.working(settings, labelling) as labeller, ExitStack() as stack:
+            of_base = None if base is None else stack.enter_context(Labeller.working(base, labelling))
+            study, added = extend_study(study, finder, worst, labeller, of_base, n=n)
         return replace(self, study=study), added
 
     def save(self, device: torch.device | str) -> Path:

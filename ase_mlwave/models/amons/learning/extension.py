@@ -14,11 +14,12 @@ from ase_mlwave.data.metadata import differ_in_forces_only
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.stores import dataset_exists, store_at
 from ase_mlwave.models.amons.config import AmonConfig
+from ase_mlwave.models.amons.differences import differences
 from ase_mlwave.models.amons.fragments.fragment import Fragment
 from ase_mlwave.models.amons.fragments.geometry import Relax
 from ase_mlwave.models.amons.fragments.missing import FragmentFinder
 from ase_mlwave.models.amons.learning.labels import Labeller
-from ase_mlwave.models.amons.learning.settings import StudySettings
+from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 from ase_mlwave.models.amons.learning.study import AmonStudy, elements_of, is_determined, usual_preparations
 
 __all__ = ["extend_study", "remembered_study"]
@@ -29,6 +30,7 @@ def extend_study(
     finder: FragmentFinder,
     worst: Sequence[int],
     labeller: Labeller,
+    base: Labeller | None = None,
     *,
     n: int = 1,
 ) -> tuple[AmonStudy, tuple[Record, ...]]:
@@ -44,6 +46,8 @@ def extend_study(
         Its badly covered atoms, the worst first.
     labeller : Labeller
         What labels them.
+    base : Labeller, optional
+        Of the base level that models of the study correct.
     n : int
         Number of amons to add at most.
 
@@ -78,7 +82,8 @@ def extend_study(
             labelled, n_new = labelled + copies[0], n_new + copies[1]
     hashes = {record.geometry_hash() for record in study.records}
     added = tuple({r.geometry_hash(): r for r in labelled if r.geometry_hash() not in hashes}.values())
-    records = sorted((*study.records, *added), key=lambda record: int(record.info["n_heavy"]))
+    learned = added if base is None else differences(added, base.exactly(added)[0])
+    records = sorted((*study.records, *learned), key=lambda record: int(record.info["n_heavy"]))
     return replace(study, records=tuple(records), n_new=n_new), added
 
 
@@ -123,8 +128,21 @@ def remembered_study(config: AmonConfig, settings: StudySettings) -> AmonStudy:
     lacking = set(symbols.values()) - energies.keys()
     if lacking and settings.level.of_free_atoms != settings.level and not is_determined(records, elements_of(records)):
         energies = Labeller(settings.level, database).free_atoms(sorted(symbols.values()))  # never in the database
+    if settings.of_base is not None:
+        records, energies = _less_base(records, energies, settings.of_base)
     preparations = usual_preparations(has_copies=config.fit.directions != 0)
-    return AmonStudy(tuple(records), config.level, dict(energies), config.fit, None, 0, preparations=preparations)
+    known: dict[str, Any] = {"preparations": preparations, "base": config.base}
+    return AmonStudy(tuple(records), config.level, dict(energies), config.fit, None, 0, **known)
+
+
+def _less_base(
+    records: Sequence[Record], free_atoms: Mapping[int, float], base: StudySettings
+) -> tuple[list[Record], dict[int, float]]:
+    """Take a base level off amons and free atoms; what it has not labelled yet is labelled."""
+    with Labeller.working(base, Labelling()) as labeller:
+        of_atoms = labeller.free_atoms(sorted(free_atoms)) if free_atoms else {}
+        learned = differences(records, labeller.exactly(records)[0])
+    return list(learned), {number: energy - of_atoms[number] for number, energy in free_atoms.items()}
 
 
 def _fragments(

@@ -14,6 +14,7 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import OutOfDomainWarning
+from ase_mlwave.models.amons.differences import differences
 from ase_mlwave.models.amons.fragments.coverage import refuse_gaps
 from ase_mlwave.models.amons.fragments.geometry import Relax, geometries_of
 from ase_mlwave.models.amons.fragments.molecule import Molecule
@@ -64,8 +65,11 @@ def study_query(query: Any, settings: StudySettings, labelling: Labelling | None
     per Angstrom): a second query pays for the others only (``test_second_query_pays_for_new_amons_only``).
     """
     labelling = labelling or Labelling()
+    base = settings.of_base  # refused before any work, where it cannot be had
     with Labeller.working(settings, labelling) as labeller:
         read = read_query(query)
+        if base is not None and isinstance(read, Atoms):
+            raise InputError(f"a base level ({settings.base!r}) is for molecules; leave it out for a cell.")
         geometry, displaced = _geometry_of(read), settings.copies
         preparations = _preparations(settings, is_cell=isinstance(read, Atoms), is_graph=geometry is None)
         shared, own = _amons_of(read, settings, preparations)
@@ -83,12 +87,15 @@ def study_query(query: Any, settings: StudySettings, labelling: Labelling | None
                 )
         else:
             records, n_new = _label_all(shared, own, labeller, displaced, labelling.announce)
-        elements = elements_of(records)
-        free_atoms = {} if is_determined(records, elements) else labeller.free_atoms(elements)
+    if base is not None:
+        with Labeller.working(base, labelling) as labeller_of_base:
+            records = differences(records, labeller_of_base.exactly(records)[0])
+    free_atoms = _free_atoms(records, settings, labelling)
     _tell_of_doubts(records, labeller.level.name)
     return AmonStudy(
         records=tuple(sorted(records, key=lambda record: int(record.info["n_heavy"]))),
         level=labeller.level.name,
+        base=None if base is None else base.level.name,
         free_atoms=free_atoms,
         settings=settings.fit,
         query=geometry,
@@ -124,12 +131,21 @@ def study_queries(queries: Sequence[Any], settings: StudySettings, labelling: La
     if len(parts) == 1:
         return parts[0]
     records = [record for part in parts for record in part.records]
+    return AmonStudy.pooled(parts, _free_atoms(records, settings, labelling or Labelling()))
+
+
+def _free_atoms(records: Sequence[Record], settings: StudySettings, labelling: Labelling) -> dict[int, float]:
+    """Return energies of free atoms, less those of the base level, where the compositions of amons need them."""
     elements = elements_of(records)
-    free_atoms: dict[int, float] = {}
-    if not is_determined(records, elements):
-        with Labeller.working(settings, labelling or Labelling()) as labeller:
-            free_atoms = labeller.free_atoms(elements)
-    return AmonStudy.pooled(parts, free_atoms)
+    if is_determined(records, elements):
+        return {}
+    with Labeller.working(settings, labelling) as labeller:
+        energies = labeller.free_atoms(elements)
+    if settings.of_base is None:
+        return energies
+    with Labeller.working(settings.of_base, labelling) as labeller:
+        of_base = labeller.free_atoms(elements)
+    return {number: energy - of_base[number] for number, energy in energies.items()}
 
 
 def _label_all(

@@ -11,9 +11,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from ase.calculators.calculator import InputError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.text import PlainText
 
 if TYPE_CHECKING:
     from ase_mlwave.reference.levels import LevelOfTheory
@@ -71,6 +73,10 @@ class StudySettings(BaseModel):
     coarse: Annotated[Any, "str or LevelOfTheory"] = None
     """A cheap level of theory, such as gfn2-xtb, for the displaced copies: the reference labels one of each amon alone,
     and a model of the difference corrects the others. A thirtieth of the labels, for somewhat larger errors."""
+    base: PlainText | None = None
+    """A cheap level of theory, such as gfn2-xtb, that the model corrects: it learns reference minus base, and the
+    calculator adds the base's energy and forces. The difference is small and smooth, so that displaced=2 is better than
+    32 copies without a base; a step takes as long as one of the base's. For molecules; in place of ``coarse``."""
     keep_geometry: bool | None = None
     """Amons keep the query's coordinates, but for the hydrogens that cap cut bonds: energies are far better then, but
     such amons serve no other query. Or they are relaxed with MMFF94, and shared. By default molecules have the former
@@ -82,6 +88,12 @@ class StudySettings(BaseModel):
         if isinstance(displaced, int) and displaced < 0:
             raise ValueError("give a number of copies, 0 for none")
         return displaced
+
+    @model_validator(mode="after")
+    def _one_cheap_level(self) -> StudySettings:
+        if self.base is not None and self.coarse is not None:
+            raise ValueError("give base or coarse, not both: with a base few copies suffice, such as displaced=2")
+        return self
 
     @property
     def level(self) -> LevelOfTheory:
@@ -109,12 +121,33 @@ class StudySettings(BaseModel):
     @property
     def of_coarse(self) -> StudySettings | None:
         """The same at the coarse level: labels beside those of the reference, shared where these are."""
-        if self.coarse is None:
+        return None if self.coarse is None else self._at(self.coarse)
+
+    @property
+    def of_base(self) -> StudySettings | None:
+        """The same at the base level, as `of_coarse`.
+
+        Raises
+        ------
+        InputError
+            If there is no such level, or it is the reference.
+        """
+        if self.base is None:
             return None
+        from ase_mlwave.models.amons.differences import base_level
+
+        base = base_level(self.base)
+        if base == self.level:
+            raise InputError(f"the base level {self.base!r} is the reference; nothing is left to correct. Drop it.")
+        return self._at(base.name)
+
+    def _at(self, level: str | LevelOfTheory) -> StudySettings:
+        """Return the same at another level, whose labels are beside those of the reference."""
         from ase_mlwave.data.stores import is_server
         from ase_mlwave.models.amons.learning.shared import level_slug
 
-        settings = self.model_copy(update={"reference": self.coarse, "database": None, "coarse": None})
+        other = {"reference": level, "database": None, "coarse": None, "base": None}
+        settings = self.model_copy(update=other)
         if self.database is None or is_server(str(self.database)):
             return settings
         path = Path(self.database)
@@ -135,8 +168,9 @@ class StudySettings(BaseModel):
     @property
     def fit(self) -> FitSettings:
         """How the model is fitted."""
-        usual = FitSettings(directions=0) if self.copies is None else FitSettings.for_forces()
-        return self.settings or usual
+        if self.settings is not None or self.copies is None:
+            return self.settings or FitSettings(directions=0)
+        return FitSettings.for_forces() if self.base is None else FitSettings.for_corrections()
 
 
 class Labelling(BaseModel):

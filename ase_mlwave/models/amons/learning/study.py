@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.differences import base_labels
 from ase_mlwave.models.amons.fitting import Fit, fit_amons
 from ase_mlwave.models.amons.fragments.geometry import Relax
 from ase_mlwave.models.amons.fragments.molecule import Molecule
@@ -83,6 +84,9 @@ class AmonStudy:
         How the geometries of amons were prepared, as ``relax`` of `amon_geometries`: once for each of them.
     parts : tuple of AmonStudy
         Where several queries share one model, the study of each.
+    base : str, optional
+        Level of theory that models correct: labels of ``records`` and ``free_atoms`` are those of ``level`` less those
+        of the base.
     """
 
     records: tuple[Record, ...]
@@ -95,6 +99,7 @@ class AmonStudy:
     molecule: Molecule | None = None
     preparations: tuple[Relax, ...] = (None,)
     parts: tuple[AmonStudy, ...] = ()
+    base: str | None = None
 
     @classmethod
     def pooled(cls, parts: Sequence[AmonStudy], free_atoms: dict[int, float]) -> AmonStudy:
@@ -150,19 +155,21 @@ class AmonStudy:
             representation=None if self.displaced is None else SlatmConfig.for_forces(symbols),
             others=self.systems,
             free_atoms=self.free_atoms,
+            base=self.base,
             device=device,
         )
 
     def learning_curve(self, query: System, device: torch.device | str = "cpu") -> list[LearningPoint]:
         """Predict the query from amons of growing size; sizes that lack one of its elements are left out."""
         points = []
+        offset = 0.0 if self.base is None else base_labels(self.base, query).energy or 0.0
         for size in self._sizes:
             records = self._up_to(size)
             if not self._can_predict(query, records):
                 continue
             (prediction,) = predict_batch(self.fit(size, device).model, [query], uncertainty=True)
-            deviation = 0.0 if prediction.uncertainty is None else prediction.uncertainty
-            points.append(LearningPoint(size, len(records), prediction.energy * HARTREE, deviation * HARTREE))
+            energy, deviation = offset + prediction.energy, prediction.uncertainty or 0.0
+            points.append(LearningPoint(size, len(records), energy * HARTREE, deviation * HARTREE))
         return points
 
     def cover(self, model: AmonModel, device: torch.device | str = "cpu") -> None:
@@ -216,6 +223,11 @@ class AmonStudy:
         return (now.energy - before.energy) * shrunk
 
     @property
+    def _learned(self) -> str:
+        """The level of what is learned."""
+        return self.level if self.base is None else f"{self.level} minus {self.base}"
+
+    @property
     def _sizes(self) -> list[int]:
         """Numbers of heavy atoms of the amons, ascending."""
         return sorted({int(record.info["n_heavy"]) for record in self.records})
@@ -248,7 +260,7 @@ class AmonStudy:
         model = self.fit(device=device).model
         self.cover(model, device)
         sha256 = Dataset(self.records, self.level, "").content_hash()
-        source = f"{len(self.records)} amons, labelled at {self.level}"
+        source = f"{len(self.records)} amons, labelled at {self._learned}"
         packed = ModelFolder.pack(
             "amons",
             model,
@@ -286,7 +298,7 @@ def _card(study: AmonStudy) -> str:
     listed = ", ".join(f"`{name}`" for name in names)
     whose = f"{len(study.parts)} queries" if study.parts else "one query"
     return (
-        f"# Amons of {whose}\n\nFitted to {len(study.records)} geometries of {len(names)} amons at {study.level}: "
+        f"# Amons of {whose}\n\nFitted to {len(study.records)} geometries of {len(names)} amons at {study._learned}: "
         f"{listed}.\n\n"
         f"Good for {'these queries' if study.parts else 'this query'} and what is made of the same fragments; "
         "`calc.extras` tells the uncertainty of others.\n"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
 from ase.data import chemical_symbols
-from numpy.typing import NDArray
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.config import FitSettings
+from ase_mlwave.models.amons.differences import differences
 from ase_mlwave.models.amons.fitting import fit_amons
 from ase_mlwave.models.amons.inference import predict_batch
 from ase_mlwave.models.amons.learning.forecast import announce_labels
@@ -97,12 +96,10 @@ def corrected(
     """
     if not copies:
         return []
-    cheap = {record.geometry_hash(): record for record in approximate}
-    pairs = [(record, cheap[key]) for record in labelled if (key := record.geometry_hash()) in cheap]
-    differences = [_difference(one, other) for one, other in pairs]
-    numbers = sorted({z for record in differences for z in record.numbers.tolist()})
+    changes = differences(labelled, approximate)
+    numbers = sorted({z for record in changes for z in record.numbers.tolist()})
     fit = fit_amons(
-        differences,
+        changes,
         "a difference of levels",
         settings.model_copy(update={"scale": _SMOOTHER * settings.scale}),
         representation=SlatmConfig.for_forces(tuple(chemical_symbols[z] for z in numbers)),
@@ -113,21 +110,8 @@ def corrected(
         some = copies[start : start + _TOGETHER]
         for copy, change in zip(some, predict_batch(fit.model, some, forces=True), strict=True):
             assert change.forces is not None
-            energy, forces = _labels(copy)
-            found.append(_with(copy, energy + change.energy, forces + change.forces))
+            assert copy.energy is not None
+            assert copy.forces is not None
+            energy, forces = copy.energy + change.energy, copy.forces + change.forces
+            found.append(replace(copy.unlabelled(), energy=energy, forces=forces))
     return found
-
-
-def _difference(one: Record, other: Record) -> Record:
-    (energy, forces), (cheap_energy, cheap_forces) = _labels(one), _labels(other)
-    return _with(one, energy - cheap_energy, forces - cheap_forces)
-
-
-def _labels(record: Record) -> tuple[float, NDArray[np.float64]]:
-    assert record.energy is not None
-    assert record.forces is not None
-    return record.energy, record.forces
-
-
-def _with(record: Record, energy: float, forces: NDArray[np.float64]) -> Record:
-    return replace(record.unlabelled(), energy=energy, forces=forces)

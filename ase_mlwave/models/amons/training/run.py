@@ -12,6 +12,7 @@ from ase.calculators.calculator import InputError
 from matplotlib.figure import Figure
 
 from ase_mlwave.data.record import Dataset, Record
+from ase_mlwave.models.amons.differences import base_labels, base_level, difference
 from ase_mlwave.models.amons.fitting import Fit, fit_amons
 from ase_mlwave.models.amons.inference import predict_batch
 from ase_mlwave.models.amons.thresholds import library_limits
@@ -44,7 +45,8 @@ class AmonsTraining(Training[TrainingSettings]):
     def title(self) -> str:
         """Heading of the card."""
         model = self.settings.model
-        return f"Amons of {', '.join(model.elements)} at {model.level}"
+        corrects = "" if model.base is None else f", correcting {model.base}"
+        return f"Amons of {', '.join(model.elements)} at {model.level}{corrects}"
 
     def refuse_another_run(self) -> None:
         """Raise ``InputError`` if the output folder holds a model; a fit takes minutes, and has no state to keep."""
@@ -52,20 +54,41 @@ class AmonsTraining(Training[TrainingSettings]):
         if (Path(output) / "model").exists() and not self.resume:
             raise InputError(f"{output} holds a model already; give --resume to fit anew, or another output folder")
 
+    def check(self, part: Dataset) -> None:
+        """Refuse molecules that the base level does not serve; or all, where it cannot be had."""
+        if self.settings.model.base is not None:
+            level = base_level(self.settings.model.base)
+            for record in part:
+                level.check(record)
+
     def fit(self, training: Dataset, validation: Dataset | None) -> Trained:
         """Fit to all molecules and, where there are others to validate on, to parts of them."""
         self.settings.write()
-        output, records = Path(self.settings.output), training.records
+        output, records = Path(self.settings.output), self._less_base(training)
         fit = self._fit(records)
         if validation is not None:
-            points = [_errors(self._fit(part), part, validation) for part in self._parts(records)]
-            points.append(_errors(fit, records, validation))
+            validated = self._less_base(validation)
+            points = [_errors(self._fit(part), part, validated) for part in self._parts(records)]
+            points.append(_errors(fit, records, validated))
             _draw(points, output / "learning_curve.png")
             curve = [vars(point) for point in points]
             (output / "learning_curve.json").write_text(json.dumps(curve, indent=1) + "\n", encoding="utf-8")
         learned = "energies and forces" if any(record.forces is not None for record in training) else "energies"
         how = f"Fitted by `mlwave train` to {learned} of {len(training)} molecules,"
         return Trained(fit.model, how, thresholds=fit.thresholds, limits=library_limits(fit.thresholds))
+
+    def _less_base(self, part: Dataset) -> tuple[Record, ...]:
+        """Take the base level, if there is one, off the labels of molecules."""
+        base = self.settings.model.base
+        if base is None:
+            return part.records
+        found = []
+        with training_bar(f"labelling {len(part)} molecules at {base}", shown=self.progress) as start:
+            advance = start(len(part))
+            for record in part:
+                found.append(difference(record, base_labels(base, record)))
+                advance(1)
+        return tuple(found)
 
     def _parts(self, records: Sequence[Record]) -> list[list[Record]]:
         """Take shares of the training set at random, each part of the next; those that lack an element are left out."""
@@ -85,6 +108,7 @@ class AmonsTraining(Training[TrainingSettings]):
                 self.settings.fit,
                 representation=model.slatm(),
                 free_atoms=dict.fromkeys(model.numbers, 0.0),  # the shortest fit where compositions allow many
+                base=None if model.base is None else base_level(model.base).name,
                 seed=self.settings.seed,
                 progress=start(len(records)),
             )
@@ -93,9 +117,8 @@ class AmonsTraining(Training[TrainingSettings]):
 train = AmonsTraining.train
 
 
-def _errors(fit: Fit, training: Sequence[Record], validation: Dataset) -> _Point:
+def _errors(fit: Fit, training: Sequence[Record], records: Sequence[Record]) -> _Point:
     """Measure a fit on the validation molecules."""
-    records = list(validation.records)
     energies, forces = [], []
     for start in range(0, len(records), _BATCH):
         some = records[start : start + _BATCH]

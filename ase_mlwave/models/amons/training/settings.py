@@ -26,6 +26,9 @@ class LibrarySettings(BaseModel):
     """Chemical symbols."""
     level: str
     """Level of theory of the data."""
+    base: str | None = None
+    """Level of theory that the model corrects, such as gfn2-xtb: it labels the data, too, and the difference is
+    learned."""
     representation: dict[str, Any] = Field(default_factory=dict)
     """Settings of the representation that differ from those that learn forces best (`SlatmConfig.for_forces`)."""
 

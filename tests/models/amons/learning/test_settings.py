@@ -38,7 +38,7 @@ def test_command_line_has_defaults_and_help_of_the_settings() -> None:
     shared = {
         name: RENAMED.get(name, name) for name in options if RENAMED.get(name, name) in StudySettings.model_fields
     }
-    assert len(shared) == 7
+    assert len(shared) == 8
     for name, field in shared.items():
         assert options[name].help == help_of(StudySettings, field)
         assert options[name].default == default_of(StudySettings, field)

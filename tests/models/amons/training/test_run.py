@@ -52,6 +52,20 @@ def test_run_ends_in_a_model_that_the_calculator_loads(data: Path) -> None:
     assert train(settings(data), resume=True, progress=False) == folder
 
 
+def test_run_learns_what_a_base_level_lacks(data: Path) -> None:
+    pytest.importorskip("tblite")
+    model = {"elements": ["O", "C", "H"], "level": "springs", "base": "gfn2-xtb"}
+    folder = train(settings(data, model=model, fit={"basis": 100}), progress=False)
+    curve = json.loads((folder.parent / "learning_curve.json").read_text(encoding="utf-8"))
+    calc = AmonsCalculator(folder)
+    assert calc.members[0].network.config.base == "gfn2-xtb"
+    found = evaluate(calc, read_dataset(data).split("valid")).figures  # against the data's level, springs
+    assert found["forces_mae_meV_per_A"] == pytest.approx(curve[1]["forces"], rel=1e-3)
+    with pytest.raises(InputError, match="base level 'gfn9-xtb'"):
+        train(settings(data, model=model | {"base": "gfn9-xtb"}, output=str(data.parent / "other")), progress=False)
+    assert not (data.parent / "other").exists()
+
+
 def test_data_of_another_level_are_refused(data: Path) -> None:
     model = {"elements": ["H", "C", "O"], "level": "pbe/def2-svp"}
     with pytest.raises(InputError, match=r"'springs' but model\.level is 'pbe/def2-svp'"):
