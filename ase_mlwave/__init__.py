@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ase_mlwave.models.training.start import train
     from ase_mlwave.plotting.levels import plot_levels
     from ase_mlwave.plotting.planes import Plane, plot_density, plot_signed
+    from ase_mlwave.plotting.spectra import plot_spectrum
     from ase_mlwave.plotting.surfaces import View, plot_charges, plot_isosurface
     from ase_mlwave.quantum.preconditioner import precondition
     from ase_mlwave.reference.calculator import ReferenceCalculator
@@ -69,6 +70,7 @@ __all__ = [
     "plot_isosurface",
     "plot_levels",
     "plot_signed",
+    "plot_spectrum",
     "precondition",
     "read_dataset",
     "sample_geometries",
@@ -102,6 +104,7 @@ _HOMES = {
     "plot_isosurface": "ase_mlwave.plotting.surfaces",
     "plot_levels": "ase_mlwave.plotting.levels",
     "plot_signed": "ase_mlwave.plotting.planes",
+    "plot_spectrum": "ase_mlwave.plotting.spectra",
     "precondition": "ase_mlwave.quantum.preconditioner",
     "read_dataset": "ase_mlwave.data.readers",
     "sample_geometries": "ase_mlwave.reference.sampling",

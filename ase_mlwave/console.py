@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import rich.console
@@ -14,7 +16,10 @@ from ase_mlwave.text import clean
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["Console", "progress_bar"]
+__all__ = ["Console", "late_bar", "progress_bar"]
+
+#: Seconds after which work has earned a bar.
+_PATIENCE = 3.0
 
 
 class Console(rich.console.Console):
@@ -46,3 +51,33 @@ def progress_bar(console: Console) -> Progress:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+@contextmanager
+def late_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on the error stream once the work has taken some seconds.
+
+    Parameters
+    ----------
+    description : str
+        Beside the bar.
+    total : int
+        Pieces of work.
+
+    Yields
+    ------
+    callable
+        To be called with the number of pieces done since the last call.
+    """
+    bar, begin = progress_bar(Console(stderr=True)), time.monotonic()
+    task = bar.add_task(description, total=total)
+
+    def advance(done: int) -> None:
+        bar.advance(task, done)
+        if time.monotonic() - begin > _PATIENCE:
+            bar.start()
+
+    try:
+        yield advance
+    finally:
+        bar.stop()

@@ -161,6 +161,13 @@ def test_code_about_warm_starts_runs() -> None:
     assert found["mf"].cycles <= 5
 
 
+def test_code_about_properties_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for block in _blocks("python", (ROOT / "docs/properties.md").read_text(encoding="utf-8")):
+        _execute(block, {})
+    assert (tmp_path / "methanol.png").is_file()
+
+
 WHICH = (ROOT / "docs/which_model.md").read_text(encoding="utf-8")
 
 

@@ -18,7 +18,6 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import (
     CalculationFailed,
-    Calculator,
     InputError,
     PropertyNotImplementedError,
     all_changes,
@@ -28,6 +27,7 @@ from ase_mlwave.calculators.checks import charge_and_spin, check_batch_size, pro
 from ase_mlwave.calculators.domain import check_outside, enforce, judge
 from ase_mlwave.calculators.members import Member, ModelName, common_domain, model_names, pick_device, pick_dtype
 from ase_mlwave.calculators.outcome import Outcome, average, to_ase
+from ase_mlwave.calculators.second_derivatives import SecondDerivatives
 from ase_mlwave.errors import OutOfDomainError, UnknownOptionError, suggestion
 from ase_mlwave.models.domain.scope import Domain
 from ase_mlwave.models.folder import ModelFolder
@@ -44,7 +44,7 @@ S = TypeVar("S", bound=System)
 T = TypeVar("T")
 
 
-class MlwaveCalculator(Calculator):
+class MlwaveCalculator(SecondDerivatives):
     """Fulfil ASE's calculator contract for a learned electronic structure.
 
     Parameters

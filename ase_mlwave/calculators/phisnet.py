@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -35,7 +35,7 @@ from ase_mlwave.models.phisnet.levels import (
     learns_energies_apart,
 )
 from ase_mlwave.models.phisnet.model import PhiSNet
-from ase_mlwave.models.phisnet.molecules import frontier, matrices_of, mole_of, molecular_properties
+from ase_mlwave.models.phisnet.molecules import atoms_hessian, frontier, matrices_of, mole_of, molecular_properties
 from ase_mlwave.properties import EXTRAS, MATRICES
 from ase_mlwave.quantum.cubes import density_on_points, orbitals_on_points, write_cube
 from ase_mlwave.quantum.density import orbitals, penalised
@@ -167,6 +167,13 @@ class PhiSNetCalculator(MlwaveCalculator):
             orbitals=len(asked) < len(properties),
         )
         return [Outcome(values, matrices) for values, matrices in results]
+
+    def _curvature(self, member: Member, system: System, progress: Callable[[int], None]) -> Array | None:
+        network = member.network_as(PhiSNet)
+        alone = self.option("energy") == "wavefunction" and network.config.energy_from == "atoms"
+        if not alone or self.option("compile"):  # torch.compile differentiates once
+            return None
+        return atoms_hessian(network, system, progress)
 
     @property
     def extras(self) -> dict[str, Any]:

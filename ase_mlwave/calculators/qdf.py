@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import cube_grid, read_atoms, read_points
 from ase_mlwave.models.qdf.config import MAX_GRID_LEVEL
-from ase_mlwave.models.qdf.inference import density_on_points, measure_distances, predict_batch
+from ase_mlwave.models.qdf.inference import density_on_points, energy_hessian, measure_distances, predict_batch
 from ase_mlwave.models.qdf.model import QDF
 from ase_mlwave.models.qdf.published.network import PublishedQDF
 from ase_mlwave.models.qdf.published.outputs import ENERGY, named_outputs
@@ -97,6 +97,12 @@ class QDFCalculator(MlwaveCalculator):
                 extras["energy_uncertainty"] = result.deviation
             outcomes.append(Outcome(values, extras))
         return outcomes
+
+    def _curvature(self, member: Member, system: System, progress: Callable[[int], None]) -> Array | None:
+        if isinstance(member.network, PublishedQDF):
+            return None
+        network = member.network_as(QDF)
+        return energy_hessian(network, system, grid_level=self.parameters["grid_level"], progress=progress)
 
     def _bytes_of(self, system: System, gradients: bool) -> float:
         """Estimate the memory of a structure in a batch: so many points an atom, each with its neighbours alone."""

@@ -63,6 +63,8 @@ class CalculatorContract:
     """Between forces and finite differences."""
     displacement: float = 1e-4
     """Of those finite differences, Angstrom."""
+    hessian_tolerance: float = 2e-3
+    """Of second derivatives, eV/Angstrom^2: third-order terms of finite differences."""
     float32_tolerance: float | None = 1e-3
     """Between float32 and float64; None for models of float64 only."""
     device_tolerance: float = 1e-8
@@ -202,6 +204,27 @@ class CalculatorContract:
         atoms.calc = calc
         numerical = calculate_numerical_forces(atoms, eps=self.displacement)
         np.testing.assert_allclose(atoms.get_forces(), numerical, atol=self.force_tolerance)
+
+    def test_hessian_is_the_derivative_of_the_forces(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        hessian = calc.hessian(atoms)
+        np.testing.assert_array_equal(hessian, hessian.T)
+        row = 3 * len(atoms) - 2
+        step = max(1e-3, self.displacement)
+        moved = [atoms.copy(), atoms.copy()]
+        for copy_, sign in zip(moved, (1, -1), strict=True):
+            copy_.positions.flat[row] += sign * step
+        ahead, behind = (result["forces"].ravel() for result in calc.predict(moved))
+        np.testing.assert_allclose(hessian[row], (behind - ahead) / (2 * step), atol=self.hessian_tolerance)
+        self.check_rigid_motions(atoms, hessian, self.both(calc, atoms)[1])
+
+    def check_rigid_motions(self, atoms: Atoms, hessian: np.ndarray, forces: np.ndarray) -> None:
+        """Move and turn by a little: forces stay, and they turn, H (w x r) = -(w x F), at any geometry."""
+        for axis in np.eye(3):
+            np.testing.assert_allclose(hessian @ np.tile(axis, len(atoms)), 0, atol=self.hessian_tolerance)
+            turned = hessian @ np.cross(axis, atoms.positions).ravel()
+            tolerance = max(10 * (self.turning_tolerance or 0.0), self.hessian_tolerance)
+            np.testing.assert_allclose(turned, -np.cross(axis, forces).ravel(), atol=tolerance)
 
     def test_float32_is_close_to_float64(self, make: Make, calc: MlwaveCalculator, model: str) -> None:
         if self.float32_tolerance is None:

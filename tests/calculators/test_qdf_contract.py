@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ase_mlwave.calculators.base import MlwaveCalculator
 from ase_mlwave.calculators.qdf import QDFCalculator
 from ase_mlwave.models.folder import ModelFolder, TrainingData
 from tests.calculators.contract import CalculatorContract
@@ -36,3 +37,7 @@ class TestFineGrid(QDFContract):
     options = {"grid_level": 4}
     turning_tolerance = 4e-3
     float32_tolerance = 2e-3
+
+    @pytest.mark.slow
+    def test_hessian_is_the_derivative_of_the_forces(self, calc: MlwaveCalculator) -> None:
+        super().test_hessian_is_the_derivative_of_the_forces(calc)

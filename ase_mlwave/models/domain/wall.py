@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase.data import covalent_radii
@@ -13,12 +13,14 @@ from ase_mlwave.systems.neighbours import NeighbourList, find_pairs
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
-__all__ = ["Wall", "repulsion"]
+__all__ = ["Wall", "repulsion", "wall_hessian"]
 
 Array = NDArray[np.float64]
 
 #: The repulsion begins at this share of the sum of covalent radii: below all triple bonds, hot ones too.
 _BEGIN = 0.7
+#: Displacement of second derivatives, Bohr.
+_STEP = 1e-4
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,21 @@ def repulsion(system: System, contacts: NeighbourList | None = None) -> Wall:
     np.add.at(forces, j, -pulls)
     by_atom: Array = np.bincount(i, 0.5 * energies, len(system)).astype(np.float64)
     return Wall(by_atom, forces, vectors.T @ pulls)
+
+
+def wall_hessian(system: System) -> Array:
+    """Differentiate the repulsion twice, (3N, 3N), Hartree/Bohr^2: central differences, since few structures have any.
+
+    Zero, and free, where no atoms are near: two derivatives vanish where the wall begins.
+    """
+    n_rows = 3 * len(system)
+    if not repulsion(system).energy:
+        return np.zeros((n_rows, n_rows))
+    slopes = []
+    for unit in np.eye(n_rows).reshape(n_rows, -1, 3):
+        ahead, behind = (replace(system, positions=system.positions + sign * _STEP * unit) for sign in (1, -1))
+        slopes.append(((repulsion(behind).forces - repulsion(ahead).forces) / (2 * _STEP)).ravel())
+    return np.array(slopes)
 
 
 def _pair(z1: Array, z2: Array, r: Array, begin: Array) -> tuple[Array, Array]:

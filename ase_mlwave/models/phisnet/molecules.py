@@ -13,7 +13,8 @@ from ase.calculators.calculator import InputError, SCFError
 from numpy.typing import NDArray
 from pyscf import gto
 
-from ase_mlwave.models.domain.wall import repulsion
+from ase_mlwave.models.curvature import second_derivatives
+from ase_mlwave.models.domain.wall import repulsion, wall_hessian
 from ase_mlwave.models.phisnet.inference import PredictedBatch, predict_atoms, predict_batch
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.basis import build_mole
@@ -29,7 +30,7 @@ from ase_mlwave.reference.levels import LevelOfTheory, PyscfLevel
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
 
-__all__ = ["frontier", "matrices_of", "mole_of", "molecular_properties"]
+__all__ = ["atoms_hessian", "frontier", "matrices_of", "mole_of", "molecular_properties"]
 
 Array = NDArray[np.float64]
 Values = dict[str, Any]
@@ -119,6 +120,31 @@ def _energies_of_atoms(
         _add_wall(values, system)
         results.append((values, {"domain_distance": distances[b]}))
     return results
+
+
+def atoms_hessian(network: PhiSNet, system: System, progress: Callable[[int], None] = lambda done: None) -> Array:
+    """Differentiate the energy of a molecule that is that of its atoms alone twice.
+
+    Parameters
+    ----------
+    network : PhiSNet
+        A model with ``energy_from: atoms``.
+    system : System
+        One molecule.
+    progress : callable
+        As of `ase_mlwave.models.curvature.second_derivatives`.
+
+    Returns
+    -------
+    ndarray, (3N, 3N)
+        Hartree/Bohr^2; the short-range wall included.
+
+    Notes
+    -----
+    Energies that come from matrices are differentiated once only: their integrals have no exact second derivatives.
+    """
+    batch = predict_atoms(network, [system], gradients=True)
+    return second_derivatives(batch.energies.sum(), batch.molecules.positions, progress) + wall_hessian(system)
 
 
 def matrices_of(batch: PredictedBatch) -> list[Values]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ase_mlwave.models.curvature import second_derivatives
 from ase_mlwave.models.qdf.batch import FieldBatch
 from ase_mlwave.models.qdf.model import QDF
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
 
-__all__ = ["Prediction", "density_on_points", "measure_distances", "predict_batch"]
+__all__ = ["Prediction", "density_on_points", "energy_hessian", "measure_distances", "predict_batch"]
 
 Array = NDArray[np.float64]
 
@@ -90,6 +91,37 @@ def predict_batch(
     deviations = [None] * len(systems) if found is None else found.tolist()
     columns = (output.energies.tolist(), forces_of, *parts, distances, deviations)
     return [Prediction(*values) for values in zip(*columns, strict=True)]
+
+
+def energy_hessian(
+    network: QDF,
+    system: System,
+    *,
+    grid_level: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Array:
+    """Differentiate the energy of a molecule twice, the motion of its points included.
+
+    Parameters
+    ----------
+    network : QDF
+        The model.
+    system : System
+        One molecule.
+    grid_level : int, optional
+        As of `predict_batch`.
+    progress : callable
+        As of `ase_mlwave.models.curvature.second_derivatives`.
+
+    Returns
+    -------
+    ndarray, (3N, 3N)
+        Hartree/Bohr^2.
+    """
+    batch = network.collate([system], grid_level=grid_level)
+    with torch.enable_grad():
+        positions = batch.positions.requires_grad_()
+        return second_derivatives(network(batch).energies.sum(), positions, progress)
 
 
 def measure_distances(network: QDF, system: System) -> Array | None:
