@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ase_mlwave.cli._options import takes_settings
 from ase_mlwave.cli._reading import EnergyKey, ForcesKey, Units
+from ase_mlwave.evaluation.settings import EvaluationSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,26 +25,20 @@ if TYPE_CHECKING:
     from ase_mlwave.evaluation.energies import Evaluation
     from ase_mlwave.evaluation.figures import SizeBin
 
+__all__ = ["CALIBRATION", "evaluate", "measure_of"]
+
 #: Name of the picture that a committee's evaluation leaves in the folder of its first model.
 CALIBRATION = "calibration.png"
 
 
+@takes_settings(EvaluationSettings, shown={"split": "all", "level": "wavefunction, functional", "cycles": "counted"})
 def evaluate(
+    settings: EvaluationSettings,
     model: Annotated[
         str,
         typer.Argument(help="A name in the zoo or a folder; several joined by commas: a committee, card of the first."),
     ],
     data: Annotated[Path, typer.Argument(help="Labelled data: ASE database, npz or extxyz.")],
-    split: Annotated[str | None, typer.Option(help="Records to use, e.g. test.", show_default="all")] = None,
-    level: Annotated[
-        list[str] | None,
-        typer.Option(help="PhiSNet only: energy levels to measure (repeat).", show_default="wavefunction, functional"),
-    ] = None,
-    cycles: Annotated[
-        bool | None,
-        typer.Option("--cycles/--no-cycles", help="PhiSNet only: count SCF cycles.", show_default="counted"),
-    ] = None,
-    limit: Annotated[int, typer.Option(help="Use the first N records only; 0 for all.", min=0)] = 0,
     write_card: Annotated[
         bool, typer.Option("--write-card", help="Write the figures into the model's card; of a committee a plot too.")
     ] = False,
@@ -61,22 +57,22 @@ def evaluate(
 
     names = [name.strip() for name in model.split(",")]
     calculator = load_calculator(names if len(names) > 1 else names[0])
-    measure = _measure_of(calculator, names[0], level, cycles)
+    measure = measure_of(calculator, names[0], settings)
     notes = Console(stderr=True)
     reading = {"energy_key": energy_key, "forces_key": forces_key, "units": units}
     dataset = read_data(data, notes, **reading)
-    dataset = dataset.split(split) if split else dataset
-    records = replace(dataset, records=dataset.records[:limit] if limit else dataset.records)
+    dataset = dataset.split(settings.split) if settings.split else dataset
+    records = replace(dataset, records=dataset.records[: settings.limit or None])
     result = _with_progress(measure, calculator, records, notes)
     console = Console()
-    of = f"{len(records)} molecules of {data.name}" + (f", split {split}" if split else "")
+    of = f"{len(records)} molecules of {data.name}" + (f", split {settings.split}" if settings.split else "")
     console.print(_table(f"{model} on {of}", result.figures))
     if result.by_size:
         console.print(_size_table(result.by_size))
     for remark in result.remarks:
         notes.print(f"note: {remark}", soft_wrap=True, highlight=False, markup=False)
     if write_card:
-        command = _command(names, data, split=split, level=level, cycles=cycles, limit=limit, reading=reading)
+        command = _command(names, data, settings, reading)
         _write_card(names, result, f"On {len(records)} molecules, by `{command}`:")
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -84,9 +80,7 @@ def evaluate(
         output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _measure_of(
-    calculator: MlwaveCalculator, name: str, level: list[str] | None, cycles: bool | None
-) -> Callable[..., Evaluation]:
+def measure_of(calculator: MlwaveCalculator, name: str, settings: EvaluationSettings) -> Callable[..., Evaluation]:
     """Return what measures this kind of model, with the options given; refuse those that do not concern it."""
     from ase.calculators.calculator import InputError
 
@@ -94,10 +88,10 @@ def _measure_of(
 
     measure: Callable[..., Evaluation] = find_kind(calculator.name, name).load("evaluation")
     known = inspect.signature(measure).parameters
-    given: dict[str, Any] = {"levels": level} if level else {}
-    if cycles is not None:
-        given["cycles"] = cycles
-    words = {"levels": "--level", "cycles": "--cycles" if cycles else "--no-cycles"}
+    given: dict[str, Any] = {"levels": settings.level} if settings.level else {}
+    if settings.cycles is not None:
+        given["cycles"] = settings.cycles
+    words = {"levels": "--level", "cycles": "--cycles" if settings.cycles else "--no-cycles"}
     surplus = [words[option] for option in given if option not in known]
     if surplus:
         raise InputError(
@@ -172,16 +166,7 @@ def _content(names: list[str], result: Evaluation) -> dict[str, Any]:
     return content | {"remarks": list(result.remarks)}
 
 
-def _command(
-    names: list[str],
-    data: Path,
-    *,
-    split: str | None,
-    level: list[str] | None,
-    cycles: bool | None,
-    limit: int,
-    reading: dict[str, str | None],
-) -> str:
+def _command(names: list[str], data: Path, settings: EvaluationSettings, reading: dict[str, str | None]) -> str:
     """Write the command that gives the same figures where the data file is in the working directory."""
     import shlex
 
@@ -189,10 +174,10 @@ def _command(
 
     shipped = {locate(name): name for name in list_models()}
     words = ["mlwave", "evaluate", ",".join(shipped.get(locate(name), name) for name in names), data.name]
-    words += [] if split is None else ["--split", split]
-    words += [word for one in level or () for word in ("--level", one)]
-    words += [] if cycles is None else ["--cycles" if cycles else "--no-cycles"]
-    words += ["--limit", str(limit)] if limit else []
+    words += [] if settings.split is None else ["--split", settings.split]
+    words += [word for one in settings.level or () for word in ("--level", one)]
+    words += [] if settings.cycles is None else ["--cycles" if settings.cycles else "--no-cycles"]
+    words += ["--limit", str(settings.limit)] if settings.limit else []
     words += [f"--{key.replace('_', '-')}={value}" for key, value in reading.items() if value is not None]
     return shlex.join(words)
 

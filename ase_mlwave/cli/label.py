@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ase_mlwave.cli._options import takes_settings
 from ase_mlwave.cli._reading import EnergyKey, ForcesKey, Units
 from ase_mlwave.data.failures import CONVERGENCE, ENVIRONMENT, INPUT, without_kind
+from ase_mlwave.reference.settings import LabellingSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +28,13 @@ _ADVICE = {
 }
 
 
+@takes_settings(
+    LabellingSettings,
+    names={"retry_failed": ("--retry-failed",)},
+    shown={"workers": "1; all of Dask's"},
+)
 def label(
+    settings: LabellingSettings,
     geometries: Annotated[str, typer.Argument(help="Molecules: .extxyz, .xyz, .npz, .db or postgresql://...")],
     output: Annotated[
         str,
@@ -34,40 +42,6 @@ def label(
             help="Dataset (.db, or postgresql://user@host/database); if it exists, labelling goes on in it."
         ),
     ],
-    level: Annotated[
-        str,
-        typer.Option(
-            help="functional/basis, mp2/basis or ccsd(t)/basis for PySCF, gfn2-xtb or gfn1-xtb, or a model, such as "
-            "phisnet-chno; settings after it as key=value."
-        ),
-    ] = "pbe/def2-svp",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            help="Worker processes; with --dask molecules in work at a time.", show_default="1; all of Dask's"
-        ),
-    ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of one worker.")] = 1,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="cpu, or cuda: PySCF's levels by gpu4pyscf (extra gpu), and models; the labels' level is the same."
-        ),
-    ] = "cpu",
-    dask: Annotated[
-        str | None, typer.Option(help="Label on a Dask cluster: its scheduler's address, or scheduler file.")
-    ] = None,
-    matrices: Annotated[
-        bool, typer.Option(help="Keep Hamiltonians, which only PhiSNet learns from (labels already there stay as is).")
-    ] = True,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again all that has failed before.")] = False,
-    split: Annotated[
-        str | None, typer.Option(help="Divide the labelled molecules at the end: train=0.8,valid=0.1,test=0.1.")
-    ] = None,
-    split_by: Annotated[
-        str | None, typer.Option(help="Keep together what shares this entry: smiles, formula, ...")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     units: Units = None,
@@ -85,13 +59,13 @@ def label(
     from ase_mlwave.reference.labelling import label_geometries
     from ase_mlwave.reference.levels import LevelOfTheory
 
-    fractions = None if split is None else parse_fractions(split)
-    theory = LevelOfTheory.parse(level).on(device)
+    fractions = None if settings.split is None else parse_fractions(settings.split)
+    theory = LevelOfTheory.parse(settings.level).on(settings.device)
     console = Console(stderr=True)
     dataset = read_data(geometries, console, energy_key=energy_key, forces_key=forces_key, units=units)
     with (
         resumable(console, output),
-        label_workers(dask, workers, threads) as place,
+        label_workers(settings.dask, settings.workers, settings.threads) as place,
         LabellingBar(console, theory.name) as bar,
     ):
         file = label_geometries(
@@ -101,12 +75,12 @@ def label(
             executor=place.executor,
             n_workers=place.n_workers,
             n_threads=place.n_threads,
-            matrices=matrices,
-            retry_failed=retry_failed,
+            matrices=settings.matrices,
+            retry_failed=settings.retry_failed,
             progress=bar,
         )
     if fractions is not None and file.counts()["labelled"]:
-        divided = assign_splits(file.read(), fractions, seed, split_by)
+        divided = assign_splits(file.read(), fractions, settings.seed, settings.split_by)
         file.assign("split", [record.info["split"] for record in divided])
     if not _summarise(console, file, file.numbers(dataset.records)):
         raise typer.Exit(1)

@@ -9,27 +9,12 @@ from ase import Atoms, units
 from ase.calculators.calculator import BaseCalculator, CalculationFailed
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import thermalize_momenta
-from pydantic import BaseModel, ConfigDict, Field
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.reference.drawing import as_start, check_request, sampled_record
+from ase_mlwave.reference.settings import LangevinSettings
 
-__all__ = ["LangevinSettings", "sample_langevin"]
-
-
-class LangevinSettings(BaseModel):
-    """Say how Langevin dynamics are run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    timestep: float = Field(default=0.5, gt=0, le=5)
-    """fs."""
-    friction: float = Field(default=0.01, gt=0)
-    """1/fs."""
-    equilibration: float = Field(default=500.0, ge=0)
-    """Time before the first geometry at each temperature, fs."""
-    interval: float = Field(default=50.0, gt=0)
-    """Time between geometries, fs."""
+__all__ = ["sample_langevin"]
 
 
 def sample_langevin(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, InputError
@@ -14,15 +14,13 @@ from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.errors import suggestion
 from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.reference.drawing import check_request
-from ase_mlwave.reference.dynamics import LangevinSettings, sample_langevin
+from ase_mlwave.reference.dynamics import sample_langevin
 from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
 from ase_mlwave.reference.modes import normal_modes, sample_modes
+from ase_mlwave.reference.settings import LangevinSettings, Method
 from ase_mlwave.systems.checks import check_molecule
 
-__all__ = ["Method", "level_calculator", "sample_geometries"]
-
-#: Langevin dynamics, or thermal displacements along normal modes (quantum oscillators).
-Method = Literal["langevin", "modes"]
+__all__ = ["level_calculator", "sample_geometries"]
 
 
 def level_calculator(level: LevelOfTheory, record: Record) -> BaseCalculator:

@@ -54,7 +54,7 @@ def test_help_lists_the_verbs() -> None:
 
 @pytest.mark.parametrize(
     ("verb", "default"),
-    [("predict", "beside the input"), ("predict", "what fits"), ("sample", "300"), ("evaluate", "all")],
+    [("predict", "beside the input"), ("predict", "what fits"), ("label", "1; all of Dask's"), ("evaluate", "all")],
 )
 def test_help_shows_defaults_that_are_chosen_later(verb: str, default: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")

@@ -14,10 +14,11 @@ from ase.vibrations import Vibrations
 
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Record
-from ase_mlwave.reference.dynamics import LangevinSettings, sample_langevin
+from ase_mlwave.reference.dynamics import sample_langevin
 from ase_mlwave.reference.levels import CalculatorLevel, LevelOfTheory
 from ase_mlwave.reference.modes import normal_modes, sample_modes
 from ase_mlwave.reference.sampling import level_calculator, sample_geometries
+from ase_mlwave.reference.settings import LangevinSettings
 
 BOHR = 0.529177210903
 FAST = LangevinSettings(timestep=1.0, friction=0.1, equilibration=100.0, interval=20.0)

@@ -16,9 +16,10 @@ from ase_mlwave.data.database import DatasetFile
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.stores import dataset_exists
 from ase_mlwave.models.amons.learning.settings import Displacements
-from ase_mlwave.reference.dynamics import LangevinSettings, sample_langevin
+from ase_mlwave.reference.dynamics import sample_langevin
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.sampling import level_calculator
+from ase_mlwave.reference.settings import LangevinSettings
 from ase_mlwave.reference.workers import Workers, process_pool
 
 __all__ = ["draw_copies", "labelled_copies", "sampler_level"]
