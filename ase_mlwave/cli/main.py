@@ -25,7 +25,7 @@ from ase_mlwave import cli
 __all__ = ["app", "mlwave"]
 
 #: The order of a project in ``mlwave --help``; verbs that are not named here follow.
-_ORDER = ("demo", "sample", "label", "merge", "train", "join", "evaluate", "predict", "amons", "models")
+_ORDER = ("demo", "run", "sample", "label", "merge", "train", "join", "evaluate", "predict", "amons", "models")
 
 
 #: Characters of a message that are shown.
