@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ase_mlwave.reference.levels import LevelOfTheory
     from ase_mlwave.reference.sampling import sample_geometries
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AmonsCalculator",
     "Dataset",

@@ -85,7 +85,7 @@ def test_root_holds_what_the_plan_shows_and_no_leftovers() -> None:
     )
     if found.returncode:
         pytest.skip("no checkout of git")
-    folders = {".ci", "ase_mlwave", "benchmarks", "datasets", "docs", "examples", "models", "tests"}
+    folders = {".ci", "ase_mlwave", "benchmarks", "conda", "datasets", "docs", "examples", "models", "tests"}
     files = {".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"}
     assert set(found.stdout.split("\n")) - {""} == folders | files | {"constraints.txt", "pyproject.toml"}
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -16,11 +18,16 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel with the build back end that is installed: nothing is downloaded."""
-    out = tmp_path_factory.mktemp("wheel")
-    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT), cwd=out)
-    (path,) = out.glob("*.whl")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the sdist, and from it the wheel, with the build back end that is installed: nothing is downloaded."""
+    out = tmp_path_factory.mktemp("dist")
+    _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT), cwd=out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions: Path) -> Path:
+    (path,) = distributions.glob("*.whl")
     return path
 
 
@@ -47,6 +54,15 @@ def _run(*command: str, cwd: Path) -> str:
     run = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout
+
+
+def test_sdist_has_what_a_wheel_is_built_from_and_no_data(distributions: Path) -> None:
+    (sdist,) = distributions.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md", "PKG-INFO"} <= names
+    assert {f"models/{model}/model.safetensors" for model in zoo.list_models()} <= names
+    assert not [name for name in names if name.startswith(("datasets", "docs", ".git/"))]
 
 
 def test_wheel_has_the_package_and_the_zoo_and_nothing_else(wheel: Path) -> None:
@@ -78,3 +94,12 @@ print(ase_mlwave.__file__, atoms.get_potential_energy())
 def test_installed_command_lists_the_zoo(python: Path, tmp_path: Path) -> None:
     listed = _run(str(python.parent / "mlwave"), "models", cwd=tmp_path)
     assert all(name in listed for name in zoo.list_models())
+
+
+@pytest.mark.slow
+def test_first_lines_of_the_readme_run_where_the_wheel_is_installed(python: Path, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block, *_) = re.findall(r"^```python\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    energy, gap = _run(str(python), "-W", "ignore", "-c", block, cwd=tmp_path).splitlines()
+    assert re.match(r"-31\d\d\.\d+ eV", energy)
+    assert gap.startswith("gap ")

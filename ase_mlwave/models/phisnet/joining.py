@@ -11,6 +11,7 @@ from ase.calculators.calculator import InputError
 from torch import Tensor
 
 from ase_mlwave.models.folder import ModelFolder
+from ase_mlwave.models.kinds import KINDS
 from ase_mlwave.models.phisnet.config import PhiSNetConfig
 from ase_mlwave.models.training.checks import first_card
 
@@ -64,7 +65,7 @@ def join_models(models: Sequence[str | PathLike[str]], folder: str | PathLike[st
     config = folders[0].config.model_copy(update={"settings": joined.model_dump(mode="json"), "errors": {}})
     remark = f" Its potential is the mean of those of {names}; all else is that of the first."
     title = f"A PhiSNet for {', '.join(first.elements)} at {first.level}"
-    card = first_card(title, f"Joined by `mlwave join` from {len(models)} models", remark)
+    card = first_card(title, f"Joined by `mlwave join` from {len(models)} models", remark, KINDS["phisnet"].citation)
     result = replace(folders[0], config=config, weights=weights, card=card)
     result.check()
     return result.save(folder)

@@ -66,11 +66,24 @@ def check_label(dataset: Dataset, have: Sequence[bool], labels: str, instead: st
         )
 
 
-def first_card(title: str, how: str, remark: str) -> str:
-    """Write the first version of a model card; `mlwave evaluate --write-card` adds the errors."""
+def first_card(title: str, how: str, remark: str, method: str = "") -> str:
+    """Write the first version of a model card; `mlwave evaluate --write-card` adds the errors.
+
+    Parameters
+    ----------
+    title, how, remark : str
+        Heading, how the model was made, and what ends that paragraph.
+    method : str
+        The publication to cite.
+
+    Returns
+    -------
+    str
+    """
+    citation = f"\n## Citation\n\n- Method: {method}.\n" if method else ""
     return (
         f"# {title}\n\n{how}; all settings are in `config.json` and in the run's `settings.json`.{remark}"
-        f"\n\n## Errors\n\n{ERRORS_BEGIN}\n{ERRORS_END}\n"
+        f"\n\n## Errors\n\n{ERRORS_BEGIN}\n{ERRORS_END}\n{citation}"
     )
 
 

@@ -125,7 +125,7 @@ class Training(ABC, Generic[S]):
             self.settings.kind,
             trained.network,
             training_data=TrainingData(source=name, sha256=training.content_hash(), n_records=len(training)),
-            card=first_card(self.title, how, trained.remark),
+            card=first_card(self.title, how, trained.remark, find_kind(self.settings.kind, "the run").citation),
             thresholds=trained.thresholds,
             limits=trained.limits,
             defaults=trained.defaults,
