@@ -136,7 +136,9 @@ def _labelled(name: str, seed: int, forces: bool) -> Atoms:
     return atoms
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/own_model.md", "docs/recipe.md", "docs/published_qdf.md", "docs/databases.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/own_model.md", "docs/recipe.md", "docs/published_qdf.md", "docs/databases.md"]
+)
 def test_commands_of_the_documents_are_understood(document: str) -> None:
     lines = mlwave_lines((ROOT / document).read_text(encoding="utf-8"))
     assert len(lines) >= 2
