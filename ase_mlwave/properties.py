@@ -106,7 +106,11 @@ _TABLE = (
     _energy("gap", (), "the difference of both, of one-electron energies: no excitation"),
     _same("scf_cycles", (), "", "cycles of the SCF, with `energy='scf'`; None where it had to be rescued"),
     # Extras of quantum deep fields.
-    _energy("atomic_energies", ("N",), "the result `energies` under its first name"),
+    _energy(
+        "atomic_energies",
+        ("N",),
+        "the result `energies` under its first name; of a PhiSNet whose energy is that of atoms",
+    ),
     _same("cell_electrons", ("N",), "e", "electrons of each atom's cell before they are scaled"),
     _energy("outputs", None, "all outputs of a published field, by name"),
     # Extras of amons, the first also of quantum deep fields and PhiSNet's levels `functional` and `response`.

@@ -272,6 +272,14 @@ class AmonsCalculator(MlwaveCalculator):
         missing, text = self.learning.advise(system, worst, learned)
         return replace(outcome, extras={**outcome.extras, "missing_amon": missing}), text
 
+    def _describe(self, member: Member, system: System) -> NDArray[np.float64]:
+        network = member.network_as(AmonModel)
+        batch = network.representation.collate([system], device=network.device)
+        with torch.no_grad():
+            rows = network.representation.environments_of(batch)
+            full: NDArray[np.float64] = network.representation.expand(rows, batch.numbers).cpu().numpy()
+        return full
+
     def _bytes_of(self, system: System, gradients: bool) -> float:
         """Estimate the memory of a structure in a batch: kernels are small, and slopes are summed up on the way."""
         return 3e4 * len(system) ** 2

@@ -22,6 +22,7 @@ from ase.calculators.calculator import (
     PropertyNotImplementedError,
     all_changes,
 )
+from numpy.typing import NDArray
 
 from ase_mlwave.calculators.checks import charge_and_spin, check_batch_size, property_names, read_atoms, read_each
 from ase_mlwave.calculators.domain import check_outside, enforce, judge
@@ -333,6 +334,40 @@ class MlwaveCalculator(SecondDerivatives):
         for name in (named or frozenset()).difference(available):
             raise InputError(f"{type(self).__name__} gave no extra {name!r}. {suggestion(name, EXTRAS)}")
         return outcomes
+
+    def descriptors(self, atoms: Atoms) -> NDArray[np.float64]:
+        """Describe every atom by the features that its model sees in its surroundings.
+
+        Parameters
+        ----------
+        atoms : Atoms
+            A structure of the model's elements, inside its domain or not.
+
+        Returns
+        -------
+        ndarray, (N, F)
+            Of a committee those of its members side by side. PhiSNet: the invariant features of the last layer, of
+            which ``domain_distance`` is made; quantum deep fields: the surroundings of which it is made; amons: aSLATM,
+            with the blocks of all elements.
+
+        Raises
+        ------
+        InputError
+            As `predict`.
+        PropertyNotImplementedError
+            If models of this kind have none.
+
+        Notes
+        -----
+        Rotation, reflection and translation change nothing, permutations permute the rows
+        (``test_descriptors_are_invariant``).
+        """
+        system = read_atoms(atoms, self.domain)
+        return np.concatenate([self._describe(member, system) for member in self.members], axis=1)
+
+    def _describe(self, member: Member, system: System) -> NDArray[np.float64]:
+        """Return the features of a member, (N, F)."""
+        raise PropertyNotImplementedError(f"{type(self).__name__} has no descriptors.")
 
     def predict_systems(self, systems: Sequence[System], properties: Sequence[str]) -> list[Outcome]:
         """Compute as `predict` does: the door of engines that have arrays and no ``Atoms``.

@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import InputError
+from ase.data import atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 
 from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
 from ase_mlwave.calculators.checks import cube_grid, read_atoms, read_points
+from ase_mlwave.models.domain.surroundings import describe
 from ase_mlwave.models.qdf.config import MAX_GRID_LEVEL
 from ase_mlwave.models.qdf.inference import density_on_points, energy_hessian, measure_distances, predict_batch
 from ase_mlwave.models.qdf.model import QDF
@@ -103,6 +105,9 @@ class QDFCalculator(MlwaveCalculator):
             return None
         network = member.network_as(QDF)
         return energy_hessian(network, system, grid_level=self.parameters["grid_level"], progress=progress)
+
+    def _describe(self, member: Member, system: System) -> Array:
+        return describe(system, sorted(atomic_numbers[symbol] for symbol in member.config.elements))
 
     def _bytes_of(self, system: System, gradients: bool) -> float:
         """Estimate the memory of a structure in a batch: so many points an atom, each with its neighbours alone."""

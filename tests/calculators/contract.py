@@ -226,6 +226,20 @@ class CalculatorContract:
             tolerance = max(10 * (self.turning_tolerance or 0.0), self.hessian_tolerance)
             np.testing.assert_allclose(turned, -np.cross(axis, forces).ravel(), atol=tolerance)
 
+    def test_descriptors_are_invariant(self, calc: MlwaveCalculator) -> None:
+        atoms = self.atoms()
+        try:
+            features = calc.descriptors(atoms)
+        except PropertyNotImplementedError:
+            pytest.skip("no descriptors")
+        turned, order = atoms.copy(), np.random.default_rng(2).permutation(len(atoms))
+        turned.positions = atoms.positions @ MIRROR.T + [1.0, 2.0, 3.0]
+        assert features.shape[0] == len(atoms)
+        scale = np.abs(features).max()
+        np.testing.assert_allclose(calc.descriptors(turned[order]), features[order], atol=1e-8 * max(1.0, scale))
+        turned.rattle(0.05, seed=3)
+        assert np.abs(calc.descriptors(turned) - features).max() > 1e-4 * scale
+
     def test_float32_is_close_to_float64(self, make: Make, calc: MlwaveCalculator, model: str) -> None:
         if self.float32_tolerance is None:
             with pytest.raises(InputError, match="float64 only"):

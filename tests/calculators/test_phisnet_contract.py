@@ -82,11 +82,14 @@ class TestEnergiesOfAtoms(TestWavefunction):
             energy, forces = atoms.get_potential_energy(), atoms.get_forces()
             (predicted,) = calc.predict([atoms])
         assert predicted["energy"] == pytest.approx(energy, abs=1e-10)
-        (outcome,) = calc.predict_outcomes([atoms], ["energy", "forces", "dipole"], extras=["gap", "hamiltonian"])
+        kept = ["gap", "hamiltonian", "atomic_energies"]
+        (outcome,) = calc.predict_outcomes([atoms], ["energy", "forces", "dipole"], extras=kept)
         assert outcome.values["energy"] == pytest.approx(energy, abs=1e-10)
         np.testing.assert_allclose(outcome.values["forces"], forces, atol=1e-10)
         assert calc.extras["gap"] == pytest.approx(outcome.extras["gap"], abs=1e-10)
         assert calc.extras.keys() >= {*calc.deferred, "domain_distance"}
+        assert calc.extras["atomic_energies"].sum() == pytest.approx(energy, abs=1e-10)
+        assert outcome.extras["atomic_energies"].sum() == pytest.approx(energy, abs=1e-10)
         np.testing.assert_allclose(calc.extras["hamiltonian"], calc.hamiltonian(atoms), atol=1e-12)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -114,15 +115,20 @@ class PredictedAtoms:
     ----------
     molecules : SystemBatch
         Geometry; its positions carry gradients where they were asked for.
-    energies : Tensor, (B,)
+    atomic_energies : Tensor, (N,)
         Hartree.
     joined_distances : Tensor, (N,)
         How unlike the training data each atom is.
     """
 
     molecules: SystemBatch
-    energies: Tensor
+    atomic_energies: Tensor
     joined_distances: Tensor
+
+    @cached_property
+    def energies(self) -> Tensor:
+        """Energies of the molecules, (B,), Hartree."""
+        return energies_of_atoms(self.molecules, self.atomic_energies)
 
     def gradient(self) -> Tensor:
         """Differentiate all energies with respect to all positions: (N, 3), Hartree/Bohr."""
@@ -149,7 +155,7 @@ def predict_atoms(
     if gradients:
         molecules = molecules.at(molecules.positions.clone().requires_grad_())
     with torch.set_grad_enabled(gradients):
-        energies = energies_of_atoms(molecules, _own_energies(network, systems, molecules))
+        energies = _own_energies(network, systems, molecules)
     return PredictedAtoms(molecules, energies, distances)
 
 

@@ -252,6 +252,13 @@ class PhiSNet(AtomFeatures):
             distances: Tensor = self.domain(f[0], plan.element).index_select(0, plan.place)
             return distances
 
+    @torch.no_grad()
+    def invariants(self, batch: SystemBatch) -> Tensor:
+        """Give the invariant features of atoms (N, F) of which domain distances are made."""
+        plan = self.plan(batch)
+        features: Tensor = self.features(batch.to(plan.first.device), plan)[0][0]
+        return features.index_select(0, plan.place)
+
     def _atomic_energies(self, invariants: Tensor, element: Tensor) -> Tensor:
         """Give e_i of the wavefunction energy, (N,), Hartree; zero for a model without."""
         if not self.config.atomic_energies:

@@ -30,7 +30,7 @@ from ase_mlwave.reference.levels import LevelOfTheory, PyscfLevel
 from ase_mlwave.systems.neighbours import NeighbourList
 from ase_mlwave.systems.system import System
 
-__all__ = ["atoms_hessian", "frontier", "matrices_of", "mole_of", "molecular_properties"]
+__all__ = ["atoms_hessian", "frontier", "matrices_of", "mean_field_of", "mole_of", "molecular_properties"]
 
 Array = NDArray[np.float64]
 Values = dict[str, Any]
@@ -98,7 +98,7 @@ def molecular_properties(
             values["energy"] = value
             values |= {"forces": -slopes[b]} if forces else {}
             if energy == "wavefunction":
-                _add_wall(values, systems[b])
+                _add_wall(values, results[b][1], systems[b])
     if "dipole" in properties or "charges" in properties:
         for system, (values, matrices) in zip(systems, results, strict=True):
             mole = mole_of(network, system)
@@ -114,11 +114,12 @@ def _energies_of_atoms(
     batch = predict_atoms(network, systems, gradients=forces, neighbours=neighbours)
     results = []
     slopes = _parts(batch.gradient(), [(len(one), 3) for one in systems]) if forces else []
-    distances = _parts(batch.joined_distances, [(len(one),) for one in systems])
+    parts, distances = (_of_atoms(joined, systems) for joined in (batch.atomic_energies, batch.joined_distances))
     for b, (system, energy) in enumerate(zip(systems, _numpy(batch.energies).tolist(), strict=True)):
         values: Values = {"energy": energy} | ({"forces": -slopes[b]} if forces else {})
-        _add_wall(values, system)
-        results.append((values, {"domain_distance": distances[b]}))
+        extras: Values = {"domain_distance": distances[b], "atomic_energies": parts[b]}
+        _add_wall(values, extras, system)
+        results.append((values, extras))
     return results
 
 
@@ -191,7 +192,7 @@ def mole_of(network: PhiSNet, system: System) -> gto.Mole:
     return build_mole(system.numbers, system.positions, network.config.basis, system.charge, system.spin)
 
 
-def _mean_field(network: PhiSNet, system: System, *, on_gpu: bool = True) -> Any:
+def mean_field_of(network: PhiSNet, system: System, *, on_gpu: bool = True) -> Any:
     """Return the level's mean field, on a GPU where the network is on one and gpu4pyscf is installed."""
     mean_field = LevelOfTheory.parse(network.config.level).mean_field(mole_of(network, system))
     on_gpu = on_gpu and network.radial.raw_alpha.device.type != "cpu" and gpu_serves_pyscf()
@@ -210,7 +211,7 @@ def _converge(
 
     Where neither converges, it is what the level's rescue finds, as in labels.
     """
-    mean_field, n_occupied = _mean_field(network, system), system.n_electrons // 2
+    mean_field, n_occupied = mean_field_of(network, system), system.n_electrons // 2
     doubtful = not in_domain(matrices) or doubt(mean_field, matrices["orbital_energies"], n_occupied)
     if pays_off(mean_field):
         mean_field = precondition(mean_field)
@@ -230,13 +231,23 @@ def _converge(
     values |= {"energy": result.energy} | ({"forces": result.forces} if forces else {})
 
 
+def _wavefunction(
+    network: PhiSNet, batch: PredictedBatch, systems: Sequence[System], matrices: Sequence[Values]
+) -> torch.Tensor:
+    """Evaluate energies that the network learned, (B,), Hartree."""
+    if batch.atoms_alone and batch.atomic_energies is not None:
+        for part, extras in zip(_of_atoms(batch.atomic_energies, systems), matrices, strict=True):
+            extras["atomic_energies"] = part
+    return batch.wavefunction_energies()
+
+
 def _functional(
     network: PhiSNet, batch: PredictedBatch, systems: Sequence[System], matrices: Sequence[Values]
 ) -> torch.Tensor:
     """Evaluate the level of theory's functional at the predicted densities, (B,), Hartree."""
     energies = []
     for positions, state, system, extras in zip(batch.positions, batch.states, systems, matrices, strict=True):
-        energy, drop = functional_and_drop(positions, state.density, _mean_field(network, system))
+        energy, drop = functional_and_drop(positions, state.density, mean_field_of(network, system))
         extras |= _uncertainty(drop, system)
         energies.append(energy)
     return torch.stack(energies)
@@ -248,7 +259,7 @@ def _response(
     """Relax the predicted densities in the functional linearised there, (B,), Hartree; matrices become the relaxed."""
     energies = []
     for positions, state, system, extras in zip(batch.positions, batch.states, systems, matrices, strict=True):
-        mean_field = _mean_field(network, system, on_gpu=False)
+        mean_field = mean_field_of(network, system, on_gpu=False)
         if not serves_semilocal(mean_field):
             raise InputError(
                 f"energy='response' is for functionals of the density and its gradient, such as PBE, but the model was "
@@ -268,18 +279,25 @@ def _uncertainty(energy: float, system: System) -> Values:
 
 
 _LEVELS: dict[str, Callable[..., torch.Tensor]] = {
-    "wavefunction": lambda network, batch, systems, matrices: batch.wavefunction_energies(),
+    "wavefunction": _wavefunction,
     "functional": _functional,
     "response": _response,
 }
 
 
-def _add_wall(values: Values, system: System) -> None:
+def _add_wall(values: Values, extras: Values, system: System) -> None:
     """Push apart atoms nearer than bonds are long."""
     wall = repulsion(system)
     values["energy"] += wall.energy
+    if "atomic_energies" in extras:
+        extras["atomic_energies"] = extras["atomic_energies"] + wall.energies
     if "forces" in values:
         values["forces"] = values["forces"] + wall.forces
+
+
+def _of_atoms(joined: torch.Tensor, systems: Sequence[System]) -> list[Array]:
+    """Part what atoms have, (N,), by molecules."""
+    return _parts(joined, [(len(one),) for one in systems])
 
 
 def _parts(joined: torch.Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
