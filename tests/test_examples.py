@@ -74,6 +74,17 @@ def test_warm_start(tmp_path: Path) -> None:
     assert "InputError: the model does not know He" in output
 
 
+@pytest.mark.slow
+def test_thermochemistry(tmp_path: Path) -> None:
+    """The energy of PBE/def2-SVP between these geometries is -37.89 kJ/mol."""
+    output = _run("thermochemistry.py", tmp_path)
+    entropies = [float(value) for value in re.findall(r" S +([\d.]+) J", output)]
+    assert entropies == pytest.approx([267, 270], abs=2)
+    enthalpy, rest, free = map(float, re.findall(r"H (\S+), -TS (\S+), G (\S+) ", output)[0])
+    assert enthalpy == pytest.approx(-36.6, abs=0.5)
+    assert free == pytest.approx(enthalpy + rest, abs=0.11)
+
+
 def test_orbitals(tmp_path: Path) -> None:
     output = _run("orbitals.py", tmp_path)
     assert 5 < float(re.findall(r"gap: ([\d.]+) eV", output)[0]) < 9
