@@ -51,7 +51,7 @@ def test_the_potential_is_the_mean_and_all_else_the_first_ones(tmp_path: Path) -
     assert float((alone[0].hamiltonian.flat - mean).abs().max()) > 1e-4
     torch.testing.assert_close(joined.atomic_energies, alone[0].atomic_energies)
     card = (tmp_path / "joined" / "README.md").read_text(encoding="utf-8")
-    assert all(f"`{name}` (matrices: data of {seed})" in card for seed, name in enumerate("abc"))
+    assert all(f"`{name}` (data of {seed})" in card for seed, name in enumerate("abc"))
 
 
 def test_members_of_joined_models_count_alike(tmp_path: Path) -> None:
