@@ -122,7 +122,8 @@ class PhiSNetTraining(NetworkTraining[TrainingSettings]):
         """Name what matrices were learned from, too, where energies are of other data."""
         folder = super()._pack(trained, training)
         if self.settings.train_only is not None:
-            matrices = read_config(str(self.settings.start_from)).training_data.source
+            source = read_config(str(self.settings.start_from)).training_data.source
+            matrices = source.removeprefix("matrices: ").partition("; energies: ")[0]  # of energies that go on, too
         elif self.settings.matrices is not None:
             matrices = Path(self.settings.matrices).name
         else:
