@@ -40,10 +40,10 @@ sizes = [point.max_heavy for point in curve]
 errors = [(point.energy - exact) / KCAL for point in curve]
 figure = Figure(figsize=(5, 3.5), layout="constrained")
 axes = figure.subplots()
-axes.axhspan(-1, 1, color="0.9", label="chemical accuracy")
+axes.axhspan(-1, 1, color="0.9", label="1 kcal/mol")
 axes.errorbar(sizes, errors, [point.uncertainty / KCAL for point in curve], fmt="o-", capsize=3, label="amons")
-axes.set(xlabel="heavy atoms of the largest amons", ylabel="error of the energy, kcal/mol", xticks=sizes)
+axes.set(xlabel="heavy atoms of the largest amons", ylabel="error of the energy (kcal/mol)", xticks=sizes)
 axes.set_yscale("symlog", linthresh=1)
-axes.legend()
+axes.legend(frameon=False, loc="lower left")
 figure.savefig("learning_curve.png", dpi=150)
 print("learning_curve.png")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -28,3 +33,45 @@ def test_every_page_is_in_the_navigation() -> None:
     missing = sorted(page.relative_to(ROOT).as_posix() for page in pages - seen)
     assert missing == [], "add them to a {toctree} of docs/index.md (cards: docs/models.md)"
     assert seen <= {*pages, ROOT / "examples/README.md", ROOT / "datasets/README.md"}
+
+
+#: From this comment on a tutorial takes longer than the quick tests may.
+SLOW = "<!-- slow from here -->"
+TUTORIALS = sorted(DOCS.glob("tutorials/*.md"))
+
+
+def _run(text: str) -> None:
+    """Run the Python of a page as one script; a block of text holds what the block before it prints."""
+    names: dict[str, Any] = {}
+    for code, shown in re.findall(r"^```python\n(.*?)^```(?:\n+```text\n(.*?)^```)?", text, re.MULTILINE | re.DOTALL):
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            exec(compile(code, "tutorial", "exec"), names)
+        if shown:
+            _compare(printed.getvalue(), shown)
+
+
+def _compare(printed: str, shown: str) -> None:
+    """Compare words (a zero may have a sign), and numbers to a hundredth (or one unit of the last place)."""
+    number = r"-?\d+(?:\.\d+)?"
+    printed, shown = (text.replace("-0.00 ", "0.00 ") for text in (printed, shown))
+    assert re.sub(number, "#", printed).split() == re.sub(number, "#", shown).split(), printed
+    for mine, other in zip(re.findall(number, printed), re.findall(number, shown), strict=True):
+        last = 10.0 ** -len(other.partition(".")[2])
+        assert float(mine) == pytest.approx(float(other), rel=0.01, abs=1.01 * last), printed
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in TUTORIALS if "```python" in p.read_text("utf-8").partition(SLOW)[0]], ids=lambda p: p.stem
+)
+def test_quick_code_of_the_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _run(page.read_text(encoding="utf-8").partition(SLOW)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ase_mlwave.OutOfDomainWarning")  # the text says so
+@pytest.mark.parametrize("page", [p for p in TUTORIALS if SLOW in p.read_text("utf-8")], ids=lambda p: p.stem)
+def test_code_of_the_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    _run(page.read_text(encoding="utf-8"))

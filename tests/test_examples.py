@@ -57,6 +57,13 @@ def test_optimise(tmp_path: Path) -> None:
     assert distance < threshold
 
 
+def test_infrared(tmp_path: Path) -> None:
+    output = _run("infrared.py", tmp_path)
+    lines = [[float(f) for f in re.findall(r"\d{4}", line)] for line in re.findall(r"SVP|DZ +(.*) 1/cm", output)]
+    assert lines[-1] == pytest.approx([1691, 3825, 3931], abs=4)  # CCSD(T)'s own, docs/coupled_cluster.md
+    assert (tmp_path / "infrared.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_dynamics(tmp_path: Path) -> None:
     output = _run("dynamics.py", tmp_path)
     assert "101 steps" in output
@@ -138,6 +145,16 @@ def test_learning_curve(tmp_path: Path) -> None:
     assert all(error < 3 * claim for error, claim in zip(errors[-2:], claims[-2:], strict=True))
     assert "c1ccccc1" in output
     assert (tmp_path / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_how_many(tmp_path: Path) -> None:
+    pytest.importorskip("tblite")
+    output = _run("how_many.py", tmp_path, "NH3", "--numbers", "5", "20")
+    rows = [[float(x) for x in row.split()] for row in re.findall(r"^ +\d+ +[\d.]+ +[\d.]+$", output, re.MULTILINE)]
+    assert [row[0] for row in rows] == [5, 20]
+    assert rows[1][1] < rows[0][1] / 2
+    assert rows[1][2] < rows[0][2] / 2
+    assert (tmp_path / "how_many.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

@@ -133,7 +133,7 @@ def draw_learning_curve(
     )
     axes.set_xticks(list(sizes))
     axes.set_xlabel("heavy atoms of the largest amons")
-    axes.set_ylabel(f"E - E({sizes[-1]}), kcal/mol")
+    axes.set_ylabel(f"E \N{MINUS SIGN} E({sizes[-1]}) (kcal/mol)")
     axes.set_title(title, fontsize="medium")
     axes.legend(frameon=False, fontsize="small")
     figure.savefig(file, dpi=150)

@@ -77,9 +77,9 @@ def _draw_panel(axes: Axes, panel: DrawnCalibration) -> None:
     axes.loglog(ends, ends, color="black", lw=0.9, label="error = spread")
     axes.loglog(ends, ratio * ends, color="tab:gray", lw=1.1, ls="--", label=f"error = {ratio:.2g} spread")
     axes.errorbar(x, y, np.minimum(bars, 0.9 * y), fmt="o", ms=4.5, lw=1.1, color="tab:blue", label="bins")
-    unit = panel.unit.replace("_per_A", "/Angstrom").replace("_per_", "/")
+    unit = panel.unit.replace("_per_A", "/Å").replace("_per_", "/")
     axes.set(xlim=(low, high), ylim=(low, high), title=panel.title)
-    axes.set(xlabel=f"spread of the committee, {unit}", ylabel=f"root mean square error, {unit}")
+    axes.set(xlabel=f"spread of the committee ({unit})", ylabel=f"root mean square error ({unit})")
     axes.set_box_aspect(1)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < _MANY_DECADES else (1,)))

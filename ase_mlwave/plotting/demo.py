@@ -40,10 +40,10 @@ def draw_trajectory(time: Array, potential: Array, kinetic: Array, path: Path) -
     zero = total.mean()
     upper.plot(time, 1e3 * (potential - potential.min()), lw=1, label="potential")
     upper.plot(time, 1e3 * kinetic, lw=1, label="kinetic")
-    upper.set(ylabel="meV", title="Dynamics at constant energy")
+    upper.set(ylabel="energy (meV)", title="Dynamics at constant energy")
     upper.legend(frameon=False, ncols=2)
     lower.plot(time, 1e3 * (total - zero), lw=1, color="k")
-    lower.set(xlabel="time (ps)", ylabel="total, meV\nfrom its mean")
+    lower.set(xlabel="time (ps)", ylabel="total \N{MINUS SIGN} mean\n(meV)")
     figure.savefig(path, dpi=130)
 
 
