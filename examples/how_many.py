@@ -15,6 +15,7 @@ import numpy as np
 from ase.build import molecule
 from ase.data import chemical_symbols
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from ase_mlwave import (
     AmonsCalculator,
@@ -80,6 +81,7 @@ for name in given.molecules:
 for axes, what in zip(panels, ("energy (meV)", "forces (meV/Å)"), strict=True):
     axes.set(xlabel="geometries learned from", ylabel=f"mean absolute error, {what}", xticks=given.numbers)
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.grid(alpha=0.25)

@@ -197,7 +197,8 @@ def test_commands_of_the_readme_are_understood() -> None:
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_settings_are_understood_and_named_in_the_readme(path: Path) -> None:
-    check_command("train", str(path))
+    if path.parent.name != "recipe":  # of mlwave run, tests/cli/test_run.py
+        check_command("train", str(path))
     assert f"{path.parent.name}/{path.name}" in (EXAMPLES / "README.md").read_text(encoding="utf-8")
 
 
