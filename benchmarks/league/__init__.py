@@ -1,0 +1,1 @@
+"""Our models beside others, on the same molecules."""
