@@ -146,6 +146,30 @@ def test_recipe_of_the_examples_is_understood() -> None:
 
 
 @pytest.mark.slow
+def test_dry_run_times_the_steps_of_a_network(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"""
+folder: {tmp_path / "water"}
+sample: {{molecule: H2O, number: 10, level: hf/sto-3g}}
+label: {{level: hf/sto-3g}}
+train:
+  model: {{basis: sto-3g, features: 4, n_modules: 1, n_radial: 4, hidden: 8}}
+  steps: 50
+  batch_size: 2
+evaluate: {{level: [functional], cycles: false}}
+""",
+        encoding="utf-8",
+    )
+    code, output = run(path, "--dry-run")
+    assert code == 0, output
+    step = re.search(r"phisnet: 50 steps of 2 molecules, ([\d.]+) (m?)s each; \d+ (?:s|min) before and after", output)
+    assert step is not None, output
+    assert 0 < float(step[1]) * (1e-3 if step[2] else 1) < 60
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.slow
 def test_recipe_of_the_examples_runs(tmp_path: Path) -> None:
     pytest.importorskip("tblite")
     words = (f"folder={tmp_path / 'methanol'}", "sample.number=5", "train.steps=20", "train.steps_per_epoch=10")
