@@ -15,7 +15,7 @@ cost their own row. ``--only`` says which rows are computed now; the others are 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ase.calculators.calculator import BaseCalculator
@@ -54,20 +54,18 @@ class _League:
         self.molecules = chosen_molecules(read_conformers(chosen.conformers), few)
         self.pairs = tasks.minima(chosen.data, chosen.output / "minima.db", chosen.relaxations)
 
-    def measure(self, one: Contestant, calculator: BaseCalculator) -> tasks.Figures:
-        """Measure one contestant in everything that it has a part in."""
+    def measure(self, one: Contestant, calculator: BaseCalculator) -> Iterator[tasks.Figures]:
+        """Measure one contestant in everything that it has a part in; yield what is new after each task."""
         n_structures = sum(len(molecule.structures) for molecule in self.molecules)
         with bar() as progress:
             task = progress.add_task(one.name, total=len(self.records) + n_structures + len(self.pairs) + 1)
             cells = tasks.Cells(self.kept, one.fingerprint(), lambda: progress.advance(task))
-            figures = tasks.seconds(calculator, cells)
-            if one.is_yardstick:
-                figures |= tasks.conformers(None, cells, self.molecules)
-            else:
-                figures |= tasks.forces(calculator, cells, self.records)
-                figures |= tasks.conformers(calculator, cells, self.molecules)
-                figures |= tasks.relaxations(calculator, cells, self.pairs)
-            return figures | tasks.cycles(one, calculator, tasks.Cells(self.kept, one.guess), self.few)
+            yield tasks.seconds(calculator, cells)
+            yield tasks.cycles(one, calculator, tasks.Cells(self.kept, one.guess), self.few)
+            yield tasks.conformers(None if one.is_yardstick else calculator, cells, self.molecules)
+            if not one.is_yardstick:
+                yield tasks.forces(calculator, cells, self.records)
+                yield tasks.relaxations(calculator, cells, self.pairs)
 
 
 def main(words: Sequence[str] | None = None) -> dict[str, tasks.Figures]:
@@ -79,7 +77,7 @@ def main(words: Sequence[str] | None = None) -> dict[str, tasks.Figures]:
     parser.add_argument("--data", type=existing, default=data, help="its test split has unseen formulas")
     conformers = Path("../shared/data/conformers_chno_dev.npz")
     parser.add_argument("--conformers", type=existing, default=conformers, help="a set of conformers")
-    sizes = {"forces": 30, "rankings": 3, "relaxations": 5, "cycles": 5}
+    sizes = {"forces": 15, "rankings": 3, "relaxations": 5, "cycles": 5}
     for name, count in sizes.items():
         parser.add_argument(f"--{name}", type=positive(int), default=count, help=f"molecules, {count} by default")
     parser.add_argument(
@@ -98,8 +96,10 @@ def main(words: Sequence[str] | None = None) -> dict[str, tasks.Figures]:
                 except ImportError as error:
                     lines.print(f"{one.name} is left out: {error}")
                     continue
-                known[one.name] = league.measure(one, calculator)
-                write_json(chosen.output / "league.json", known)
+                known[one.name] = {}
+                for figures in league.measure(one, calculator):
+                    known[one.name] |= figures
+                    write_json(chosen.output / "league.json", known)
         rows = [(one, known[one.name]) for one in CONTESTANTS if one.name in known]
         table = long_rows(rows)
         console.print(rich_table(table))
