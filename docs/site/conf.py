@@ -14,7 +14,8 @@ project = "ase-mlwave"
 author = "The ase-mlwave developers"
 release = version = ase_mlwave.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "options_pages"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "options_pages"]
+html_math_renderer = "mathml"
 root_doc = "docs/index"
 include_patterns = ["docs/**.md", "models/*/README.md", "examples/README.md", "datasets/README.md", "*.md"]
 exclude_patterns = [".*", "ase_mlwave", "benchmarks", "build", "dist", "runs", "tests"]
@@ -30,6 +31,8 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_title = f"ase-mlwave {release}"
 html_extra_path = ["root"]  # a page at the root that leads to the first one
 html_copy_source = html_show_sourcelink = False
