@@ -61,7 +61,7 @@ class FitSettings(BaseModel):
     @classmethod
     def for_corrections(cls) -> FitSettings:
         """Return the settings with which the difference of two levels is learned: as forces, but smoother."""
-        return cls(penalty=1e-6, force_penalty=1e-6, scale=10.0, basis=1600)
+        return cls(penalty=1e-6, force_penalty=1e-5, scale=10.0, basis=1600)
 
 
 class BlockSizes(BaseModel):
