@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.common import markdown_table, picture, plain_numbers
 from benchmarks.conformers import REFERENCE
@@ -93,13 +94,16 @@ def draw(rows: Sequence[Row], path: Path) -> None:
                     value = figures.get(name) if name else None
                     if value is not None and (is_linear or value > 0):
                         panel.plot(value, place, marker, color=colour, ms=7, mfc=colour if marker == "o" else "white")
-            panel.set_title(title, fontsize=10)
+            panel.set_title(title, fontsize=9)
             panel.set_ylim(-0.6, len(rows) - 0.4)
             panel.set_yticks(places, [one.name for one, _ in rows] if panel is axes[0] else [])
             panel.grid(visible=True, alpha=0.3)
             if is_linear:
-                panel.set_xlim(left=0 if "cycles" in title else -4)
+                panel.set_xlim(*((0, panel.get_xlim()[1]) if "cycles" in title else (-4, 106)))
             else:
                 panel.set_xscale("log")
                 panel.margins(x=0.12)
+                low, high = panel.get_xlim()
+                panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+                panel.xaxis.set_minor_formatter(NullFormatter())
                 plain_numbers(panel.xaxis)
