@@ -104,6 +104,7 @@ CONTESTANTS = (
     _ours("phisnet-chno", "response"),
     _ours("phisnet-chno", "functional"),
     _ours("phisnet-chno", "wavefunction"),
+    _ours("amons-chno-gfn2"),
     _ours("amons-chno"),
     _ours("qdf-chno"),
     Contestant(
