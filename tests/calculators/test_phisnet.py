@@ -187,10 +187,11 @@ def test_energy_is_too_high_by_no_more_than_its_uncertainty(name: str) -> None:
 
 
 def test_an_energy_more_uncertain_than_in_validation_is_doubted_and_then_refused() -> None:
-    """Carbon monoxide and hydrogen, of which the general model saw nothing alike; what needs no energy goes on."""
-    calc, hydrogen = PhiSNetCalculator("phisnet-chno", energy="functional"), molecule("H2")
+    """Stretched carbon monoxide, and hydrogen, which the general model never saw; what needs no energy goes on."""
+    calc, hydrogen, stretched = PhiSNetCalculator("phisnet-chno", energy="functional"), molecule("H2"), molecule("CO")
+    stretched.set_distance(0, 1, 1.25)
     with pytest.warns(OutOfDomainWarning, match="energy_uncertainty_per_atom"):
-        calc.get_potential_energy(molecule("CO"))
+        calc.get_potential_energy(stretched)
     with pytest.raises(OutOfDomainError, match=r"energy_uncertainty_per_atom is 0\.\d+, the limit 0\.418"):
         calc.get_potential_energy(hydrogen)
     assert calc.extras["energy_uncertainty_per_atom"] == pytest.approx(calc.extras["energy_uncertainty"] / 2)

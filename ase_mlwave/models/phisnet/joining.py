@@ -58,8 +58,7 @@ def join_models(models: Sequence[str | PathLike[str]], folder: str | PathLike[st
     weights = {name: weight for name, weight in folders[0].weights.items() if not name.startswith("others.")}
     weights |= {f"others.{i}.{name}": weight for i, part in enumerate(members[1:]) for name, weight in part.items()}
     names = ", ".join(
-        f"`{Path(model).name}` ({one.config.training_data.source})"
-        for model, one in zip(models, folders, strict=True)
+        f"`{Path(model).name}` ({one.config.training_data.source})" for model, one in zip(models, folders, strict=True)
     )
     joined = first.model_copy(update={"members": len(members)})
     config = folders[0].config.model_copy(update={"settings": joined.model_dump(mode="json"), "errors": {}})
