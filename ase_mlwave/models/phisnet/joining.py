@@ -42,8 +42,11 @@ def join_models(models: Sequence[str | PathLike[str]], folder: str | PathLike[st
     Raises
     ------
     InputError
-        If there is one model only, one without a learned potential, or one with other settings.
+        If there is one model only, one without a learned potential, or one with other settings; or if ``folder`` holds
+        a model already, as it does where the output was forgotten.
     """
+    if (Path(folder) / "config.json").exists():
+        raise InputError(f"{folder} holds a model already, which would be lost. Name another folder for the result.")
     if len(models) < 2:
         raise InputError(f"{len(models)} model was given; two or more can be joined")
     folders = [ModelFolder.load(model) for model in models]

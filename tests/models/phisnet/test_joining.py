@@ -83,6 +83,10 @@ def test_what_cannot_be_joined_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="blocks has no learned potential"):
         join_models([a, blocks], tmp_path / "joined")
     assert not (tmp_path / "joined").exists()
+    content = (wide / "model.safetensors").read_bytes()
+    with pytest.raises(InputError, match="wide holds a model already"):  # who forgets the output names a model
+        join_models([a, a], wide)
+    assert (wide / "model.safetensors").read_bytes() == content
     with pytest.raises(ValueError, match="leave out members"):
         PhiSNetConfig(**(SMALL | {"members": 2}))  # type: ignore[arg-type]
 
