@@ -57,8 +57,8 @@ class Source:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.small = np.load(folder / "chno5_geometries.npz")
-        self.qm7, self.qm9 = np.load(folder / "qm7.npz"), np.load(folder / "qm9_under14.npz")
+        self.small = dict(np.load(folder / "chno5_geometries.npz"))  # an archive reads an array whenever it is asked
+        self.qm7, self.qm9 = dict(np.load(folder / "qm7.npz")), dict(np.load(folder / "qm9_under14.npz"))
 
     def small_molecule(self, row: int) -> Atoms:
         """Return a row of ``chno5_geometries.npz``."""
