@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 import threading
+import time
 import warnings
 from contextlib import redirect_stdout
 from io import StringIO
@@ -23,10 +27,10 @@ from ase_mlwave import PhiSNetCalculator
 PAGE = (Path(__file__).parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
 
 
-def recipe(title: str) -> str:
-    """Return the Python code under a heading that begins with these words."""
+def recipe(title: str, language: str = "python") -> str:
+    """Return the code under a heading that begins with these words."""
     section = PAGE.partition(f"\n## {title}")[2].partition("\n## ")[0]
-    (block,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    (block,) = re.findall(rf"```{language}\n(.*?)```", section, flags=re.DOTALL)
     return block
 
 
@@ -83,6 +87,42 @@ def test_socket_client_serves_a_driver() -> None:
     moved = [molecule("H2O"), atoms]
     expected = [result["forces"] for result in PhiSNetCalculator("phisnet-water").predict(moved)]
     np.testing.assert_allclose(forces, expected, atol=1e-7)
+
+
+def test_ipi_moves_the_beads(tmp_path: Path) -> None:
+    pytest.importorskip("ipi", reason="needs i-PI")
+    server = shutil.which("i-pi", path=str(Path(sys.executable).parent))
+    assert server is not None
+    address = f"mlwave-{tmp_path.name}"
+    settings = recipe("i-PI", "xml").replace("<address>mlwave<", f"<address>{address}<").replace(">1000<", ">4<")
+    (tmp_path / "input.xml").write_text(settings, encoding="utf-8")
+    write("water.xyz", molecule("H2O", vacuum=10))
+    with subprocess.Popen([server, "input.xml"], stdout=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(300):
+                if Path(f"/tmp/ipi_{address}").exists():
+                    break
+                time.sleep(0.1)
+            run("i-PI", ('unixsocket="mlwave"', f'unixsocket="{address}"'))
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
+    step, _, conserved, _, _ = np.loadtxt("water.out").T
+    np.testing.assert_array_equal(step, range(5))
+    assert np.ptp(conserved) < 5e-3  # eV, of 0.3 in motion
+    beads = [read(file, index=-1) for file in sorted(tmp_path.glob("water.pos_*.extxyz"))]
+    assert len(beads) == 8
+
+
+def test_sella_finds_the_saddle_point() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("sella", reason="needs Sella and JAX")
+    found = run("Sella")
+    frequencies = found["frequencies"]
+    assert np.sum(np.abs(frequencies.imag) > 50) == 1
+    positions = found["atoms"].positions
+    assert np.linalg.svd(positions - positions.mean(axis=0))[1][2] < 0.02  # Angstrom: flat
 
 
 def test_geometric_finds_the_minimum() -> None:
