@@ -14,7 +14,7 @@ from tests.commands import ROOT
 RECIPE: dict[str, Any] = yaml.safe_load((ROOT / "conda" / "recipe.yaml").read_text(encoding="utf-8"))
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 #: Packages that conda-forge calls otherwise.
-NAMES = {"matplotlib": "matplotlib-base", "torch": "pytorch"}
+NAMES = {"matplotlib": "matplotlib-base", "torch": "pytorch", "vesin": "python-vesin"}
 
 
 def test_conda_package_has_the_dependencies_of_the_wheel() -> None:
