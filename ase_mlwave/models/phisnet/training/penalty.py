@@ -73,7 +73,8 @@ def choose_penalty(network: PhiSNet, records: Sequence[Record]) -> float:
     labelled = [record for record in records if "hamiltonian" in record.matrices]
     if not labelled:
         return 0.0
-    errors = density_errors(network, labelled[:: -(-len(labelled) // _MEASURED)]).mean(axis=0)
+    some = labelled[:: -(-len(labelled) // _MEASURED)]
+    errors = density_errors(network, some).mean(axis=0).clip(min=0)  # none is negative but for rounding
     return PENALTIES[int(np.flatnonzero(errors <= _SPARE * errors.min())[-1])]
 
 

@@ -50,6 +50,12 @@ def test_errors_of_dependent_functions_ask_for_one(model: Any) -> None:
     assert choose_penalty(model, [Record(one.numbers, one.positions) for one in records]) == 0  # not to be measured
 
 
+def test_rounding_leaves_a_choice(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The density of H2 in a minimal basis is right whatever H is, and the error a negative zero."""
+    monkeypatch.setattr(penalty, "density_errors", lambda *_: np.full((1, len(PENALTIES)), -1e-17))
+    assert choose_penalty(model, _labelled(model, 0.0)) in PENALTIES
+
+
 def test_penalty_is_written_into_the_model(model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = TrainingData(source="waters", sha256="0" * 64, n_records=2)
     ModelFolder.pack("phisnet", model, training_data=data, card="# A model").save(tmp_path / "model")
