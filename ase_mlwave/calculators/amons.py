@@ -16,12 +16,12 @@ from ase.calculators.calculator import InputError, PropertyNotImplementedError
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
-from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
+from ase_mlwave.calculators.base import Member, Outcome
 from ase_mlwave.calculators.checks import check_choice, read_atoms
+from ase_mlwave.calculators.corrections import CorrectingCalculator
 from ase_mlwave.calculators.domain import exceeded
 from ase_mlwave.calculators.members import model_names, pick_device
 from ase_mlwave.data.record import Record
-from ase_mlwave.models.amons.differences import base_labels, base_level
 from ase_mlwave.models.amons.inference import Prediction, force_uncertainty, predict_batch
 from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 from ase_mlwave.models.amons.model import AmonModel
@@ -37,11 +37,9 @@ __all__ = ["AmonsCalculator"]
 
 #: Values of the option ``uncertainty``: of nothing, of the energy, of energy and forces.
 _UNCERTAINTIES = ("none", "energy", "forces")
-#: Properties that a base level has not, in general: terms of the energy, and what belongs to cells.
-_OF_SUMS = frozenset({"energies", "stress"})
 
 
-class AmonsCalculator(MlwaveCalculator):
+class AmonsCalculator(CorrectingCalculator):
     """Predict energies, forces and stress from the amons of a query.
 
     Parameters
@@ -292,22 +290,6 @@ class AmonsCalculator(MlwaveCalculator):
                 "float32 would cost accuracy. Leave dtype out."
             )
 
-    def _load(self, model: str, device: torch.device, dtype: torch.dtype) -> Member:
-        """Load one model, and refuse it where its base level cannot be had."""
-        member = super()._load(model, device, dtype)
-        base = member.network_as(AmonModel).config.base
-        if base is not None:
-            base_level(base)
-        return member
-
-    def _load_anew(self, parameters: Mapping[str, Any]) -> None:
-        """Replace the models; those that correct a base level serve molecules alone."""
-        super()._load_anew(parameters)
-        corrects = any(member.network_as(AmonModel).config.base is not None for member in self.members)
-        self.domain = replace(self.domain, periodic=self.domain.periodic and not corrects)
-        known = type(self).implemented_properties
-        self.implemented_properties = [name for name in known if not (corrects and name in _OF_SUMS)]
-
     def _compute(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
         if "stress" in properties:
             _refuse_stress_without_volume(systems)
@@ -325,10 +307,7 @@ class AmonsCalculator(MlwaveCalculator):
             extras = _extras(result) | {"amons": amons}
             if uncertainty == "forces":
                 extras["forces_uncertainty"] = force_uncertainty(network, system)
-            values = _values(system, result.with_wall(system, contacts))
-            if network.config.base is not None:
-                values = _added(values, base_labels(network.config.base, system))
-            outcomes.append(Outcome(values, extras))
+            outcomes.append(Outcome(_values(system, result.with_wall(system, contacts)), extras))
         return outcomes
 
 
@@ -348,11 +327,6 @@ def _values(system: System, result: Prediction) -> dict[str, Any]:
         stress: NDArray[np.float64] = full_3x3_to_voigt_6_stress(result.virial / abs(np.linalg.det(system.cell)))
         values["stress"] = stress
     return values
-
-
-def _added(values: Mapping[str, Any], base: Record) -> dict[str, Any]:
-    """Add a base level to what a model that corrects it gives; what is not a sum of both is left out."""
-    return {name: value + getattr(base, name) for name, value in values.items() if name in ("energy", "forces")}
 
 
 def _extras(result: Prediction) -> dict[str, Any]:

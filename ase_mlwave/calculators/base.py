@@ -476,7 +476,7 @@ class MlwaveCalculator(SecondDerivatives):
         matrices = any(map(keep, MATRICES))
 
         def by_member(batch: list[System]) -> list[list[Outcome]]:
-            return [self._compute_checked(member, batch, properties) for member in self.members]
+            return self._compute_members(batch, properties)
 
         for batch, results in self.in_batches(by_member, systems, properties, batch_size):
             for system, members in zip(batch, zip(*results, strict=True), strict=True):
@@ -540,6 +540,10 @@ class MlwaveCalculator(SecondDerivatives):
         policy = self.parameters["outside"] if outside is None else outside
         enforce(verdict, system, outcome.extras, outside=policy, advice=advice)
         return replace(outcome, verdict=verdict)
+
+    def _compute_members(self, systems: list[System], properties: tuple[str, ...]) -> list[list[Outcome]]:
+        """Compute a batch with every member, in atomic units."""
+        return [self._compute_checked(member, systems, properties) for member in self.members]
 
     def _compute_checked(self, member: Member, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
         """Compute a batch; failures of linear algebra are `CalculationFailed`."""

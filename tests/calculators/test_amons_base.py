@@ -17,11 +17,11 @@ from ase_mlwave.calculators.base import MlwaveCalculator
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.models.amons.config import FitSettings
-from ase_mlwave.models.amons.differences import base_labels, base_level, difference
 from ase_mlwave.models.amons.fitting import fit_amons
 from ase_mlwave.models.amons.learning.settings import StudySettings
 from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.properties import LABELS
+from ase_mlwave.reference.differences import base_labels, base_level, difference
 from tests.calculators.contract import CalculatorContract
 from tests.models.amons.springs import distorted
 

@@ -83,7 +83,7 @@ def fit_amons(
     free_atoms : mapping of int to float, optional
         Atomic number -> energy of the free atom, Hartree; needed where compositions are linearly dependent.
     base : str, optional
-        Level of theory that was taken off all these energies and forces, see `ase_mlwave.models.amons.differences`.
+        Level of theory that was taken off all these energies and forces, see `ase_mlwave.reference.differences`.
     seed : int
         Of the directions, and of the molecules that a search for hyperparameters looks at.
     device : torch.device or str

@@ -14,13 +14,13 @@ from ase_mlwave.data.metadata import differ_in_forces_only
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.stores import dataset_exists, store_at
 from ase_mlwave.models.amons.config import AmonConfig
-from ase_mlwave.models.amons.differences import differences
 from ase_mlwave.models.amons.fragments.fragment import Fragment
 from ase_mlwave.models.amons.fragments.geometry import Relax
 from ase_mlwave.models.amons.fragments.missing import FragmentFinder
 from ase_mlwave.models.amons.learning.labels import Labeller
 from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 from ase_mlwave.models.amons.learning.study import AmonStudy, elements_of, is_determined, usual_preparations
+from ase_mlwave.reference.differences import differences
 
 __all__ = ["extend_study", "remembered_study"]
 

@@ -14,7 +14,6 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.errors import OutOfDomainWarning
-from ase_mlwave.models.amons.differences import differences
 from ase_mlwave.models.amons.fragments.coverage import refuse_gaps
 from ase_mlwave.models.amons.fragments.geometry import Relax, geometries_of
 from ase_mlwave.models.amons.fragments.molecule import Molecule
@@ -26,6 +25,7 @@ from ase_mlwave.models.amons.learning.settings import Displacements, Labelling, 
 from ase_mlwave.models.amons.learning.sizes import contact_size, usual_max_heavy
 from ase_mlwave.models.amons.learning.study import AmonStudy, elements_of, is_determined, usual_preparations
 from ase_mlwave.models.amons.learning.two_levels import two_level_copies
+from ase_mlwave.reference.differences import differences
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 

@@ -134,7 +134,7 @@ class StudySettings(BaseModel):
         """
         if self.base is None:
             return None
-        from ase_mlwave.models.amons.differences import base_level
+        from ase_mlwave.reference.differences import base_level
 
         base = base_level(self.base)
         if base == self.level:

@@ -13,7 +13,6 @@ from ase.data import chemical_symbols
 
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.models.amons.config import FitSettings
-from ase_mlwave.models.amons.differences import base_labels
 from ase_mlwave.models.amons.fitting import Fit, fit_amons
 from ase_mlwave.models.amons.fragments.geometry import Relax
 from ase_mlwave.models.amons.fragments.molecule import Molecule
@@ -25,6 +24,7 @@ from ase_mlwave.models.amons.regression.baseline import compositions
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
 from ase_mlwave.models.amons.thresholds import query_limits, query_thresholds
 from ase_mlwave.models.folder import ModelFolder, TrainingData
+from ase_mlwave.reference.differences import base_labels
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import HARTREE
 

@@ -9,13 +9,13 @@ from ase.data import chemical_symbols
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.config import FitSettings
-from ase_mlwave.models.amons.differences import differences
 from ase_mlwave.models.amons.fitting import fit_amons
 from ase_mlwave.models.amons.inference import predict_batch
 from ase_mlwave.models.amons.learning.forecast import announce_labels
 from ase_mlwave.models.amons.learning.labels import Labeller
 from ase_mlwave.models.amons.learning.settings import Displacements
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
+from ase_mlwave.reference.differences import differences
 
 __all__ = ["corrected", "two_level_copies"]
 

@@ -12,13 +12,14 @@ from ase.calculators.calculator import InputError
 from matplotlib.figure import Figure
 
 from ase_mlwave.data.record import Dataset, Record
-from ase_mlwave.models.amons.differences import base_labels, base_level, difference
 from ase_mlwave.models.amons.fitting import Fit, fit_amons
 from ase_mlwave.models.amons.inference import predict_batch
 from ase_mlwave.models.amons.thresholds import library_limits
 from ase_mlwave.models.amons.training.settings import TrainingSettings
 from ase_mlwave.models.training.bar import training_bar
+from ase_mlwave.models.training.corrections import check_base, correcting, less_base
 from ase_mlwave.models.training.run import Trained, Training
+from ase_mlwave.reference.differences import base_level
 from ase_mlwave.units import HARTREE, HARTREE_PER_BOHR
 
 __all__ = ["AmonsTraining", "TrainingSettings", "train"]
@@ -45,8 +46,7 @@ class AmonsTraining(Training[TrainingSettings]):
     def title(self) -> str:
         """Heading of the card."""
         model = self.settings.model
-        corrects = "" if model.base is None else f", correcting {model.base}"
-        return f"Amons of {', '.join(model.elements)} at {model.level}{corrects}"
+        return f"Amons of {', '.join(model.elements)} at {model.level}{correcting(model.base)}"
 
     def refuse_another_run(self) -> None:
         """Raise ``InputError`` if the output folder holds a model; a fit takes minutes, and has no state to keep."""
@@ -56,18 +56,16 @@ class AmonsTraining(Training[TrainingSettings]):
 
     def check(self, part: Dataset) -> None:
         """Refuse molecules that the base level does not serve; or all, where it cannot be had."""
-        if self.settings.model.base is not None:
-            level = base_level(self.settings.model.base)
-            for record in part:
-                level.check(record)
+        check_base(self.settings.model.base, part)
 
     def fit(self, training: Dataset, validation: Dataset | None) -> Trained:
         """Fit to all molecules and, where there are others to validate on, to parts of them."""
         self.settings.write()
-        output, records = Path(self.settings.output), self._less_base(training)
+        base, output = self.settings.model.base, Path(self.settings.output)
+        records = less_base(training, base, shown=self.progress).records
         fit = self._fit(records)
         if validation is not None:
-            validated = self._less_base(validation)
+            validated = less_base(validation, base, shown=self.progress).records
             points = [_errors(self._fit(part), part, validated) for part in self._parts(records)]
             points.append(_errors(fit, records, validated))
             _draw(points, output / "learning_curve.png")
@@ -76,19 +74,6 @@ class AmonsTraining(Training[TrainingSettings]):
         learned = "energies and forces" if any(record.forces is not None for record in training) else "energies"
         how = f"Fitted by `mlwave train` to {learned} of {len(training)} molecules,"
         return Trained(fit.model, how, thresholds=fit.thresholds, limits=library_limits(fit.thresholds))
-
-    def _less_base(self, part: Dataset) -> tuple[Record, ...]:
-        """Take the base level, if there is one, off the labels of molecules."""
-        base = self.settings.model.base
-        if base is None:
-            return part.records
-        found = []
-        with training_bar(f"labelling {len(part)} molecules at {base}", shown=self.progress) as start:
-            advance = start(len(part))
-            for record in part:
-                found.append(difference(record, base_labels(base, record)))
-                advance(1)
-        return tuple(found)
 
     def _parts(self, records: Sequence[Record]) -> list[list[Record]]:
         """Take shares of the training set at random, each part of the next; those that lack an element are left out."""
