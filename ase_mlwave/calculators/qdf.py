@@ -12,8 +12,9 @@ from ase.calculators.calculator import InputError
 from ase.data import atomic_numbers
 from numpy.typing import ArrayLike, NDArray
 
-from ase_mlwave.calculators.base import Member, MlwaveCalculator, Outcome
+from ase_mlwave.calculators.base import Member, Outcome
 from ase_mlwave.calculators.checks import cube_grid, read_atoms, read_points
+from ase_mlwave.calculators.corrections import CorrectingCalculator, base_of
 from ase_mlwave.models.domain.surroundings import describe
 from ase_mlwave.models.qdf.config import MAX_GRID_LEVEL
 from ase_mlwave.models.qdf.inference import density_on_points, energy_hessian, measure_distances, predict_batch
@@ -35,7 +36,7 @@ Array = NDArray[np.float64]
 _COUNTING_LEVEL = 4
 
 
-class QDFCalculator(MlwaveCalculator):
+class QDFCalculator(CorrectingCalculator):
     """Predict the density of a molecule on a field of points, and the energy as a learned functional of it.
 
     Parameters
@@ -56,6 +57,8 @@ class QDFCalculator(MlwaveCalculator):
     Notes
     -----
     The energy is the total energy at the model's level of theory; an isolated atom has the model's reference for it.
+    A model that corrects a base level, such as GFN2-xTB, is that plus the base's energy and forces, which are computed
+    with every prediction; it has no ``energies``, and ``"atomic_energies"`` are parts of the correction.
     Models of the published field (``mlwave import-qdf``) give atomization energies, negative, and no forces; all their
     outputs are in ``calc.extras["outputs"]`` (name -> eV).
     ``energies`` are the integrals over the cells of atoms. ``calc.extras`` holds after each calculation
@@ -101,7 +104,7 @@ class QDFCalculator(MlwaveCalculator):
         return outcomes
 
     def _curvature(self, member: Member, system: System, progress: Callable[[int], None]) -> Array | None:
-        if isinstance(member.network, PublishedQDF):
+        if isinstance(member.network, PublishedQDF) or base_of(member) is not None:
             return None
         network = member.network_as(QDF)
         return energy_hessian(network, system, grid_level=self.parameters["grid_level"], progress=progress)

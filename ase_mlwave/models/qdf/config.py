@@ -64,6 +64,9 @@ class QDFConfig(BaseModel):
     """Chemical symbols that the model knows."""
     level: PlainText = "pbe/def2-svp"
     """Level of theory of the training data, as ``mlwave label`` writes it."""
+    base: PlainText | None = None
+    """Level of theory that the model corrects, such as ``gfn2-xtb``: it learns ``level`` minus this one, and a
+    calculator adds the base's energy and forces. None for a model that stands alone."""
     orbitals: dict[str, tuple[tuple[str, float], ...]] = Field(default_factory=dict)
     """Element -> its orbital types: name (``"2p"``: principal quantum number and a letter, which only tells types
     apart) and initial exponent, Bohr^-2. Elements that are left out get those of `default_orbitals`."""

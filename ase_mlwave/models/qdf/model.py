@@ -115,7 +115,8 @@ class QDF(nn.Module):
         self.functional = EnergyFunctional(
             config.dimension, config.functional_layers, config.readout_width, len(config.elements), config.gradients
         )
-        self.repulsion = NuclearRepulsion(config.numbers, config.pair_functions, 2 * config.cutoff)
+        wall = config.base is None  # a base level has its own
+        self.repulsion = NuclearRepulsion(config.numbers, config.pair_functions, 2 * config.cutoff, wall=wall)
         self.domain = DistanceFromTraining(config.numbers, config.domain_environments)
         self.potential = HohenbergKohnMap(config.potential_width, config.potential_layers)
         n_columns, kept = len(self.linear_weights()) + len(config.elements), config.uncertainty_directions

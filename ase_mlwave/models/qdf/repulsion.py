@@ -31,6 +31,8 @@ class NuclearRepulsion(nn.Module):
         Learned functions m of a pair of elements.
     cutoff : float
         Bohr; pair energies vanish there with two derivatives.
+    wall : bool
+        Whether the screened Coulomb repulsion is there: not where a level is corrected, which repels nuclei itself.
 
     Notes
     -----
@@ -47,9 +49,9 @@ class NuclearRepulsion(nn.Module):
     rates: Tensor
     factors: Tensor
 
-    def __init__(self, numbers: Sequence[int], n_functions: int, cutoff: float) -> None:
+    def __init__(self, numbers: Sequence[int], n_functions: int, cutoff: float, *, wall: bool = True) -> None:
         super().__init__()
-        self.cutoff = cutoff
+        self.cutoff, self.wall = cutoff, wall
         combined = list(combinations_with_replacement(range(len(numbers)), 2))
         pairs = torch.zeros(len(numbers), len(numbers), dtype=torch.int64)
         for index, (a, b) in enumerate(combined):
@@ -88,7 +90,7 @@ class NuclearRepulsion(nn.Module):
         lengths = LENGTH / (charges[0] ** POWER + charges[1] ** POWER)
         r = r2.sqrt()
         screening = torch.exp(-(r / lengths)[:, None] * self.rates) @ self.factors
-        wall = fade * charges[0] * charges[1] / r * screening
+        wall = fade * charges[0] * charges[1] / r * screening * self.wall
         steps = (0.5 * torch.log(r2)[:, None] - self.centres) / self.width
         return wall, torch.exp(-0.5 * steps.square()) * fade[:, None], self.pairs[first, second]
 

@@ -23,6 +23,7 @@ from ase_mlwave.models.qdf.training.module import QDFModule, join
 from ase_mlwave.models.qdf.training.readout import fit_readout, write_summary
 from ase_mlwave.models.qdf.training.settings import TrainingSettings
 from ase_mlwave.models.training.bar import training_bar
+from ase_mlwave.models.training.corrections import check_base, correcting, less_base
 from ase_mlwave.models.training.loader import RunData
 from ase_mlwave.models.training.run import NetworkTraining, Trained
 from ase_mlwave.systems.batch import collate
@@ -38,10 +39,10 @@ class QDFTraining(NetworkTraining[TrainingSettings]):
     def title(self) -> str:
         """Heading of the card."""
         model = self.settings.model
-        return f"A quantum deep field for {', '.join(model.elements)} at {model.level}"
+        return f"A quantum deep field for {', '.join(model.elements)} at {model.level}{correcting(model.base)}"
 
     def check(self, part: Dataset) -> None:
-        """Refuse charged molecules, and those without the labels that the loss needs."""
+        """Refuse charged molecules, and those without the labels that the loss needs or that the base lacks."""
         if any(record.energy is None for record in part):
             raise InputError(f"{part.source} has molecules without energy; label them with mlwave label")
         if self.settings.loss.forces and all(record.forces is None for record in part):
@@ -49,6 +50,13 @@ class QDFTraining(NetworkTraining[TrainingSettings]):
         charged = next((r for r in part if r.charge or r.spin), None)
         if charged is not None:
             raise InputError(f"{charged.formula} has charge {charged.charge} and spin {charged.spin}; both must be 0")
+        check_base(self.settings.model.base, part)
+
+    def fit(self, training: Dataset, validation: Dataset | None) -> Trained | None:
+        """Fit to what the base level, if there is one, lacks."""
+        base, shown = self.settings.model.base, self.progress
+        learned = less_base(training, base, shown=shown)
+        return super().fit(learned, validation and less_base(validation, base, shown=shown))
 
     def prepare(self, training: Dataset, validation: Dataset) -> tuple[QDFModule, RunData]:
         """Make a new network with the atoms' references, or one with the weights of another model."""

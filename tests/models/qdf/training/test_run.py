@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ase.calculators.calculator import CalculationFailed, InputError
@@ -20,6 +21,8 @@ from ase_mlwave.models.qdf.training.module import QDFModule
 from ase_mlwave.models.qdf.training.run import train
 from ase_mlwave.models.qdf.training.settings import TrainingSettings
 from ase_mlwave.models.training.metrics import read_metrics
+from ase_mlwave.properties import LABELS
+from ase_mlwave.reference.differences import base_labels
 from ase_mlwave.units import HARTREE
 
 WATERS = str(Path(__file__).parents[3] / "data" / "files" / "waters_pbe_def2svp.db")
@@ -137,6 +140,24 @@ def test_model_starts_at_the_atoms_and_the_calculator_takes_it(tmp_path: Path) -
     network = ModelFolder.load(tmp_path / "run" / "model").build()
     assert isinstance(network, QDF)
     assert (network.references * HARTREE).tolist() == pytest.approx(list(references.values()))
+
+
+def test_run_learns_what_a_base_level_lacks(tmp_path: Path) -> None:
+    """The references, too, are those of the difference."""
+    pytest.importorskip("tblite")
+    model = {"elements": ["H", "O"], "base": "gfn2-xtb", "dimension": 8, "potential_width": 4, "readout_width": 16}
+    train(tiny_settings(tmp_path, model={**model, "grid_level": 1}, loss={"potential": 1.0}), progress=False)
+    folder, records = ModelFolder.load(tmp_path / "model"), list(read_dataset(WATERS).split("train"))
+    assert folder.card.startswith("# A quantum deep field for H, O at pbe/def2-svp, correcting gfn2-xtb\n")
+    calc = QDFCalculator(tmp_path / "model")
+    structures = [atoms_from_record(record) for record in records]
+    forces = np.array([result["forces"] for result in calc.predict(structures)])
+    labels = [base_labels("gfn2-xtb", record) for record in records]
+    exact, base = (LABELS["forces"].to_ase(np.array([one.forces for one in some])) for some in (records, labels))
+    assert np.abs(forces - exact).mean() < 0.3 * np.abs(base - exact).mean()
+    lacking = [(record.energy or 0.0) - (label.energy or 0.0) for record, label in zip(records, labels, strict=True)]
+    atoms = calc.members[0].network_as(QDF).references.numpy() @ [2, 1]
+    assert atoms == pytest.approx(np.mean(lacking), abs=0.5)
 
 
 def test_run_starts_from_another_model(finished: Path, tmp_path: Path) -> None:
