@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ase.build import molecule
 
 from ase_mlwave.calculators.amons import AmonsCalculator
+from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.database import DatasetFile
+from ase_mlwave.models.amons.learning.forecast import stand_in
 from ase_mlwave.models.amons.learning.query import study_query
 from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 
@@ -33,6 +36,20 @@ def test_number_of_labels_and_time_are_told_before(tmp_path: Path) -> None:
     assert n_labelled == 2  # those that were timed
     assert study_query(molecule("CH3CH2OH"), settings, Labelling(announce=announce)).n_new == 0
     assert len(lines) == 1  # nothing to come, nothing to tell
+
+
+@pytest.mark.parametrize(
+    ("formula", "charge", "level", "is_told"),
+    [
+        ("CH3CONH2", 0, "pbe/def2-svp", True),
+        ("CH3CONH2", 0, "pbe/def2-tzvp", False),
+        ("CH3SH", 0, "pbe/def2-svp", False),
+        ("NH3", 1, "pbe/def2-svp", False),
+    ],
+)
+def test_model_that_labels_all_amons_is_told_of(formula: str, charge: int, level: str, is_told: bool) -> None:
+    amons = [record_from_atoms(molecule("H2O")), replace(record_from_atoms(molecule(formula)), charge=charge)]
+    assert ("reference='phisnet-chno'" in stand_in(amons, level)) is is_told
 
 
 def test_line_goes_to_stderr_also_where_a_script_has_its_own_progress(
