@@ -80,14 +80,18 @@ def predict_batch(
     list of Prediction, (B,)
     """
     batch = network.collate(systems, grid_level=grid_level, neighbours=neighbours)
-    with torch.set_grad_enabled(forces):
-        positions = batch.positions.requires_grad_(forces)
-        output = network(batch)
-        gradient = torch.autograd.grad(output.energies.sum(), positions)[0] if forces else None
+    gradient = None
+    if forces:
+        with torch.enable_grad():
+            positions = batch.positions.requires_grad_()
+            output = network(batch)
+            (gradient,) = torch.autograd.grad(output.energies.sum(), positions)
+        found = network.energy_deviations(batch)
+    else:
+        output, found = network.energies_and_deviations(batch)
     parts = [_split(batch, tensor) for tensor in (output.atomic_energies, output.cell_electrons)]
     forces_of = [None] * len(systems) if gradient is None else _split(batch, -gradient)
     distances = [measure_distances(network, system) for system in systems]
-    found = network.energy_deviations(batch)
     deviations = [None] * len(systems) if found is None else found.tolist()
     columns = (output.energies.tolist(), forces_of, *parts, distances, deviations)
     return [Prediction(*values) for values in zip(*columns, strict=True)]

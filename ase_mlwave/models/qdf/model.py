@@ -308,20 +308,27 @@ class QDF(nn.Module):
             ``linear_weights()`` plus ``fixed`` is the energy less the atoms' references
             (``test_energy_is_linear_in_the_readout``). Works under forward-mode differentiation.
         """
+        return self._linear_terms(batch, self._excess(batch, grid_level)[0])
+
+    def _excess(self, batch: FieldBatch, grid_level: int | None = None) -> tuple[Tensor, Tensor]:
+        """Integrate g(rho) h_k(psi) over cells less the same for isolated atoms, (N, K); count electrons, (N,)."""
         grid = self._grid_of(batch, grid_level)
         places, mixing = self._places(batch, grid), self.orbitals.mixing()
         values = [self.field(*place) for place in places]
         counted = [count_electrons(v, here.weights) for v, (_, here) in zip(values, places, strict=True)]
-        quota = (batch.numbers.double() / _by_atom(batch, counted)).to(self.dtype)
+        counts = _by_atom(batch, counted)
+        quota = (batch.numbers.double() / counts).to(self.dtype)
         cells = []
         for v, (_, here), block in zip(values, places, batch.blocks, strict=True):
             field = self._scaled(v, quota[block.neighbours], here.weights)
             cells.append(self.functional.integrals(field, mixing))
-        free = self._free_fields(grid)[1]
-        element, count = self.elements_of(batch.numbers), len(batch.n_atoms)
-        atoms = self.functional.integrals(free, mixing)
-        excess = _by_atom(batch, cells) - atoms[element]
-        features = _sums(excess, batch.system * len(atoms) + element, count * len(atoms))
+        atoms = self.functional.integrals(self._free_fields(grid)[1], mixing)
+        return _by_atom(batch, cells) - atoms[self.elements_of(batch.numbers)], counts
+
+    def _linear_terms(self, batch: FieldBatch, excess: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum up atoms' integrals, and add the pairs' functions, as `linear_terms`."""
+        element, count, n_elements = self.elements_of(batch.numbers), len(batch.n_atoms), len(self.config.elements)
+        features = _sums(excess, batch.system * n_elements + element, count * n_elements)
         wall, functions, kind = self.repulsion.terms(*self._pairs(batch))
         system, n_kinds = batch.system[batch.first], len(self.repulsion.weight)
         pairs = _sums(functions, system * n_kinds + kind, count * n_kinds)
@@ -330,12 +337,38 @@ class QDF(nn.Module):
     @torch.no_grad()
     def energy_deviations(self, batch: FieldBatch) -> Tensor | None:
         """Evaluate the standard deviations of energies (B,), Hartree, float64; None where the model has no measure."""
+        return None if self.uncertainty is None else self._deviations(batch, self._excess(batch)[0])
+
+    @torch.no_grad()
+    def energies_and_deviations(self, batch: FieldBatch) -> tuple[QDFOutput, Tensor | None]:
+        """Evaluate energies, without derivatives, and their standard deviations: both in one pass where it gives both.
+
+        Parameters
+        ----------
+        batch : FieldBatch
+            As for ``forward``.
+
+        Returns
+        -------
+        output : QDFOutput
+            As of ``forward``, up to rounding.
+        deviations : Tensor or None, (B,)
+            As of `energy_deviations`.
+        """
         if self.uncertainty is None:
-            return None
+            output: QDFOutput = self(batch)
+            return output, None
+        excess, counts = self._excess(batch)
+        element = self.elements_of(batch.numbers)
+        cells = (excess * self.functional.readout.weight.double()[element]).sum(1)
+        return self._summed(batch, counts, cells, 0.0), self._deviations(batch, excess)
+
+    def _deviations(self, batch: FieldBatch, excess: Tensor) -> Tensor:
+        assert self.uncertainty is not None
         element, n_elements, count = self.elements_of(batch.numbers), len(self.config.elements), len(batch.n_atoms)
         ones = torch.ones(len(element), dtype=torch.float64, device=element.device)
         atoms = _sums(ones, batch.system * n_elements + element, count * n_elements).reshape(count, -1)
-        deviations: Tensor = self.uncertainty(torch.cat([self.linear_terms(batch)[1], atoms], 1))
+        deviations: Tensor = self.uncertainty(torch.cat([self._linear_terms(batch, excess)[1], atoms], 1))
         return deviations
 
     def pair_energies(self, batch: SystemBatch) -> Tensor:
@@ -399,10 +432,17 @@ class QDF(nn.Module):
             run(partial(self._cells, here, v, potential), r, quota[block.neighbours]) for (r, here), v, block in known
         ]
         cells, element = _by_atom(batch, parts), self.elements_of(batch.numbers)
+        free = self._free_atoms(grid)[element]
+        return self._summed(batch, counts, cells[:, 0, 0], free, cells[:, 1, 0] if potential else None)
+
+    def _summed(
+        self, batch: FieldBatch, counts: Tensor, cells: Tensor, free: Tensor | float, error: Tensor | None = None
+    ) -> QDFOutput:
+        """Add references and pairs to the integrals over cells (N,) less those of isolated atoms, Hartree."""
+        element = self.elements_of(batch.numbers)
         pairs = _sums(self.repulsion(*self._pairs(batch)), batch.first, len(element))
-        atomic = self.references[element] + cells[:, 0, 0] + pairs - self._free_atoms(grid)[element]
-        total = _sums(atomic, batch.system, len(batch.n_atoms))
-        return QDFOutput(total, atomic, counts, cells[:, 1, 0] if potential else None)
+        atomic = self.references[element] + cells + pairs - free
+        return QDFOutput(_sums(atomic, batch.system, len(batch.n_atoms)), atomic, counts, error)
 
     def _way(self, batch: FieldBatch, grid: FieldGrid, *, eager: bool) -> tuple[Callable[..., Tensor], bool]:
         """Choose how blocks are evaluated, and whether the field is kept from the first pass to the second."""

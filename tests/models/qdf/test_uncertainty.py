@@ -72,6 +72,15 @@ def test_energies_are_uncertain_where_no_training_molecule_is() -> None:
     }
 
 
+def test_one_pass_gives_what_two_give() -> None:
+    network = learned(random_network(dimension=8, readout_width=12, pair_functions=3, uncertainty_directions=20))
+    records = [distorted(name, 1, 9)[0] for name in ("H2O", "CH3OH")]
+    for one, other in zip(*(predict_batch(network, records, forces=forces) for forces in (False, True)), strict=True):
+        assert (one.energy, one.deviation) == pytest.approx((other.energy, other.deviation), abs=1e-9)
+        np.testing.assert_allclose(one.atomic_energies, other.atomic_energies, atol=1e-9)
+        np.testing.assert_allclose(one.cell_electrons, other.cell_electrons, atol=1e-9)
+
+
 def test_models_without_the_measure_say_nothing() -> None:
     network = random_network()
     assert network.uncertainty is None
