@@ -76,7 +76,7 @@ else:
     print("So the learned density is farther from PBE's than free atoms are: it serves the energy, and nothing else.")
 
 plane = Plane.through(atoms, (0, 1, 2))
-figure = Figure(figsize=(15.5, 4.4), layout="constrained")
+figure = Figure(figsize=(12, 3.6), layout="constrained")
 left, middle, right = figure.subplots(1, 3)
 plot_density(pbe, atoms, plane, axes=left, label=None)
 plot_density(learned, atoms, plane, axes=middle)
@@ -85,6 +85,6 @@ plot_signed(lambda r: learned(r) - pbe(r), atoms, plane, axes=right, limits=(1e-
 left.set_title("PBE/def2-SVP")
 middle.set(title=f"learned: {Path(model).name}", ylabel="")
 right.set(title=f"difference: {misplaced:.2f} of {n_electrons} electrons misplaced", ylabel="")
-figure.savefig("density.png", dpi=130)
+figure.savefig("density.png", dpi=120)
 calc.write_density(atoms, "density.cube")
 print("density.png and density.cube written")

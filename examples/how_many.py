@@ -84,7 +84,7 @@ for axes, what in zip(panels, ("energy (meV)", "forces (meV/Å)"), strict=True):
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
-    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
 figure.savefig("how_many.png", dpi=150)
 print("how_many.png")

@@ -196,7 +196,7 @@ print("after the sum leaves no LCAO at all: no overlap matrix can count its elec
 COLOURS = {"H": "0.75", "C": "0.25", "N": "tab:blue"}
 UNIT = "Bohr$^{-3/2}$"
 plane = Plane.through(atoms, margin=1.6)
-figure = Figure(figsize=(18.5, 9), layout="constrained")
+figure = Figure(figsize=(14, 7), layout="constrained")
 upper, lower = (part.subplots(1, 4) for part in figure.subfigures(2, 1, hspace=0.03))
 
 
@@ -293,5 +293,5 @@ draw_laws(lower[3])
 upper[1].set(title=f"orbital {SHOWN} as LCAO, by PySCF", xlabel="Å", ylabel="Å")
 upper[2].set(title="as one linear graph convolution", xlabel="Å", ylabel="Å")
 lower[1].set(title="what it approximates: PBE/def2-SVP", xlabel="Å", ylabel="Å")
-figure.savefig("lcao_is_a_gcn.png", dpi=110)
+figure.savefig("lcao_is_a_gcn.png", dpi=100)
 print("\nlcao_is_a_gcn.png written")

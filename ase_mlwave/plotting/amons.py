@@ -135,6 +135,7 @@ def draw_learning_curve(
     axes.set_xlabel("heavy atoms of the largest amons")
     axes.set_ylabel(f"E \N{MINUS SIGN} E({sizes[-1]}) (kcal/mol)")
     axes.set_title(title, fontsize="medium")
+    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small")
     figure.savefig(file, dpi=150)
 

@@ -85,5 +85,5 @@ def _draw_panel(axes: Axes, panel: DrawnCalibration) -> None:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < _MANY_DECADES else (1,)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter(NullFormatter())
-    axes.grid(visible=True, which="major", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right" if ratio > 1 else "upper left", fontsize="small")

@@ -28,6 +28,7 @@ def draw_relaxations(energies: Mapping[str, Sequence[float]], path: Path) -> Non
         axes.plot(above, marker=marker, ms=4, lw=1.2, label=name)
     axes.set_yscale("symlog", linthresh=1)
     axes.set(xlabel="BFGS step", ylabel="energy above the minimum (meV)", title="Relaxation")
+    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=130)
 
@@ -44,6 +45,8 @@ def draw_trajectory(time: Array, potential: Array, kinetic: Array, path: Path) -
     upper.legend(frameon=False, ncols=2)
     lower.plot(time, 1e3 * (total - zero), lw=1, color="k")
     lower.set(xlabel="time (ps)", ylabel="total \N{MINUS SIGN} mean\n(meV)")
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
 
 

@@ -131,9 +131,9 @@ def _draw(points: Sequence[_Point], picture: Path) -> None:
         axes.set(xlabel="training molecules", title=f"mean absolute error of {name}")
         axes.set_xticks(sizes, [str(size) for size in sizes], minor=False)
         axes.minorticks_off()
-        axes.grid(visible=True, which="both", alpha=0.25)
         for size, value in zip(sizes, values, strict=True):
             axes.annotate(f"{value:.3g}", (size, value), textcoords="offset points", xytext=(0, 6), ha="center")
         axes.margins(x=0.12, y=0.15)
-        axes.set_yticks([])
+        axes.set_yticks([])  # every point has its number
+        axes.spines[["top", "right", "left"]].set_visible(False)
     figure.savefig(picture, dpi=120)
