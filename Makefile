@@ -10,7 +10,7 @@ SOAK := $(BIN)/python -m benchmarks.dynamics --resume --max-drift 0.1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-gpu fuzz soak check docs gallery clean
+.PHONY: help setup demo test test-all test-gpu fuzz soak check docs links gallery clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ check: $(READY) docs  ## style, types, import rules, the site's links
 
 docs: $(READY)  ## build/site, the documentation; dead links and pages that nothing leads to are errors
 	@echo "sphinx";        $(BIN)/sphinx-build -q -W --keep-going -c docs/site . build/site
+
+links: $(READY)  ## ask the network whether the addresses of other sites answer; by hand, no part of the checks
+	@$(BIN)/sphinx-build -q -b linkcheck -c docs/site . build/links
 
 gallery: $(READY)  ## draw the pictures of docs/gallery.md anew by its examples (minutes)
 	@$(BIN)/python docs/site/gallery.py

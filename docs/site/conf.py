@@ -14,7 +14,7 @@ project = "ase-mlwave"
 author = "The ase-mlwave developers"
 release = version = ase_mlwave.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "options_pages"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "identifiers", "mathml", "options_pages"]
 html_math_renderer = "mathml"
 root_doc = "docs/index"
 include_patterns = ["docs/**.md", "models/*/README.md", "examples/README.md", "datasets/README.md", "*.md"]
