@@ -84,7 +84,7 @@ difference = "learned - PBE (e/Å$^3$)"
 plot_signed(lambda r: learned(r) - pbe(r), atoms, plane, axes=right, limits=(1e-3, 10), label=difference)
 left.set_title("PBE/def2-SVP")
 middle.set(title=f"learned: {Path(model).name}", ylabel="")
-right.set(title=f"difference: {misplaced:.2f} of {n_electrons} electrons misplaced", ylabel="")
+right.set(title=f"difference: {misplaced:.2f} of {n_electrons} electrons", ylabel="")
 figure.savefig("density.png", dpi=120)
 calc.write_density(atoms, "density.cube")
 print("density.png and density.cube written")

@@ -196,7 +196,7 @@ print("after the sum leaves no LCAO at all: no overlap matrix can count its elec
 COLOURS = {"H": "0.75", "C": "0.25", "N": "tab:blue"}
 UNIT = "Bohr$^{-3/2}$"
 plane = Plane.through(atoms, margin=1.6)
-figure = Figure(figsize=(14, 7), layout="constrained")
+figure = Figure(figsize=(15, 7.2), layout="constrained")
 upper, lower = (part.subplots(1, 4) for part in figure.subfigures(2, 1, hspace=0.03))
 
 
@@ -228,11 +228,11 @@ def draw_graph(axes: Axes) -> None:
     for j in range(len(atoms)):
         axes.plot([place[0], x[j]], [place[1], y[j]], color="tab:green", lw=5 * weight[j] / weight.max(), zorder=2)
     axes.plot(*place, "*", color="tab:green", ms=16, zorder=3)
-    axes.annotate("a point r", place, (9, 4), textcoords="offset points", color="tab:green")
+    axes.annotate("a point r", place, (-10, 2), textcoords="offset points", ha="right", color="tab:green")
     for symbol, *centre in zip(atoms.symbols, x, y, strict=True):
         axes.plot(*centre, "o", color=COLOURS[symbol], ms=20, mec="k", mew=0.7, zorder=4)
         axes.text(*centre, symbol, ha="center", va="center", color="k" if symbol == "H" else "w", zorder=5)
-    axes.set(title="graph: atoms joined by S, to a point by A", xlim=plane.frame[:2], ylim=plane.frame[2:])
+    axes.set(title="atoms joined by S, a point by A", xlim=plane.frame[:2], ylim=plane.frame[2:])
     axes.set(aspect="equal", xlabel="Å", ylabel="Å")
 
 
@@ -243,7 +243,7 @@ def draw_difference(axes: Axes) -> None:
     norm = LogNorm(1e-20, 1e-14)
     image = axes.imshow(difference, origin="lower", extent=plane.frame, cmap="cividis", norm=norm)
     axes.figure.colorbar(image, ax=axes, label=UNIT, shrink=0.85, extend="both")
-    axes.set(title="size of their difference: rounding", xlabel="Å", ylabel="Å")
+    axes.set(title="their difference: rounding", xlabel="Å", ylabel="Å")
 
 
 def draw_overlaps(axes: Axes) -> None:
@@ -256,7 +256,7 @@ def draw_overlaps(axes: Axes) -> None:
         axes.axhline(edge, color="w", lw=0.8)
         axes.axvline(edge, color="w", lw=0.8)
     axes.figure.colorbar(image, ax=axes, label="overlap", shrink=0.85)
-    axes.set(title="adjacency of the atoms = overlap matrix S")
+    axes.set(title="adjacency = overlap matrix S")
 
 
 def draw_shares(axes: Axes) -> None:
@@ -266,8 +266,8 @@ def draw_shares(axes: Axes) -> None:
     axes.bar(index + 0.2, per_element, 0.4, color="tab:purple", label="a coefficient vector per element")
     for k in index[per_element < 1e-6]:
         axes.text(k + 0.2, 0.02, "odd" if per_atom[k] > 1e-6 else "pi", rotation=90, ha="center", fontsize=8)
-    axes.set(title="what fits of PBE's orbitals into the basis", xlabel="occupied orbital, by energy", ylabel="share")
-    axes.set(ylim=(0, 1.2), xticks=index[::2])
+    axes.set(title="share of PBE's orbitals that fits", xlabel="occupied orbital, by energy", ylabel="share")
+    axes.set(ylim=(0, 1.45), xticks=index[::2])
     axes.legend(frameon=False, loc="upper right", fontsize=9)
 
 
@@ -277,8 +277,13 @@ def draw_laws(axes: Axes) -> None:
     for k, (label, colour) in enumerate({"outside all LCAO": "tab:red", "not a sum over atoms": "tab:cyan"}.items()):
         axes.barh(index + 0.2 * (2 * k - 1), [both[k] for both in broken.values()], 0.4, color=colour, label=label)
     axes.set_yticks(index, list(broken))
-    axes.invert_yaxis()
-    axes.set(title="what more depth breaks", xlabel="relative norm", xscale="log", xlim=(1e-17, 30))
+    axes.set(
+        title="what more depth breaks",
+        xlabel="relative norm",
+        xscale="log",
+        xlim=(1e-17, 30),
+        ylim=(len(broken) - 0.5, -1.3),
+    )
     axes.legend(frameon=False, loc="upper right", fontsize=9)
 
 
@@ -290,8 +295,8 @@ draw_overlaps(lower[0])
 plot_signed(pbe_orbital, atoms, plane, axes=lower[1], label=UNIT)
 draw_shares(lower[2])
 draw_laws(lower[3])
-upper[1].set(title=f"orbital {SHOWN} as LCAO, by PySCF", xlabel="Å", ylabel="Å")
-upper[2].set(title="as one linear graph convolution", xlabel="Å", ylabel="Å")
-lower[1].set(title="what it approximates: PBE/def2-SVP", xlabel="Å", ylabel="Å")
+upper[1].set(title=f"orbital {SHOWN} by PySCF, LCAO", xlabel="Å", ylabel="Å")
+upper[2].set(title="by a graph convolution", xlabel="Å", ylabel="Å")
+lower[1].set(title="PBE/def2-SVP's", xlabel="Å", ylabel="Å")
 figure.savefig("lcao_is_a_gcn.png", dpi=100)
 print("\nlcao_is_a_gcn.png written")
