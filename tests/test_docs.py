@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ase.calculators.calculator import Calculator
+
+from ase_mlwave.calculators.base import MlwaveCalculator
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -33,6 +36,16 @@ def test_every_page_is_in_the_navigation() -> None:
     missing = sorted(page.relative_to(ROOT).as_posix() for page in pages - seen)
     assert missing == [], "add them to a {toctree} of docs/index.md (cards: docs/models.md)"
     assert seen <= {*pages, ROOT / "examples/README.md", ROOT / "datasets/README.md"}
+
+
+def test_reference_has_what_all_calculators_share() -> None:
+    directive = (DOCS / "reference" / "python.md").read_text(encoding="utf-8").rpartition(".. autoclass:: ")[2]
+    shown = re.findall(r":members: (.*)", directive)[0].split(", ")
+    ours = [vars(cls) for cls in MlwaveCalculator.__mro__ if cls.__module__.startswith("ase_mlwave")]
+    defined = {name for names in ours for name, it in names.items() if callable(it) or isinstance(it, property)}
+    public = {name for name in defined if not name.startswith("_") and not hasattr(Calculator, name)}
+    assert public - {"get_spin_polarized"} <= {*shown}  # which ASE's own calculators have
+    assert {*shown} <= defined
 
 
 #: From this comment on a tutorial takes longer than the quick tests may.
