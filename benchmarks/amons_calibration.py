@@ -2,13 +2,15 @@
 
     python -m benchmarks.amons_calibration --output calibration
     python -m benchmarks.amons_calibration --output calibration --defaults
+    python -m benchmarks.amons_calibration --output calibration --defaults --biomolecules --displaced 0
 
 Every query is learned from its amons with up to 3, 4, ... heavy atoms, labelled with GFN2-xTB, and predicted; so are
 its amons that are larger than those, as held-out molecules. Writes a table, a picture and the numbers. Some minutes on
 one core.
 
 With ``--defaults`` what a user gets: `AmonsCalculator.for_query` with its defaults, or with another number of displaced
-copies, on small molecules such as those of FreeSolv and on peptides. Finished molecules are not done again.
+copies, on small molecules such as those of FreeSolv and on peptides, or on the biomolecules of ``benchmarks.amons``.
+Finished molecules are not done again.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import argparse
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,7 @@ from ase_mlwave.models.amons.thresholds import query_thresholds
 from ase_mlwave.reference.calculator import ReferenceCalculator
 from ase_mlwave.reference.molecules import from_smiles
 from ase_mlwave.units import HARTREE
+from benchmarks.amons.classes import CLASSES
 from benchmarks.common import command_line, one_thread, picture, positive, read_json, relaxed, rich_table, write_json
 from benchmarks.structures import SMILES
 
@@ -155,17 +159,21 @@ def claim_at_defaults(smiles: str, database: Path, displaced: int | None) -> Cla
 
 
 def at_defaults(chosen: argparse.Namespace, console: Console) -> None:
-    """Go through small molecules and peptides; keep and show what each claims and errs."""
-    name = "defaults" if chosen.displaced is None else f"defaults-{chosen.displaced}"
+    """Go through molecules; keep and show what each claims and errs."""
+    kinds: dict[str, Sequence[str]] = {"small": SMILES["small"], "peptides": SMILES["peptides"]}
+    if chosen.biomolecules:
+        kinds = {"biomolecules": tuple(CLASSES["biomolecules"].molecules.values())}
+    name = "biomolecules" if chosen.biomolecules else "defaults"
+    name += "" if chosen.displaced is None else f"-{chosen.displaced}"
     path = chosen.output / f"{name}.json"
     claims = [Claim(**content) for content in read_json(path, [])]
-    done, everything = {claim.query for claim in claims}, (*SMILES["small"], *SMILES["peptides"])
+    done, everything = {claim.query for claim in claims}, tuple(chain(*kinds.values()))
     for smiles in (smiles for smiles in everything[: chosen.queries] if smiles not in done):
         claims.append(claim_at_defaults(smiles, chosen.output / "amons.db", chosen.displaced))
         console.print(f"{smiles}: error {claims[-1].error:.2f}, claimed {claims[-1].deviation:.2f} kcal/mol")
         write_json(path, [asdict(claim) for claim in claims])
-    kinds = {"small": SMILES["small"], "peptides": SMILES["peptides"], "all": everything}
-    show({what: [claim for claim in claims if claim.query in kind] for what, kind in kinds.items()}, console)
+    shown = kinds if len(kinds) == 1 else {**kinds, "all": everything}
+    show({what: [claim for claim in claims if claim.query in kind] for what, kind in shown.items()}, console)
 
 
 def draw(claims: Sequence[Claim], path: Path) -> None:
@@ -192,7 +200,8 @@ def draw(claims: Sequence[Claim], path: Path) -> None:
 def main(words: Sequence[str] | None = None) -> None:
     parser = command_line("amons_calibration", __doc__, output=..., max_heavy=5)
     parser.add_argument("--queries", type=positive(int), help="how many of the molecules (default: all)")
-    parser.add_argument("--defaults", action="store_true", help="learn small molecules and peptides as a user does")
+    parser.add_argument("--defaults", action="store_true", help="learn molecules as a user does")
+    parser.add_argument("--biomolecules", action="store_true", help="with --defaults: learn biomolecules instead")
     parser.add_argument("--displaced", type=int, help="with --defaults: displaced copies (default: for_query's)")
     chosen = parser.parse_args(words)
     chosen.output.mkdir(parents=True, exist_ok=True)
