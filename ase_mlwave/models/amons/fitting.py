@@ -30,6 +30,9 @@ from ase_mlwave.systems.system import System
 
 __all__ = ["Fit", "fit_amons"]
 
+#: Rows, less what the baseline takes from them, that a likelihood needs: of fewer it may choose anything.
+_FEWEST_FREE = 20
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -192,7 +195,7 @@ def _fit_all(task: _Task, others: Sequence[System], progress: Callable[[int], No
     reaches = _reaches(task, training, others)
     targets = torch.cat([task.energies, task.slopes])
     hyperparameters = task.start
-    if settings.hyperparameters == "likelihood":
+    if settings.hyperparameters == "likelihood" and training.n_rows - task.n_fitted >= _FEWEST_FREE:
         hyperparameters = most_likely(*_sample(task, training, targets), reaches, start=hyperparameters)
     widths = hyperparameters.widths(reaches)
     kernel = kernel_matrix(training, training, widths)

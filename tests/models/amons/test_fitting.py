@@ -169,6 +169,13 @@ def test_only_drawn_molecules_have_a_say_in_the_hyperparameters() -> None:
     assert chosen(left_out) == chosen(None) != chosen(drawn[0])
 
 
+def test_few_rows_have_no_say_in_the_hyperparameters() -> None:
+    """What the baseline leaves of a few energies is zero, and then any widths are as likely as others."""
+    given = [FitSettings(hyperparameters="likelihood", directions=n) for n in (0, 3)]
+    fits = [fit_amons(methanols(range(6)), "springs", one, free_atoms=FREE).model.config.fit for one in given]
+    assert [found == one for found, one in zip(fits, given, strict=True)] == [True, False]
+
+
 def test_loaded_weights_count_at_once(fit: Fit) -> None:
     stiffer = [replace(record, forces=2 * record.forces) for record in methanols(range(6))]
     other = fit_amons(stiffer, "springs", FitSettings(penalty=1e-8, force_penalty=1e-8), free_atoms=FREE).model

@@ -65,8 +65,8 @@ class StudySettings(BaseModel):
     folder: Annotated[Any, "str or path"] = None
     """Where the model is saved; by default a folder beside the database, and in amons-models here for a shared one."""
     settings: FitSettings | None = None
-    """How the model is fitted; by default `FitSettings.for_forces`, and without displaced copies the publication's
-    rules for energies alone."""
+    """How the model is fitted; by default `FitSettings.for_forces`, and without displaced copies
+    `FitSettings.for_energies`."""
     displaced: Displacements | int = 32
     """Displaced copies of every amon, at which forces are learned; 0 for energies alone, with a thirtieth of the
     labels."""
@@ -169,7 +169,7 @@ class StudySettings(BaseModel):
     def fit(self) -> FitSettings:
         """How the model is fitted."""
         if self.settings is not None or self.copies is None:
-            return self.settings or FitSettings(directions=0)
+            return self.settings or FitSettings.for_energies()
         return FitSettings.for_forces() if self.base is None else FitSettings.for_corrections()
 
 

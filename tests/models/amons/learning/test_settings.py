@@ -66,5 +66,5 @@ def test_options_are_refused_before_any_work(
 
 def test_fit_goes_with_the_copies() -> None:
     assert StudySettings().fit == FitSettings.for_forces()
-    assert StudySettings(displaced=0).fit == FitSettings(directions=0)
+    assert StudySettings(displaced=0).fit == FitSettings.for_energies()
     assert StudySettings(settings=FitSettings(scale=2.0)).fit == FitSettings(scale=2.0)
