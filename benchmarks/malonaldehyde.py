@@ -3,7 +3,8 @@
     python -m benchmarks.malonaldehyde qm22_malonaldehyde_ccsdt_cbs.npz [--points 93 250 500]
 
 The archive has ``numbers`` (9,), ``positions_angstrom`` (B, 9, 3) and ``energy_hartree`` (B,), those of QM-22. Written
-are ``better.db``, with the splits, and ``geometries.extxyz``, the first training geometries, for ``mlwave label``.
+are ``better.db``, with the splits, and ``geometries.extxyz``, the first training geometries and those to validate on,
+for ``mlwave label``.
 """
 
 from __future__ import annotations
@@ -80,15 +81,15 @@ def main() -> None:
     parser = common.command_line("malonaldehyde", __doc__, output=Path("runs/malonaldehyde"))
     parser.add_argument("data", type=existing, help="archive of QM-22")
     parser.add_argument("--points", type=positive(int), nargs="+", default=[93, 250, 500], help="to learn from")
-    parser.add_argument("--low", type=int, default=93, help="of them, with energies of Hartree-Fock theory")
-    parser.add_argument("--low-test", type=int, default=120, help="test geometries with such energies")
+    parser.add_argument("--low", type=int, default=500, help="of them, with energies of Hartree-Fock theory")
+    parser.add_argument("--low-test", type=int, default=500, help="test geometries with such energies")
     chosen = parser.parse_args()
     chosen.output.mkdir(parents=True, exist_ok=True)
     parts, path = records_of(chosen.data)
     training, test = parts["train"], parts["test"]
     files = {
         "better.db": (*training, *parts["valid"], *test),
-        "geometries.extxyz": tuple(replace(one, energy=None, info={}) for one in training[: chosen.low]),
+        "geometries.extxyz": tuple(replace(one, energy=None) for one in (*training[: chosen.low], *parts["valid"])),
     }
     for name, some in files.items():
         if not (chosen.output / name).exists():
@@ -100,7 +101,8 @@ def main() -> None:
     shift = np.mean([float(one.energy or 0.0) - e for one, e in zip(beside, low, strict=True)])
     cells.append(row("Hartree-Fock theory, its mean shifted", len(beside), cheap + shift, queries))
     added = [replace(one, energy=float(one.energy or 0.0) - e) for one, e in zip(beside, low, strict=True)]
-    cells.append(row("kernel on Hartree-Fock theory", len(beside), cheap + kernel(added, queries), queries))
+    for n in (n for n in chosen.points if n <= len(added)):
+        cells.append(row("kernel on Hartree-Fock theory", n, cheap + kernel(added[:n], queries), queries))
     Console().print(common.rich_table(cells, "kcal/mol"))
 
 
