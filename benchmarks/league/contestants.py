@@ -106,6 +106,7 @@ CONTESTANTS = (
     _ours("phisnet-chno", "wavefunction"),
     _ours("amons-chno-gfn2"),
     _ours("amons-chno"),
+    _ours("qdf-chno-gfn2"),
     _ours("qdf-chno"),
     Contestant(
         name="GFN2-xTB",
