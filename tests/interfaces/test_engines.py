@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -74,9 +75,9 @@ def test_dispersion_is_added() -> None:
 
 def test_socket_client_serves_a_driver() -> None:
     """ASE's server in the place of i-PI, which speaks the same protocol."""
-    atoms = molecule("H2O")
-    with SocketIOCalculator(unixsocket="mlwave-test", timeout=60) as server:
-        change = ('unixsocket="mlwave"', 'unixsocket="mlwave-test"')
+    atoms, address = molecule("H2O"), f"mlwave-{os.getpid()}"  # an interrupted run leaves its socket behind
+    with SocketIOCalculator(unixsocket=address, timeout=60) as server:
+        change = ('unixsocket="mlwave"', f'unixsocket="{address}"')
         client = threading.Thread(target=run, args=("i-PI", change), daemon=True)
         client.start()
         atoms.calc = server
