@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -72,6 +73,7 @@ class Cache:
 
     def write(self, key: str, arrays: Arrays) -> None:
         """Write an entry in one step."""
+        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # the order that files have
         path = self.path(key)
         path.parent.mkdir(exist_ok=True)
         partial = path.with_suffix(f".{uuid4().hex}")
