@@ -2,6 +2,7 @@
 
     python -m benchmarks.speed phisnet --output results
     python -m benchmarks.speed functional --model phisnet-chno --molecules 3
+    python -m benchmarks.speed dynamics --model phisnet-chno --molecules 4
     python -m benchmarks.speed published --model FOLDER --data FILE
     python -m benchmarks.speed representation kernel peptide query
     python -m benchmarks.speed growth --model qdf-chno
@@ -13,6 +14,8 @@
   and a step of dynamics of one water; of the clock on a GPU.
 - functional: energy and forces at the level of the functional (--model, phisnet-chno) for drug-like molecules of 20 to
   40 atoms, the first --molecules of five, beside PySCF's SCF and gradient with its usual settings; each once.
+- dynamics: a step at the level of the wavefunction (--model, phisnet-chno) for ethanol and these molecules; of the
+  clock on a GPU.
 - published: the published quantum deep field beside its original. Without --model weights are random, and slower (of
   trained ones most ReLU units are silent on all points of a molecule, and are left out); without --data the molecules
   are those of ASE's G2 set.
@@ -40,13 +43,14 @@ from pyscf import lib
 
 from ase_mlwave.console import Console
 from benchmarks.common import command_line, existing, figures_table, one_thread, positive, write_json
-from benchmarks.speed import amons, functional, growth, integrals, networks, surfaces, training
+from benchmarks.speed import amons, dynamics, functional, growth, integrals, networks, surfaces, training
 
 #: Name -> function that measures: column -> figure -> value.
 CASES: Mapping[str, Callable[[argparse.Namespace], Mapping[str, Mapping[str, float]]]] = {
     "phisnet": networks.phisnet,
     "surfaces": surfaces.surfaces,
     "functional": functional.functional,
+    "dynamics": dynamics.dynamics,
     "published": networks.published,
     "representation": amons.representation,
     "kernel": amons.kernel,

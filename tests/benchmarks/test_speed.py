@@ -10,7 +10,7 @@ from ase import units
 from ase.neighborlist import neighbor_list
 
 from benchmarks.common import read_json
-from benchmarks.speed import amons, functional, growth, integrals, networks, surfaces
+from benchmarks.speed import amons, dynamics, functional, growth, integrals, networks, surfaces
 from benchmarks.speed.__main__ import main
 from benchmarks.structures import chain, of_nine_heavy, water_box
 
@@ -106,6 +106,14 @@ def test_functional_is_timed_beside_pyscf(tmp_path: Path, monkeypatch: pytest.Mo
     assert times["ours: energy and forces, s"] > times["ours: matrices, s"] > 0
     total = times["PySCF: SCF to 1e-9, s"] + times["PySCF: gradient, s"]
     assert found["median"]["PySCF / ours"] == pytest.approx(total / times["ours: energy and forces, s"])
+
+
+def test_a_step_of_dynamics_takes_longer_than_its_domain_distances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dynamics, "STEPS", 2)
+    (times,) = run(tmp_path, "dynamics", "--molecules", "1").values()
+    assert times["step of dynamics (NVE), ms"] > times["of it domain distances, ms"] > 0
 
 
 def test_integrals_of_both_programs_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

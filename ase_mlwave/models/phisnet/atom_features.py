@@ -69,23 +69,44 @@ class AtomFeatures(nn.Module):
 
     def features(self, batch: SystemBatch, plan: BatchPlan) -> tuple[Tensor, Tensor, EdgeGeometry]:
         """Give features of atoms (R, N, F), what they begin with, and the geometry of pairs, in the plan's order."""
+        embedded, messages, geometry = self._beginning(batch, plan)
+        return self.atom_features(embedded, messages).to(self.dtype), embedded, geometry
+
+    def invariant_features(self, batch: SystemBatch, plan: BatchPlan) -> Tensor:
+        """Give the first row of `features`, (N, F), in the plan's order, and compute nothing else.
+
+        Notes
+        -----
+        In edge frames messages of the last module are then made from invariants alone, and so are all messages of
+        networks of two modules: half of the time or less. Law: ``test_invariants_alone_are_those_of_all_features``.
+        """
+        axial = self._gated and len(self.interactions) <= 2  # the first module begins with invariants
+        embedded, messages, _ = self._beginning(batch, plan, axial=axial)
+        return self.atom_features(embedded, messages, invariant=True)[0].to(self.dtype)
+
+    def _beginning(
+        self, batch: SystemBatch, plan: BatchPlan, *, axial: bool = False
+    ) -> tuple[Tensor, EdgeGeometry, EdgeGeometry]:
+        """Give what features begin with, (R, N, F), the pairs that exchange messages, and all pairs."""
         with full_precision(plan.first.device.type):
             vectors = batch.vectors().index_select(0, plan.pairs)
-            geometry = edge_geometry(vectors, plan.first, plan.second, self.radial, self.edges, self.dtype)
+            pairs = (plan.first, plan.second)
+            geometry = edge_geometry(vectors, *pairs, self.radial, self.edges, self.dtype, axial=axial)
             messages = geometry
             if plan.near is not None and self._message_range is not None:
                 messages = geometry.within(*plan.near, self.radial, self._message_range)
-            embedded = self.embedding(plan.element)
-        return self.atom_features(embedded, messages).to(self.dtype), embedded, geometry
+            return self.embedding(plan.element), messages, geometry
 
-    def atom_features(self, embedded: Tensor, messages: EdgeGeometry) -> Tensor:
-        """Pass messages between atoms, and add up what all modules give: (R, N, F)."""
+    def atom_features(self, embedded: Tensor, messages: EdgeGeometry, *, invariant: bool = False) -> Tensor:
+        """Pass messages between atoms, and add up what all modules give: (R, N, F), or the first row or rows of it."""
         # In edge frames invariants give natural features alone in the first module: rows of zeros stay away.
         x, outputs = embedded[:1] if self._gated else embedded, []
+        alone, last = invariant and self._gated, self.interactions[-1]
         for before, interaction, after, output in zip(
             self.before, self.interactions, self.after, self.outputs, strict=True
         ):
-            x = after(interaction(before(x), messages))
-            outputs.append(output(x))
-        total: Tensor = sum((with_rows(output, len(x)) for output in outputs[:-1]), start=outputs[-1])
+            options = (True,) if alone and interaction is last else ()
+            x = after(interaction(before(x), messages, *options))
+            outputs.append(output(x[:1] if alone else x))
+        total: Tensor = sum((with_rows(output, len(outputs[-1])) for output in outputs[:-1]), start=outputs[-1])
         return total

@@ -88,7 +88,7 @@ class EdgeFrameMixing(PackedModule):
             outward=tuple(outward),
         )
 
-    def forward(self, x: Tensor, geometry: EdgeGeometry) -> list[Tensor]:
+    def forward(self, x: Tensor, geometry: EdgeGeometry, invariant: bool = False) -> list[Tensor]:
         """Mix features of atoms i and j.
 
         Parameters
@@ -97,13 +97,18 @@ class EdgeFrameMixing(PackedModule):
             Atom features: all rows, the natural ones, or the invariants; those left out are zero.
         geometry : EdgeGeometry
             Pairs, with their frames.
+        invariant : bool
+            Give the invariants of pairs alone, which depend on invariants in the frame alone.
 
         Returns
         -------
         list of Tensor, (E, R+, F) and (E, R-, F)
-            Natural and unnatural pair features outside the frame, zero at the cutoff; of invariants natural ones alone.
+            Natural and unnatural pair features outside the frame, zero at the cutoff; of invariants natural ones alone;
+            if ``invariant`` (E, 1, F).
         """
         weights: _MixingWeights = self.packed()
+        if invariant:
+            return [self._invariant(x[: self.first.layout.n_natural], geometry, weights)]
         both = weights.atoms(x).view(*x.shape[:2], 2, self.features)
         n_natural = self.first.layout.n_natural
         parts = []
@@ -115,6 +120,27 @@ class EdgeFrameMixing(PackedModule):
         natural, *unnatural = self._within_frame(parts, geometry, weights)
         back = [torch.bmm(geometry.rotations[0][:, : natural.shape[1]].mT, natural)]
         return back + [torch.bmm(geometry.rotations[1][:, -v.shape[1] :].mT, v) for v in unnatural]
+
+    def _invariant(self, x: Tensor, geometry: EdgeGeometry, weights: _MixingWeights) -> Tensor:
+        """Make the invariants of pairs, (E, 1, F), from natural features of atoms (R', N, F)."""
+        both = weights.atoms(x).view(*x.shape[:2], 2, self.features)
+        first, second = both.permute(2, 1, 0, 3).contiguous().unbind()  # (N, R', F) each
+        sums = first.index_select(0, geometry.first) + second.index_select(0, geometry.second)
+        if len(x) > 1:
+            sums = torch.bmm(geometry.rotations[0][:, : self.edges.n_invariant], sums)
+        h = self._hidden(sums.flatten(1), geometry, weights)
+        start = len(self.blocks) * self.hidden
+        part = slice(start, start + self.features)  # behind the gates; l = 0 comes first, and no frame turns it
+        out = torch.addmm(weights.gated_bias[part], h, weights.gated[:, part])
+        return (out * geometry.cut[:, None])[:, None]
+
+    def _hidden(self, invariants: Tensor, geometry: EdgeGeometry, weights: _MixingWeights) -> Tensor:
+        """Map invariants in the frame, (E, orders of them * F), to what gates and invariants are made from."""
+        scale, shift = torch.addmm(weights.radial_bias, geometry.rbf, self.radial.weight.t()).split(self.hidden, dim=1)
+        inner = self.invariant_in
+        h = nn.functional.linear(invariants, inner.weight[:, : invariants.shape[1]], inner.bias)
+        h = nn.functional.silu(torch.addcmul(shift, h, scale))
+        return nn.functional.silu(self.invariant_hidden(h))
 
     def _within_frame(self, parts: list[Tensor], geometry: EdgeGeometry, weights: _MixingWeights) -> list[Tensor]:
         """Act on features of one or both parities in the frame, (E, R, F).
@@ -128,12 +154,7 @@ class EdgeFrameMixing(PackedModule):
         blocks = self.blocks[skipped:]
         natural = parts[0].split([1] if scalar else [n0, *(a * copies for a, _, copies in blocks)], dim=1)
         unnatural = [] if alone else parts[1].split([b * copies for _, b, copies in blocks], dim=1)
-        invariants = natural[0].flatten(1)
-        scale, shift = torch.addmm(weights.radial_bias, geometry.rbf, self.radial.weight.t()).split(hidden, dim=1)
-        inner = self.invariant_in
-        h = nn.functional.linear(invariants, inner.weight[:, : invariants.shape[1]], inner.bias)
-        h = nn.functional.silu(torch.addcmul(shift, h, scale))
-        h = nn.functional.silu(self.invariant_hidden(h))
+        h = self._hidden(natural[0].flatten(1), geometry, weights)
         gated = torch.addmm(weights.gated_bias[skipped * hidden :], h, weights.gated[:, skipped * hidden :])
         *gates, out = (gated * geometry.cut[:, None]).split([*[hidden] * len(blocks), n0 * self.features], dim=1)
         results: tuple[list[Tensor], list[Tensor]] = [out.view(n, n0, self.features)], []
@@ -184,14 +205,17 @@ class EdgeFrameInteraction(nn.Module):
         self.gate = ScalarGate(layout, config.features)
         self.linear = OrderLinear(layout, config.features, config.features)
 
-    def forward(self, x: Tensor, geometry: EdgeGeometry) -> Tensor:
-        """Map features (R, N, F) to the same shape; of invariants alone to natural features, of those to all."""
+    def forward(self, x: Tensor, geometry: EdgeGeometry, invariant: bool = False) -> Tensor:
+        """Map features (R, N, F) to the same shape; of invariants alone to natural features, of those to all.
+
+        If ``invariant``, to the first row of that, (1, N, F).
+        """
         gathered = []
-        for messages in self.mixing(x, geometry):
+        for messages in self.mixing(x, geometry, invariant):
             nothing = geometry.cut.new_zeros(x.shape[1], *messages.shape[1:])  # sums in the network's precision
             gathered.append(nothing.index_add(0, geometry.first, messages.to(nothing.dtype)))
         update: Tensor = self.linear(self.gate(self.residual(torch.cat(gathered, dim=1).transpose(0, 1))))
-        return with_rows(x, len(update)) + update
+        return (x[:1] if invariant else with_rows(x, len(update))) + update
 
 
 class EdgeFramePairs(nn.Module):

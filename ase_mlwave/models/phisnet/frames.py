@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ase_mlwave.models.phisnet.orders import Order, OrderLayout
-from ase_mlwave.quantum.rotations import wigner_matrices
+from ase_mlwave.quantum.rotations import harmonics, wigner_matrices
 
 __all__ = ["EdgeLayout", "edge_rotations"]
 
@@ -118,6 +118,31 @@ class EdgeLayout:
         joined = flat.new_zeros(n, sum(size**2 for size in sizes)).index_copy(1, targets, values)
         natural, unnatural = joined.split([size**2 for size in sizes], dim=1)
         return natural.view(n, sizes[0], sizes[0]), unnatural.view(n, sizes[1], sizes[1])
+
+    def axial_rotations(self, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Build the rows of `rotations` that give invariants, m = 0 of natural features, for a fraction of the time.
+
+        Parameters
+        ----------
+        directions : Tensor, (E, 3)
+            As of `rotations`.
+
+        Returns
+        -------
+        tuple of Tensor, (E, L + 1, R+) and (E, 0, 0)
+            Law: ``test_axial_rotations_are_the_first_rows``.
+        """
+        values = harmonics(directions.roll(-1, 1), self.layout.max_order)  # y z x as e3nn's order l = 1
+        mask = _order_masks(self.layout, values.dtype, values.device)
+        return values[:, None] * mask, values.new_zeros(len(values), 0, 0)
+
+
+@lru_cache(maxsize=32)
+def _order_masks(layout: OrderLayout, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Tell which natural rows each order has, (L + 1, R+)."""
+    with torch.inference_mode(mode=False):  # kept for later calls, which may need gradients
+        orders = torch.arange(layout.max_order + 1)
+        return (orders[:, None] == layout.order_of_row[: layout.n_natural]).to(dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=32)

@@ -27,7 +27,8 @@ class EdgeGeometry:
         Radial functions and cutoff function of the distances.
     rotations : tuple of Tensor, (E, R+, R+) and (E, R-, R-)
         Of natural and unnatural features into the frames of the edges, rows as
-        :class:`ase_mlwave.models.phisnet.frames.EdgeLayout` sorts them.
+        :class:`ase_mlwave.models.phisnet.frames.EdgeLayout` sorts them; or those rows alone that give invariants,
+        (E, L + 1, R+) and (E, 0, 0).
     """
 
     first: Tensor
@@ -60,7 +61,14 @@ class EdgeGeometry:
 
 
 def edge_geometry(
-    vectors: Tensor, first: Tensor, second: Tensor, radial: BernsteinBasis, edges: EdgeLayout, dtype: torch.dtype
+    vectors: Tensor,
+    first: Tensor,
+    second: Tensor,
+    radial: BernsteinBasis,
+    edges: EdgeLayout,
+    dtype: torch.dtype,
+    *,
+    axial: bool = False,
 ) -> EdgeGeometry:
     """Evaluate radial functions and frames of all pairs.
 
@@ -76,6 +84,8 @@ def edge_geometry(
         Rows of features in the frames.
     dtype : torch.dtype
         Precision of the network.
+    axial : bool
+        Of rotations only what gives invariants: `EdgeLayout.axial_rotations`.
 
     Returns
     -------
@@ -84,4 +94,5 @@ def edge_geometry(
     """
     distances = vectors.norm(dim=1)
     directions = (vectors / distances[:, None]).to(dtype)
-    return EdgeGeometry.of(radial, first, second, distances.to(dtype), edges.rotations(directions))
+    rotations = edges.axial_rotations(directions) if axial else edges.rotations(directions)
+    return EdgeGeometry.of(radial, first, second, distances.to(dtype), rotations)

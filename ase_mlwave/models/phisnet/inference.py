@@ -146,7 +146,7 @@ def predict_atoms(
 
     Notes
     -----
-    A third to a quarter of the time of `predict_batch`. Law: ``test_without_matrices_energies_are_the_same``.
+    A small part of the time of `predict_batch`. Law: ``test_without_matrices_energies_are_the_same``.
     """
     molecules = collate(systems, network.config.cutoff, neighbours)
     plan = network.plan(molecules)

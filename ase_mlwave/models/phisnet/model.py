@@ -247,16 +247,16 @@ class PhiSNet(AtomFeatures):
     def domain_distances(self, batch: SystemBatch, plan: BatchPlan | None = None) -> Tensor:
         """Measure how unlike the training data each atom is, (N,), as `forward` does, without predicting matrices."""
         plan = self.plan(batch) if plan is None else plan
-        f = self.features(batch, plan)[0]
+        invariants = self.invariant_features(batch, plan)
         with full_precision(plan.first.device.type):
-            distances: Tensor = self.domain(f[0], plan.element).index_select(0, plan.place)
+            distances: Tensor = self.domain(invariants, plan.element).index_select(0, plan.place)
             return distances
 
     @torch.no_grad()
     def invariants(self, batch: SystemBatch) -> Tensor:
         """Give the invariant features of atoms (N, F) of which domain distances are made."""
         plan = self.plan(batch)
-        features: Tensor = self.features(batch.to(plan.first.device), plan)[0][0]
+        features: Tensor = self.invariant_features(batch.to(plan.first.device), plan)
         return features.index_select(0, plan.place)
 
     def _atomic_energies(self, invariants: Tensor, element: Tensor) -> Tensor:
@@ -304,9 +304,9 @@ class PhiSNet(AtomFeatures):
         if own is None:
             raise ValueError("this model reads atomic energies from the features of its matrices: forward gives them")
         plan = self.plan(batch) if plan is None else plan
-        f = own.features(batch, plan)[0]
+        invariants = own.invariant_features(batch, plan)
         with full_precision(plan.first.device.type):
-            return self._atomic_energies(f[0], plan.element).index_select(0, plan.place)
+            return self._atomic_energies(invariants, plan.element).index_select(0, plan.place)
 
     def plan(self, batch: SystemBatch, device: torch.device | None = None) -> BatchPlan:
         """Find what depends on elements and pairs alone; kept for the next batch that has the same.

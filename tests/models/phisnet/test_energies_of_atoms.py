@@ -20,6 +20,7 @@ from tests.models.phisnet.systems import (
     Geometry,
     assert_equal,
     geometry,
+    joined,
     matrices,
     network,
     predict,
@@ -64,6 +65,24 @@ def test_force_is_minus_the_derivative_of_the_energy(product: str) -> None:
     plus, minus = energies(model, *((numbers, positions + s * h * direction) for s in (1, -1)))
     expected = float((slope * torch.from_numpy(direction)).sum())
     assert float((plus - minus) / (2 * h)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("product", "n_modules", "message_cutoff"),
+    [("edge_frame", 1, None), ("edge_frame", 2, 4.0), ("edge_frame", 3, None), ("clebsch_gordan", 2, None)],
+)
+def test_invariants_alone_are_those_of_all_features(product: str, n_modules: int, message_cutoff: float | None) -> None:
+    """Their derivatives with respect to positions and weights, too."""
+    model = network(product, n_modules=n_modules, message_cutoff=message_cutoff)
+    batch = joined([geometry("OCHHHH"), geometry("OHH")], model.config.cutoff)
+    batch, plan = batch.at(batch.positions.clone().requires_grad_()), model.plan(batch)
+    weights = (batch.positions, model.embedding.element.weight, model.energy_head[0].weight)
+    results = []
+    for rows in (model.invariant_features(batch, plan), model.features(batch, plan)[0][0]):
+        energies = model.energy_head(rows)
+        results.append((rows.detach(), *torch.autograd.grad(energies.square().sum(), weights)))
+    for short, full in zip(*results, strict=True):
+        assert_equal(short, full)
 
 
 def test_energies_of_molecules_far_apart_add_up() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from ase_mlwave.models.phisnet.frames import EdgeLayout, edge_rotations
 from ase_mlwave.models.phisnet.orders import OrderLayout
 from ase_mlwave.quantum.ao_order import to_e3nn
-from ase_mlwave.quantum.rotations import wigner_matrices
+from ase_mlwave.quantum.rotations import harmonics, wigner_matrices
 
 
 def _directions() -> Tensor:
@@ -50,6 +50,21 @@ def test_edge_rotations_carry_the_edge_to_the_pole() -> None:
 def test_frame_rotations_are_orthogonal(unnatural: int) -> None:
     D = _rotation(EdgeLayout(OrderLayout(3, unnatural)), _directions())
     torch.testing.assert_close(D @ D.mT, torch.eye(D.shape[1]).double().expand_as(D))
+
+
+@pytest.mark.parametrize("max_order", [0, 1, 4])
+def test_harmonics_are_polar_rows(max_order: int) -> None:
+    R = to_e3nn(to_e3nn(edge_rotations(_directions())).mT).mT  # both axes as e3nn's
+    rows = torch.cat([D[:, D.shape[1] // 2] for D in wigner_matrices(R, max_order)], dim=1)
+    torch.testing.assert_close(harmonics(R[:, 1], max_order), rows)
+
+
+@pytest.mark.parametrize("unnatural", [0, 3])
+def test_axial_rotations_are_the_first_rows(unnatural: int) -> None:
+    edges, u = EdgeLayout(OrderLayout(4, unnatural)), _directions()
+    rows, none = edges.axial_rotations(u)
+    torch.testing.assert_close(rows, edges.rotations(u)[0][:, : edges.n_invariant])
+    assert none.numel() == 0
 
 
 def test_harmonics_have_one_component_in_the_frame() -> None:
