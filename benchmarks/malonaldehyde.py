@@ -1,16 +1,21 @@
 """Measure what learns CCSD(T) energies of malonaldehyde from a few hundred: kernels, on Hartree-Fock theory or not.
 
-    python -m benchmarks.malonaldehyde qm22_malonaldehyde_ccsdt_cbs.npz [--points 93 250 500]
+    python -m benchmarks.malonaldehyde qm22_malonaldehyde_ccsdt_cbs.npz [--points 93 250 500] [--network FOLDER]
+        [--wavefunction FOLDER]
 
 The archive has ``numbers`` (9,), ``positions_angstrom`` (B, 9, 3) and ``energy_hartree`` (B,), those of QM-22. Written
 are ``better.db``, with the splits, and ``geometries.extxyz``, the first training geometries and those to validate on,
-for ``mlwave label``.
+for ``mlwave label``. ``--network`` is a PhiSNet of Hartree-Fock theory: a kernel on the energy of its density needs no
+SCF. ``--wavefunction`` is one that learned ``better.db``. All are followed along a path of proton transfer, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import argparse
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +23,28 @@ from ase.units import Bohr
 from numpy.typing import NDArray
 from pyscf import scf
 
+from ase_mlwave.calculators.phisnet import PhiSNetCalculator
 from ase_mlwave.console import Console
+from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.data.writers import write_dataset
+from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.models.amons.fitting import fit_amons
 from ase_mlwave.models.amons.inference import predict_batch
 from ase_mlwave.models.amons.slatm.config import SlatmConfig
+from ase_mlwave.models.folder import read_config
+from ase_mlwave.properties import LABELS
 from ase_mlwave.quantum.basis import build_mole
 from benchmarks import common
-from benchmarks.common import existing, positive
+from benchmarks.common import KCAL_PER_MOL, existing, positive
+from benchmarks.proton_path import draw, near, transfer
 
 Energies = NDArray[np.float64]
-_KCAL = 627.5095
+#: Energies (B,) of records, Hartree.
+Level = Callable[[Sequence[Record]], Energies]
+#: Energies that are written at a time.
+_CHUNK = 20
+_EV = LABELS["energy"]
 #: Energies up to this are looked at, Hartree above the minimum, 31 kcal/mol.
 _HIGHEST = 0.05
 #: HF/def2-SVP energy of the minimum, Hartree: where energies begin, so that H needs no shift.
@@ -38,8 +53,8 @@ _LOWEST = -265.4286
 _MINIMUM, _SADDLE = 460, 1001
 
 
-def records_of(path: Path) -> tuple[dict[str, list[Record]], list[Record]]:
-    """Draw the splits, and take the two geometries of the barrier."""
+def records_of(path: Path) -> tuple[dict[str, list[Record]], list[Record], list[Record]]:
+    """Draw the splits, take the two geometries of the barrier, and all not learned from or chosen by."""
     with np.load(path) as arrays:
         numbers, positions = arrays["numbers"].astype(int), arrays["positions_angstrom"].astype(float) / Bohr
         energies = arrays["energy_hartree"]
@@ -50,15 +65,39 @@ def records_of(path: Path) -> tuple[dict[str, list[Record]], list[Record]]:
         return Record(numbers=numbers, positions=positions[row], energy=energy, info={"split": split})
 
     rows = {"train": order[:500], "valid": order[500:540], "test": order[540:1040]}
-    return {name: [record(i, name) for i in some] for name, some in rows.items()}, [
-        record(i, "path") for i in (_MINIMUM, _SADDLE)
-    ]
+    splits = {name: [record(i, name) for i in some] for name, some in rows.items()}
+    return splits, [record(i, "path") for i in (_MINIMUM, _SADDLE)], [record(i, "path") for i in order[540:]]
 
 
 def hartree_fock(records: Sequence[Record]) -> Energies:
     """Compute HF/def2-SVP energies (B,), Hartree."""
     molecules = [build_mole(record.numbers, record.positions, "def2-svp") for record in records]
     return np.array([scf.RHF(mole).density_fit().set(verbose=0).kernel() for mole in molecules])
+
+
+def of_network(folder: Path, energy: str, records: Sequence[Record]) -> Energies:
+    """Predict energies of a PhiSNet (B,), Hartree."""
+    calculator = PhiSNetCalculator(folder, energy=energy, outside="warn")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OutOfDomainWarning)
+        found = calculator.predict([atoms_from_record(record) for record in records], ("energy",))
+    energies: Energies = np.array([one["energy"] for one in found]) / _EV.to_ase(1.0)
+    return energies
+
+
+def kept(path: Path, level: Level) -> Level:
+    """Keep what a level computes in a file, and compute what is not there, some at a time."""
+    known: dict[str, float] = common.read_json(path, {})
+
+    def energies(records: Sequence[Record]) -> Energies:
+        missing = [record for record in records if record.geometry_hash() not in known]
+        for start in range(0, len(missing), _CHUNK):
+            some = missing[start : start + _CHUNK]
+            known.update(zip([one.geometry_hash() for one in some], level(some).tolist(), strict=True))
+            common.write_json(path, known)
+        return np.array([known[record.geometry_hash()] for record in records])
+
+    return energies
 
 
 def kernel(training: Sequence[Record], queries: Sequence[Record]) -> Energies:
@@ -69,42 +108,126 @@ def kernel(training: Sequence[Record], queries: Sequence[Record]) -> Energies:
     return np.array([one.energy for part in parts for one in predict_batch(fit.model, part, forces=False)])
 
 
-def row(name: str, n: int, found: Energies, wanted: Sequence[Record]) -> list[str]:
-    """Give errors and the barrier, kcal/mol; the last two are minimum and saddle."""
-    errors = _KCAL * np.abs(found - [record.energy for record in wanted])[:-2]
-    figures = (errors.mean(), np.median(errors), errors.max(), _KCAL * (found[-1] - found[-2]))
-    return [name, f"{n}", f"{len(errors)}", *(f"{value:.2f}" for value in figures)]
+@dataclass(frozen=True)
+class Queries:
+    """What is predicted: test geometries, those of the barrier, others near the path, and the path.
+
+    Parameters
+    ----------
+    test, barrier, beside, path : sequence of Record
+        With labels, but for ``path``.
+    """
+
+    test: Sequence[Record]
+    barrier: Sequence[Record]
+    beside: Sequence[Record]
+    path: Sequence[Record]
+
+    @property
+    def records(self) -> list[Record]:
+        """All of them, in this order."""
+        return [*self.test, *self.barrier, *self.beside, *self.path]
+
+    def parts(self, values: Energies) -> list[Energies]:
+        """Divide what was predicted for all."""
+        return np.split(values, np.cumsum([len(self.test), len(self.barrier), len(self.beside)]))
+
+    def row(self, name: str, n: int, found: Energies) -> list[str]:
+        """Give errors and the barrier, kcal/mol."""
+        test, barrier, _, _ = self.parts(found)
+        errors = KCAL_PER_MOL * np.abs(test - [record.energy for record in self.test])
+        figures = (errors.mean(), np.median(errors), errors.max(), KCAL_PER_MOL * (barrier[1] - barrier[0]))
+        return [name, f"{n}", f"{len(errors)}", *(f"{value:.2f}" for value in figures)]
 
 
-def main() -> None:
-    """Write the data, fit, and print the table."""
+def on_base(
+    name: str, base: tuple[Energies, Energies], training: Sequence[Record], queries: Queries, points: Sequence[int]
+) -> tuple[list[list[str]], Energies]:
+    """Measure a cheaper level, and kernels on it.
+
+    Parameters
+    ----------
+    name : str
+        Of the level.
+    base : tuple of ndarray
+        Its energies of training geometries and of queries, Hartree.
+    training : sequence of Record
+        With labels.
+    queries : Queries
+        What is predicted.
+    points : sequence of int
+        Numbers of training geometries.
+
+    Returns
+    -------
+    rows : list of list of str
+        Of the table.
+    found : ndarray
+        Energies of the queries by the kernel of the most points, Hartree.
+    """
+    low, cheap = base
+    added = [replace(one, energy=float(one.energy or 0.0) - e) for one, e in zip(training, low, strict=True)]
+    shift = np.mean([float(one.energy or 0.0) for one in added])
+    rows, found = [queries.row(f"{name}, its mean shifted", len(added), cheap + shift)], cheap + shift
+    for n in sorted(n for n in points if n <= len(added)):
+        found = cheap + kernel(added[:n], queries.records)
+        rows.append(queries.row(f"kernel on {name}", n, found))
+    return rows, found
+
+
+def options() -> argparse.ArgumentParser:
+    """Say what may be chosen."""
     parser = common.command_line("malonaldehyde", __doc__, output=Path("runs/malonaldehyde"))
     parser.add_argument("data", type=existing, help="archive of QM-22")
     parser.add_argument("--points", type=positive(int), nargs="+", default=[93, 250, 500], help="to learn from")
     parser.add_argument("--low", type=int, default=500, help="of them, with energies of Hartree-Fock theory")
     parser.add_argument("--low-test", type=int, default=500, help="test geometries with such energies")
-    chosen = parser.parse_args()
+    parser.add_argument("--near", type=int, default=60, help="geometries of the archive near the path")
+    parser.add_argument("--network", type=Path, help="PhiSNet of Hartree-Fock theory")
+    parser.add_argument("--wavefunction", type=Path, help="PhiSNet of CCSD(T)")
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Write the data, fit, print the table, draw the path."""
+    chosen = options().parse_args(words)
     chosen.output.mkdir(parents=True, exist_ok=True)
-    parts, path = records_of(chosen.data)
-    training, test = parts["train"], parts["test"]
+    parts, barrier, archive = records_of(chosen.data)
+    training = parts["train"]
     files = {
-        "better.db": (*training, *parts["valid"], *test),
+        "better.db": (*training, *parts["valid"], *parts["test"]),
         "geometries.extxyz": tuple(replace(one, energy=None) for one in (*training[: chosen.low], *parts["valid"])),
     }
     for name, some in files.items():
         if not (chosen.output / name).exists():
             write_dataset(chosen.output / name, Dataset(some, "ccsd(t)/cbs" if name == "better.db" else "", "QM-22"))
+    path = transfer(*barrier)
+    queries = Queries(parts["test"][: chosen.low_test], barrier, near(path, archive)[: chosen.near], path)
     cells = [["learner", "geometries", "tests", "mean", "median", "largest", "barrier"]]
-    cells += [row("kernel", n, kernel(training[:n], [*test, *path]), [*test, *path]) for n in chosen.points]
-    beside, queries = training[: chosen.low], [*test[: chosen.low_test], *path]
-    low, cheap = hartree_fock(beside), hartree_fock(queries)
-    shift = np.mean([float(one.energy or 0.0) - e for one, e in zip(beside, low, strict=True)])
-    cells.append(row("Hartree-Fock theory, its mean shifted", len(beside), cheap + shift, queries))
-    added = [replace(one, energy=float(one.energy or 0.0) - e) for one, e in zip(beside, low, strict=True)]
-    for n in (n for n in chosen.points if n <= len(added)):
-        cells.append(row("kernel on Hartree-Fock theory", n, cheap + kernel(added[:n], queries), queries))
+    curves: dict[str, Energies] = {}
+    for n in sorted(chosen.points):
+        curves["kernel"] = kernel(training[:n], queries.records)
+        cells.append(queries.row("kernel", n, curves["kernel"]))
+    beside = training[: chosen.low]
+    levels: dict[tuple[str, str], Level] = {("Hartree-Fock theory", "hartree_fock"): hartree_fock}
+    if chosen.network is not None:
+        weights = read_config(str(chosen.network)).weights_sha256[:12]
+        levels["the network's functional", f"functional_{weights}"] = partial(of_network, chosen.network, "functional")
+    for (name, file), slow in levels.items():
+        level = kept(chosen.output / f"{file}.json", slow)
+        base = level(beside), level(queries.records)
+        rows, curves[f"kernel on {name}"] = on_base(name, base, beside, queries, chosen.points)
+        curves.setdefault(name, base[1])
+        cells += rows
+    if chosen.wavefunction is not None:
+        curves["wavefunction"] = of_network(chosen.wavefunction, "wavefunction", queries.records)
+        cells.append(queries.row("wavefunction", len(training), curves["wavefunction"]))
     Console().print(common.rich_table(cells, "kcal/mol"))
+    picture = chosen.output / "malonaldehyde.png"
+    shown = {name: queries.parts(values)[1:] for name, values in curves.items()}
+    draw(shown, barrier[0], queries.beside, path, picture)
 
 
 if __name__ == "__main__":
-    main()
+    with common.one_thread():
+        main()
