@@ -71,7 +71,7 @@ class Relaxing(LevelOfTheory):
         atoms.calc = ReferenceCalculator(self.level) if self.tight else level_calculator(self.level, molecule)
         optimiser = BFGS(atoms, logfile=None)
         if self.hurry:
-            optimiser.H0 = _first_hessian(atoms)
+            optimiser.H0 = first_hessian(atoms)
         converged = optimiser.run(fmax=self.largest_force * HARTREE_PER_BOHR, steps=self.steps)
         if self.tight and not converged:
             raise CalculationFailed(f"no minimum of {molecule.formula} within {self.steps} steps")
@@ -81,7 +81,8 @@ class Relaxing(LevelOfTheory):
         return replace(found, matrices={}).with_info(steps=int(optimiser.nsteps))
 
 
-def _first_hessian(atoms: Atoms) -> Any:
+def first_hessian(atoms: Atoms) -> Any:
+    """Give an optimiser the Hessian of GFN2-xTB to start with, soft modes stiffer than they are, eV/Angstrom^2."""
     fast = atoms.copy()
     fast.calc = ReferenceCalculator("gfn2-xtb")
     values, vectors = np.linalg.eigh(hessian(fast))

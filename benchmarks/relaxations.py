@@ -2,7 +2,7 @@
 
     python -m benchmarks.relaxations references chno5_geometries.npz qm9_under14.npz --cache minima.db
     python -m benchmarks.relaxations run qdf-chno --cache minima.db --output results
-    python -m benchmarks.relaxations run phisnet-chno --energy functional --cache minima.db --output results
+    python -m benchmarks.relaxations run phisnet-chno --energy functional --fmax 0.01 --first-hessian --cache minima.db
 
 ``references`` computes the reference's minima, kept in a dataset that ``ase gui`` shows; started again, it goes on
 where it was. ``run`` displaces every molecule as hot vibrations would (harmonic, curvatures of GFN2-xTB, so tblite is
@@ -39,7 +39,7 @@ from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.modes import hessian
 from ase_mlwave.units import BOHR, HARTREE_PER_BOHR
 from benchmarks.common import add_shared, bar, command_line, figures_table, one_thread, positive, read_json, write_json
-from benchmarks.references import Relaxing, label
+from benchmarks.references import Relaxing, first_hessian, label
 from benchmarks.superposition import rmsd
 
 #: Deviations below which a geometry counts as the reference's, Angstrom: where model and reference are hardly told
@@ -137,13 +137,20 @@ def displaced(minimum: Atoms, temperature: float, seed: int) -> Atoms:
     return moved
 
 
-def relax(calculator: Calculator, start: Atoms, minimum: Atoms) -> Relaxation:
-    """Relax a copy of ``start`` with ASE's BFGS and compare; not converged also where the calculator fails."""
+def relax(
+    calculator: Calculator, start: Atoms, minimum: Atoms, fmax: float | None = None, *, hurry: bool = False
+) -> Relaxation:
+    """Relax a copy of ``start`` with ASE's BFGS and compare; not converged also where the calculator fails.
+
+    If ``hurry``, the optimiser begins with the Hessian of GFN2-xTB: the same minimum in fewer steps.
+    """
     atoms, converged, failure = start.copy(), False, ""
     atoms.calc = calculator
     optimiser, begin = BFGS(atoms, logfile=None), time.process_time()
+    if hurry:
+        optimiser.H0 = first_hessian(start)
     try:
-        converged = bool(optimiser.run(fmax=FMAX, steps=STEPS))
+        converged = bool(optimiser.run(fmax=FMAX if fmax is None else fmax, steps=STEPS))
     except (CalculationFailed, InputError) as error:
         failure = str(error)
     seconds = time.process_time() - begin
@@ -187,7 +194,8 @@ def run(chosen: argparse.Namespace, console: Console) -> None:
             found = summary(results) | {"mean CPU seconds a molecule": seconds}
             figures[model] = {"summary": found, "molecules": [asdict(r) for r in results]}
     console.print(figures_table({model: figure["summary"] for model, figure in figures.items()}))
-    settings = {"fmax": FMAX, "steps": STEPS, "temperature": TEMPERATURE, "seed": chosen.seed, "dtype": chosen.dtype}
+    settings: dict[str, object] = {"fmax": chosen.fmax or FMAX, "steps": STEPS, "first_hessian": chosen.first_hessian}
+    settings |= {"temperature": TEMPERATURE, "seed": chosen.seed, "dtype": chosen.dtype}
     write_json(chosen.output / "relaxations.json", {"reference": level, "settings": settings, "models": figures})
 
 
@@ -196,11 +204,12 @@ def _kept(chosen: argparse.Namespace, calculator: Calculator, start: Atoms, mini
     path = chosen.output / "kept.json"
     known = read_json(path, {})
     members = [[one.config.weights_sha256, one.config.settings] for one in getattr(calculator, "members", ())]
-    settings = [members, calculator.parameters.get("energy"), chosen.dtype, FMAX, STEPS]
+    settings = [members, calculator.parameters.get("energy"), chosen.dtype, chosen.fmax or FMAX, STEPS]
+    settings += ["first hessian"] if chosen.first_hessian else []
     geometry = np.concatenate([start.positions, minimum.positions]).round(6).tobytes()
     key = hashlib.sha256(repr(settings).encode() + geometry).hexdigest()[:24]
     if key not in known:
-        known[key] = asdict(relax(calculator, start, minimum))
+        known[key] = asdict(relax(calculator, start, minimum, chosen.fmax, hurry=chosen.first_hessian))
         write_json(path, known)
     return Relaxation(**known[key])
 
@@ -217,6 +226,8 @@ def main(words: Sequence[str] | None = None) -> None:
     add_shared(second, seed=..., device=..., dtype=..., output=Path("runs/relaxations"))
     second.add_argument("models", nargs="+", help="names in the zoo or folders, of any kind")
     second.add_argument("--energy", help="level of PhiSNets: wavefunction, functional or scf; by default the model's")
+    second.add_argument("--fmax", type=positive(float), help=f"largest force of a minimum, eV/A; {FMAX} by default")
+    second.add_argument("--first-hessian", action="store_true", help="begin with GFN2-xTB's Hessian: half the steps")
     second.set_defaults(action=run)
     for command in (first, second):
         command.add_argument("--cache", type=Path, required=True, help="the minima, a .db file")

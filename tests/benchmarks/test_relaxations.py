@@ -148,10 +148,24 @@ def test_relaxation_is_compared_with_the_minimum(monkeypatch: pytest.MonkeyPatch
     assert result.all_atoms < 0.01 < 0.05 < result.start
     assert result.heavy_atoms < 0.01
     np.testing.assert_array_equal(start.positions, before)
+    sooner = relaxations.relax(PairSprings(minimum), start, minimum, 0.1)
+    assert sooner.steps < result.steps
     monkeypatch.setattr(relaxations, "STEPS", 2)
     hurried = relaxations.relax(PairSprings(minimum), start, minimum)
     assert not hurried.converged
     assert hurried.steps == 2
+
+
+def test_a_first_hessian_saves_steps_of_a_model() -> None:
+    pytest.importorskip("tblite")
+    minimum = ethanol()
+    minimum.calc = ReferenceCalculator("gfn1-xtb")
+    BFGS(minimum, logfile=None).run(fmax=1e-3)
+    start = relaxations.displaced(minimum, 300.0, seed=1)
+    slow, fast = (relaxations.relax(minimum.calc, start, minimum, 0.01, hurry=hurry) for hurry in (False, True))
+    assert fast.converged
+    assert fast.steps < 0.7 * slow.steps
+    assert fast.all_atoms < 0.03 < slow.start
 
 
 def test_figures_count_what_converged_and_is_close() -> None:
