@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
+from ase_mlwave.models.domain.bonds import kinds_of_atoms
 from ase_mlwave.models.domain.surroundings import describe, n_features
 from ase_mlwave.systems.system import System
 
@@ -22,6 +23,8 @@ Array = NDArray[np.float64]
 _SHARE = 0.95
 #: Smallest unit of distances: what thermal motion changes.
 _LEAST = 0.2
+#: Least distance of an atom whose bonds no training atom has: past the threshold of a warning, short of the limit.
+_UNKNOWN_BONDS = 1.3
 
 
 class DistanceFromTraining(nn.Module):
@@ -33,12 +36,17 @@ class DistanceFromTraining(nn.Module):
         Atomic numbers of the model's elements, in order.
     n_kept : int
         Training surroundings that are kept of every element; 0 for no measure.
+    n_kinds : int
+        Kinds of bonded training atoms (`ase_mlwave.models.domain.bonds`) that are kept, of more the most frequent; 0 to
+        look at surroundings alone.
 
     Notes
     -----
     The unit of the distance is, element by element, that below which 95 % of the training surroundings find one of
     another sum formula. What is kept are the surroundings farthest from one another, so that none is far from all.
-    Law: ``test_distance_grows_outside``.
+    An atom whose bonds no training atom has, such as those of an azide or a nitro group, is at least 1.3 away: sums
+    over all that surrounds an atom hardly tell it from others.
+    Laws: ``test_distance_grows_outside``, ``test_atoms_with_unknown_bonds_are_outside``.
     """
 
     known: Tensor
@@ -46,12 +54,18 @@ class DistanceFromTraining(nn.Module):
     unit: Tensor
     """(E,) distances that count as 1; tiny where an element was not in the training data: all its atoms are far."""
 
-    def __init__(self, numbers: Sequence[int], n_kept: int) -> None:
+    kinds: Tensor
+    """(n_kinds,) of bonded training atoms, int64; not there where none are kept."""
+
+    def __init__(self, numbers: Sequence[int], n_kept: int, n_kinds: int = 0) -> None:
         super().__init__()
         self.numbers = tuple(numbers)
         shape = (len(numbers), n_kept, n_features(len(numbers)) if n_kept else 0)
         self.register_buffer("known", torch.zeros(shape, dtype=torch.float16))
         self.register_buffer("unit", torch.ones(len(numbers) if n_kept else 0, dtype=torch.float64))
+        self.n_kinds = n_kinds if n_kept else 0
+        if self.n_kinds:
+            self.register_buffer("kinds", torch.zeros(n_kinds, dtype=torch.int64))
         self._copied: tuple[Any, tuple[Tensor, ...], tuple[Array, ...]] | None = None
 
     @property
@@ -79,6 +93,9 @@ class DistanceFromTraining(nn.Module):
             of_element = system.numbers == z
             if of_element.any():
                 distances[of_element] = cdist(x[of_element], known[index]).min(axis=1) / unit[index]
+        if self.n_kinds:
+            unknown = ~np.isin(kinds_of_atoms(system), self.kinds.cpu().numpy())
+            distances[unknown] = np.maximum(distances[unknown], _UNKNOWN_BONDS)
         return distances
 
     def _on_host(self) -> tuple[Array, ...]:
@@ -97,6 +114,10 @@ class DistanceFromTraining(nn.Module):
         systems : sequence of System
             The training molecules.
         """
+        if self.n_kinds:
+            kinds, numbers = np.unique(np.concatenate([kinds_of_atoms(s) for s in systems]), return_counts=True)
+            frequent = kinds[np.argsort(-numbers, kind="stable")[: self.n_kinds]]
+            self.kinds.copy_(torch.from_numpy(np.resize(frequent, self.n_kinds)))
         described = [describe(system, self.numbers) for system in systems]
         for index, z in enumerate(self.numbers):
             x = np.concatenate([values[s.numbers == z] for values, s in zip(described, systems, strict=True)])

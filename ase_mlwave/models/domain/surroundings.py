@@ -15,7 +15,7 @@ from ase_mlwave.systems.neighbours import find_pairs
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR
 
-__all__ = ["describe", "n_features"]
+__all__ = ["BONDED", "describe", "n_features"]
 
 Array = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ _ANGULAR_WEIGHT, _STRANGER_WEIGHT = 0.5, 4.0
 #: What an atom counts that is nearer than this times the sum of covalent radii, where it would be at no distance.
 _SQUEEZED_WEIGHT, _SQUEEZED = 8.0, 0.75
 #: Atoms nearer than this times the sum of their covalent radii belong to one molecule.
-_BONDED = 1.3
+BONDED = 1.3
 
 
 def n_features(n_elements: int) -> int:
@@ -89,7 +89,7 @@ def _molecules(
 ) -> NDArray[np.int32]:
     """Find the molecule that every atom belongs to, by the distances of bonds."""
     radii = covalent_radii[numbers] / BOHR
-    bonded = r < _BONDED * (radii[first] + radii[second])
+    bonded = r < BONDED * (radii[first] + radii[second])
     links = (np.ones(int(bonded.sum()), dtype=np.int8), (first[bonded], second[bonded]))
     labels: NDArray[np.int32] = connected_components(coo_matrix(links, shape=(len(numbers),) * 2), directed=False)[1]
     return labels

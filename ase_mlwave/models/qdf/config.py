@@ -96,6 +96,9 @@ class QDFConfig(BaseModel):
     domain_environments: int = Field(256, ge=0, le=100_000)
     """Surroundings of training atoms that are kept of every element, to tell how unlike them others are; 0 for no such
     measure."""
+    domain_bonds: int = Field(0, ge=0, le=100_000)
+    """Kinds of bonded training atoms (the element, those of its neighbours and the numbers of their bonds) that are
+    kept; an atom of another kind is outside the domain. 512 are plenty, 0 is for not looking at bonds."""
     uncertainty_directions: int = Field(0, ge=0, le=16384)
     """Directions of the readout's features that training molecules determine best and that are kept, to tell how
     uncertain an energy is; 0 for no such measure. Each costs four bytes a feature."""

@@ -117,7 +117,7 @@ class QDF(nn.Module):
         )
         wall = config.base is None  # a base level has its own
         self.repulsion = NuclearRepulsion(config.numbers, config.pair_functions, 2 * config.cutoff, wall=wall)
-        self.domain = DistanceFromTraining(config.numbers, config.domain_environments)
+        self.domain = DistanceFromTraining(config.numbers, config.domain_environments, config.domain_bonds)
         self.potential = HohenbergKohnMap(config.potential_width, config.potential_layers)
         n_columns, kept = len(self.linear_weights()) + len(config.elements), config.uncertainty_directions
         self.uncertainty = EnergyUncertainty(n_columns, kept) if kept else None

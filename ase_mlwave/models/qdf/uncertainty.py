@@ -13,8 +13,6 @@ Array = NDArray[np.float64]
 
 #: Variance of the weights before any data, relative to the training energies': what the fit cannot have determined.
 _PRIOR = 1e-5
-#: Of a normal distribution: the median of absolute values / the standard deviation.
-_MEDIAN = 0.6745
 
 
 class EnergyUncertainty(nn.Module):
@@ -30,9 +28,9 @@ class EnergyUncertainty(nn.Module):
     Notes
     -----
     Energies are x.w, so that their variance is c^2 x.(G + prior)^-1 x with G the mean of x x^T over training molecules,
-    x per atom there. Only the leading eigenvectors of G are kept; c is such that half of the validation molecules have
-    smaller errors than a normal distribution of this width has. A molecule whose features point where none of the
-    training molecules do has a large one, however near to these its atoms' surroundings are
+    x per atom there. Only the leading eigenvectors of G are kept; c is such that errors over deviations of the
+    validation molecules have a mean square of one. A molecule whose features point where none of the training molecules
+    do has a large one, however near to these its atoms' surroundings are
     (``test_energies_are_uncertain_where_no_training_molecule_is``).
     """
 
@@ -66,6 +64,6 @@ class EnergyUncertainty(nn.Module):
         kept = slice(-min(len(self.directions), len(values)), None)
         directions = (vectors / np.sqrt(np.maximum(values, 0) + _PRIOR) / scale[:, None])[:, kept].T
         unit = np.linalg.norm(rows @ directions.T, axis=1)
-        directions *= np.median(np.abs(errors) / np.maximum(unit, 1e-300)) / _MEDIAN
+        directions *= np.sqrt(np.mean(np.square(errors / np.maximum(unit, 1e-300))))
         self.directions.zero_()
         self.directions[: len(directions), : len(scale)] = torch.from_numpy(directions).to(self.directions)

@@ -9,7 +9,9 @@ from ase.build import molecule
 
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Record
+from ase_mlwave.models.domain.bonds import kinds_of_atoms
 from ase_mlwave.models.domain.distance import DistanceFromTraining
+from ase_mlwave.models.domain.limits import SURROUNDINGS_THRESHOLD
 from ase_mlwave.models.domain.surroundings import describe
 from ase_mlwave.systems.system import System
 
@@ -114,3 +116,36 @@ def test_what_the_host_keeps_follows_the_buffers() -> None:
     np.testing.assert_allclose(measure(system), before / 2)
     measure.load_state_dict(again.state_dict())
     np.testing.assert_array_equal(measure(system), before)
+
+
+def test_kinds_of_atoms_tell_groups_apart() -> None:
+    """They follow the atoms, and know neither place nor shape; those of other groups are others."""
+    record = shaken("CH3CH2OH", 1)
+    kinds = kinds_of_atoms(record)
+    order = np.random.default_rng(2).permutation(len(record))
+    moved = System(record.numbers[order], (record.positions @ TURN.T + 5.0)[order])
+    np.testing.assert_array_equal(kinds_of_atoms(moved), kinds[order])
+    assert set(kinds_of_atoms(shaken("CH3CH2OH", 7))) == set(kinds)
+    methyl, oxygen = kinds[record.numbers == 6], kinds[record.numbers == 8]
+    assert set(methyl) & set(kinds_of_atoms(shaken("C2H6", 0)))
+    assert not set(oxygen) & set(kinds_of_atoms(shaken("CH3OCH3", 0)))
+    assert len(set(kinds_of_atoms(System(np.array([8]), np.zeros((1, 3)))))) == 1
+
+
+def test_atoms_with_unknown_bonds_are_outside() -> None:
+    """Those of a nitro group and a peroxide, beside atoms that are known; known molecules are as far as without."""
+    records = [shaken(name, seed) for name in TRAINED for seed in range(4)]
+    measure, without = DistanceFromTraining(ELEMENTS, 40, 64), DistanceFromTraining(ELEMENTS, 40)
+    measure.fit(records)
+    without.fit(records)
+    np.testing.assert_array_equal(measure(shaken("CH3CH2OH", 99)), without(shaken("CH3CH2OH", 99)))
+    nitro = shaken("CH3NO2", 0)
+    assert (measure(nitro)[nitro.numbers > 6] >= 1.3).all()
+    assert (measure(nitro) >= without(nitro)).all()
+    assert measure(shaken("H2O2", 0)).max() > SURROUNDINGS_THRESHOLD
+
+
+def test_the_most_frequent_kinds_are_kept() -> None:
+    measure = DistanceFromTraining(ELEMENTS, 8, 2)
+    measure.fit([shaken("H2O", seed) for seed in range(3)] + [shaken("CH3OH", 0)])
+    assert set(measure.kinds.tolist()) == set(kinds_of_atoms(shaken("H2O", 9)))
