@@ -8,7 +8,7 @@ Any calculator by its model's name, beside GFN2-xTB, ANI-1x and DLPNO-CCSD(T), w
 conformers. The error of a molecule is the mean over its conformers of |(E - E_PBE) - mean of (E - E_PBE)|, that of a
 method the mean over molecules. Few, small molecules by default: ``functional`` takes minutes for a conformer of 50
 atoms. Energies are kept in the output folder, so that a run that was broken off goes on, and more molecules or models
-cost what is new.
+cost what is new. conformers.md has the errors by size, too.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ from benchmarks.conformer_set import Array, Conformers, read_conformers
 
 #: The method that all others are compared with.
 REFERENCE = "pbe/def2-svp"
+#: Width of the bins of sizes, atoms.
+_BIN = 10
 #: Energy of a conformer: kcal/mol and CPU-seconds, or the reason why there is none.
 Known = dict[str, dict[str, Any]]
 
@@ -111,6 +113,19 @@ def row_of(label: str, errors: Sequence[float], failures: int = 0, seconds: floa
     return [label, str(len(errors)), *figures, str(failures), "-" if seconds is None else f"{seconds:.2f}"]
 
 
+def by_size(molecules: Sequence[Conformers], measured: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Average the errors of molecules of up to 20, 30, 40 atoms and so on, a row for each ten that has any."""
+    bins: dict[int, list[Conformers]] = {}
+    for one in sorted(molecules, key=lambda one: one.n_atoms):
+        bins.setdefault(-(-one.n_atoms // _BIN) * _BIN, []).append(one)
+    rows = [["atoms", "molecules", *measured]]
+    for end, some in bins.items():
+        columns = [[m["errors"][one.name] for one in some if one.name in m["errors"]] for m in measured.values()]
+        means = [f"{np.mean(errors):.2f}" if errors else "-" for errors in columns]
+        rows.append([f"{end - _BIN + 1} to {end}", str(len(some)), *means])
+    return rows
+
+
 def main(words: Sequence[str] | None = None) -> list[list[str]]:
     """Compare; print a table; write conformers.md and conformers.json."""
     shared = {"seed": ..., "device": ..., "dtype": ..., "output": Path("runs/conformers")}
@@ -148,7 +163,9 @@ def main(words: Sequence[str] | None = None) -> list[list[str]]:
     title = f"{n_conformers} conformers of {len(molecules)} molecules of {min(sizes)} to {max(sizes)} atoms"
     Console().print(rich_table(rows, title))
     write_json(chosen.output / "conformers.json", {"what": title, "methods": measured})
-    (chosen.output / "conformers.md").write_text(f"{title}\n\n{markdown_table(rows)}\n", encoding="utf-8")
+    sizes_table = markdown_table(by_size(molecules, measured))
+    text = f"{title}\n\n{markdown_table(rows)}\n\nMean errors by size, kcal/mol\n\n{sizes_table}\n"
+    (chosen.output / "conformers.md").write_text(text, encoding="utf-8")
     return rows
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ase import units
+from ase import Atoms, units
 from ase.build import molecule
 
 from ase_mlwave import PhiSNetCalculator
 from benchmarks import conformers
+from benchmarks.conformer_set import Conformers
 from tests.benchmarks.test_cycles import conformer_file
 from tests.calculators.waters import waters
 
@@ -45,6 +46,19 @@ def test_one_command_compares_a_model_and_a_second_computes_nothing(
 
     monkeypatch.setattr(conformers, "energy", again)
     assert conformers.main(words) == rows
+
+
+def test_errors_are_averaged_by_size() -> None:
+    """A molecule without energies counts in its bin, and in no mean."""
+    sizes = {"a": 20, "b": 21, "c": 30, "d": 55}
+    some = [Conformers(name, (Atoms(f"H{n}"),), {}) for name, n in sizes.items()]
+    rows = conformers.by_size(some[::-1], {"model": {"errors": {"a": 1.0, "b": 2.0, "c": 4.0}}})
+    assert rows == [
+        ["atoms", "molecules", "model"],
+        ["11 to 20", "1", "1.00"],
+        ["21 to 30", "2", "3.00"],
+        ["51 to 60", "1", "-"],
+    ]
 
 
 def test_what_fails_is_counted(tmp_path: Path) -> None:
