@@ -126,7 +126,8 @@ def test_run_on_a_gpu_learns_as_on_the_cpu(kind: str, tmp_path: Path, monkeypatc
     for accelerator in ("cpu", "gpu"):
         output = tmp_path / accelerator
         training.train(settings(output, **changes, precision="float64", accelerator=accelerator), progress=False)
-        losses[accelerator] = list(read_metrics(output / "metrics")["train/loss"].values())
+        curves = read_metrics(output / "metrics")
+        losses[accelerator] = [*curves["train/loss"].values(), *curves["valid/loss"].values()]
     assert losses["gpu"] == pytest.approx(losses["cpu"], rel=1e-4)
     water = molecule("H2O")
     water.rattle(0.03, seed=1)

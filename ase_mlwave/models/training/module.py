@@ -48,5 +48,12 @@ class TrainedModule(nn.Module):
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
-        """Replace the average by ``decay`` times itself plus the rest of the present weights."""
+        """Replace the average by ``decay`` times itself plus the rest of the present weights.
+
+        Notes
+        -----
+        Layers keep what they make of frozen weights until a weight's version changes (`PackedModule`), and kernels for
+        lists of CUDA tensors do not count versions (``test_average_follows_kernels_that_count_no_versions``).
+        """
         get_ema_multi_avg_fn(decay)(self._averaged, self.trained, 0)
+        torch.autograd.graph.increment_version(self._averaged)
