@@ -36,7 +36,8 @@ def compile_layers(network: PhiSNet, compiled: bool = True, **options: Any) -> N
     the whole network took more than 400 CPU-seconds. Laws: ``test_compiled_layers_give_the_same_numbers``,
     ``test_layers_run_where_compiling_fails``.
     """
-    layers = [layer for one in (network, *network.others) for layer in one.layers()]
+    parts = (network, *network.others, network.energy_features)
+    layers = [layer for part in parts if part is not None for layer in part.layers()]
     layers += [] if network.pair_features is None else [network.pair_features]
     for layer in layers:
         layer._compiled_call_impl = None

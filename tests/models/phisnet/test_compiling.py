@@ -44,6 +44,23 @@ def test_compiled_layers_give_the_same_numbers() -> None:
             assert_equal(a, b)
 
 
+def test_layers_of_energies_are_compiled_too() -> None:
+    model = network("edge_frame", elements=("H",), energy_from="atoms", energy_cutoff=6.0)
+    called = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        called.append(graph)
+        return graph.forward
+
+    assert model.energy_features is not None
+    compile_layers(model, backend=backend)
+    layers = model.energy_features.layers()
+    assert all(layer._compiled_call_impl is not None for layer in layers)
+    batch = joined([geometry("HH")], model.config.cutoff)
+    model.atomic_energies(batch)
+    assert called
+
+
 def test_layers_run_where_compiling_fails() -> None:
     def broken(graph: Any, inputs: Any) -> Any:
         raise RuntimeError("no compiler here")
