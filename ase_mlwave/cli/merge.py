@@ -34,7 +34,7 @@ def merge(
 ) -> None:
     """Join data sets of one level of theory, and of the same settings where both are known.
 
-    Copies of a geometry are merged in a .db file; other labels or splits for it are refused. Options for reading hold
+    Copies of a geometry are merged; other labels or splits for it are refused. Options for reading hold
     for all files: convert one that needs its own with `mlwave merge FILE NEW` first.
     """
     from dataclasses import replace
@@ -53,11 +53,10 @@ def merge(
     joined = reduce(add, [read_data(path, console, **options) for path in files])
     if fractions is not None:
         joined = assign_splits(joined, fractions, seed, split_by)
-    if output.suffix == ".db":
-        merged = merge_copies(joined.records, joined.source)
-        joined = replace(joined, records=merged.records)
-        if merged.n_copies:
-            print_line(console, merged.in_words())
+    merged = merge_copies(joined.records, joined.source)
+    joined = replace(joined, records=merged.records)
+    if merged.n_copies:
+        print_line(console, merged.in_words())
     if having is not None:
         joined = replace(joined, records=tuple(record for record in joined if having in record.labels))
     write_dataset(output, joined)

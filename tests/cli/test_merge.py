@@ -51,6 +51,14 @@ def test_data_sets_are_joined(first: Dataset, tmp_path: Path) -> None:
     assert lines[3].startswith(f"-> {tmp_path}/both.db: 3 structures")
 
 
+@pytest.mark.parametrize("name", ["both.db", "both.extxyz"])
+def test_copies_are_merged_whatever_is_written(name: str, first: Dataset, tmp_path: Path) -> None:
+    code, _, messages = merge(tmp_path / "first.db", tmp_path / "first.db", tmp_path / name)
+    assert code == 0, messages
+    assert "2 records are copies of others" in messages
+    assert len(read_dataset(tmp_path / name)) == 2
+
+
 def test_files_of_others_are_joined_and_divided(first: Dataset, tmp_path: Path) -> None:
     frames = [molecule("H2O", info={"my_energy": -76.1}), molecule("H2O", info={"my_energy": -76.2})]
     frames[1].rattle(0.1)
