@@ -117,7 +117,9 @@ class ModelLevel(CalculatorLevel):
 
     def on(self, device: str) -> ModelLevel:
         """Return the same level on another device; see ``LevelOfTheory.on``."""
-        return ModelLevel(self._model, weights=self._config.weights_sha256, device=device, **self._options)
+        twin = ModelLevel(self._model, weights=self._config.weights_sha256, device=device, **self._options)
+        twin._with_forces = self._with_forces
+        return twin
 
     def load(self) -> None:
         """Load the model.
@@ -139,7 +141,8 @@ class ModelLevel(CalculatorLevel):
         check_system(system, Domain(frozenset(config.elements), frozenset(config.charges), frozenset(config.spins)))
 
     def _results(self, calculator: MlwaveCalculator, record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
-        properties = [name for name in _PROPERTIES if name in calculator.implemented_properties]
+        wanted = [name for name in _PROPERTIES if name != "forces" or self._with_forces]
+        properties = [name for name in wanted if name in calculator.implemented_properties]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutOfDomainWarning)  # the label is marked instead
             (outcome,) = calculator.predict_outcomes([atoms_from_record(record)], properties, outside="error")

@@ -83,13 +83,12 @@ class _OneMolecule:
     """
 
     def __init__(self, state: State, folder: Path) -> None:
-        from ase_mlwave.reference.levels import LevelOfTheory
         from ase_mlwave.reference.molecules import starting_geometries
 
         self.state, self.recipe, self.folder = state, state.recipe, folder
         self.starts = starting_geometries(self.recipe.sample.molecule, self.recipe.sample.seed)
         self.start = max(self.starts, key=len)
-        self.level = LevelOfTheory.parse(self.recipe.label.level).on(self.recipe.label.device)
+        self.level = self.recipe.label.theory()
         self.n_geometries = len(self.starts) * len(self.recipe.sample.temperature) * self.recipe.sample.number
 
     def sample(self) -> tuple[str, float]:

@@ -57,10 +57,9 @@ def label(
     from ase_mlwave.data.splits import assign_splits, parse_fractions
     from ase_mlwave.reference.bar import LabellingBar
     from ase_mlwave.reference.labelling import label_geometries
-    from ase_mlwave.reference.levels import LevelOfTheory
 
     fractions = None if settings.split is None else parse_fractions(settings.split)
-    theory = LevelOfTheory.parse(settings.level).on(settings.device)
+    theory = settings.theory()
     console = Console(stderr=True)
     dataset = read_data(geometries, console, energy_key=energy_key, forces_key=forces_key, units=units)
     with (

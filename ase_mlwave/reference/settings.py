@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from ase_mlwave.reference.levels import LevelOfTheory
 
 __all__ = ["LabellingSettings", "LangevinSettings", "Method", "SamplingSettings"]
 
@@ -65,6 +68,8 @@ class LabellingSettings(BaseModel):
     """cpu, or cuda: PySCF's levels by gpu4pyscf (extra gpu), and models; the labels' level is the same."""
     dask: str | None = None
     """Label on a Dask cluster: its scheduler's address, or scheduler file."""
+    forces: bool = True
+    """Compute forces, a quarter of the time with PBE, nine tenths with CCSD(T) (labels already there stay as is)."""
     matrices: bool = True
     """Keep Hamiltonians, which only PhiSNet learns from (labels already there stay as is)."""
     retry_failed: bool = False
@@ -75,3 +80,16 @@ class LabellingSettings(BaseModel):
     """Keep together what shares this entry: smiles, formula, ..."""
     seed: int = 0
     """Of the split."""
+
+    def theory(self) -> LevelOfTheory:
+        """Make the level of theory, on its device, with or without forces.
+
+        Raises
+        ------
+        InputError
+            If there is no such level, or it is not computed on such a device.
+        """
+        from ase_mlwave.reference.levels import LevelOfTheory  # which takes a second to import
+
+        level = LevelOfTheory.parse(self.level).on(self.device)
+        return level if self.forces else level.energies_only()

@@ -76,6 +76,12 @@ def test_molecules_are_labelled_and_split(hydrogens: Path) -> None:
     assert read_dataset(output).content_hash() == content
 
 
+def test_forces_are_left_out_on_demand(hydrogens: Path) -> None:
+    run(hydrogens, hydrogens.with_suffix(".db"), "--level", "hf/sto-3g", "--no-forces")
+    dataset = read_dataset(hydrogens.with_suffix(".db"))
+    assert [set(record.labels) for record in dataset] == [{"energy", "dipole"}] * 4
+
+
 def test_matrices_are_left_out_on_demand(hydrogens: Path) -> None:
     run(hydrogens, hydrogens.with_suffix(".db"), "--level", "hf/sto-3g", "--no-matrices")
     dataset = read_dataset(hydrogens.with_suffix(".db"))

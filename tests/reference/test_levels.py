@@ -70,6 +70,18 @@ def test_a_device_changes_neither_name_nor_settings_nor_labels(monkeypatch: pyte
     assert len(moved) == 1
 
 
+@pytest.mark.parametrize(
+    "text", ["hf/sto-3g", "pbe/sto-3g", "mp2/sto-3g", "ccsd/sto-3g", "ccsd(t)/sto-3g", "gfn2-xtb", "phisnet-water"]
+)
+def test_energies_alone_are_those_that_come_with_forces(text: str) -> None:
+    level = LevelOfTheory.parse(text)
+    whole, alone = level.label(WATER), level.energies_only().label(WATER)
+    assert level.energies_only().name == level.name
+    assert whole.labels.keys() - alone.labels.keys() == {"forces"}
+    assert alone.energy == pytest.approx(whole.energy, abs=1e-9)
+    assert pickle.loads(pickle.dumps(level.energies_only())).label(WATER).labels.keys() == alone.labels.keys()
+
+
 def test_what_does_not_converge_on_a_device_is_rescued_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_gpu4pyscf.install(monkeypatch)
     level = LevelOfTheory.parse("hf/sto-3g max_cycle=3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -116,8 +117,8 @@ class LevelOfTheory(ABC):
         Returns
         -------
         Record
-            The same geometry and ``info``, with energy (Hartree), forces (Hartree/Bohr) and, where the method has them,
-            the dipole (e*Bohr) and the matrix ``"hamiltonian"`` (Hartree, PySCF AO order).
+            The same geometry and ``info``, with energy (Hartree), forces (Hartree/Bohr, but for `energies_only`) and,
+            where the method has them, the dipole (e*Bohr) and the matrix ``"hamiltonian"`` (Hartree, PySCF AO order).
 
         Raises
         ------
@@ -173,6 +174,12 @@ class LevelOfTheory(ABC):
         if device != "cpu":
             raise InputError(f"the level {self.name!r} is computed on CPUs only, got device={device!r}. Leave it out.")
         return self
+
+    def energies_only(self) -> LevelOfTheory:
+        """Return the same level, whose labels lack forces: its name, settings and labels' place in databases stay."""
+        twin: Any = copy(self)
+        twin._with_forces = False
+        return twin  # type: ignore[no-any-return]
 
     def mean_field(self, mole: gto.Mole) -> scf.hf.SCF:
         """Return an unconverged PySCF mean-field object of this level.

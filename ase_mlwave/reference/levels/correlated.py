@@ -214,7 +214,7 @@ class CorrelatedLevel(SettingsLevel):
         integrals = solver.ao2mo()
         solver.kernel(eris=integrals)
         self._check_convergence(solver.converged, "amplitudes", formula)
-        if self.dipole or self.method == "ccsd":
+        if self.dipole or (self.method == "ccsd" and self._with_forces):
             solver.solve_lambda(eris=integrals)
             self._check_convergence(solver.converged_lambda, "lambda equations", formula)
         labels = {"energy": float(solver.e_tot), **self._dipole(solver)}
@@ -222,7 +222,7 @@ class CorrelatedLevel(SettingsLevel):
             return labels | self._forces(solver, eris=integrals)
         labels["energy"] += float(solver.ccsd_t(eris=integrals))
         options = {"max_cycle": self.max_cycle, "tol": _AMPLITUDES, "verbose": 0}
-        if mole.natm == 1:
+        if mole.natm == 1 or not self._with_forces:
             return labels | self._forces(solver)
         converged, l1, l2 = ccsd_t_lambda.kernel(solver, integrals, solver.t1, solver.t2, **options)
         self._check_convergence(converged, "lambda equations", formula)
@@ -230,7 +230,9 @@ class CorrelatedLevel(SettingsLevel):
         return labels | {"forces": -gradient}
 
     def _forces(self, method: Any, **options: Any) -> dict[str, Any]:
-        """Differentiate the energy of a converged method; on a free atom there is no force."""
+        """Differentiate the energy of a converged method where that is asked for; on a free atom there is no force."""
+        if not self._with_forces:
+            return {}
         if method.mol.natm == 1:
             return {"forces": np.zeros((1, 3))}
         return {"forces": -method.nuc_grad_method().kernel(**options)}

@@ -149,7 +149,7 @@ class PyscfLevel(SettingsLevel):
         try:
             with without_evaluation():
                 mf, rung = self.converged(mole, record.formula)
-            gradient = self._gradient(mf)
+            forces = {"forces": -self._gradient(mf)} if self._with_forces else {}
             fock = to_numpy(mf.get_fock(dm=mf.make_rdm1()))
             density = to_numpy(mf.make_rdm1())
             dipole = dipole_moment(density.sum(axis=0) if mole.spin else density, mole)
@@ -159,7 +159,7 @@ class PyscfLevel(SettingsLevel):
             raise CalculationFailed(f"PySCF failed for {record.formula} at {self.name}: {error!r}") from error
         symmetric = (fock + np.swapaxes(fock, -1, -2)) / 2  # symmetric to rounding before
         rescued = {} if rung == AS_IS else {RESCUE_KEY: rung}
-        labels: dict[str, Any] = {"energy": float(mf.e_tot), "forces": -gradient, "dipole": dipole}
+        labels: dict[str, Any] = {"energy": float(mf.e_tot), "dipole": dipole, **forces}
         return replace(record, **labels, matrices={"hamiltonian": symmetric}).with_info(**rescued)
 
     def converged(self, mole: gto.Mole, formula: str) -> tuple[Any, str]:

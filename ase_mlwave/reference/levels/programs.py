@@ -38,6 +38,8 @@ class CalculatorLevel(LevelOfTheory):
         What else decides the numbers, as JSON types.
     """
 
+    _with_forces = True
+
     def __init__(
         self, name: str, make: Callable[[Record], BaseCalculator], settings: dict[str, Any] | None = None
     ) -> None:
@@ -87,10 +89,12 @@ class CalculatorLevel(LevelOfTheory):
         return self.calculator(record)
 
     def _results(self, calculator: Any, record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return energy, forces and, where there is one, the dipole in ASE's units; and entries for ``info``."""
+        """Return energy, forces if wanted and the dipole if there is one, in ASE's units; and entries for ``info``."""
         atoms = atoms_from_record(record)
         atoms.calc = calculator
-        results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+        results = {"energy": atoms.get_potential_energy()}
+        if self._with_forces:
+            results["forces"] = atoms.get_forces()
         dipole = computed_result(atoms, "dipole")
         return results | ({} if dipole is None else {"dipole": dipole}), {}
 

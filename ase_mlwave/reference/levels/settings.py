@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 from ase.calculators.calculator import InputError
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from ase_mlwave.errors import suggestion
 from ase_mlwave.reference.levels.base import LevelOfTheory
@@ -25,6 +25,8 @@ class SettingsLevel(BaseModel, LevelOfTheory):
 
     not_numbers: ClassVar[frozenset[str]] = frozenset()
     """Settings that say what is computed or allowed and do not decide the numbers: they are not part of the level."""
+
+    _with_forces: bool = PrivateAttr(True)
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> Self:
