@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from ase.units import Bohr
-from numpy.typing import NDArray
 from pyscf import scf
 
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
@@ -29,24 +28,17 @@ from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.data.writers import write_dataset
 from ase_mlwave.errors import OutOfDomainWarning
-from ase_mlwave.models.amons.fitting import fit_amons
-from ase_mlwave.models.amons.inference import predict_batch
-from ase_mlwave.models.amons.slatm.config import SlatmConfig
 from ase_mlwave.models.folder import read_config
 from ase_mlwave.properties import LABELS
 from ase_mlwave.quantum.basis import build_mole
 from benchmarks import common
 from benchmarks.common import KCAL_PER_MOL, existing, positive
+from benchmarks.kernels import Energies, Level, kept, kernel
 from benchmarks.proton_path import draw, near, transfer
 
-Energies = NDArray[np.float64]
-#: Energies (B,) of records, Hartree.
-Level = Callable[[Sequence[Record]], Energies]
 #: What a cheaper level lacks at most of a training energy, less the median of all, Hartree: 63 kcal/mol. More is the
 #: energy of a nonsensical density of a network, and no label.
 _NONSENSE = 0.1
-#: Energies that are written at a time.
-_CHUNK = 20
 _EV = LABELS["energy"]
 #: Energies up to this are looked at, Hartree above the minimum, 31 kcal/mol.
 _HIGHEST = 0.05
@@ -86,29 +78,6 @@ def of_network(folder: Path, energy: str, records: Sequence[Record]) -> Energies
         found = calculator.predict([atoms_from_record(record) for record in records], ("energy",))
     energies: Energies = np.array([one["energy"] for one in found]) / _EV.to_ase(1.0)
     return energies
-
-
-def kept(path: Path, level: Level) -> Level:
-    """Keep what a level computes in a file, and compute what is not there, some at a time."""
-    known: dict[str, float] = common.read_json(path, {})
-
-    def energies(records: Sequence[Record]) -> Energies:
-        missing = [record for record in records if record.geometry_hash() not in known]
-        for start in range(0, len(missing), _CHUNK):
-            some = missing[start : start + _CHUNK]
-            known.update(zip([one.geometry_hash() for one in some], level(some).tolist(), strict=True))
-            common.write_json(path, known)
-        return np.array([known[record.geometry_hash()] for record in records])
-
-    return energies
-
-
-def kernel(training: Sequence[Record], queries: Sequence[Record]) -> Energies:
-    """Fit the kernel of `AmonsCalculator` to energies, and predict (B,), Hartree."""
-    free = dict.fromkeys((1, 6, 8), 0.0)
-    fit = fit_amons(training, "ccsd(t)/cbs", representation=SlatmConfig.for_forces(("C", "H", "O")), free_atoms=free)
-    parts = [queries[start : start + 50] for start in range(0, len(queries), 50)]
-    return np.array([one.energy for part in parts for one in predict_batch(fit.model, part, forces=False)])
 
 
 @dataclass(frozen=True)

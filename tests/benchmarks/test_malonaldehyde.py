@@ -10,7 +10,8 @@ import pytest
 
 from ase_mlwave.data.record import Record
 from benchmarks import malonaldehyde
-from benchmarks.malonaldehyde import Energies, Queries, kept, on_base
+from benchmarks.kernels import Energies, kept
+from benchmarks.malonaldehyde import Queries, on_base
 
 RECORDS = [Record(np.array([1, 1]), np.array([[0, 0, 0], [0, 0, 1.4 + i / 10]]), energy=-1.0 - i) for i in range(6)]
 
