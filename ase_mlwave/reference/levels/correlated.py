@@ -63,7 +63,7 @@ class CorrelatedLevel(SettingsLevel):
     """MP2, CCSD or CCSD(T) in a Gaussian basis, without density fitting, by PySCF.
 
     Restricted for molecules without unpaired electrons, unrestricted otherwise; of CCSD(T) in open shells there are
-    free atoms alone, for PySCF 2.14's forces of others are off by up to 1e-3 Hartree/Bohr.
+    free atoms and energies without forces alone, for PySCF 2.14's forces are off by up to 1e-3 Hartree/Bohr.
 
     Notes
     -----
@@ -147,15 +147,18 @@ class CorrelatedLevel(SettingsLevel):
         -----
         By the steps that dominate, o and v occupied and virtual orbitals: o n^4 for MP2, o^2 v^4 for CCSD and o^3 v^4
         for (T), with factors measured on methanol in cc-pVDZ and water in cc-pVTZ; three times that for open shells.
+        Energies alone leave out gradients, and of coupled cluster the lambda equations: factors of ethanol in cc-pVDZ
+        and water in cc-pVTZ.
         """
         numbers = np.asarray(system.numbers).tolist()
         n = sum(n_functions(self.basis, z) for z in numbers)
         core = sum(chemcore_atm[z] for z in numbers) if self.frozen_core else 0
         occupied = (sum(numbers) - system.charge + system.spin + 1) // 2
         o, v = max(occupied - core, 0), max(n - occupied, 0)
-        steps = {"mp2": 1.8e-8 * o * n**4}
-        steps["ccsd"] = steps["mp2"] + 1.4e-8 * o**2 * v**4
-        steps["ccsd(t)"] = steps["ccsd"] + 1.5e-8 * o**3 * v**4
+        factors = (1.8e-8, 1.4e-8, 1.5e-8) if self._with_forces else (4.5e-9, 7.7e-9, 3.5e-10)
+        steps = {"mp2": factors[0] * o * n**4}
+        steps["ccsd"] = steps["mp2"] + factors[1] * o**2 * v**4
+        steps["ccsd(t)"] = steps["ccsd"] + factors[2] * o**3 * v**4
         # Integrals over atomic orbitals; of coupled cluster (ov|vv), amplitudes and two-particle densities.
         numbers_kept = n**4 / 8 + (0 if self.method == "mp2" else 3 * o * v**3 + 12 * o**2 * v**2 + v**4 / 4)
         return Cost((3 if system.spin else 1) * steps[self.method] / 3600, 8e-9 * numbers_kept)
@@ -164,10 +167,11 @@ class CorrelatedLevel(SettingsLevel):
         """Refuse what has no such labels, or costs too much, too; see ``LevelOfTheory.check``."""
         super().check(system)
         check_elements(self.basis, system.numbers)
-        if self.method == "ccsd(t)" and system.spin and len(system) > 1:
+        if self.method == "ccsd(t)" and system.spin and len(system) > 1 and self._with_forces:
             raise InputError(
                 f"{system.formula} has {system.spin} unpaired electrons, for which PySCF's forces of CCSD(T) are "
-                f"not the derivative of its energy. Take 'ccsd/{self.basis}', or a molecule without."
+                f"not the derivative of its energy. Take 'ccsd/{self.basis}', a molecule without, or energies alone "
+                "(--no-forces)."
             )
         cost = self.cost(system)
         limits = {"max_hours": (cost.hours, self.max_hours), "max_gigabytes": (cost.gigabytes, self.max_gigabytes)}
