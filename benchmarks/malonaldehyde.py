@@ -1,7 +1,7 @@
 """Measure what learns CCSD(T) energies of malonaldehyde from a few hundred: kernels, on Hartree-Fock theory or not.
 
     python -m benchmarks.malonaldehyde qm22_malonaldehyde_ccsdt_cbs.npz [--points 93 250 500] [--network FOLDER]
-        [--wavefunction FOLDER]
+        [--energy response] [--wavefunction FOLDER]
 
 The archive has ``numbers`` (9,), ``positions_angstrom`` (B, 9, 3) and ``energy_hartree`` (B,), those of QM-22. Written
 are ``better.db``, with the splits, and ``geometries.db``, the first training geometries and those to validate on,
@@ -159,6 +159,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--low-test", type=int, default=500, help="test geometries with such energies")
     parser.add_argument("--near", type=int, default=60, help="geometries of the archive near the path")
     parser.add_argument("--network", type=Path, help="PhiSNet of Hartree-Fock theory")
+    parser.add_argument("--energy", choices=("functional", "response"), default="functional", help="of that network")
     parser.add_argument("--wavefunction", type=Path, help="PhiSNet of CCSD(T)")
     return parser
 
@@ -187,7 +188,8 @@ def main(words: Sequence[str] | None = None) -> None:
     levels: dict[tuple[str, str], Level] = {("Hartree-Fock theory", "hartree_fock"): hartree_fock}
     if chosen.network is not None:
         weights = read_config(str(chosen.network)).weights_sha256[:12]
-        levels["the network's functional", f"functional_{weights}"] = partial(of_network, chosen.network, "functional")
+        name, file = f"the network's {chosen.energy}", f"{chosen.energy}_{weights}"
+        levels[name, file] = partial(of_network, chosen.network, chosen.energy)
     for (name, file), slow in levels.items():
         level = kept(chosen.output / f"{file}.json", slow)
         base = level(beside), level(queries.records)

@@ -9,115 +9,36 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import molecule
 from ase.calculators.calculator import InputError, PropertyNotImplementedError, get_calculator_class
 from ase.calculators.fd import calculate_numerical_forces
 from ase.db import connect
 from ase.io import read, write
 from ase.outputs import all_outputs
 
-from ase_mlwave.calculators import load_calculator
 from ase_mlwave.calculators.base import MlwaveCalculator
 from ase_mlwave.errors import OutOfDomainError, OutOfDomainWarning
 from ase_mlwave.models import folder as zoo
 from ase_mlwave.properties import EXTRAS, MATRICES
+from tests.calculators.refusals import Refusals
+from tests.calculators.under_test import Make
 from tests.pretend_device import PRETENDED, PretendDevice
-
-Make = Callable[..., MlwaveCalculator]
-#: Where there is a CUDA device, what is parametrised by this runs there, too (`make test-gpu`).
-CUDA = [pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda.is_available() else []
 
 ROTATION = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
 ROTATION *= np.linalg.det(ROTATION)  # proper
 MIRROR = np.diag([-1.0, 1.0, 1.0]) @ ROTATION
 
 
-class CalculatorContract:
+class CalculatorContract(Refusals):
     """Laws of `MlwaveCalculator`; energies in eV, forces in eV/Angstrom."""
-
-    folder: ClassVar[str]
-    """A model folder, or a name in the zoo; or else the fixture ``model`` gives one."""
-    calculator: ClassVar[Callable[..., MlwaveCalculator]] = staticmethod(load_calculator)
-    options: ClassVar[dict[str, Any]] = {}
-    """Given to the constructor in every test."""
-    formulas: ClassVar[tuple[str, ...]] = ("H2O",)
-    """Molecules that the model serves."""
-    law_tolerance: float = 1e-8
-    """Of symmetries, absolute."""
-    turning_tolerance: float | None = None
-    """Of rotation and reflection, where an integration grid does not turn with the molecule; else ``law_tolerance``."""
-    force_tolerance: float = 1e-5
-    """Between forces and finite differences."""
-    displacement: float = 1e-4
-    """Of those finite differences, Angstrom."""
-    hessian_tolerance: float = 2e-3
-    """Of second derivatives, eV/Angstrom^2: third-order terms of finite differences."""
-    float32_tolerance: float | None = 1e-3
-    """Between float32 and float64; None for models of float64 only."""
-    device_tolerance: float = 1e-8
-    """Between a GPU and the CPU."""
-    crossings: int = 40
-    """Copies between a device and its host, and waits for it, in a step of two structures: at most."""
-    apart: float = 30.0
-    """Distance at which two molecules do not see each other, Angstrom."""
-    foreign: str = "Xe"
-    """An element that the model does not know."""
-    measure: str = "domain_distance"
-    """Entry of the extras that says how unlike the training data a structure is."""
-    own_extras: ClassVar[set[str]] = set()
-    """Extras of the calculator that are not in the package's table."""
-
-    @pytest.fixture
-    def model(self) -> str:
-        return self.folder
-
-    @pytest.fixture(params=["cpu", *CUDA])
-    def device(self, request: pytest.FixtureRequest) -> str:
-        """Give each device of this machine in turn."""
-        return str(request.param)
-
-    @pytest.fixture(params=[PRETENDED, *CUDA])
-    def accelerator(self, request: pytest.FixtureRequest) -> Iterator[str]:
-        """Give each device but the CPU, and everywhere one that only looks like it (`tests.pretend_device`)."""
-        with PretendDevice() if request.param == PRETENDED else nullcontext():
-            yield request.param
-
-    @pytest.fixture
-    def make(self, device: str) -> Make:
-        """Give the constructor, on the device."""
-        return partial(self.calculator, **self.options, device=device)
-
-    @pytest.fixture
-    def calc(self, make: Make, model: str) -> MlwaveCalculator:
-        return make(model)
-
-    @pytest.fixture
-    def noise(self, device: str) -> float:
-        """Say by how much energies of one structure may differ: sums on a GPU have no fixed order."""
-        return 0.0 if device == "cpu" else self.device_tolerance
-
-    def atoms(self, seed: int = 0) -> Atoms:
-        """Return a distorted molecule in no special orientation."""
-        atoms = molecule(self.formulas[seed % len(self.formulas)])
-        atoms.rattle(0.06, seed=seed + 7)
-        return atoms
-
-    def both(self, calc: MlwaveCalculator, atoms: Atoms) -> tuple[float, np.ndarray]:
-        (result,) = calc.predict([atoms])
-        return result["energy"], result["forces"]
 
     # --- laws ---------------------------------------------------------------------------------------------------------
 
@@ -511,116 +432,3 @@ class CalculatorContract:
 
     def test_ase_knows_the_name(self, calc: MlwaveCalculator) -> None:
         assert get_calculator_class(calc.name) is type(calc)
-
-    # --- what is refused ----------------------------------------------------------------------------------------------
-
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            (lambda atoms: atoms.__delitem__(slice(None)), "empty"),
-            (lambda atoms: atoms.set_pbc([True, False, False]), "periodic"),
-            (lambda atoms: atoms.positions.__setitem__((1, 2), np.nan), "atom 1 is not finite"),
-            (lambda atoms: atoms.positions.__setitem__((0, 0), np.inf), "atom 0 is not finite"),
-            (lambda atoms: atoms.positions.__setitem__(1, atoms.positions[0]), "atoms 0 and 1 coincide"),
-            (lambda atoms: atoms.info.update(charge=2), "made for charge 0"),
-            (lambda atoms: atoms.info.update(spin=2), "made for spin 0"),
-            (lambda atoms: atoms.info.update(charge=0.5), "whole number"),
-            (lambda atoms: atoms.info.update(charge="plus"), "whole number"),
-            (lambda atoms: atoms.info.update(spin=-1), "unpaired electrons"),
-        ],
-    )
-    def test_bad_structure_is_refused(self, calc: MlwaveCalculator, change: Any, message: str) -> None:
-        atoms = self.atoms()
-        change(atoms)
-        with pytest.raises(InputError, match=message):
-            calc.get_potential_energy(atoms)
-        with pytest.raises(InputError, match=f"structure 1: .*{message}"):
-            calc.predict([self.atoms(), atoms])
-        assert calc.results == {}
-
-    def test_odd_electron_is_refused(self, calc: MlwaveCalculator) -> None:
-        atoms = self.atoms()
-        odd = [index for index, z in enumerate(atoms.numbers) if z % 2]
-        if not odd:
-            pytest.skip("all atoms have an even number of electrons")
-        del atoms[odd[0]]
-        with pytest.raises(InputError, match="unpaired"):
-            calc.get_potential_energy(atoms)
-
-    @pytest.mark.parametrize(
-        ("array", "change"),
-        [
-            ("positions", lambda a: a.astype(object)),
-            ("positions", lambda a: a.astype("<U20")),
-            ("positions", lambda a: a + 0j),
-            ("positions", lambda a: a[:, :2]),
-            ("positions", lambda a: a[:-1]),
-            ("positions", lambda a: a + 1e7),
-            ("numbers", lambda a: a[1:]),
-            ("numbers", lambda a: a + 0.5),
-            ("numbers", lambda a: a.astype(float)),
-            ("numbers", lambda a: a + 1000),
-            ("numbers", lambda a: -a),
-        ],
-    )
-    def test_arrays_that_are_no_atoms_are_refused(self, calc: MlwaveCalculator, array: str, change: Any) -> None:
-        """ASE does not look at what is put into ``atoms.arrays``."""
-        atoms = self.atoms()
-        atoms.arrays[array] = change(atoms.arrays[array])
-        calc.get_potential_energy(self.atoms())
-        with pytest.raises(InputError, match=r"(atoms.numbers|positions) must"):
-            calc.get_potential_energy(atoms)
-        with pytest.raises(InputError, match=r"structure 0: .*(atoms.numbers|positions) must"):
-            calc.predict([atoms])
-
-    @pytest.mark.parametrize("properties", [5, ["energy", None], [["energy"]], None])
-    def test_properties_that_are_no_names_are_refused(self, calc: MlwaveCalculator, properties: Any) -> None:
-        with pytest.raises(InputError, match="Give names"):
-            calc.predict([self.atoms()], properties)
-        with pytest.raises(InputError, match="Give names"):
-            calc.calculate(self.atoms(), properties)
-
-    def test_unknown_element_is_refused(self, calc: MlwaveCalculator) -> None:
-        atoms = self.atoms()
-        atoms.symbols[0] = self.foreign
-        known = ", ".join(calc.members[0].config.elements)
-        with pytest.raises(InputError, match=f"does not know {self.foreign}: it was made for {known}"):
-            calc.get_potential_energy(atoms)
-
-    def test_one_structure_is_not_a_list(self, calc: MlwaveCalculator) -> None:
-        with pytest.raises(InputError, match=re.escape("predict([atoms])")):
-            calc.predict(self.atoms())
-
-    def test_unknown_property_is_refused(self, calc: MlwaveCalculator) -> None:
-        atoms = self.atoms()
-        atoms.calc = calc
-        with pytest.raises(PropertyNotImplementedError):
-            atoms.get_magnetic_moment()
-        with pytest.raises(PropertyNotImplementedError, match="Did you mean 'forces'"):
-            calc.predict([atoms], ["force"])
-
-    @pytest.mark.parametrize(
-        ("options", "error", "message"),
-        [
-            ({"devise": "cpu"}, TypeError, "Did you mean 'device'"),
-            ({"device": "gpu"}, InputError, "'cpu', 'cuda'"),
-            ({"device": "cuda:99"}, InputError, "CUDA devices"),
-            ({"dtype": "float63"}, InputError, "Did you mean 'float64'"),
-            ({"batch_size": 0}, InputError, "at least 1"),
-            ({"outside": "ignore"}, InputError, "outside.*'error', 'warn'"),
-            ({"outside": ["warn"]}, InputError, "outside.*'error', 'warn'"),
-            ({"dtype": None}, InputError, "float64"),
-        ],
-    )
-    def test_bad_option_is_refused(
-        self, make: Make, model: str, options: dict[str, Any], error: type, message: str
-    ) -> None:
-        with pytest.raises(error, match=message):
-            make(model, **options)
-
-    @pytest.mark.parametrize(
-        "given", ["no-such-model", "", [], 3, ["no-such-model"], "long" * 2000, "~nobody-here/x", "a\0b"]
-    )
-    def test_bad_model_is_refused(self, make: Make, given: Any) -> None:
-        with pytest.raises(InputError, match="model"):
-            make(given)

@@ -19,7 +19,7 @@ from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.evaluation.energies import evaluate
 from tests import pretend_gpu4pyscf
-from tests.calculators.contract import CUDA
+from tests.calculators.under_test import CUDA
 from tests.calculators.waters import MODEL, mole_of, waters
 from tests.models.phisnet.training.runs import WATERS
 from tests.pretend_device import PRETENDED, PretendDevice

@@ -24,7 +24,7 @@ from ase_mlwave.models.qdf.training.readout import fit_readout
 from ase_mlwave.models.qdf.training.run import QDFTraining
 from ase_mlwave.models.training.metrics import read_metrics
 from ase_mlwave.models.training.run import Training
-from tests.calculators.contract import CUDA
+from tests.calculators.under_test import CUDA
 from tests.models.amons.springs import distorted
 from tests.models.phisnet.training import runs
 from tests.models.qdf.training import test_readout, test_run
