@@ -28,13 +28,15 @@ from ase_mlwave.evaluation.figures import (
 from ase_mlwave.models.config import ModelConfig
 from ase_mlwave.reference.levels import LevelOfTheory
 
-__all__ = ["Counter", "Evaluation", "Progress", "check_data", "evaluate", "level_remarks", "measure"]
+__all__ = ["OUTSIDE", "Counter", "Evaluation", "Progress", "check_data", "evaluate", "level_remarks", "measure"]
 
 Progress = Callable[[int], None]
 """Called with the number of molecules done since the last call."""
 Counter = Callable[[str, int], Progress]
 """Called with (what, number of molecules)."""
 
+#: Figures that count molecules past the thresholds of the domain, and past its limits.
+OUTSIDE = ("out_of_domain_molecules", "refused_molecules")
 #: Ends the level of theory of data whose energies are relative to the free atoms.
 _ATOMIZATION = "atomization energy"
 #: Members of a committee below which the calibration factor of its energies has no limit.
@@ -221,11 +223,12 @@ def measure(
     thresholds = models[0].domain.thresholds
     if thresholds:
         outside, refused = sum(not one.inside for one in errors), sum(one.refused for one in errors)
-        figures |= {"out_of_domain_molecules": float(outside), "refused_molecules": float(refused)}
+        figures |= dict(zip(OUTSIDE, (float(outside), float(refused)), strict=True))
         passed = ", ".join(f"{name} above {limit:g}" for name, limit in thresholds.items())
+        level = f" at {prefix.strip('_')}" if prefix else ""
         if outside:
             remarks.append(
-                f"{outside} of {len(errors)} molecules are beyond the model's domain ({passed}); figures named "
+                f"{outside} of {len(errors)} molecules are beyond the model's domain{level} ({passed}); figures named "
                 f"in_domain leave them out. A calculator would warn, and refuse {refused} of them"
             )
     one_model = Evaluation(figures, tuple(remarks), figures_by_size(errors, prefix))

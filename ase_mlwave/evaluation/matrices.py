@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.errors import OutOfDomainWarning, suggestion
-from ase_mlwave.evaluation.energies import Counter, Evaluation, Progress, check_data, level_remarks, measure
+from ase_mlwave.evaluation.energies import OUTSIDE, Counter, Evaluation, Progress, check_data, level_remarks, measure
 from ase_mlwave.models.card import record_errors
 from ase_mlwave.models.config import ModelConfig
 from ase_mlwave.models.phisnet.inference import predict_batch
@@ -215,14 +215,14 @@ def measure_levels(model: str | PathLike[str], data: Dataset, *, progress: Count
 
 
 def _joined(one: Evaluation, other: Evaluation) -> Evaluation:
-    """Put two evaluations of the same molecules together."""
+    """Put two evaluations of the same molecules together; at one level more may be outside of the domain."""
     by_size = one.by_size or other.by_size
     if one.by_size and other.by_size:
         pairs = zip(one.by_size, other.by_size, strict=True)
         by_size = tuple(replace(a, figures=a.figures | b.figures) for a, b in pairs)
-    return Evaluation(
-        one.figures | other.figures, one.remarks + other.remarks, by_size, one.calibrations + other.calibrations
-    )
+    counts = {n: max(one.figures[n], other.figures[n]) for n in OUTSIDE if n in one.figures and n in other.figures}
+    figures = one.figures | other.figures | counts
+    return Evaluation(figures, one.remarks + other.remarks, by_size, one.calibrations + other.calibrations)
 
 
 def _matrix_errors(

@@ -67,6 +67,18 @@ def test_committee_is_measured_level_by_level(waters: Dataset, other_model: Path
     assert sum("accident" in remark for remark in result.remarks) == 1
 
 
+def test_molecules_outside_at_any_level_are_counted(waters: Dataset, tmp_path: Path) -> None:
+    model = ModelFolder.load(MODEL)
+    thresholds = {**model.config.thresholds, "energy_uncertainty_per_atom": 1e-12}
+    limits = {**model.config.limits, "energy_uncertainty_per_atom": 1e3}
+    config = model.config.model_copy(update={"thresholds": thresholds, "limits": limits})
+    calc = PhiSNetCalculator(replace(model, config=config).save(tmp_path / "doubtful"))
+    for levels in (["functional", "wavefunction"], ["wavefunction", "functional"]):
+        result = evaluate_phisnet(calc, waters, levels=levels, cycles=False)
+        assert result.figures["out_of_domain_molecules"] == 3
+        assert any("3 of 3 molecules are beyond the model's domain at functional" in one for one in result.remarks)
+
+
 def test_dipoles_are_measured_of_the_predicted_density(waters: Dataset, other_model: Path) -> None:
     first = PhiSNetCalculator(MODEL).predict([atoms_from_record(record) for record in waters], ["dipole"])
     shifts = (0.0, 0.3, None)
