@@ -27,6 +27,8 @@ from benchmarks import common
 from benchmarks.common import KCAL_PER_MOL, existing, positive
 from benchmarks.kernels import Energies, Level, kept, kernel
 
+#: Ends the name of a level whose energies are taken as they are, but for a constant.
+_SHIFTED = ", its mean shifted"
 #: Name of a learner -> number of training geometries -> errors of the test geometries, kcal/mol.
 Errors = dict[str, dict[int, Energies]]
 
@@ -88,7 +90,7 @@ def measure(
         added = [replace(one, energy=e, forces=None, dipole=None) for one, e in zip(training, lacking, strict=True)]
         curve = found.setdefault(f"kernel on {name}" if name else "kernel", {})
         if name:
-            found[f"{name}, its mean shifted"] = {0: KCAL_PER_MOL * (cheap + np.mean(lacking) - labels)}
+            found[f"{name}{_SHIFTED}"] = {0: KCAL_PER_MOL * (cheap + np.mean(lacking) - labels)}
         for n in numbers:
             curve[n] = KCAL_PER_MOL * (cheap + kernel(added[:n], test) - labels)
     return found
@@ -105,24 +107,23 @@ def table(errors: Errors) -> list[list[str]]:
 
 
 def draw(errors: Errors, title: str, path: Path) -> None:
-    """Draw mean errors against the number of geometries."""
-    with common.picture(path, (5.6, 3.8)) as axes:
+    """Draw mean errors against the number of geometries; of a base alone as a dotted line of the same colour."""
+    with common.picture(path, (6.4, 4.0)) as axes:
+        colours: dict[str, str] = {}
         for name, curve in errors.items():
             means = [np.abs(one).mean() for one in curve.values()]
+            if 0 not in curve:
+                (line,) = axes.loglog(list(curve), means, "o-", ms=4, lw=1.2, label=name)
+                colours[name.removeprefix("kernel on ")] = line.get_color()
+        for name, curve in errors.items():
             if 0 in curve:
-                axes.axhline(means[0], color="tab:gray", lw=0.8, ls=":")
-                axes.annotate(
-                    name, (0.99, means[0]), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=7
-                )
-            else:
-                axes.loglog(list(curve), means, "o-", ms=4, lw=1.2, label=name)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+                axes.axhline(np.abs(curve[0]).mean(), color=colours[name.removesuffix(_SHIFTED)], lw=1.0, ls=":")
         common.plain_numbers(axes.xaxis)
+        common.plain_numbers(axes.yaxis)
         axes.set_xlabel("geometries learned from")
         axes.set_ylabel("mean error, kcal/mol")
-        axes.set_title(title)
-        axes.legend(frameon=False, fontsize=8)
+        axes.set_title(f"{title} (dotted: the level alone)", fontsize=10)
+        axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 0.0))
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -136,8 +137,9 @@ def main(words: Sequence[str] | None = None) -> None:
     dataset = read_dataset(chosen.data)
     training, test = splits_of(dataset, chosen.seed)
     chosen.output.mkdir(parents=True, exist_ok=True)
-    files = {level.name: chosen.output / f"{re.sub('[^A-Za-z0-9]+', '_', level.name)}.json" for level in levels}
-    bases = {level.name: kept(files[level.name], energies_at(level)) for level in levels}
+    files = [chosen.output / f"{re.sub('[^A-Za-z0-9]+', '_', level.name)}.json" for level in levels]
+    computed = [kept(file, energies_at(level)) for file, level in zip(files, levels, strict=True)]
+    bases = dict(zip(chosen.base, computed, strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         errors = measure(training, test, bases, chosen.points)

@@ -5,8 +5,9 @@
 
 The archive has ``numbers`` (9,), ``positions_angstrom`` (B, 9, 3) and ``energy_hartree`` (B,), those of QM-22. Written
 are ``better.db``, with the splits, and ``geometries.db``, the first training geometries and those to validate on,
-for ``mlwave label``. ``--network`` is a PhiSNet of Hartree-Fock theory: a kernel on the energy of its density needs no
-SCF. ``--wavefunction`` is one that learned ``better.db``. All are followed along a path of proton transfer, too.
+for ``mlwave label``. ``--network`` is a PhiSNet of Hartree-Fock theory, or ``phisnet-chno``: a kernel on the energy of
+its density needs no SCF. ``--wavefunction`` is one that learned ``better.db``. All are followed along a path of proton
+transfer, too.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--low", type=int, default=500, help="of them, with energies of Hartree-Fock theory")
     parser.add_argument("--low-test", type=int, default=500, help="test geometries with such energies")
     parser.add_argument("--near", type=int, default=60, help="geometries of the archive near the path")
-    parser.add_argument("--network", type=Path, help="PhiSNet of Hartree-Fock theory")
+    parser.add_argument("--network", type=Path, help="PhiSNet, of Hartree-Fock theory or another level")
     parser.add_argument("--energy", choices=("functional", "response"), default="functional", help="of that network")
     parser.add_argument("--wavefunction", type=Path, help="PhiSNet of CCSD(T)")
     return parser
