@@ -13,7 +13,7 @@ from ase.calculators.calculator import InputError
 __all__ = ["checkpoint_path", "read_checkpoint", "write_checkpoint"]
 
 #: Number of the format that this version writes and reads.
-_FORMAT = 3
+_FORMAT = 2
 
 
 def checkpoint_path(output: str | Path) -> Path:

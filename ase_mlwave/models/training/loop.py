@@ -87,7 +87,7 @@ class _Run:
         self._drawn_at = -math.inf
         hyper = settings.optimiser  # the learning rate is set at every step
         optimiser = torch.optim.AdamW(
-            _groups(module.network, hyper.weight_decay), hyper.learning_rate, hyper.betas, fused=True
+            module.network.parameters(), hyper.learning_rate, hyper.betas, weight_decay=hyper.weight_decay, fused=True
         )
         self.wrapped, self.optimiser = fabric.setup(module, optimiser)
         self._read(read_checkpoint(checkpoint_path(self.output)), optimiser)
@@ -255,14 +255,6 @@ class _Run:
             ) from error
         self.step, self.validated, self.sums = state["step"], state["validated"], state["sums"]
         self.metrics, self.best = state["metrics"], state["best"]
-
-
-def _groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Let weights of layers decay, not biases, scales and atoms' energies, whose size says nothing of overfitting."""
-    layers = [weight for weight in network.parameters() if weight.ndim > 1]
-    others = [weight for weight in network.parameters() if weight.ndim <= 1]
-    decays = ((layers, weight_decay), (others, 0.0))
-    return [{"params": weights, "weight_decay": decay} for weights, decay in decays if weights]
 
 
 def _tensorboard(output: Path) -> TensorBoardLogger | None:

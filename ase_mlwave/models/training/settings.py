@@ -31,7 +31,7 @@ class OptimiserSettings(BaseModel):
     warmup_steps: int | None = Field(None, ge=0)
     """Steps of linear increase at the start; 4 % of ``steps`` by default."""
     weight_decay: float = Field(1e-5, ge=0)
-    """Decoupled weight decay of layers' weights; biases, scales and atoms' energies do not decay."""
+    """Decoupled weight decay."""
     betas: tuple[float, float] = (0.9, 0.99)
     """Decay of the first and second moments."""
     gradient_clip: float = Field(1.0, gt=0)

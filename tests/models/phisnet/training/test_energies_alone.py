@@ -45,21 +45,6 @@ def test_training_of_energies_leaves_the_rest_to_the_last_bit(start: Path, tmp_p
     assert after.config.training_data.source == f"matrices: {Path(WATERS).name}; energies: {Path(WATERS).name}"
 
 
-def test_layers_decay_but_not_their_biases_and_scales(start: Path, tmp_path: Path) -> None:
-    rate, steps, weights = 1e-3, 2, []
-    for decay in (0.0, 100.0):
-        changes = {**ENERGIES, "optimiser": {"learning_rate": rate, "weight_decay": decay, "schedule": "constant"}}
-        model = train(
-            tiny_settings(tmp_path / f"{decay}", start_from=str(start), steps=steps, **changes), progress=False
-        )
-        weights.append(ModelFolder.load(model).weights)
-    free, decayed = weights
-    scale, layer = "energy_features.interactions.0.gate.swish.b", "energy_features.interactions.0.linear.weight"
-    assert free[scale].abs().max() > 1
-    assert (free[scale] - decayed[scale]).abs().max() < 2.1 * steps * rate  # a step is no longer than the learning rate
-    assert decayed[layer].norm() < 0.95 * free[layer].norm()
-
-
 def test_energies_and_forces_are_learned(start: Path, tmp_path: Path) -> None:
     optimiser = {"learning_rate": 0.01, "schedule": "constant", "ema_decay": 0.5, "warmup_steps": 1}
     changes = {**ENERGIES, "loss": {"hamiltonian": 0, "energy": 0.01, "forces": 1.0}, "optimiser": optimiser}
