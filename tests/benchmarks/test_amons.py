@@ -339,9 +339,13 @@ def test_tiny_boron_nitride(tmp_path: Path) -> None:
 
 
 def test_both_cells_of_silicon_are_the_same_crystal() -> None:
-    built = {name: f"silicon, {name}" for name in CLASSES["silicon"].parameters}
+    names = [*CLASSES["silicon"].parameters, *CLASSES["silicon-strained"].parameters]
+    built = {name: f"silicon, {name}" for name in names}
     crystals = {name: (systems.built(one), systems.built(f"{one}, cubic")) for name, one in built.items()}
-    assert len(crystals) == 5
+    assert len(crystals) == 9
+    volumes = {name: cubic.get_volume() / crystals["perfect"][1].get_volume() for name, (_, cubic) in crystals.items()}
+    assert volumes["compressed 3 %"] == pytest.approx(0.97**3)
+    assert volumes["tetragonal"] == pytest.approx(0.98 * 1.01 * 1.02)
     for cell, cubic in crystals.values():
         assert cell.get_volume() / len(cell) == pytest.approx(cubic.get_volume() / len(cubic))
         nearest = [
