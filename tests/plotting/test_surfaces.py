@@ -10,9 +10,10 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import InputError
 from matplotlib.axes import Axes
+from scipy.ndimage import zoom
 
 from ase_mlwave.plotting.levels import plot_levels
-from ase_mlwave.plotting.surfaces import View, plot_charges, plot_isosurface
+from ase_mlwave.plotting.surfaces import View, _splined, plot_charges, plot_isosurface
 
 #: A view along z, with x to the right.
 ALONG_Z = View(np.zeros(3), np.eye(3))
@@ -37,6 +38,11 @@ def test_surface_lies_where_the_function_has_the_level() -> None:
         assert (seen(axes, *(0.96 * direction)) < 0.98).any()
         np.testing.assert_array_equal(seen(axes, *(1.04 * direction)), 1)
     np.testing.assert_allclose(axes.get_xlim(), (-1.2, 1.2), atol=0.05)
+
+
+def test_splines_of_one_axis_each_are_those_of_all_at_once() -> None:
+    values = np.random.default_rng(0).normal(size=(7, 9, 6)).astype(np.float32)
+    np.testing.assert_allclose(_splined(values, (3, 4, 2)), zoom(values, (3, 4, 2), order=3), rtol=0, atol=1e-5)
 
 
 def test_parts_of_opposite_sign_have_two_colours_that_change_places_with_the_sign() -> None:
