@@ -21,6 +21,11 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert _python(f"import sys, ase_mlwave; print([name for name in {HEAVY!r} if name in sys.modules])") == "[]"
 
 
+def test_workers_that_label_load_no_torch() -> None:
+    """They start in less than half of the time, and there may be as many as cores."""
+    assert _python("import sys, ase_mlwave.reference.workers; print('torch' in sys.modules)") == "False"
+
+
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = f"""
 import sys

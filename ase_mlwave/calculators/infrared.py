@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import units
-from ase.vibrations import VibrationsData
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ase.vibrations import VibrationsData
 
 __all__ = ["InfraredData"]
 

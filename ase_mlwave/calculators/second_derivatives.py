@@ -6,11 +6,11 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, InputError
-from ase.vibrations import VibrationsData
 from numpy.typing import NDArray
 
 from ase_mlwave.calculators.checks import read_atoms
@@ -22,6 +22,9 @@ from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.models.domain.scope import Domain
 from ase_mlwave.systems.system import System
 from ase_mlwave.units import BOHR, HARTREE
+
+if TYPE_CHECKING:  # loads matplotlib
+    from ase.vibrations import VibrationsData
 
 __all__ = ["SecondDerivatives"]
 
@@ -105,6 +108,8 @@ class SecondDerivatives(Calculator):
         ase.vibrations.VibrationsData
             ``get_energies()`` (eV), ``get_frequencies()`` (cm^-1), ``get_modes()``, ``tabulate()``, ...
         """
+        from ase.vibrations import VibrationsData
+
         return VibrationsData.from_2d(_plain(atoms), self.hessian(atoms, step=step))
 
     def infrared(self, atoms: Atoms, *, step: float | None = None) -> InfraredData:
@@ -120,6 +125,8 @@ class SecondDerivatives(Calculator):
         step = _checked_step(step)
         self._judged_structure(atoms)
         forces, dipoles = self._differences(atoms, ("forces", "dipole"), step)
+        from ase.vibrations import VibrationsData
+
         hessian = _symmetric(-forces.reshape(3 * len(atoms), -1))
         return InfraredData(VibrationsData.from_2d(_plain(atoms), hessian), dipoles.reshape(len(atoms), 3, 3))
 

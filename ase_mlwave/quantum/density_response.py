@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from pyscf import df, dft, gto, lib
 from pyscf.lib.exceptions import BasisNotFoundError
 
-from ase_mlwave.quantum.auxiliary import three_centre_integrals
-
 __all__ = ["DensityResponse"]
 
 Array = NDArray[np.float64]
@@ -45,6 +43,8 @@ class DensityResponse:
     """
 
     def __init__(self, mole: gto.Mole, density: Array) -> None:
+        from ase_mlwave.quantum.auxiliary import three_centre_integrals  # loads torch
+
         auxiliary = _auxiliary_mole(mole)
         parts = three_centre_integrals(mole, auxiliary)
         self._integrals = np.concatenate([part for _, part in parts], axis=1)  # (M (M + 1) / 2, functions)

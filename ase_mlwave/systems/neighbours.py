@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import vesin
 from ase.geometry import complete_cell
 from numpy.typing import NDArray
 
@@ -152,6 +151,8 @@ class Candidates:
         """Search up to the cutoff, with what rounding may leave beyond it; of few atoms give all pairs."""
         if system.cell is None and len(system) <= _FEW_ATOMS:
             return cls(system, np.inf, _all_pairs(len(system)), None)
+        import vesin  # loads torch, which labels of molecules do without
+
         cell, pbc = _box(system)
         positions, vectors, reach = _searchable(system.positions, cell, pbc, cutoff * (1 + _SLACK))
         search = vesin.NeighborList(cutoff=reach, full_list=True, n_threads=1)

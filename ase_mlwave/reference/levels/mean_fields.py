@@ -16,7 +16,6 @@ from pyscf import dft, gto, scf
 
 from ase_mlwave.data.record import Record
 from ase_mlwave.quantum.basis import auxiliary_basis, build_mole
-from ase_mlwave.quantum.functional import gradient_method
 from ase_mlwave.quantum.gpu import PYSCF_DEVICES, check_device, on_device, to_numpy
 from ase_mlwave.quantum.names import (
     check_basis,
@@ -193,6 +192,8 @@ class PyscfLevel(SettingsLevel):
         return mean_field, rung
 
     def _gradient(self, mf: scf.hf.SCF) -> NDArray[np.float64]:
+        from ase_mlwave.quantum.functional import gradient_method  # loads torch
+
         try:
             return to_numpy(gradient_method(mf, grid_response=self.grid_response).kernel())
         except NotImplementedError as error:
