@@ -32,6 +32,12 @@ def _target(basis: str = "def2-svp", **options: Any) -> gto.Mole:
     return gto.M(atom=atoms, unit="Bohr", basis=basis, verbose=0, **options)
 
 
+def _on_few_points(mean_field: Any) -> Any:
+    """Take a coarse grid: what the tests say holds on any, as long as it is the same one."""
+    mean_field.grids.level = 0
+    return mean_field
+
+
 def _electrons(density: np.ndarray, mole: gto.Mole) -> float:
     return float((density * mole.intor("int1e_ovlp")).sum())
 
@@ -52,7 +58,7 @@ def test_same_basis_keeps_the_density(kind: Any, fitted: bool) -> None:
 @pytest.mark.parametrize("cart", [False, True])
 def test_projected_density_is_idempotent(basis: str, cart: bool) -> None:
     density, source, _ = _source()
-    field = dft.RKS(_target(basis, cart=cart), xc="pbe").density_fit()
+    field = _on_few_points(dft.RKS(_target(basis, cart=cart), xc="pbe").density_fit())
     adapted = adapt_density(density, source, field)
     S = field.get_ovlp()
     assert _electrons(adapted, field.mol) == pytest.approx(16.0, abs=1e-10)
@@ -116,7 +122,7 @@ def test_a_good_density_saves_cycles_and_gives_the_same_energy(basis: str, kind:
     density, source, _ = _source()
 
     def field() -> Any:
-        mean_field = kind(_target(basis), xc=xc).density_fit()
+        mean_field = _on_few_points(kind(_target(basis), xc=xc).density_fit())
         mean_field.conv_tol = 1e-9
         return mean_field
 
