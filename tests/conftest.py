@@ -27,6 +27,16 @@ def morse_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(KINDS, KIND.name, KIND)
 
 
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """Leave out learning curves, which take longer than tiny runs; ``cli/test_train.py`` and others draw them."""
+    from ase_mlwave.models.training import loop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "draw_learning_curve", lambda metrics, picture: None)
+        yield
+
+
 @pytest.fixture
 def meta() -> Iterator[str]:
     """Give the device that holds no data; tables kept for it are not those of tests that only pretend it."""

@@ -100,6 +100,7 @@ def test_models_of_the_readme_ship() -> None:
     assert named <= set(list_models())
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("forces", [True, False], ids=["forces", "energies_alone"])
 def test_training_on_a_file_of_the_readme_runs(
     forces: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -17,6 +17,8 @@ from ase_mlwave.cli.main import app
 from ase_mlwave.data.convert import atoms_from_record
 from ase_mlwave.data.database import read_database
 from ase_mlwave.models.folder import ModelFolder, read_config
+from ase_mlwave.models.training import loop
+from ase_mlwave.plotting.training import draw_learning_curve
 
 ROOT = Path(__file__).parents[2]
 LABELLED = ROOT / "tests" / "data" / "files" / "waters_pbe_def2svp.db"
@@ -33,6 +35,9 @@ steps_per_epoch: 2
 checkpoint_minutes: 0
 accelerator: cpu
 """
+
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +62,10 @@ def _steps(folder: Path) -> int:
     return int(json.loads((folder / "settings.json").read_text())["steps"])
 
 
-def test_run_ends_in_a_model_that_the_calculator_loads(settings: Path, tmp_path: Path) -> None:
+def test_run_ends_in_a_model_that_the_calculator_loads(
+    settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "draw_learning_curve", draw_learning_curve)
     code, output = _invoke(settings, "--no-progress")
     assert code == 0, output
     assert f"model written to {tmp_path / 'run' / 'model'}" in output

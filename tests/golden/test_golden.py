@@ -18,7 +18,7 @@ recorded = cache(stored)
 
 
 @pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None) -> Iterator[None]:
     """Keep to one thread, whose sums have one order, and to an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hf, "MUTE_CHKFILE", True)

@@ -1,4 +1,4 @@
-"""Tiny runs, whose models are not measured afterwards, which takes longer; but see ``test_measured.py``."""
+"""Tiny runs; models are not measured afterwards, and no curve is drawn: both take longer. ``test_measured.py`` does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ase_mlwave.models.training.run import Training
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _unmeasured(request: pytest.FixtureRequest) -> Iterator[None]:
+def _unmeasured(request: pytest.FixtureRequest, undrawn: None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if not request.module.__name__.endswith("test_measured"):
             patch.setattr(Training, "_measure", lambda *arguments: None)

@@ -27,7 +27,9 @@ from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.models.phisnet.training.module import PhiSNetModule
 from ase_mlwave.models.phisnet.training.run import train
 from ase_mlwave.models.phisnet.training.settings import TrainingSettings
+from ase_mlwave.models.training import loop
 from ase_mlwave.models.training.metrics import read_metrics
+from ase_mlwave.plotting.training import draw_learning_curve
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.units import HARTREE
 from tests.models.phisnet.training.runs import MODEL, WATERS, tiny_settings
@@ -50,9 +52,11 @@ def _train(output: Path, *, resume: bool = False, **changes: Any) -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of a run that was not interrupted."""
+    """Give the folder of a run that was not interrupted, with its curve."""
     output = tmp_path_factory.mktemp("run") / "finished"
-    _train(output)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "draw_learning_curve", draw_learning_curve)
+        _train(output)
     return output
 
 

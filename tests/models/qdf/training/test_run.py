@@ -25,6 +25,8 @@ from ase_mlwave.properties import LABELS
 from ase_mlwave.reference.differences import base_labels
 from ase_mlwave.units import HARTREE
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 WATERS = str(Path(__file__).parents[3] / "data" / "files" / "waters_pbe_def2svp.db")
 
 
