@@ -1,6 +1,6 @@
 """Label CHNO geometries with Kohn-Sham matrices: an endless queue, one file a label, resumable at any time.
 
-    python datasets/make_chno_matrices.py label SOURCE WORK --guess MODEL   # until it is stopped
+    python datasets/make_chno_matrices.py label SOURCE WORK --guess MODEL   # until it is stopped; --device cuda
     python datasets/make_chno_matrices.py pack WORK datasets/chno_matrices_02.npz
 
 SOURCE is a folder with ``chno5_geometries.npz``, ``chno5_pbe_def2svp.npz``, ``chno_matrices_281.npz``, ``qm7.npz``,
@@ -37,6 +37,7 @@ from ase_mlwave.data.packed import write_packed
 from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.splits import formula_split
+from ase_mlwave.quantum.gpu import PYSCF_DEVICES, to_numpy
 from ase_mlwave.units import BOHR
 
 Task = tuple[str, int, bool]
@@ -209,16 +210,23 @@ def stretched(rng: np.random.Generator, source: Source) -> tuple[Atoms, float]:
         return atoms, -float(int(100 * factor))
 
 
-def label(atoms: Atoms, guess: PhiSNetCalculator | None, *, forces: bool) -> Record:
-    """Converge on a coarse grid first, from the model's density where there is one, then on the fine one."""
+def label(atoms: Atoms, guess: PhiSNetCalculator | None = None, *, forces: bool, device: str = "cpu") -> Record:
+    """Converge on a coarse grid first, from the model's density where there is one, then on the fine one.
+
+    With ``device="cuda"`` gpu4pyscf converges from PySCF's guess on the fine grid alone, which is faster there.
+    """
     mole = gto.M(atom=list(zip(atoms.symbols, atoms.positions, strict=True)), basis="def2-svp", verbose=0)
 
     def mean_field(level: int, tolerance: float) -> Any:
         mf = dft.RKS(mole, xc="pbe").density_fit()
         mf.chkfile, mf.grids.level, mf.conv_tol = None, level, tolerance
-        return precondition(mf)
+        return mf
 
-    coarse, fine = mean_field(1, 1e-7), mean_field(3, 1e-8)
+    if device == "cuda":
+        found = mean_field(3, 1e-9).to_gpu()
+        found.kernel()
+        return labels_of(atoms, found, forces=forces)
+    coarse, fine = precondition(mean_field(1, 1e-7)), precondition(mean_field(3, 1e-8))
     coarse.kernel(dm0=None if guess is None else guess.initial_guess(coarse, fallback="minao"))
     if not coarse.converged:
         coarse = coarse.newton()
@@ -226,12 +234,19 @@ def label(atoms: Atoms, guess: PhiSNetCalculator | None, *, forces: bool) -> Rec
     fine.with_df = coarse.with_df
     density = coarse.make_rdm1()
     fine.kernel(dm0=density)
-    if not (coarse.converged and fine.converged):
+    fine.converged &= coarse.converged
+    return labels_of(atoms, fine, forces=forces)
+
+
+def labels_of(atoms: Atoms, mean_field: Any, *, forces: bool) -> Record:
+    """Collect the labels of a converged mean field of PySCF or gpu4pyscf."""
+    if not mean_field.converged:
         raise RuntimeError("the SCF did not converge")
-    fock = np.asarray(fine.get_fock(dm=fine.make_rdm1()))
-    pulls = -fine.nuc_grad_method().kernel() if forces else None
+    fock = to_numpy(mean_field.get_fock(dm=mean_field.make_rdm1()))
+    pulls = -to_numpy(mean_field.nuc_grad_method().kernel()) if forces else None
     matrices = {"hamiltonian": (fock + fock.T) / 2}
-    return Record(atoms.numbers, atoms.positions / BOHR, energy=fine.e_tot, forces=pulls, matrices=matrices)
+    energy = float(mean_field.e_tot)
+    return Record(atoms.numbers, atoms.positions / BOHR, energy=energy, forces=pulls, matrices=matrices)
 
 
 def positions_key(positions: NDArray[np.float64]) -> bytes:
@@ -244,7 +259,7 @@ def split_of(record: Record) -> str:
     return "train" if record.formula == "H2O" else formula_split(record)
 
 
-def label_all(source: Source, work: Path, guess: str | None) -> None:
+def label_all(source: Source, work: Path, guess: str | None, device: str) -> None:
     """Work through the queue."""
     work.mkdir(parents=True, exist_ok=True)
     parts = [read_dataset(path) for path in sorted(Path(__file__).parent.glob("chno_matrices_*.npz"))]
@@ -258,7 +273,7 @@ def label_all(source: Source, work: Path, guess: str | None) -> None:
             atoms, temperature = geometry(kind, index, source)
             if positions_key(atoms.positions) in frames:  # frames of alcohols may be drawn twice
                 continue
-            record = label(atoms, calculator, forces=forces)
+            record = label(atoms, calculator, forces=forces, device=device)
         except Exception as error:  # one molecule must not stop the others
             target.with_suffix(".failed").write_text(repr(error), encoding="utf-8")
             print(f"{kind} {index} failed: {error!r}", flush=True)
@@ -285,7 +300,8 @@ def main() -> None:
     first.add_argument("source", type=Path)
     first.add_argument("work", type=Path)
     first.add_argument("--guess", help="a PhiSNet that starts the SCF")
-    first.set_defaults(run=lambda given: label_all(Source(given.source), given.work, given.guess))
+    first.add_argument("--device", choices=PYSCF_DEVICES, default="cpu", help="cuda: by gpu4pyscf")
+    first.set_defaults(run=lambda given: label_all(Source(given.source), given.work, given.guess, given.device))
     second = verbs.add_parser("pack")
     second.add_argument("work", type=Path)
     second.add_argument("target", type=Path)
