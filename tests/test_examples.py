@@ -202,6 +202,7 @@ def test_settings_are_understood_and_named_in_the_readme(path: Path) -> None:
     assert f"{path.parent.name}/{path.name}" in (EXAMPLES / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_water_dynamics(tmp_path: Path) -> None:
     pytest.importorskip("tblite")
     output = _run("water_dynamics.py", tmp_path)
@@ -209,6 +210,7 @@ def test_water_dynamics(tmp_path: Path) -> None:
     assert float(re.findall(r"on the way: (\d+) meV/A", output)[0]) < 150
 
 
+@pytest.mark.slow
 def test_many_waters(tmp_path: Path) -> None:
     pytest.importorskip("torch_sim")
     output = _run("many_waters.py", tmp_path)
