@@ -220,7 +220,9 @@ def test_many_processes_write_to_one_server(address: str, tmp_path: Path) -> Non
         victim.wait()
         finish(one)
         finish(other)
-    file = label_geometries(waters(18), address, CalculatorLevel("noted", levels_for_tests.noted), n_workers=1)
+    with ThreadPoolExecutor(1) as threads:
+        level = CalculatorLevel("noted", levels_for_tests.noted)
+        file = label_geometries(waters(18), address, level, executor=threads)
     assert file.counts() == {"labelled": 18, "failed": 0, "pending": 0}
     assert sorted(r.info["index"] for r in file.read()) == list(range(18))
     times, _ = noted(tmp_path)

@@ -40,7 +40,7 @@ def _committee(n: int, seed: int = 0) -> tuple[list[MoleculeErrors], list[Outcom
 
 def test_members_and_labels_of_one_distribution_give_the_factors_of_statistics() -> None:
     """Of K members: var(label - mean) = (1 + 1/K) var; the mean of 1/s^2 is that of an inverse chi-squared variable."""
-    energy, forces = calibrations(*_committee(20_000))
+    energy, forces = calibrations(*_committee(8_000))
     k = N_MEMBERS
     for panel, dof in ((energy, k - 1), (forces, 3 * (k - 1))):
         assert panel.ratio() == pytest.approx(np.sqrt(1 + 1 / k), rel=0.05)
@@ -50,8 +50,8 @@ def test_members_and_labels_of_one_distribution_give_the_factors_of_statistics()
         bins = panel.bins()
         assert bins[0].spread < bins[-1].spread / 20
         assert bins[0].error < bins[-1].error / 20
-    assert energy.spreads.shape == (20_000,)
-    assert forces.spreads.shape == (20_000 * N_ATOMS,)
+    assert energy.spreads.shape == (8_000,)
+    assert forces.spreads.shape == (8_000 * N_ATOMS,)
 
 
 def test_spreads_times_the_factor_have_the_size_of_the_errors() -> None:

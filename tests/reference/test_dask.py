@@ -32,10 +32,10 @@ distributed = pytest.importorskip("distributed")
 
 
 @contextmanager
-def cluster(n_workers: int = 2) -> Iterator[str]:
-    """Start a cluster in the working directory, and give its address."""
-    options = {"n_workers": n_workers, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
-    with distributed.LocalCluster(**options, host="127.0.0.1") as local:
+def cluster(n_workers: int = 2, *, processes: bool = True) -> Iterator[str]:
+    """Start a cluster in the working directory, of processes or of threads, and give its address."""
+    options = {"n_workers": n_workers, "threads_per_worker": 1, "processes": processes, "dashboard_address": ":0"}
+    with distributed.LocalCluster(**options, host="127.0.0.1", protocol="tcp") as local:
         yield local.scheduler_address
 
 
@@ -91,7 +91,7 @@ def test_a_molecule_that_kills_every_worker_is_a_failure(here: Path) -> None:
 
 def test_command_line_labels_on_a_cluster(here: Path) -> None:
     ase.io.write("hydrogens.extxyz", [Atoms("H2", [[0, 0, 0], [0, 0, bond]]) for bond in (0.7, 0.8, 0.9)])
-    with cluster(1) as address:
+    with cluster(1, processes=False) as address:  # processes take seconds to load PySCF
         arguments = ["label", "hydrogens.extxyz", "hydrogens.db", "--level", "hf/sto-3g", "--dask", address]
         result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output

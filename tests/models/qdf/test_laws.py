@@ -142,7 +142,7 @@ def test_bond_scan_is_smooth(numbers: tuple[int, int]) -> None:
         return float(np.abs(np.diff(curvature)).max())
 
     # A jump of the curvature would stay the same in smaller steps, one of the slope or the energy would grow.
-    assert largest_change_of_curvature(0.005) < 0.65 * largest_change_of_curvature(0.01)
+    assert largest_change_of_curvature(0.01) < 0.65 * largest_change_of_curvature(0.02)
 
 
 @both

@@ -17,7 +17,7 @@ from ase_mlwave.reference.levels import TbliteLevel
 
 pytest.importorskip("tblite")
 
-FEW = Displacements(number=6, temperature=300.0)
+FEW = Displacements(number=3, temperature=300.0)
 
 
 def learn(name: str, database: Path, displaced: Displacements | int = FEW, **options: object) -> AmonsCalculator:
@@ -31,14 +31,14 @@ def learn(name: str, database: Path, displaced: Displacements | int = FEW, **opt
 def test_copies_are_drawn_once(tmp_path: Path) -> None:
     first = learn("CH3OH", tmp_path / "amons.db")
     hot = [record for record in first.study.records if "origin" in record.info]
-    assert len(hot) == 6 * len(first.extras["amons"])
+    assert len(hot) == FEW.number * len(first.extras["amons"])
     assert first.study.n_new == len(first.study.records) <= len(hot) + 2 * len(first.extras["amons"])
     again = learn("CH3OH", tmp_path / "amons.db")
     assert again.study.n_new == 0
     for one, other in zip(first.study.records, again.study.records, strict=True):
         np.testing.assert_array_equal(one.positions, other.positions)
-    more = learn("CH3OH", tmp_path / "amons.db", Displacements(number=8, temperature=300.0))
-    assert more.study.n_new == 2 * len(more.extras["amons"])
+    more = learn("CH3OH", tmp_path / "amons.db", Displacements(number=4, temperature=300.0))
+    assert more.study.n_new == len(more.extras["amons"])
     other = learn("CH3OH", tmp_path / "other.db")
     hot = [record for record in other.study.records if "origin" in record.info]
     known = [record for record in first.study.records if "origin" in record.info]
