@@ -40,7 +40,7 @@ class SystemClass(BaseModel):
     """Amons keep the query's coordinates but for their caps, which the reference relaxes; or are minima of the
     reference; or remain as `amon_geometries` returns them."""
     max_heavy: int  # heavy atoms of the largest amons
-    max_contact_heavy: int | None = None  # the same of amons that touch
+    max_contact_heavy: int | None = None  # the same of amons that touch, both together
     larger: Mapping[str, int] = Field(default_factory=dict)
     """System -> heavy atoms of its largest amons, where these are others."""
     smaller: bool = False  # whether amons must be smaller than their query

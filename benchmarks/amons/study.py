@@ -108,7 +108,7 @@ class Bench:
         radicals = kind.build == "sheets" and len(kind.parameters[case.name]) % 2 == 1
         options: dict[str, Any] = {"allow_radicals": radicals, **kind.cut}
         if kind.max_contact_heavy is not None:
-            options["max_contact_heavy"] = max(2, min(largest, kind.max_contact_heavy))
+            options["max_contact_heavy"] = max(2, min(asked or kind.max_contact_heavy, kind.max_contact_heavy))
         if kind.smaller and isinstance(case.query, Record):
             largest = min(largest, int((case.query.numbers > 1).sum()) - 1)
         if kind.amons == "caps":

@@ -19,6 +19,7 @@ from rdkit import Chem
 from ase_mlwave.data.convert import record_from_atoms
 from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.fragments.perception import molecule_from
+from ase_mlwave.models.amons.fragments.selection import find_amons
 from ase_mlwave.reference.levels import LevelOfTheory, TbliteLevel
 from ase_mlwave.reference.molecules import from_smiles
 from ase_mlwave.units import BOHR
@@ -378,6 +379,15 @@ def test_guanine_and_cytosine_face_each_other() -> None:
     bridges = [pair.get_distance(one, 16 + other) for one, other in ((9, 0), (10, 7), (0, 6))]  # O6-N4, N1-N3, N2-O2
     assert bridges == pytest.approx([2.9, 2.9, 2.9], abs=0.1)
     assert pair.get_all_distances()[:16, 16:].min() > 1.7
+
+
+def test_largest_contacts_of_base_pairs_show_all_hydrogen_bonds_of_guanine_and_cytosine_and_no_smaller_do() -> None:
+    kind, ends = CLASSES["base-pairs"], {0, 9, 10, 16, 22, 23}  # O6-N4, N1-N3, N2-O2
+    found = find_amons(
+        record_from_atoms(systems.built("G-C")), kind.max_heavy, max_contact_heavy=kind.max_contact_heavy
+    )
+    whole = {amon.smiles: amon.n_heavy for amon in found if any(ends <= set(place) for place in amon.occurrences)}
+    assert whole == {"N=C(N)NC=O.NC=NC=O": kind.max_contact_heavy}
 
 
 def test_tiny_base_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
