@@ -7,8 +7,10 @@ imported is what is installed, whatever the folder holds.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -136,9 +138,18 @@ def find_kind(name: str, where: str) -> Kind:
     """
     if name in KINDS:
         return KINDS[name]
+    try:
+        return _brought(name, tuple(sys.path))
+    except LookupError:
+        raise InputError(f"{where} has the unknown kind {name!r}. {suggestion(name, kind_names())}") from None
+
+
+@lru_cache(maxsize=64)
+def _brought(name: str, path: tuple[str, ...]) -> Kind:
+    """Find a kind of another package on Python's path, once: all that are installed are looked through."""
     points = list(entry_points(group=GROUP, name=name))
     if not points:
-        raise InputError(f"{where} has the unknown kind {name!r}. {suggestion(name, kind_names())}")
+        raise LookupError(name)
     if len({point.value for point in points}) > 1:
         packages = " and ".join(sorted(map(_package, points)))
         raise InputError(f"the kind {name!r} is brought by {packages}. Uninstall all but one.")

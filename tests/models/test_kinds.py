@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from ase.calculators.calculator import InputError
 
 from ase_mlwave.calculators.base import MlwaveCalculator
+from ase_mlwave.models import kinds
 from ase_mlwave.models.kinds import KINDS, Kind, find_kind
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +92,22 @@ def python(tmp_path: Path) -> Python:
         return json.loads(done.stdout)
 
     return run
+
+
+def test_kind_of_another_package_is_sought_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look through all packages takes as long as to load a small model."""
+    sought: list[str] = []
+    point = EntryPoint("test-morse", "tests.calculators.morse:KIND", kinds.GROUP)
+    monkeypatch.setattr(kinds, "entry_points", lambda **which: sought.append(which.get("name", "all")) or [point])
+    try:
+        assert find_kind("test-morse", "a test") is find_kind("test-morse", "a test")
+    finally:
+        kinds._brought.cache_clear()
+    assert sought == ["test-morse"]
+    monkeypatch.setattr(kinds, "entry_points", lambda **which: [])
+    for _ in range(2):  # what is missing may be installed
+        with pytest.raises(InputError, match="a test has the unknown kind 'test-morse'"):
+            find_kind("test-morse", "a test")
 
 
 def test_kinds_of_other_packages_are_known_and_not_imported_before_they_are_used(python: Python) -> None:
