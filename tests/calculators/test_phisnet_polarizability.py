@@ -19,10 +19,10 @@ REFERENCE = np.array(json.loads(FILE.read_text(encoding="utf-8"))["polarizabilit
 
 @pytest.mark.parametrize(
     ("level", "tolerance"),
-    [("functional", 5e-3), ("response", 5e-4), pytest.param("scf", 2e-4, marks=pytest.mark.slow)],
+    [("functional", 7e-3), ("response", 5e-4), pytest.param("scf", 2e-4, marks=pytest.mark.slow)],
 )
 def test_polarizability_is_that_of_pyscf(level: str, tolerance: float) -> None:
-    """Within 0.3 % from orbitals that are nearly right; within 0.03 % from a relaxed density."""
+    """Within 0.7 % from orbitals that are nearly right; within 0.03 % from a relaxed density."""
     calc = PhiSNetCalculator("phisnet-chno", energy=level)
     np.testing.assert_allclose(calc.polarizability(distorted_water()), REFERENCE, atol=tolerance)
 
