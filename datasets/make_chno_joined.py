@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from ase.optimize import BFGS
-from make_chno_matrices import DESCRIPTION, Source, bonds_of, label, shaken, split_of
+from make_chno_matrices import DESCRIPTION, Source, bonds_of, label, shaken, split_of, write_label
 from scipy.spatial.transform import Rotation
 from tblite.ase import TBLite
 
@@ -133,21 +132,14 @@ def label_all(given: argparse.Namespace) -> None:
     calculator = None if given.guess is None else PhiSNetCalculator(given.guess, outside="warn")
     given.work.mkdir(parents=True, exist_ok=True)
     for index in range(given.first, given.last):
-        target = given.work / f"joined_{index}.npz"
         if list(given.work.glob(f"joined_{index}.*")):
             continue
-        try:
+
+        def made(index: int = index) -> tuple[Record, float]:
             atoms, temperature = geometry(index, source, forbidden)
-            record = label(atoms, calculator, forces=True, device=given.device)
-        except Exception as error:  # one molecule must not stop the others
-            target.with_suffix(".failed").write_text(repr(error), encoding="utf-8")
-            print(f"joined {index} failed: {error!r}", flush=True)
-            continue
-        info = {"kind": "joined", "index": index, "temperature": temperature, "split": split_of(record)}
-        scratch = given.work / f".joined-{index}.npz"
-        write_packed(scratch, [replace(record, info=info)], "def2-svp", DESCRIPTION)
-        scratch.rename(target)
-        print(f"joined {index}: {record.formula}", flush=True)
+            return label(atoms, calculator, forces=True, device=given.device), temperature
+
+        write_label(given.work, "joined", index, made)
 
 
 def pack(given: argparse.Namespace) -> None:
@@ -159,7 +151,6 @@ def pack(given: argparse.Namespace) -> None:
     if given.matrices:
         write_packed(given.target, records, "def2-svp", DESCRIPTION)
     else:
-        columns = {name: [record.info[name] for record in records] for name in ("index", "split")}
         np.savez_compressed(
             given.target,
             Z=np.concatenate([record.numbers for record in records]).astype(np.int8),
@@ -170,7 +161,8 @@ def pack(given: argparse.Namespace) -> None:
             offsets=np.cumsum([0, *(len(record) for record in records)]),
             smiles=np.array([""] * len(records)),
             meta=np.array(DESCRIPTION),
-            **{name: np.array(column) for name, column in columns.items()},
+            index=np.array(indices),
+            split=np.array([record.info["split"] for record in records]),
         )
     print(f"{len(records)} molecules -> {given.target} ({given.target.stat().st_size / 1e6:.1f} MB)")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -268,21 +268,33 @@ def label_all(source: Source, work: Path, guess: str | None, device: str) -> Non
     frames = {positions_key(record.positions * BOHR) for part in parts for record in part}
     calculator = None if guess is None else PhiSNetCalculator(guess, outside="warn")
     for kind, index, forces in queue(source, done):
-        target = work / f"{kind}_{index}.npz"
-        try:
+
+        def made(kind: str = kind, index: int = index, forces: bool = forces) -> tuple[Record, float] | None:
             atoms, temperature = geometry(kind, index, source)
             if positions_key(atoms.positions) in frames:  # frames of alcohols may be drawn twice
-                continue
-            record = label(atoms, calculator, forces=forces, device=device)
-        except Exception as error:  # one molecule must not stop the others
-            target.with_suffix(".failed").write_text(repr(error), encoding="utf-8")
-            print(f"{kind} {index} failed: {error!r}", flush=True)
-            continue
-        info = {"kind": kind, "index": index, "temperature": temperature, "split": split_of(record)}
-        scratch = work / f".{kind}-{index}.npz"
-        write_packed(scratch, [replace(record, info=info)], "def2-svp", DESCRIPTION)
-        scratch.rename(target)
-        print(f"{kind} {index}: {record.formula}", flush=True)
+                return None
+            return label(atoms, calculator, forces=forces, device=device), temperature
+
+        write_label(work, kind, index, made)
+
+
+def write_label(work: Path, kind: str, index: int, made: Callable[[], tuple[Record, float] | None]) -> None:
+    """Write a label with its temperature (K), or why there is none: one molecule must not stop the others."""
+    target = work / f"{kind}_{index}.npz"
+    try:
+        found = made()
+    except Exception as error:
+        target.with_suffix(".failed").write_text(repr(error), encoding="utf-8")
+        print(f"{kind} {index} failed: {error!r}", flush=True)
+        return
+    if found is None:
+        return
+    record, temperature = found
+    info = {"kind": kind, "index": index, "temperature": temperature, "split": split_of(record)}
+    scratch = work / f".{kind}-{index}.npz"
+    write_packed(scratch, [replace(record, info=info)], "def2-svp", DESCRIPTION)
+    scratch.rename(target)
+    print(f"{kind} {index}: {record.formula}", flush=True)
 
 
 def pack(work: Path, target: Path) -> None:
