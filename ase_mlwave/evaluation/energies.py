@@ -28,12 +28,24 @@ from ase_mlwave.evaluation.figures import (
 from ase_mlwave.models.config import ModelConfig
 from ase_mlwave.reference.levels import LevelOfTheory
 
-__all__ = ["OUTSIDE", "Counter", "Evaluation", "Progress", "check_data", "evaluate", "level_remarks", "measure"]
+__all__ = [
+    "OUTSIDE",
+    "Counter",
+    "Evaluation",
+    "ExtraFigures",
+    "Progress",
+    "check_data",
+    "evaluate",
+    "level_remarks",
+    "measure",
+]
 
 Progress = Callable[[int], None]
 """Called with the number of molecules done since the last call."""
 Counter = Callable[[str, int], Progress]
 """Called with (what, number of molecules)."""
+ExtraFigures = Callable[[Sequence[Record], Sequence[Any]], Mapping[str, float]]
+"""Called with molecules and one extra of each; gives figures."""
 
 #: Figures that count molecules past the thresholds of the domain, and past its limits.
 OUTSIDE = ("out_of_domain_molecules", "refused_molecules")
@@ -188,6 +200,7 @@ def measure(
     properties: Sequence[str] = ("energy", "forces"),
     *,
     prefix: str = "",
+    extras: Mapping[str, ExtraFigures] | None = None,
     progress: Counter | None = None,
 ) -> Evaluation:
     """Measure predictions on the molecules that have labels of them.
@@ -202,6 +215,8 @@ def measure(
         What to measure, names of `ase_mlwave.properties.LABELS`.
     prefix : str
         Begins the names of all figures.
+    extras : mapping of str to callable, optional
+        Name of an extra -> what gives figures of it, called with the molecules and the extra of each.
     progress : callable, optional
         As in `evaluate`.
 
@@ -217,9 +232,13 @@ def measure(
     models = _single_models(calculator)
     counter = progress or (lambda what, total: lambda done: None)
     advance = counter(prefix.strip("_") or _plural(properties[0]), len(labelled) * len(models))
-    predictions = [_predict(model, labelled, properties, advance) for model in models]
+    extras = extras or {}
+    predictions = [_predict(model, labelled, properties, advance, tuple(extras)) for model in models]
     errors = _errors(labelled, predictions[0], models[0])
     figures = label_figures(errors, prefix) | uncertainty_figures(errors, predictions[0], prefix)
+    for name, figures_of in extras.items():
+        found = figures_of(labelled, [outcome.extras[name] for outcome in predictions[0]])
+        figures |= {prefix + key: value for key, value in found.items()}
     thresholds = models[0].domain.thresholds
     if thresholds:
         outside, refused = sum(not one.inside for one in errors), sum(one.refused for one in errors)
@@ -266,9 +285,13 @@ def _single_models(calculator: MlwaveCalculator) -> list[MlwaveCalculator]:
 
 
 def _predict(
-    calculator: MlwaveCalculator, records: Sequence[Record], properties: Sequence[str], advance: Progress
+    calculator: MlwaveCalculator,
+    records: Sequence[Record],
+    properties: Sequence[str],
+    advance: Progress,
+    wanted: tuple[str, ...] = (),
 ) -> list[Outcome]:
-    """Predict what the molecules have labels for; of the extras keep those that say how sure the model is."""
+    """Predict what the molecules have labels for; of the extras keep those wanted and how sure the model is."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for index, record in enumerate(records):
         labels = tuple(name for name in properties if getattr(record, name) is not None)
@@ -282,8 +305,8 @@ def _predict(
         for index, outcome in zip(indices, predicted, strict=True):
             values = {name: outcome.values[name] for name in labels}
             measures = {*calculator.domain.thresholds, *calculator.domain.limits}
-            claims = ("energy_uncertainty", "energy_uncertainty_per_atom")
-            extras = {key: value for key, value in outcome.extras.items() if key in measures or key in claims}
+            kept = {"energy_uncertainty", "energy_uncertainty_per_atom", *wanted, *measures}
+            extras = {key: value for key, value in outcome.extras.items() if key in kept}
             outcomes[index] = Outcome(values, extras, outcome.verdict)
     return [outcomes[index] for index in range(len(records))]
 

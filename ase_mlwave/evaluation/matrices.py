@@ -12,6 +12,7 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 import torch
 from ase.calculators.calculator import CalculationFailed, InputError
 from numpy.typing import NDArray
@@ -31,11 +32,13 @@ from ase_mlwave.models.phisnet.levels import (
     supported_level,
 )
 from ase_mlwave.models.phisnet.model import PhiSNet
+from ase_mlwave.models.phisnet.molecules import mole_of
 from ase_mlwave.quantum.basis import build_mole
 from ase_mlwave.quantum.density import orbitals, penalised
 from ase_mlwave.quantum.functional import converge
 from ase_mlwave.quantum.names import without_evaluation
 from ase_mlwave.reference.levels import LevelOfTheory
+from ase_mlwave.units import HARTREE
 
 __all__ = [
     "CycleCounts",
@@ -54,6 +57,8 @@ _N_MEASURED = 16
 _REFUSED = 6.0
 #: Levels of energy that are measured unless others are asked for.
 _DEFAULT_LEVELS = ("wavefunction", "functional")
+#: Those whose orbitals are not those of the predicted matrix.
+_OWN_ORBITALS = ("response", "scf")
 
 
 def evaluate_phisnet(
@@ -84,8 +89,9 @@ def evaluate_phisnet(
     Returns
     -------
     Evaluation
-        Figures of matrices and orbitals, those of `measure` for dipoles and, level by level, for energies and forces,
-        and those of `CycleCounts.summary`.
+        Figures of matrices and orbitals, those of `measure` for dipoles and, level by level, for energies and forces
+        (at ``"response"`` and ``"scf"``, which have orbitals of their own, also for orbital energies and gaps), and
+        those of `CycleCounts.summary`.
 
     Raises
     ------
@@ -111,9 +117,12 @@ def evaluate_phisnet(
     else:
         remarks.append("no Hamiltonians in the data: their errors are left out (mlwave label adds labels)")
     result = _joined(result, _dipoles(calculator, data, counter))
+    of_orbitals = partial(_orbital_errors, calculator.members[0].network_as(PhiSNet))
     for level in levels:
         with _at_level(calculator, level):
-            result = _joined(result, measure(calculator, list(data), prefix=f"{level}_", progress=counter))
+            extras = {"orbital_energies": of_orbitals} if with_matrix and level in _OWN_ORBITALS else {}
+            found = measure(calculator, list(data), prefix=f"{level}_", extras=extras, progress=counter)
+            result = _joined(result, found)
     if cycles:
         counts = count_cycles(calculator, list(data), progress=counter("SCF cycles", len(data)))
         result = _joined(result, Evaluation(counts.summary()))
@@ -243,7 +252,8 @@ def _matrix_errors(
     -------
     dict of str to float
         ``hamiltonian_mae_uHa`` and ``occupied_energies_mae_uHa`` (mean absolute errors over all elements and all
-        occupied orbitals), ``orbital_similarity_percent`` (mean |<C|S|C_ref>| of occupied orbitals).
+        occupied orbitals), ``gap_mae_meV`` (between the highest occupied and the lowest empty one), and
+        ``orbital_similarity_percent`` (mean |<C|S|C_ref>| of occupied orbitals).
 
     Raises
     ------
@@ -253,7 +263,7 @@ def _matrix_errors(
     if not records or any("hamiltonian" not in r.matrices for r in records):
         raise InputError("measuring matrices needs records with Hamiltonians; label them with mlwave label")
     network = calculator.members[0].network_as(PhiSNet)
-    element, energy, overlap_sum = _Mean(), _Mean(), _Mean()
+    element, overlap_sum, levels = _Mean(), _Mean(), _Levels()
     for chunk, batch in calculator.in_batches(partial(predict_batch, network, energies=False), records, ["energy"]):
         for record, H, S, state in zip(chunk, batch.hamiltonians, batch.overlaps, batch.states, strict=True):
             reference = torch.from_numpy(np.array(record.matrices["hamiltonian"]))
@@ -267,15 +277,26 @@ def _matrix_errors(
             lifted = penalised(H.cpu(), S, network.config.overlap_penalty)
             predicted, energies = orbitals(lifted, S)
             reference_orbitals, reference_energies = orbitals(reference, S)
-            energy.add((energies[:n] - reference_energies[:n]).abs().numpy())
+            levels.add(energies.numpy(), reference_energies.numpy(), n)
             overlap_sum.add((predicted[:, :n].T @ S @ reference_orbitals[:, :n]).diagonal().abs().numpy())
         if progress is not None:
             progress(len(chunk))
     return {
         "hamiltonian_mae_uHa": 1e6 * element.value,
-        "occupied_energies_mae_uHa": 1e6 * energy.value,
+        **levels.figures,
         "orbital_similarity_percent": 100 * overlap_sum.value,
     }
+
+
+def _orbital_errors(network: PhiSNet, records: Sequence[Record], predicted: Sequence[Array]) -> dict[str, float]:
+    """Compare orbital energies (M,), Hartree, with those of the Hamiltonians that some of the records have."""
+    levels = _Levels()
+    for record, energies in zip(records, predicted, strict=True):
+        if "hamiltonian" in record.matrices:
+            overlap = mole_of(network, record).intor("int1e_ovlp")
+            reference = scipy.linalg.eigvalsh(record.matrices["hamiltonian"], overlap)
+            levels.add(energies, reference, record.n_electrons // 2)
+    return levels.figures
 
 
 @dataclass
@@ -335,6 +356,26 @@ def count_cycles(
         if progress is not None:
             progress(1)
     return counts
+
+
+class _Levels:
+    """Errors of orbital energies: of all occupied ones, and of the gap above them."""
+
+    def __init__(self) -> None:
+        self.occupied, self.gap = _Mean(), _Mean()
+
+    def add(self, predicted: Array, reference: Array, n_occupied: int) -> None:
+        """Add a molecule's orbital energies (M,), ascending, Hartree."""
+        errors = predicted - reference
+        self.occupied.add(np.abs(errors[:n_occupied]))
+        if 0 < n_occupied < len(errors):
+            self.gap.add(np.abs(np.diff(errors)[n_occupied - 1 : n_occupied]))
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Mean absolute errors by the names of `_matrix_errors`; empty where there was nothing to add."""
+        found = {"occupied_energies_mae_uHa": (1e6, self.occupied), "gap_mae_meV": (1e3 * HARTREE, self.gap)}
+        return {name: unit * mean.value for name, (unit, mean) in found.items() if mean.count}
 
 
 class _Mean:

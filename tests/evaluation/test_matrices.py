@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from ase.calculators.calculator import InputError
 
@@ -16,7 +17,8 @@ from ase_mlwave.data.readers import read_dataset
 from ase_mlwave.data.record import Dataset
 from ase_mlwave.evaluation.matrices import evaluate_phisnet
 from ase_mlwave.models.folder import ModelFolder
-from ase_mlwave.units import BOHR
+from ase_mlwave.quantum.basis import build_mole
+from ase_mlwave.units import BOHR, HARTREE
 from tests.calculators.waters import MODEL
 
 LABELLED = Path(__file__).parents[1] / "data" / "files" / "waters_pbe_def2svp.db"
@@ -95,6 +97,25 @@ def test_dipoles_are_measured_of_the_predicted_density(waters: Dataset, other_mo
     assert [remark for remark in result.remarks if "dipole" in remark or "calibration" in remark] == [
         "dipoles: on the 2 molecules of 3 that have them"
     ]
+
+
+def test_levels_with_orbitals_of_their_own_have_errors_of_orbital_energies(waters: Dataset) -> None:
+    some = replace(waters, records=(waters.records[0], replace(waters.records[1], matrices={})))
+    calc = PhiSNetCalculator(MODEL)
+    figures = evaluate_phisnet(calc, some, levels=["functional", "response", "scf"], cycles=False).figures
+    mole = build_mole(some.records[0].numbers, some.records[0].positions, "def2-svp")
+    H, S = some.records[0].matrices["hamiltonian"], mole.intor("int1e_ovlp")
+    reference = scipy.linalg.eigh(H, S, eigvals_only=True)
+    calc.set(energy="response")
+    (outcome,) = calc.predict_outcomes([atoms_from_record(some.records[0])], ["energy"])
+    errors = (outcome.extras["orbital_energies"] - reference)[:6]
+    assert figures["response_occupied_energies_mae_uHa"] == pytest.approx(1e6 * np.abs(errors[:5]).mean())
+    assert figures["response_gap_mae_meV"] == pytest.approx(1e3 * HARTREE * abs(errors[5] - errors[4]))
+    assert figures["scf_occupied_energies_mae_uHa"] < 20  # the labels converged to 1e-10 Hartree, this to 1e-9
+    of_response, of_matrix = (figures[f"{one}occupied_energies_mae_uHa"] for one in ("response_", ""))
+    assert of_response < 0.5 * of_matrix
+    assert figures["response_gap_mae_meV"] < figures["gap_mae_meV"]
+    assert "functional_occupied_energies_mae_uHa" not in figures  # those of the matrix
 
 
 def test_unknown_level_is_refused_before_any_work(waters: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
