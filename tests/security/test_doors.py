@@ -14,6 +14,7 @@ import sqlite3
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ import torch
 from ase.build import molecule
 from ase.calculators.calculator import InputError
 from ase.db import connect
+from click import Command
+from click.testing import CliRunner
 from pyscf import gto
-from typer.testing import CliRunner
+from typer.main import get_command
 
 from ase_mlwave import PhiSNetCalculator
 from ase_mlwave.calculators import load_calculator
@@ -73,9 +76,15 @@ def _model(name: str, folder: Path, *, sealed: bool, **settings: Any) -> Path:
     return target
 
 
+@cache
+def _command() -> Command:
+    """Build the tree of commands, once for all strings."""
+    return get_command(app)
+
+
 def _run(*words: str) -> None:
     """Run a command; turn its refusal into an error."""
-    result = CliRunner().invoke(app, list(words))
+    result = CliRunner().invoke(_command(), list(words))
     if isinstance(result.exception, SystemExit) and result.exit_code == 2:
         raise InputError(result.output)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
