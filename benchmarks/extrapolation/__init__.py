@@ -1,0 +1,1 @@
+"""Models that learned from small molecules, tested on larger ones."""
