@@ -117,11 +117,13 @@ def read_metadata(db: Any, name: str) -> dict[str, Any]:
     ------
     ValueError
         If it is no database of ASE's.
+    OSError
+        If it cannot be read.
     """
     try:
         with db:
             return dict(db.metadata)
-    except ConnectionError:
+    except OSError:
         raise
     except Exception as error:  # SQLite and ASE raise many kinds for a file that is something else
         raise ValueError(f"{name} is no ASE database: {clean(str(error))}") from error

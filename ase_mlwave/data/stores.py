@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,9 @@ __all__ = ["SqliteStore", "as_address", "dataset_exists", "is_server", "store_at
 
 #: Seconds to wait for others that write.
 _PATIENCE = 120.0
+
+#: SQLite's codes where a place is at fault, not what is in it: PERM, BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
+_OF_THE_PLACE = frozenset({3, 5, 6, 8, 10, 13, 14})
 
 
 def store_at(address: str | Path) -> Store:
@@ -96,7 +100,7 @@ class SqliteStore(Store):
         """Return ASE's database object."""
         if not self.exists():
             raise FileNotFoundError(f"no dataset file {self.name}.")
-        return _Database(self._path)
+        return _Database(self._path, self.name)
 
     def create(self, fill: Callable[[Any], None]) -> None:
         """Make the file under another name, and give it its own when it is complete."""
@@ -107,7 +111,7 @@ class SqliteStore(Store):
             raise FileExistsError(refusal)
         draft = self._path.with_name(f".{self._path.name}.{uuid4().hex}")
         try:
-            with _Database(draft) as db:
+            with _Database(draft, self.name) as db:
                 fill(db)
             _publish(draft, self._path)
         except FileExistsError:
@@ -125,20 +129,38 @@ class SqliteStore(Store):
 
 
 class _Database(SQLite3Database):
-    """ASE's database, with patience: many processes may want to write at once."""
+    """ASE's database, with patience: many processes may want to write at once; ``name`` is for messages."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str) -> None:
         self._path = path.absolute()
+        self._name = name
         super().__init__(str(self._path))
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=_PATIENCE)
+        with self._naming_the_file():
+            return sqlite3.connect(self._path, timeout=_PATIENCE)
 
     def __exit__(self, *exception: Any) -> None:
+        with self._naming_the_file():
+            try:
+                super().__exit__(*exception)  # type: ignore[no-untyped-call]
+            finally:
+                disconnect(self)
+            if isinstance(exception[1], sqlite3.OperationalError):
+                raise exception[1]
+
+    @contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        """Turn what SQLite says of a place, in words without a path, into an ``OSError`` that has it."""
         try:
-            super().__exit__(*exception)  # type: ignore[no-untyped-call]
-        finally:
-            disconnect(self)
+            yield
+        except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _OF_THE_PLACE:
+                raise
+            raise OSError(
+                f"{self._name} cannot be used: {error}. Look at its permissions, those of its folder, the space on the "
+                "disk, and whether another program holds it."
+            ) from error
 
 
 def _publish(draft: Path, path: Path) -> None:

@@ -319,3 +319,20 @@ def test_a_file_can_be_used_again_after_a_transaction_that_could_not_end(
             file.add([record(0)])
     assert file.counts() == {"labelled": 0, "failed": 0, "pending": 0}
     assert file.add([record(0)]) == 1
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's own words are "unable to open database file" and "attempt to write a readonly database"."""
+    path = tmp_path / "data.db"
+    file = DatasetFile.create(path, "pbe/def2-svp")
+    file.add([record(0)])
+    monkeypatch.setattr(file._db, "_connect", lambda: sqlite3.connect(f"file:{path}?mode=ro", uri=True))
+    with pytest.raises(OSError, match=r"data\.db cannot be used: attempt to write a readonly database\. Look"):
+        file.add([record(1)])
+    assert file.counts()["labelled"] == 1
+    with pytest.raises(sqlite3.OperationalError, match="no such table"), file._db as db:
+        db.connection.execute("SELECT * FROM elsewhere")
+    monkeypatch.undo()
+    monkeypatch.setattr(file._db, "_path", tmp_path / "no folder" / "data.db")
+    with pytest.raises(OSError, match=r"data\.db cannot be used: unable to open database file"):
+        file.counts()
