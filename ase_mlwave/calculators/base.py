@@ -61,7 +61,8 @@ class MlwaveCalculator(BatchedModels, SecondDerivatives):
     TypeError
         If a keyword is unknown; the message names the nearest known one.
     InputError
-        If the model, device or precision is not available, or the models of a committee have nothing in common.
+        If the model, device or precision is not available, or the models of a committee have nothing in common, or
+        differ in their levels of theory.
 
     Notes
     -----
@@ -405,9 +406,9 @@ class MlwaveCalculator(BatchedModels, SecondDerivatives):
         names = property_names(properties)
         for name in names:
             if name not in self.implemented_properties:
-                raise PropertyNotImplementedError(
-                    f"{type(self).__name__} has no {name!r}. {suggestion(name, self.implemented_properties)}"
-                )
+                way = "It is no property of ASE's: calc.extras and predict_outcomes(...) have it where the model does."
+                hint = way if name in EXTRAS else suggestion(name, self.implemented_properties)
+                raise PropertyNotImplementedError(f"{type(self).__name__} has no {name!r}. {hint}")
         return tuple(dict.fromkeys("energy" if name == "free_energy" else name for name in names))
 
     def _checked_structures(self, structures: Sequence[Atoms], batch_size: int | None) -> list[System]:

@@ -17,6 +17,7 @@ from ase_mlwave.models.domain.limits import SPREAD_LIMITS, SPREAD_THRESHOLDS, li
 from ase_mlwave.models.domain.scope import Domain
 from ase_mlwave.models.folder import ModelFolder, existing_folder, list_models
 from ase_mlwave.models.interface import Network
+from ase_mlwave.text import clean
 
 __all__ = ["Member", "ModelName", "common_domain", "model_names", "pick_device", "pick_dtype"]
 
@@ -92,7 +93,20 @@ def model_names(model: ModelName | Sequence[ModelName]) -> str | list[str]:
 
 
 def common_domain(members: Sequence[Member]) -> Domain:
-    """Return what all members were made for, or raise ``InputError`` if that is nothing; committees watch spreads."""
+    """Return what all members were made for; committees watch spreads.
+
+    Raises
+    ------
+    InputError
+        If that is nothing, or they are of different levels of theory, whose mean is of none.
+    """
+    levels = {member.config.level.lower().partition(" ")[0]: member.config.level for member in members}  # no settings
+    if len(levels) > 1:
+        named = " and ".join(map(repr, levels.values()))
+        raise InputError(
+            f"the models of the committee are of different levels of theory, {named}: their mean would be of none. "
+            "Take models of one level."
+        )
     domain = reduce(Domain.common, (member.domain for member in members))
     for quantity, common in (("element", domain.elements), ("charge", domain.charges), ("spin", domain.spins)):
         if not common:
@@ -118,7 +132,7 @@ def pick_device(device: str | None) -> torch.device:
     Raises
     ------
     InputError
-        If the name is not a device's, or this machine does not have it.
+        If the name is not a device's, or this machine does not have it, or it has no numbers of double precision.
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -131,6 +145,13 @@ def pick_device(device: str | None) -> torch.device:
             f"device is {device!r}, but this machine has {torch.cuda.device_count()} CUDA devices that torch "
             f"{torch.__version__} can use. Take device='cpu', or None to choose what there is."
         )
+    try:
+        torch.empty(0, dtype=torch.float64, device=picked)  # which matrices are in, whatever the network's precision
+    except Exception as error:  # what a back end raises that is not there, or has no float64, is its own affair
+        raise InputError(
+            f"device is {device!r}, on which torch {torch.__version__} cannot compute here: {clean(str(error))}. "
+            "Take device='cpu', or None to choose what there is."
+        ) from error
     return picked
 
 

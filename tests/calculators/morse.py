@@ -82,10 +82,13 @@ class MorseCalculator(MlwaveCalculator):
 
 
 def morse_folder(
-    depth: float = 0.15, thresholds: dict[str, float] | None = None, limits: dict[str, float] | None = None
+    depth: float = 0.15,
+    thresholds: dict[str, float] | None = None,
+    limits: dict[str, float] | None = None,
+    level: str = "morse",
 ) -> ModelFolder:
     """Return a model folder, in memory, whose well is ``depth`` Hartree deep."""
-    network = MorseNetwork(MorseConfig())
+    network = MorseNetwork(MorseConfig(level=level))
     with torch.no_grad():
         network.depth.fill_(depth)
     return ModelFolder.pack(

@@ -100,6 +100,8 @@ class Refusals(CalculatorUnderTest):
             atoms.get_magnetic_moment()
         with pytest.raises(PropertyNotImplementedError, match="Did you mean 'forces'"):
             calc.predict([atoms], ["force"])
+        with pytest.raises(PropertyNotImplementedError, match=r"has no 'gap'.*calc\.extras"):
+            calc.predict([atoms], ["energy", "gap"])
 
     @pytest.mark.parametrize(
         ("options", "error", "message"),
@@ -107,6 +109,7 @@ class Refusals(CalculatorUnderTest):
             ({"devise": "cpu"}, TypeError, "Did you mean 'device'"),
             ({"device": "gpu"}, InputError, "'cpu', 'cuda'"),
             ({"device": "cuda:99"}, InputError, "CUDA devices"),
+            ({"device": "mps"}, InputError, "device is 'mps', on which torch .* cannot compute"),
             ({"dtype": "float63"}, InputError, "Did you mean 'float64'"),
             ({"batch_size": 0}, InputError, "at least 1"),
             ({"outside": "ignore"}, InputError, "outside.*'error', 'warn'"),

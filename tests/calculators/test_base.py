@@ -119,6 +119,17 @@ def test_committee_reports_mean_and_spread(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(committee)).results["energy"] == committee.results["energy"]
 
 
+def test_committee_of_different_levels_of_theory_is_refused(tmp_path: Path) -> None:
+    levels = ("pbe/def2-svp", "PBE/def2-SVP grid_response=false", "ccsd(t)/cc-pvdz")
+    pbe, same, other = (morse_folder(level=level).save(tmp_path / str(n)) for n, level in enumerate(levels))
+    with pytest.raises(InputError, match=r"different levels of theory, 'pbe/def2-svp' and 'ccsd\(t\)/cc-pvdz'"):
+        MorseCalculator([pbe, other])
+    committee = MorseCalculator([pbe, same])
+    with pytest.raises(InputError, match="different levels"):
+        committee.set(model=[same, other])
+    assert committee.get_potential_energy(_water()) < 0
+
+
 def test_batch_keeps_what_single_calculations_leave_in_extras(tmp_path: Path) -> None:
     committee = MorseCalculator([morse_folder(depth).save(tmp_path / str(depth)) for depth in (0.1, 0.101)])
     structures = [_water(), molecule("H2O2"), molecule("H2")]
