@@ -265,6 +265,7 @@ class MlwaveCalculator(BatchedModels, SecondDerivatives):
         progress: Callable[[int], None] | None = None,
         outside: str | None = None,
         extras: Sequence[str] | None = None,
+        collect: Callable[[Outcome], None] | None = None,
     ) -> list[Outcome]:
         """Compute as `predict` does, and keep what ``calc.extras`` would hold, a committee's spreads for example.
 
@@ -276,6 +277,9 @@ class MlwaveCalculator(BatchedModels, SecondDerivatives):
             In place of the calculator's option.
         extras : sequence of str, optional
             Names of what is kept; by default all but matrices, which fill the memory of any machine.
+        collect : callable, optional
+            Called with each outcome, in order, as soon as its batch is done: what an interrupt or a structure that
+            fails then leaves (``test_outcomes_are_collected_up_to_one_that_fails``).
 
         Returns
         -------
@@ -292,7 +296,7 @@ class MlwaveCalculator(BatchedModels, SecondDerivatives):
         named = None if extras is None else frozenset(property_names(extras))
         keep = (lambda name: name not in MATRICES) if named is None else named.__contains__
         asked = (*checked, *filter(keep, sorted(self.deferred)))
-        outcomes = self._evaluate(systems, asked, batch_size, progress, outside, keep=keep)
+        outcomes = self._evaluate(systems, asked, batch_size, progress, outside, keep=keep, collect=collect)
         available = outcomes[0].extras if outcomes else named or ()
         for name in (named or frozenset()).difference(available):
             raise InputError(f"{type(self).__name__} gave no extra {name!r}. {suggestion(name, EXTRAS)}")

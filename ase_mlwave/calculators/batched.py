@@ -70,6 +70,7 @@ class BatchedModels(Calculator):
         outside: str | None = None,
         *,
         keep: Callable[[str], bool],
+        collect: Callable[[Outcome], None] | None = None,
     ) -> list[Outcome]:
         """Compute checked systems in batches, average the members, convert to ASE's units, and judge the domain.
 
@@ -93,6 +94,9 @@ class BatchedModels(Calculator):
                     if len(systems) > 1:
                         error.args = (f"structure {len(outcomes)}: {error}",)
                     raise
+            if collect is not None:
+                for outcome in outcomes[-len(batch) :]:
+                    collect(outcome)
             if progress is not None:
                 progress(len(batch))
         return outcomes

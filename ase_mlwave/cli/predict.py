@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -54,6 +55,8 @@ def predict(
     A committee writes its spreads in any case: energy_spread (eV), forces_spread (eV/Angstrom, of each atom).
     Structures unlike the training data are marked out_of_domain=doubtful; those unlike anything in it
     out_of_domain=refused, and they have no results unless you add --set outside=warn.
+
+    After Ctrl-C, or a structure whose calculation fails, those before it are in OUTPUT.partial.extxyz.
     """
     from ase.calculators.calculator import InputError
 
@@ -64,12 +67,12 @@ def predict(
     from ase_mlwave.data.summary import summary_of_structures
     from ase_mlwave.errors import OutOfDomainWarning
 
+    images = _read(structures)
     target = structures.with_suffix(".predicted.extxyz") if output is None else output
     if target.resolve() == structures.resolve():
         raise InputError(f"the output would overwrite the input, {structures}. Give another file with -o.")
     if target.suffix not in (".extxyz", ".xyz"):
         raise InputError(f"the output {target} would be extended XYZ: let its name end in .extxyz or .xyz.")
-    images = _read(structures)
     console = Console(stderr=True)
     print_line(console, summary_of_structures(images, str(structures)))
     names = [name.strip() for name in model.split(",")] if "," in model else model
@@ -79,24 +82,54 @@ def predict(
         check_extxyz(images, results)
     except ValueError as error:
         raise InputError(f"{structures}, {error}") from None
+    _make_place(target)
     start = time.perf_counter()
-    with progress_bar(console) as bar:
-        task = bar.add_task("predicting", total=len(images))
-        with warnings.catch_warnings():
+    outcomes: list[Outcome] = []
+
+    def save(path: Path) -> list[str]:
+        states = [_state(outcome, refuse=calculator.parameters["outside"] == "error") for outcome in outcomes]
+        rows = zip(images, outcomes, states, strict=False)  # the images that follow have no outcome
+        write_extxyz(path, [_labelled(atoms, outcome, results, extras, state) for atoms, outcome, state in rows])
+        return states
+
+    try:
+        with progress_bar(console) as bar, warnings.catch_warnings():
+            task = bar.add_task("predicting", total=len(images))
             warnings.simplefilter("ignore", OutOfDomainWarning)  # the structures are marked instead
-            outcomes = calculator.predict_outcomes(
-                images, results or [_least(calculator)], progress=lambda done: bar.advance(task, done), outside="warn"
+            calculator.predict_outcomes(
+                images,
+                results or [_least(calculator)],
+                progress=lambda done: bar.advance(task, done),
+                outside="warn",
+                collect=outcomes.append,
             )
+    except (Exception, KeyboardInterrupt):
+        if outcomes:
+            partial = target.with_suffix(".partial.extxyz")
+            save(partial)
+            text = f"the first {len(outcomes)} of {len(images)} structures -> {partial}"
+            console.print(text, style="yellow", soft_wrap=True, highlight=False)
+        raise
     seconds = time.perf_counter() - start
-    states = [_state(outcome, refuse=calculator.parameters["outside"] == "error") for outcome in outcomes]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    rows = zip(images, outcomes, states, strict=True)
-    write_extxyz(target, [_labelled(atoms, outcome, results, extras, state) for atoms, outcome, state in rows])
+    states = save(target)
     level = f", energy={calculator.option('energy')!r}" if "energy" in calculator.parameters else ""
     if properties is not None:
         _report_absent(extras, outcomes, console)
     console.print(f"{len(images)} structures -> {target} ({seconds:.2f} s{level})", soft_wrap=True, highlight=False)
     _report_outside(states, console)
+
+
+def _make_place(target: Path) -> None:
+    """Make the folder of a file, before its content is computed; refuse what no file can replace."""
+    from ase.calculators.calculator import InputError
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"there can be no folder {target.parent} for {target.name}: {error.strerror}.") from error
+    if target.is_dir() or not os.access(target.parent, os.W_OK):
+        fault = "is a folder" if target.is_dir() else f"cannot be written: {target.parent} is not yours to write in"
+        raise InputError(f"{target} {fault}. Give another file with -o.")
 
 
 def _wanted(calculator: MlwaveCalculator, properties: str | None) -> tuple[list[str], list[str]]:
@@ -109,7 +142,9 @@ def _wanted(calculator: MlwaveCalculator, properties: str | None) -> tuple[list[
     known = calculator.implemented_properties
     if properties is None:
         return [name for name in _DEFAULT if name in known], [name for name in EXTRAS if _place(name)]
-    names = list(dict.fromkeys(name.strip() for name in properties.split(",")))
+    names = list(dict.fromkeys(name.strip() for name in properties.split(",") if name.strip()))
+    if not names:
+        raise InputError("--properties names nothing. Write for example energy,forces,gap, or leave it out.")
     for name in names:
         if name not in known and name not in EXTRAS:
             hint = suggestion(name, {*known, *filter(_place, EXTRAS)})
@@ -142,11 +177,14 @@ def _read(path: Path) -> list[Atoms]:
     from ase_mlwave.errors import reading_fault
 
     if not path.is_file():
-        raise InputError(f"there is no file {path}.")
+        raise InputError(f"{path} is a folder; give a file." if path.is_dir() else f"there is no file {path}.")
     try:
-        return structures_in(path) if path.suffix == ".db" else list(read(path, ":"))
+        images = structures_in(path) if path.suffix == ".db" else list(read(path, ":"))
     except Exception as error:
         raise InputError(f"cannot read structures from {path}: {reading_fault(error)}.") from error
+    if not images:
+        raise InputError(f"{path} holds no structure.")
+    return images
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

@@ -226,6 +226,28 @@ def test_batches_are_those_of_the_options_or_what_fits(calc: MorseCalculator, mo
     assert sizes == [5, *(2, 2, 1), *(4, 1), *(3, 2)]
 
 
+def test_outcomes_are_collected_up_to_one_that_fails(calc: MorseCalculator, monkeypatch: pytest.MonkeyPatch) -> None:
+    waters = [_water() for _ in range(5)]
+    for index, atoms in enumerate(waters):
+        atoms.positions[0, 2] += 0.01 * index
+    expected = calc.predict_outcomes(waters)
+    collected: list[Outcome] = []
+    assert calc.predict_outcomes(waters, collect=collected.append, batch_size=2) == collected
+    assert [one.values["energy"] for one in collected] == [one.values["energy"] for one in expected]
+    collected.clear()
+    compute = calc._compute
+
+    def fails(member: Any, systems: list[System], properties: tuple[str, ...]) -> list[Outcome]:
+        if len(systems) == 1:
+            raise CalculationFailed("pretend")
+        return compute(member, systems, properties)
+
+    monkeypatch.setattr(calc, "_compute", fails)
+    with pytest.raises(CalculationFailed, match="pretend"):
+        calc.predict_outcomes(waters, collect=collected.append, batch_size=2)
+    assert [one.values["energy"] for one in collected] == [one.values["energy"] for one in expected[:4]]
+
+
 def test_empty_list_gives_an_empty_list(calc: MorseCalculator) -> None:
     assert calc.predict([]) == []
 

@@ -1,21 +1,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
-from ase.io import read, write
+from ase.calculators.calculator import CalculationFailed
+from ase.io import Trajectory, read, write
 from typer.testing import CliRunner
 
 from ase_mlwave.calculators import load_calculator
 from ase_mlwave.calculators.base import MlwaveCalculator
+from ase_mlwave.calculators.outcome import Outcome
 from ase_mlwave.cli.main import app
 from ase_mlwave.data.database import write_database
 from ase_mlwave.data.record import Dataset, Record
 from ase_mlwave.units import BOHR, HARTREE
-from tests.calculators.morse import morse_folder
+from tests.calculators.morse import MorseCalculator, morse_folder
 
 
 @pytest.fixture
@@ -117,18 +120,26 @@ def test_models_joined_by_commas_are_a_committee_and_write_its_spreads(morse_zoo
     assert "forces_spread" not in single.arrays
 
 
-def test_bad_input_is_refused(morse_zoo: Path, waters: Path, tmp_path: Path) -> None:
+def test_bad_input_is_refused(morse_zoo: Path, waters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "xenon.xyz", [molecule("H2O"), Atoms("Xe")])
     (tmp_path / "broken.xyz").write_text("3\n\nH 0 0\n")
     (tmp_path / "labels.xyz").write_text("1\n\nH1 0 0 0\n")
     (tmp_path / "what.ever").write_text("nothing")
+    (tmp_path / "folder.xyz").mkdir()
+    Trajectory(tmp_path / "none.traj", "w").close()
+    monkeypatch.setattr(MlwaveCalculator, "_evaluate", lambda *_, **__: pytest.fail("this is work"))
     for arguments, message in (
         (("morse", tmp_path / "absent.xyz"), "there is no file"),
         (("morse", tmp_path / "broken.xyz"), "cannot read structures"),
         (("morse", tmp_path / "labels.xyz"), "'H1' is not the symbol of an element"),
         (("morse", tmp_path / "what.ever"), "cannot read structures"),
         (("morse", tmp_path / "xenon.xyz"), "structure 1: the model does not know Xe"),
+        (("morse", tmp_path), "is a folder; give a file"),
+        (("morse", tmp_path / "none.traj"), "holds no structure"),
         (("morse", waters, "-o", waters), "overwrite the input"),
+        (("morse", waters, "-o", waters / "out.xyz"), f"there can be no folder {waters} for out.xyz"),
+        (("morse", waters, "-o", tmp_path / "folder.xyz"), "folder.xyz is a folder"),
+        (("morse", waters, "--properties", " , "), "--properties names nothing"),
         (("morse", waters, "-o", tmp_path / "out.db"), "let its name end in .extxyz or .xyz"),
         (("morse", waters, "--properties", "energy,force"), "Did you mean 'forces'"),
         (("morse", waters, "--properties", "overlap"), "take calc.overlap(atoms) in Python"),
@@ -141,6 +152,30 @@ def test_bad_input_is_refused(morse_zoo: Path, waters: Path, tmp_path: Path) -> 
         code, output = _invoke(*arguments)
         assert (code, message in output) == (2, True), output
     assert not (tmp_path / "xenon.predicted.extxyz").exists()
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), 130), (CalculationFailed("no convergence"), 2)])
+def test_what_was_computed_before_an_interrupt_or_a_failure_is_kept(
+    morse_zoo: Path, waters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int
+) -> None:
+    (tmp_path / "out.extxyz").write_text("of another day")
+    compute, asked = MorseCalculator._compute, []
+
+    def third_fails(calc: MorseCalculator, *given: Any) -> list[Outcome]:
+        asked.append(given)
+        if len(asked) == 3:
+            raise error
+        return compute(calc, *given)
+
+    with monkeypatch.context() as context:
+        context.setattr(MorseCalculator, "_compute", third_fails)
+        code, output = _invoke("morse", waters, "-o", tmp_path / "out.extxyz", "--batch-size", "1")
+    assert (code, "the first 2 of 3 structures -> " in output) == (status, True), output
+    assert (tmp_path / "out.extxyz").read_text() == "of another day"
+    kept = read(tmp_path / "out.partial.extxyz", ":")
+    expected = load_calculator("morse").predict(read(waters, ":2"))
+    assert [atoms.get_potential_energy() for atoms in kept] == pytest.approx([one["energy"] for one in expected])
+    assert [atoms.info["name"] for atoms in kept] == ["number 0", "number 1"]
 
 
 def test_clashing_entries_are_refused_before_any_work(
