@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -158,11 +160,13 @@ def read_each(read: Callable[[T], System], structures: Iterable[T]) -> list[Syst
     return systems
 
 
-def cube_grid(spacing: float) -> CubeGrid:
+def cube_grid(path: str | PathLike[str], spacing: float) -> CubeGrid:
     """Make the grid of a cube file.
 
     Parameters
     ----------
+    path : str or path
+        The file, whose folder is looked at: a density takes longer than a look.
     spacing : float
         Largest distance of grid points, Angstrom.
 
@@ -174,8 +178,12 @@ def cube_grid(spacing: float) -> CubeGrid:
     Raises
     ------
     InputError
-        If the spacing is not positive, or coarser than 10 Angstrom.
+        If the spacing is not positive, or coarser than 10 Angstrom, or there is no folder for the file.
     """
+    if not Path(path).parent.is_dir() or Path(path).is_dir():
+        raise InputError(
+            f"{path} can be no file: {'it is a folder' if Path(path).is_dir() else 'its folder is absent'}."
+        )
     if not isinstance(spacing, (int, float)) or not 0 < spacing < 10:
         raise InputError(f"spacing is {spacing!r} Angstrom, but must be positive, such as 0.1")
     return CubeGrid(spacing=spacing / BOHR)

@@ -423,9 +423,9 @@ class PhiSNetCalculator(MlwaveCalculator):
         Raises
         ------
         InputError, OutOfDomainError
-            As `hamiltonian`; also if the spacing is not positive.
+            As `hamiltonian`; also if the spacing is not positive, or there is no folder for the file.
         """
-        grid = cube_grid(spacing)
+        grid = cube_grid(path, spacing)
         mole = mole_of(self._network, self._system(x))
         density = self._matrices(x)[2]
         write_cube(path, partial(density_on_points, density, mole), mole, grid, "Electron density, e/Bohr^3")
@@ -437,7 +437,7 @@ class PhiSNetCalculator(MlwaveCalculator):
 
         Other arguments and errors as `write_density`; also ``InputError`` if there is no such orbital.
         """
-        grid = cube_grid(spacing)
+        grid = cube_grid(path, spacing)
         orbital, mole = self._orbital(x, index)
         write_cube(path, partial(orbitals_on_points, orbital, mole), mole, grid, "Orbital, Bohr^(-3/2)")
 

@@ -195,7 +195,8 @@ class QDFCalculator(CorrectingCalculator):
         Raises
         ------
         InputError
-            If the molecule is outside what the model was made for, or the spacing is not positive.
+            If the molecule is outside what the model was made for, the spacing is not positive, or there is no folder
+            for the file.
         OutOfDomainError
             If the molecule is unlike anything the model was trained on.
 
@@ -204,7 +205,7 @@ class QDFCalculator(CorrectingCalculator):
         The sum over the file is the number of electrons within 1e-3 e up to a spacing of 0.15 Angstrom
         (``test_cube_file_holds_the_electrons``).
         """
-        grid = cube_grid(spacing)
+        grid = cube_grid(path, spacing)
         system = read_atoms(atoms, self.domain)
         self._judge_alone(system)
         mole = build_mole(system.numbers, system.positions, "sto-3g", system.charge, system.spin)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -66,6 +65,7 @@ def predict(
     from ase_mlwave.data.extxyz import check_extxyz, write_extxyz
     from ase_mlwave.data.summary import summary_of_structures
     from ase_mlwave.errors import OutOfDomainWarning
+    from ase_mlwave.models.files import make_folder
 
     images = _read(structures)
     target = structures.with_suffix(".predicted.extxyz") if output is None else output
@@ -82,7 +82,9 @@ def predict(
         check_extxyz(images, results)
     except ValueError as error:
         raise InputError(f"{structures}, {error}") from None
-    _make_place(target)
+    make_folder(target.parent)
+    if target.is_dir():
+        raise InputError(f"{target} is a folder. Give another file with -o.")
     start = time.perf_counter()
     outcomes: list[Outcome] = []
 
@@ -117,19 +119,6 @@ def predict(
         _report_absent(extras, outcomes, console)
     console.print(f"{len(images)} structures -> {target} ({seconds:.2f} s{level})", soft_wrap=True, highlight=False)
     _report_outside(states, console)
-
-
-def _make_place(target: Path) -> None:
-    """Make the folder of a file, before its content is computed; refuse what no file can replace."""
-    from ase.calculators.calculator import InputError
-
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"there can be no folder {target.parent} for {target.name}: {error.strerror}.") from error
-    if target.is_dir() or not os.access(target.parent, os.W_OK):
-        fault = "is a folder" if target.is_dir() else f"cannot be written: {target.parent} is not yours to write in"
-        raise InputError(f"{target} {fault}. Give another file with -o.")
 
 
 def _wanted(calculator: MlwaveCalculator, properties: str | None) -> tuple[list[str], list[str]]:

@@ -25,7 +25,7 @@ try:
 except ImportError:  # Windows has no flock; there the user takes care
     fcntl = None
 
-__all__ = ["file_states", "find_file", "read_file", "replace_files"]
+__all__ = ["file_states", "find_file", "make_folder", "read_file", "replace_files"]
 
 _SAVING, _NEXT = ".saving-", ".next"
 
@@ -71,7 +71,11 @@ def read_file(folder: Path, name: str, largest: int) -> bytes:
     for _ in range(100):  # another process may move it up between finding and reading
         path = find_file(folder, name)
         if path is None:
-            raise InputError(f"{folder} has no {name}; a model folder has README.md, config.json, model.safetensors.")
+            inside = folder / "model"  # of the folder of a training run
+            hint = f" Did you mean {inside}?" if find_file(inside, name) is not None else ""
+            raise InputError(
+                f"{folder} has no {name}; a model folder has README.md, config.json, model.safetensors.{hint}"
+            )
         try:
             _refuse_odd_file(folder, path, largest)
             return path.read_bytes()
@@ -88,6 +92,27 @@ def _refuse_odd_file(folder: Path, path: Path, largest: int) -> None:
     size = path.stat().st_size
     if size > largest:
         raise InputError(f"{path} has {size} bytes, more than the {largest} that are read.")
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of what is about to be computed, so that no work is lost for want of it.
+
+    Parameters
+    ----------
+    folder : Path
+        May exist.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made, or not be written in.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"there can be no folder {folder}: {error.strerror}. Give another place.") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"the folder {folder} cannot be written in. Give another place.")
 
 
 def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -47,6 +47,13 @@ def test_second_query_pays_for_new_amons_only(labelled: list[str], tmp_path: Pat
     assert {"C", "CC"} & set(other.extras["amons"]) <= set(labelled[:paid])
 
 
+def test_place_of_the_model_is_looked_at_before_labels_are_paid_for(labelled: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"there can be no folder .*file"):
+        AmonsCalculator.for_query("CCO", reference="gfn2-xtb", database=tmp_path / "a.db", folder=tmp_path / "file")
+    assert labelled == []
+
+
 @pytest.mark.filterwarnings("ignore::ase_mlwave.errors.OutOfDomainWarning")
 def test_query_is_learned_from_its_fragments(tmp_path: Path) -> None:
     query = molecule("CH3CH2OH")

@@ -131,6 +131,9 @@ def test_points_keep_their_shape_and_nonsense_is_refused(calc: QDFCalculator, tm
     for spacing in (0.0, -0.1, float("nan")):
         with pytest.raises(InputError, match="must be positive"):
             calc.write_density(water, tmp_path / "no.cube", spacing=spacing)
+    for place in (tmp_path / "absent" / "no.cube", tmp_path):
+        with pytest.raises(InputError, match="can be no file"):
+            calc.write_density(water, place)
     assert not list(tmp_path.iterdir())
 
 

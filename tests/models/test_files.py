@@ -16,7 +16,7 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.models import files as model_files
 from ase_mlwave.models import folder as zoo
-from ase_mlwave.models.files import find_file, read_file, replace_files
+from ase_mlwave.models.files import find_file, make_folder, read_file, replace_files
 from ase_mlwave.models.folder import ModelFolder
 from tests.calculators.morse import morse_folder
 
@@ -203,3 +203,24 @@ def test_a_model_whose_files_still_wait_is_listed_and_loaded(tmp_path: Path, mon
     monkeypatch.setattr(zoo, "_zoo_folder", lambda: tmp_path)
     assert zoo.list_models() == ["morse"]
     assert ModelFolder.load("morse").config == morse_folder().config
+
+
+def test_folder_of_a_run_leads_to_its_model(morse_kind: None, tmp_path: Path) -> None:
+    morse_folder().save(tmp_path / "runs" / "model")
+    with pytest.raises(InputError, match=r"runs has no config\.json.*Did you mean .*runs/model\?$"):
+        ModelFolder.load(tmp_path / "runs")
+    with pytest.raises(InputError, match=r"no config\.json.*model\.safetensors\.$"):
+        ModelFolder.load(tmp_path)
+
+
+def test_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        make_folder(tmp_path / "new" / "one")
+    assert (tmp_path / "new" / "one").is_dir()
+    (tmp_path / "file").touch()
+    for place in ("file", "file/below"):
+        with pytest.raises(InputError, match=f"there can be no folder .*{place}: .*Give another place"):
+            make_folder(tmp_path / place)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(InputError, match="cannot be written in"):
+        make_folder(tmp_path)

@@ -184,6 +184,12 @@ def test_data_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any
         train(tiny_settings(tmp_path / "run", **changes), progress=False)
 
 
+def test_output_that_can_be_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"there can be no folder .*file"):
+        train(tiny_settings(tmp_path / "file"), progress=False)
+
+
 def test_wrong_settings_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("kind: qdf\ndata: x.db\noutput: run\nmodel: {elements: [H, O]}\n", encoding="utf-8")
