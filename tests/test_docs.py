@@ -12,6 +12,7 @@ import pytest
 from ase.calculators.calculator import Calculator
 
 from ase_mlwave.calculators.base import MlwaveCalculator
+from ase_mlwave.calculators.matrices import MatrixCalculator
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -38,10 +39,12 @@ def test_every_page_is_in_the_navigation() -> None:
     assert seen <= {*pages, ROOT / "examples/README.md", ROOT / "datasets/README.md"}
 
 
-def test_reference_has_what_all_calculators_share() -> None:
-    directive = (DOCS / "reference" / "python.md").read_text(encoding="utf-8").rpartition(".. autoclass:: ")[2]
-    shown = re.findall(r":members: (.*)", directive)[0].split(", ")
-    ours = [vars(cls) for cls in MlwaveCalculator.__mro__ if cls.__module__.startswith("ase_mlwave")]
+@pytest.mark.parametrize("base", [MlwaveCalculator, MatrixCalculator])
+def test_reference_has_what_calculators_share(base: type[MlwaveCalculator]) -> None:
+    page = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    shown = re.findall(rf"autoclass:: \S+\.{base.__name__}\n   :members: (.*)", page)[0].split(", ")
+    above = () if base is MlwaveCalculator else MlwaveCalculator.__mro__
+    ours = [vars(cls) for cls in base.__mro__ if cls.__module__.startswith("ase_mlwave") and cls not in above]
     defined = {name for names in ours for name, it in names.items() if callable(it) or isinstance(it, property)}
     public = {name for name in defined if not name.startswith("_") and not hasattr(Calculator, name)}
     assert public - {"get_spin_polarized"} <= {*shown}  # which ASE's own calculators have
