@@ -29,7 +29,7 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
     path : str or path
         File with a mapping of settings.
     overrides : sequence of str
-        Dotted keys with values in YAML's notation.
+        Dotted keys with values in YAML's notation; a single one may stand alone.
 
     Returns
     -------
@@ -43,6 +43,8 @@ def read_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
         (``${...}``, with which OmegaConf reads the environment) and YAML's anchors and tags are refused, and so are
         files that are large or deeply nested.
     """
+    if isinstance(overrides, str):  # whose words would be its letters
+        overrides = [overrides]
     wrong = [word for word in overrides if not word.partition("=")[1] or word.startswith(("=", "-"))]
     if wrong:
         raise InputError(f"{wrong[0]!r} is not a setting; write key=value, such as steps=1000")

@@ -32,6 +32,7 @@ def test_values_and_words_are_joined(file: Path) -> None:
         "name": "a$b",
         "rate": 1e-3,
     }
+    assert read_yaml(file, "steps=7") == read_yaml(file, ["steps=7"])  # no list of letters
 
 
 REFERENCES = [
