@@ -26,7 +26,7 @@ from ase_mlwave.data.record import Record
 from ase_mlwave.models.amons.inference import Prediction, force_uncertainty, predict_batch
 from ase_mlwave.models.amons.learning.settings import Labelling, StudySettings
 from ase_mlwave.models.amons.model import AmonModel
-from ase_mlwave.models.files import make_folder
+from ase_mlwave.models.files import check_place
 from ase_mlwave.options import sorted_options, takes
 from ase_mlwave.systems.system import System
 
@@ -115,7 +115,7 @@ class AmonsCalculator(CorrectingCalculator):
         )
         device = pick_device(remaining.get("device"))
         if settings.folder is not None:
-            make_folder(Path(settings.folder))
+            check_place(Path(settings.folder))
         with labelling.watched(settings.level.name) as observed:
             study = study_queries(query if isinstance(query, list | tuple) else [query], settings, observed)
         learning = ActiveLearning(study, settings)

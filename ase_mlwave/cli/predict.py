@@ -65,7 +65,7 @@ def predict(
     from ase_mlwave.data.extxyz import check_extxyz, write_extxyz
     from ase_mlwave.data.summary import summary_of_structures
     from ase_mlwave.errors import OutOfDomainWarning
-    from ase_mlwave.models.files import make_folder
+    from ase_mlwave.models.files import check_place
 
     images = _read(structures)
     target = structures.with_suffix(".predicted.extxyz") if output is None else output
@@ -82,7 +82,8 @@ def predict(
         check_extxyz(images, results)
     except ValueError as error:
         raise InputError(f"{structures}, {error}") from None
-    make_folder(target.parent)
+    check_place(target.parent)
+    target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir():
         raise InputError(f"{target} is a folder. Give another file with -o.")
     start = time.perf_counter()

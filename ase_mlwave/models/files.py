@@ -25,7 +25,7 @@ try:
 except ImportError:  # Windows has no flock; there the user takes care
     fcntl = None
 
-__all__ = ["file_states", "find_file", "make_folder", "read_file", "replace_files"]
+__all__ = ["check_place", "file_states", "find_file", "read_file", "replace_files"]
 
 _SAVING, _NEXT = ".saving-", ".next"
 
@@ -94,8 +94,8 @@ def _refuse_odd_file(folder: Path, path: Path, largest: int) -> None:
         raise InputError(f"{path} has {size} bytes, more than the {largest} that are read.")
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder of what is about to be computed, so that no work is lost for want of it.
+def check_place(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written in, before what it is for is computed; nothing is made.
 
     Parameters
     ----------
@@ -105,14 +105,13 @@ def make_folder(folder: Path) -> None:
     Raises
     ------
     InputError
-        If it cannot be made, or not be written in.
+        If a part of the path is a file, or the last folder that there is cannot be written in.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"there can be no folder {folder}: {error.strerror}. Give another place.") from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"the folder {folder} cannot be written in. Give another place.")
+    place = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+    if not place.is_dir():
+        raise InputError(f"there can be no folder {folder}: {place} is a file. Give another place.")
+    if not os.access(place, os.W_OK):
+        raise InputError(f"the folder {place} cannot be written in. Give another place.")
 
 
 def replace_files(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -137,7 +137,7 @@ def test_bad_input_is_refused(morse_zoo: Path, waters: Path, tmp_path: Path, mon
         (("morse", tmp_path), "is a folder; give a file"),
         (("morse", tmp_path / "none.traj"), "holds no structure"),
         (("morse", waters, "-o", waters), "overwrite the input"),
-        (("morse", waters, "-o", waters / "out.xyz"), f"there can be no folder {waters}: File exists"),
+        (("morse", waters, "-o", waters / "out.xyz"), f"there can be no folder {waters}: {waters} is a file"),
         (("morse", waters, "-o", tmp_path / "folder.xyz"), "folder.xyz is a folder"),
         (("morse", waters, "--properties", " , "), "--properties names nothing"),
         (("morse", waters, "-o", tmp_path / "out.db"), "let its name end in .extxyz or .xyz"),

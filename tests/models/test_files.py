@@ -16,7 +16,7 @@ from ase.calculators.calculator import InputError
 
 from ase_mlwave.models import files as model_files
 from ase_mlwave.models import folder as zoo
-from ase_mlwave.models.files import find_file, make_folder, read_file, replace_files
+from ase_mlwave.models.files import check_place, find_file, read_file, replace_files
 from ase_mlwave.models.folder import ModelFolder
 from tests.calculators.morse import morse_folder
 
@@ -214,13 +214,12 @@ def test_folder_of_a_run_leads_to_its_model(morse_kind: None, tmp_path: Path) ->
 
 
 def test_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for _ in range(2):
-        make_folder(tmp_path / "new" / "one")
-    assert (tmp_path / "new" / "one").is_dir()
+    check_place(tmp_path / "new" / "one")
+    assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()
     for place in ("file", "file/below"):
-        with pytest.raises(InputError, match=f"there can be no folder .*{place}: .*Give another place"):
-            make_folder(tmp_path / place)
+        with pytest.raises(InputError, match=f"there can be no folder .*{place}: .*file is a file. Give another place"):
+            check_place(tmp_path / place)
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
     with pytest.raises(InputError, match="cannot be written in"):
-        make_folder(tmp_path)
+        check_place(tmp_path / "new" / "one")

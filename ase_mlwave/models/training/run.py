@@ -16,7 +16,7 @@ from torch import nn
 
 from ase_mlwave.console import Console
 from ase_mlwave.data.record import Dataset
-from ase_mlwave.models.files import make_folder
+from ase_mlwave.models.files import check_place
 from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.models.kinds import find_kind
 from ase_mlwave.models.training.bar import TrainingBar
@@ -110,7 +110,7 @@ class Training(ABC, Generic[S]):
         for part in (training, validation):
             if part is not None:
                 self.check(part)
-        make_folder(Path(settings.output))
+        check_place(Path(settings.output))
         folder = Path(settings.output) / "model"
         trained = self.fit(training, validation)
         if trained is not None:  # else one of several processes: the first has the model
