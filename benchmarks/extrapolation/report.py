@@ -61,7 +61,7 @@ def conformer_rows(parts: Parts, results: Mapping[str, Result]) -> list[list[str
     cells = [["atoms", "molecules", *results]]
     for low, high, names in _bins(sizes):
         means = [f"{np.mean([r.conformers[name] for name in names]):.2f}" for r in results.values()]
-        cells.append([f"{low} to {high}", str(len(names)), *means])
+        cells.append([_span(low, high), str(len(names)), *means])
     for label, function in (("all: mean", np.mean), ("median", np.median)):
         every = [f"{function(list(r.conformers.values())):.2f}" for r in results.values()]
         cells.append([label, str(len(sizes)), *every])
@@ -105,7 +105,7 @@ def _draw_conformers(axes: Any, parts: Parts, results: Mapping[str, Result]) -> 
     for shift, result, style in zip(shifts, results.values(), _styles(results), strict=True):
         some = [np.array([result.conformers[name] for name in names]) for _, _, names in bins]
         _bars(axes, places + shift, some, **{**style, "linewidth": 0, "elinewidth": 1.2})
-    axes.set_xticks(places, [f"{low} to {high} ({len(names)})" for low, high, names in bins])
+    axes.set_xticks(places, [f"{_span(low, high)} ({len(names)})" for low, high, names in bins])
     axes.set(yscale="log", xlabel="number of atoms (molecules)", ylabel="error about the molecule's mean (kcal/mol)")
     axes.set_xlim(-0.5, len(bins) - 0.5)
     axes.set_title("conformers", fontsize=10)
@@ -138,7 +138,13 @@ def _styles(results: Mapping[str, Result]) -> list[dict[str, Any]]:
 def _plain(axes: Any) -> None:
     """Write the numbers of the logarithmic axis as they are."""
     plain_numbers(axes.yaxis)
-    axes.yaxis.set_minor_formatter(matplotlib.ticker.LogFormatter(minor_thresholds=(1.5, 0.4)))
+    between = matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    axes.yaxis.set_minor_formatter(between)
+
+
+def _span(low: int, high: int) -> str:
+    """Name a bin of sizes."""
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _conformer_sizes(parts: Parts) -> dict[str, int]:
@@ -150,5 +156,5 @@ def _bins(sizes: Mapping[str, int]) -> list[tuple[int, int, list[str]]]:
     """Divide molecules into bins of ten numbers of atoms; the ends are the smallest and largest molecule's in each."""
     bins: dict[int, list[str]] = {}
     for name, size in sizes.items():
-        bins.setdefault((size - 1) // _BIN, []).append(name)
+        bins.setdefault(size // _BIN, []).append(name)
     return [(sizes[names[0]], sizes[names[-1]], names) for names in bins.values()]
