@@ -19,6 +19,7 @@ from ase.calculators.calculator import InputError
 from numpy.typing import NDArray
 from pyscf import lib, scf
 from pyscf.scf.diis import get_err_vec
+from pyscf.soscf.newton_ah import _CIAH_SOSCF
 
 from ase_mlwave.quantum.density_response import DensityResponse
 from ase_mlwave.quantum.gpu import is_on_gpu
@@ -51,7 +52,7 @@ def precondition(mf: Any) -> Any:
     Raises
     ------
     InputError
-        If it is another kind of method.
+        If it is another kind of method, or is converged by another solver than DIIS (``mf.newton()``).
 
     Notes
     -----
@@ -67,7 +68,7 @@ def precondition(mf: Any) -> Any:
     """
     if not is_served(mf):
         raise InputError(
-            f"precondition is for RKS, RHF, UKS and UHF of molecules on the CPU, got {type(mf).__name__}. "
+            f"precondition is for DIIS of RKS, RHF, UKS and UHF of molecules on the CPU, got {type(mf).__name__}. "
             "Run it as it is."
         )
     twin = mf.copy()
@@ -77,7 +78,7 @@ def precondition(mf: Any) -> Any:
 
 def is_served(mf: Any) -> bool:
     """Tell whether `precondition` takes a mean field."""
-    kinds = isinstance(mf, (scf.hf.RHF, scf.uhf.UHF)) and not isinstance(mf, scf.rohf.ROHF)
+    kinds = isinstance(mf, (scf.hf.RHF, scf.uhf.UHF)) and not isinstance(mf, (scf.rohf.ROHF, _CIAH_SOSCF))
     return kinds and not is_on_gpu(mf) and not hasattr(mf, "cell")
 
 

@@ -112,11 +112,13 @@ def test_the_original_is_left_as_it_was() -> None:
     assert mf.diis_start_cycle == 1
 
 
-@pytest.mark.parametrize("kind", ["rohf", "crystal"])
+@pytest.mark.parametrize("kind", ["rohf", "crystal", "second order"])
 def test_other_methods_are_refused(kind: str) -> None:
     if kind == "rohf":
         mf: Any = scf.ROHF(_mole("NO2", spin=1))
+    elif kind == "second order":
+        mf = _rks(_mole("H2O")).newton()  # which has no DIIS to begin better
     else:
         mf = pbc.scf.RHF(pbc.gto.M(atom="He 0 0 0", a=np.eye(3) * 4, basis="sto-3g", verbose=0))
-    with pytest.raises(InputError, match="precondition is for RKS, RHF, UKS and UHF of molecules"):
+    with pytest.raises(InputError, match="precondition is for DIIS of RKS, RHF, UKS and UHF of molecules"):
         precondition(mf)
