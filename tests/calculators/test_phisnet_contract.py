@@ -13,7 +13,7 @@ import pytest
 import torch
 from ase.build import molecule
 
-from ase_mlwave.calculators import phisnet
+from ase_mlwave.calculators import matrices
 from ase_mlwave.calculators.phisnet import PhiSNetCalculator
 from ase_mlwave.models.folder import ModelFolder, TrainingData
 from ase_mlwave.models.phisnet import molecules
@@ -78,7 +78,7 @@ class TestEnergiesOfAtoms(TestWavefunction):
         atoms.calc = calc
         with monkeypatch.context() as patch:
             patch.setattr(molecules, "predict_batch", None)
-            patch.setattr(phisnet, "predict_batch", None)
+            patch.setattr(matrices, "predict_batch", None)
             energy, forces = atoms.get_potential_energy(), atoms.get_forces()
             (predicted,) = calc.predict([atoms])
         assert predicted["energy"] == pytest.approx(energy, abs=1e-10)

@@ -17,7 +17,7 @@ from pyscf.pbc import dft as periodic_dft
 from pyscf.pbc import gto as periodic_gto
 
 from ase_mlwave import PhiSNetCalculator
-from ase_mlwave.calculators.phisnet import _state
+from ase_mlwave.calculators.matrices import state_of
 from ase_mlwave.errors import OutOfDomainWarning
 from ase_mlwave.models.phisnet.model import PhiSNet
 from ase_mlwave.quantum.functional import converge
@@ -408,7 +408,7 @@ def test_almost_dependent_functions_are_lifted_until_the_gap_is_wide(
         s, vectors = np.linalg.eigh(S)
         along = S @ vectors[:, 0] / np.sqrt(s[0])
         H = H - (along @ np.linalg.solve(S, H @ np.linalg.solve(S, along)) + 0.2) * np.outer(along, along)
-        state = _state(H, S, 5, network.config.overlap_penalty)
+        state = state_of(H, S, 5, network.config.overlap_penalty)
         extras = {
             "hamiltonian": H,
             "density_matrix": state.density.numpy(),
