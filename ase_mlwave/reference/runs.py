@@ -17,12 +17,13 @@ from ase_mlwave.data.failures import CONVERGENCE, ENVIRONMENT, INPUT, describe, 
 from ase_mlwave.data.record import Record
 from ase_mlwave.data.rows import FAILED, LABELLED, PENDING
 from ase_mlwave.reference.failures import kind_of_error
+from ase_mlwave.reference.interrupts import held_interrupts
 from ase_mlwave.reference.levels import LevelOfTheory
 from ase_mlwave.reference.workers import DEATH, Outcome, Workers, is_death, label_one, process_pool
 
 __all__ = ["LabellingRun", "Progress"]
 
-#: Seconds between two looks at what others have in work.
+#: Seconds between two looks at what others have in work, and whether Ctrl-C was pressed.
 _PAUSE = 0.3
 #: Times that a molecule is tried in one run, by the kind of its failure.
 _TRIES = {INPUT: 1, CONVERGENCE: 2, ENVIRONMENT: 3}
@@ -116,14 +117,16 @@ class LabellingRun:
         self.n_to_do, self.n_done = len(self.rows), 0
         self.queue = deque(self.rows)
         self._report()
-        while self._wait_for_work():
-            with ExitStack() as stack:
-                executor = self.workers.executor or stack.enter_context(process_pool(self.workers.n_workers))
-                self._run_until_broken(executor)
+        with held_interrupts() as self.check_interrupt:
+            while self._wait_for_work():
+                with ExitStack() as stack:
+                    executor = self.workers.executor or stack.enter_context(process_pool(self.workers.n_workers))
+                    self._run_until_broken(executor)
 
     def _wait_for_work(self) -> bool:
         """Wait until there is something to do here; False if all is done."""
         while not (self.suspects or self.ready):
+            self.check_interrupt()
             if not self._claim_next():
                 if not self.elsewhere:
                     return False
@@ -159,11 +162,11 @@ class LabellingRun:
         running: dict[Future[Outcome], int] = {}
         try:
             while self._submit(executor, running):
-                pause = _PAUSE if self.elsewhere else None
-                for future in wait(running, timeout=pause, return_when=FIRST_COMPLETED).done:
+                for future in wait(running, timeout=_PAUSE, return_when=FIRST_COMPLETED).done:
                     self._collect(future, running[future])
                     del running[future]
                 self._look_again()
+                self.check_interrupt()
         except BrokenExecutor as error:
             self._sort_out(running)
             if self.workers.executor is not None:
